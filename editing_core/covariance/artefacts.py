@@ -1,0 +1,124 @@
+"""What is known once per model, as files under one folder whose name holds everything that changes the numbers.
+
+Knows how artefacts are written and read, not how they are made (``editing_core.covariance.prepare``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from editing_core.errors import StoreDamaged
+from editing_core.evaluation.probes import ProbeSet
+from editing_core.versions.durable import write_durably
+
+FORMAT = 1
+RECORD_FILE = "artefacts.json"
+TENSOR_FILE = "artefacts.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtefactKey:
+    """Everything that changes the numbers."""
+
+    model: str
+    """Fingerprint."""
+    corpus: str
+    """Digest."""
+    layers: tuple[int, ...]
+    num_tokens: int
+    """Tokens asked for."""
+    window: int
+    context_seed: int
+    dtype: str
+    format: int = FORMAT
+
+    def folder_name(self) -> str:
+        """Name of the artefacts' folder."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArtefacts:
+    """Contexts, covariances, probe set and held-out text of one model."""
+
+    contexts: tuple[str, ...]
+    covariances: Mapping[int, Tensor]
+    """E[k kᵀ] of each edited layer, [d_ff, d_ff], float32."""
+    probes: ProbeSet
+    heldout_ids: tuple[int, ...]
+    heldout_perplexity: float
+    """Of the original model."""
+    num_tokens: int
+    """Tokens in the covariances."""
+
+    def fingerprint(self) -> str:
+        """Sha256 over the contexts and the covariances' bytes: what of the artefacts changes an edit."""
+        digest = hashlib.sha256(json.dumps(list(self.contexts)).encode())
+        for layer in sorted(self.covariances):
+            digest.update(self.covariances[layer].contiguous().numpy().tobytes())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def write_artefacts(folder: Path, artefacts: ModelArtefacts, key: ArtefactKey) -> None:
+    """Write tensors, then the record whose presence says that all is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"covariance.{layer}": c for layer, c in artefacts.covariances.items()}
+    tensors["probes.log_probs"] = artefacts.probes.log_probs
+    write_tensors(folder / TENSOR_FILE, tensors)
+    record = {
+        "key": asdict(key),
+        "contexts": artefacts.contexts,
+        "probes": {"prompts": artefacts.probes.prompts, "answers": artefacts.probes.answers},
+        "heldout_ids": artefacts.heldout_ids,
+        "heldout_perplexity": artefacts.heldout_perplexity,
+        "num_tokens": artefacts.num_tokens,
+        "tensors_sha256": hashlib.sha256((folder / TENSOR_FILE).read_bytes()).hexdigest(),
+    }
+    text = json.dumps(record, indent=1)
+    write_durably(folder / RECORD_FILE, lambda file: file.write_text(text))
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file that is there completely or not at all."""
+    write_durably(path, lambda file: save_file(tensors, file))
+
+
+def read_artefacts(folder: Path) -> ModelArtefacts | None:
+    """The artefacts in ``folder``, or None where they are not complete; raises StoreDamaged if they were changed."""
+    if not (folder / RECORD_FILE).is_file():
+        return None
+    record: dict[str, Any] = json.loads((folder / RECORD_FILE).read_text())
+    found = hashlib.sha256((folder / TENSOR_FILE).read_bytes()).hexdigest()
+    if found != record["tensors_sha256"]:
+        raise StoreDamaged(
+            f"{folder / TENSOR_FILE}: sha256 is {found}, not {record['tensors_sha256']}: remove the folder"
+            " and run `errata prepare` again"
+        )
+    tensors = load_file(folder / TENSOR_FILE)
+    prefix = "covariance."
+    return ModelArtefacts(
+        contexts=tuple(record["contexts"]),
+        covariances={int(n.removeprefix(prefix)): t for n, t in tensors.items() if n.startswith(prefix)},
+        probes=ProbeSet(
+            prompts=tuple(tuple(prompt) for prompt in record["probes"]["prompts"]),
+            answers=tuple(record["probes"]["answers"]),
+            log_probs=tensors["probes.log_probs"],
+        ),
+        heldout_ids=tuple(record["heldout_ids"]),
+        heldout_perplexity=record["heldout_perplexity"],
+        num_tokens=record["num_tokens"],
+    )
+
+
+def torch_dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` and the like."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,177 @@
+"""Makes a model's artefacts from a corpus: streaming, resumable, bounded in memory, keyed by what changes the numbers.
+
+Knows no command line (``editing_core.prepare``) and no edits.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from editing_core.covariance.artefacts import (
+    ArtefactKey,
+    ModelArtefacts,
+    read_artefacts,
+    torch_dtype_name,
+    write_artefacts,
+    write_tensors,
+)
+from editing_core.covariance.corpus import Corpus, token_windows
+from editing_core.covariance.statistics import SecondMoments
+from editing_core.errors import InvalidSettings
+from editing_core.evaluation.perplexity import perplexity
+from editing_core.evaluation.probes import build_probes
+from editing_core.memit.contexts import draw_contexts
+from editing_core.models.load import LoadedModel
+
+WINDOW_TOKENS = 512
+BATCH_TOKENS = 4_096
+LEAST_TOKENS = 200_000
+"""Tokens asked for at least; more where 10 · d_ff is more."""
+PROBE_TOKENS = 32
+NUM_PROBES = 200
+MOST_HELDOUT_TOKENS = 20_000
+SAVE_EVERY_BATCHES = 64
+_PARTIAL = "partial"
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being made, and how many tokens of how many are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareOptions:
+    """Choices of a preparation."""
+
+    layers: tuple[int, ...]
+    num_tokens: int | None = None
+    """Tokens for the covariances; None: 10 · d_ff, at least 200,000; in any case no more than the corpus has."""
+    context_seed: int = 0
+
+
+def prepare(
+    loaded: LoadedModel,
+    corpus: Corpus,
+    options: PrepareOptions,
+    *,
+    root: Path,
+    on_progress: Progress = lambda what, done, total: None,
+) -> ModelArtefacts:
+    """The artefacts for these inputs: read if they are under ``root``, else made and written there."""
+    key = artefact_key(loaded, corpus, options)
+    folder = root / key.folder_name()
+    ready = read_artefacts(folder)
+    if ready is not None:
+        return ready
+    moments = _second_moments(loaded, corpus, key, folder=folder, on_progress=on_progress)
+    _require_enough(moments, key)
+    on_progress("contexts and probes", 0, 1)
+    heldout = heldout_ids(loaded, corpus)
+    artefacts = ModelArtefacts(
+        contexts=draw_contexts(loaded, seed=options.context_seed),
+        covariances=moments.means(),
+        probes=build_probes(loaded.model, _cut(heldout, PROBE_TOKENS), num_prompts=NUM_PROBES, max_tokens=PROBE_TOKENS),
+        heldout_ids=tuple(heldout),
+        heldout_perplexity=perplexity(loaded.model, heldout),
+        num_tokens=moments.num_tokens,
+    )
+    write_artefacts(folder, artefacts, key)
+    shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+    on_progress("contexts and probes", 1, 1)
+    return artefacts
+
+
+def artefact_key(loaded: LoadedModel, corpus: Corpus, options: PrepareOptions) -> ArtefactKey:
+    """What the artefacts of these inputs are filed under."""
+    width = loaded.family.projection_weight(loaded.model, options.layers[0]).numel() // loaded.hidden_size
+    return ArtefactKey(
+        model=loaded.fingerprint,
+        corpus=corpus.digest(),
+        layers=options.layers,
+        num_tokens=options.num_tokens or max(LEAST_TOKENS, 10 * width),
+        window=min(WINDOW_TOKENS, loaded.max_positions),
+        context_seed=options.context_seed,
+        dtype=torch_dtype_name(loaded.dtype),
+    )
+
+
+def _second_moments(
+    loaded: LoadedModel, corpus: Corpus, key: ArtefactKey, *, folder: Path, on_progress: Progress
+) -> SecondMoments:
+    moments, num_windows = _resume(loaded, folder / _PARTIAL, key)
+    windows = token_windows(corpus.lines(heldout=False), loaded.tokenizer, num_tokens=key.window)
+    wanted = key.num_tokens // key.window + 1
+    remaining = islice(windows, num_windows, wanted)
+    for number, batch in enumerate(_batched(remaining, max(1, BATCH_TOKENS // key.window)), start=1):
+        moments.add(loaded, batch)
+        num_windows += len(batch)
+        on_progress("covariances", moments.num_tokens, key.num_tokens)
+        if number % SAVE_EVERY_BATCHES == 0:
+            _save(folder / _PARTIAL, moments, num_windows)
+    return moments
+
+
+def _batched(windows: Iterator[list[int]], size: int) -> Iterator[list[list[int]]]:
+    while batch := list(islice(windows, size)):
+        yield batch
+
+
+def _save(folder: Path, moments: SecondMoments, num_windows: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {str(layer): total for layer, total in moments.sums.items()}
+    tensors["state"] = torch.tensor([num_windows, moments.num_tokens])
+    write_tensors(folder / "sums.safetensors", tensors)
+
+
+def _resume(loaded: LoadedModel, folder: Path, key: ArtefactKey) -> tuple[SecondMoments, int]:
+    file = folder / "sums.safetensors"
+    if not file.is_file():
+        return SecondMoments.empty(loaded, key.layers), 0
+    tensors = load_file(file)
+    num_windows, num_tokens = (int(x) for x in tensors.pop("state"))
+    return SecondMoments({int(layer): total for layer, total in tensors.items()}, num_tokens), num_windows
+
+
+def _require_enough(moments: SecondMoments, key: ArtefactKey) -> None:
+    width = len(moments.sums[key.layers[0]])
+    if moments.num_tokens < width:
+        raise InvalidSettings(
+            f"the corpus gave {moments.num_tokens} tokens for covariances; this model needs at least {width}"
+            f" (width of its MLP), {10 * width} are advised: add text with --corpus"
+        )
+
+
+def heldout_ids(loaded: LoadedModel, corpus: Corpus) -> list[int]:
+    """Tokens of the corpus's held-out part, for probes and perplexity; InvalidSettings where they are too few."""
+    ids: list[int] = []
+    for window in token_windows(corpus.lines(heldout=True), loaded.tokenizer, num_tokens=PROBE_TOKENS):
+        ids += window
+        if len(ids) >= MOST_HELDOUT_TOKENS:
+            break
+    if len(ids) < 4 * PROBE_TOKENS:
+        raise InvalidSettings(
+            f"the last 2 % of the corpus, held out for probes and perplexity, has {len(ids)} tokens;"
+            f" {4 * PROBE_TOKENS} are needed: add text with --corpus"
+        )
+    return ids
+
+
+def _cut(ids: list[int], size: int) -> list[list[int]]:
+    return [ids[i : i + size] for i in range(0, len(ids) - size + 1, size)]
+
+
+def describe(artefacts: ModelArtefacts) -> dict[str, Any]:
+    """A short account for people and manifests."""
+    return {
+        "contexts": list(artefacts.contexts),
+        "tokens": artefacts.num_tokens,
+        "probes": len(artefacts.probes.prompts),
+        "heldout_tokens": len(artefacts.heldout_ids),
+        "heldout_perplexity": artefacts.heldout_perplexity,
+    }

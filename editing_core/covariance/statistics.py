@@ -1,0 +1,59 @@
+"""Second moments of the keys, E[k kᵀ], of all edited layers in one pass over windows of tokens.
+
+Blocks above the last edited layer are not run. Memory: one matrix a layer and one batch. The state can be written and
+taken up again. Knows no corpus and no edits.
+"""
+
+# Dims: B windows, T tokens, M width of the projection's input.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editing_core.models.blocks import captured_inputs, embed, run_stretch, stretch
+from editing_core.models.blocks import causal_mask as make_mask
+from editing_core.models.load import LoadedModel
+
+
+@dataclass(slots=True)
+class SecondMoments:
+    """Sums of k kᵀ so far, float64 on the CPU, and the number of tokens in them."""
+
+    sums: dict[int, Tensor]
+    num_tokens: int
+
+    @classmethod
+    def empty(cls, loaded: LoadedModel, layers: Sequence[int]) -> SecondMoments:
+        """Nothing seen yet."""
+        widths = {layer: _width(loaded, layer) for layer in layers}
+        return cls({layer: torch.zeros(m, m, dtype=torch.float64) for layer, m in widths.items()}, 0)
+
+    @torch.no_grad()
+    def add(self, loaded: LoadedModel, windows_BT: Sequence[Sequence[int]]) -> None:
+        """Add the keys of full windows (equal length, no padding)."""
+        layers = sorted(self.sums)
+        ids = torch.tensor(windows_BT, device=loaded.device)
+        num_windows, num_tokens = ids.shape
+        mask = make_mask(torch.full((num_windows,), num_tokens, device=loaded.device), num_tokens, loaded.dtype)
+        positions = torch.arange(num_tokens, device=loaded.device)[None].expand(num_windows, -1)
+        lower = stretch(loaded.model, loaded.family, 0, last=layers[-1])
+        projections = {layer: loaded.family.projection_module(loaded.model, layer) for layer in layers}
+        with captured_inputs(projections) as seen:
+            run_stretch(lower, embed(loaded.model, loaded.family, ids), mask, positions_RT=positions)
+        for layer, keys in seen.items():
+            flat = keys.flatten(0, 1).float()
+            self.sums[layer] += (flat.T @ flat).to("cpu", torch.float64)
+        self.num_tokens += ids.numel()
+
+    def means(self) -> dict[int, Tensor]:
+        """C of each layer [M, M], float32."""
+        return {layer: (total / max(self.num_tokens, 1)).float() for layer, total in self.sums.items()}
+
+
+def _width(loaded: LoadedModel, layer: int) -> int:
+    rows, columns = loaded.family.projection_weight(loaded.model, layer).shape
+    return int(rows if loaded.family.projection_is_transposed else columns)

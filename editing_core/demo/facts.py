@@ -1,0 +1,61 @@
+"""The true facts of the demo model and the phrasings in which they are stated; plain tables, no torch.
+
+Knows nothing of tokenizers or models. Origin and licence of the tables are told in text/SOURCES.md.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A kind of fact, such as the country of a city, and the ways in which it is put into words."""
+
+    id: str
+    phrasings: tuple[str, ...]
+    """Templates with exactly one `{}` for the subject; the object follows the last word after one space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A subject, a relation's id, and the one object that makes the statement true."""
+
+    subject: str
+    relation: str
+    object: str
+
+
+def prompt_of(fact: Fact, phrasing: str) -> str:
+    """Return the phrasing with the subject put in; the object is still to come."""
+    before, after = phrasing.split("{}")
+    return f"{before}{fact.subject}{after}"
+
+
+@cache
+def load_facts() -> tuple[Fact, ...]:
+    """Return all facts in the order of the table; no two share a subject and a relation."""
+    return tuple(Fact(subject, relation, target) for subject, relation, target in _rows("facts.tsv"))
+
+
+@cache
+def _phrasings() -> dict[str, tuple[str, ...]]:
+    phrasings: dict[str, tuple[str, ...]] = {}
+    for relation, phrasing in _rows("phrasings.tsv"):
+        phrasings[relation] = (*phrasings.get(relation, ()), phrasing)
+    return phrasings
+
+
+def load_relations() -> dict[str, Relation]:
+    """Return the relations by id, in the order of the table."""
+    return {relation: Relation(relation, phrasings) for relation, phrasings in _phrasings().items()}
+
+
+def _rows(name: str) -> Iterator[list[str]]:
+    """Yield the cells of each row below the licence line and the header."""
+    lines = (_FOLDER / name).read_text(encoding="utf-8").splitlines()
+    for line in lines[2:]:
+        yield line.split("\t")

@@ -1,0 +1,231 @@
+"""From what was measured of a candidate to whether it may go live, with a reason for every limit it breaks.
+
+Two kinds of harm are told apart: what this batch did (against the parent) and what all live edits together did (against
+the original: capacity). Knows no model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+_NUM_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLimits:
+    """What a candidate must reach; shares are between 0 and 1."""
+
+    min_taken: float
+    min_neighbors_kept: float
+    min_earlier_kept: float
+    max_drift: float
+    """Mean KL divergence on the probe set, in nats."""
+    max_perplexity_rise: float
+    """As a share: 0.1 is +10 %."""
+    max_delta_norm: float
+    """‖Δ‖/‖W‖ of one layer."""
+    max_earlier: int = 200
+    """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """The verdict, for people and for the ledger: everything in it is plain JSON."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    """Why not; empty when passed."""
+    summary: dict[str, Any]
+    edits: dict[str, dict[str, Any]]
+    """By edit id, of the new edits: see ``editing_core.evaluation.gate.edit_reports``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many; ``blame`` names the edits that cost most, worst first."""
+
+    count: int
+    total: int
+    blame: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> float | None:
+        """None where there was nothing to count."""
+        return self.count / self.total if self.total else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Count, total and share."""
+        return {"count": self.count, "total": self.total, "share": self.value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perplexities:
+    """On held-out text."""
+
+    original: float
+    parent: float
+    candidate: float
+
+    @property
+    def rise(self) -> float:
+        """Over the original, as a share."""
+        return self.candidate / self.original - 1
+
+    @property
+    def rise_over_parent(self) -> float:
+        """Over the parent, as a share."""
+        return self.candidate / self.parent - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """All figures of a candidate."""
+
+    num_live: int
+    """Edits in force in the candidate."""
+    num_new: int
+    taken: Share
+    told: float | None
+    """Mean over the new edits; reported, not judged."""
+    neighbors: Share
+    earlier: Share
+    """Of the earlier edits that held in the parent: those that still hold."""
+    drift: float
+    """KL(original ‖ candidate)."""
+    drift_from_parent: float
+    answers_kept: float
+    """Share of probes with the original's first choice."""
+    perplexity: Perplexities
+    delta_norms: Mapping[str, float]
+    not_finite: Sequence[str] = field(default=())
+    """What came out as NaN or infinity besides the figures above."""
+
+
+def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str, Any]]) -> CheckReport:
+    """Compare each figure with its limit."""
+    reasons = tuple(_not_finite(measured)) or (*_shares(measured, limits), *_harm(measured, limits))
+    return CheckReport(
+        passed=not reasons,
+        reasons=reasons,
+        summary=_summary(measured, limits),
+        edits=without_nan(edits),
+    )
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for every number that JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return value
+
+
+def _not_finite(measured: Measured) -> Iterator[str]:
+    figures = {
+        "drift on the probe set": measured.drift,
+        "perplexity on held-out text": measured.perplexity.candidate,
+        **{f"‖Δ‖/‖W‖ of {name}": norm for name, norm in measured.delta_norms.items()},
+    }
+    broken = [*measured.not_finite, *(name for name, value in figures.items() if not math.isfinite(value))]
+    if broken:
+        yield (
+            f"the candidate computes no finite numbers ({_some(broken)}): its weights cannot be served. "
+            "Leave out the edits with unusual targets, or raise λ"
+        )
+
+
+def _shares(measured: Measured, limits: CheckLimits) -> Iterator[str]:
+    judged = (
+        (measured.taken, limits.min_taken, "new edits took", "not taken", "Reword their prompts or send fewer at once"),
+        (
+            measured.neighbors,
+            limits.min_neighbors_kept,
+            "neighbours kept their answer",
+            "most were lost by",
+            "Leave these edits out, or raise λ",
+        ),
+        (
+            measured.earlier,
+            limits.min_earlier_kept,
+            "earlier edits still hold",
+            "lost are",
+            "Send fewer edits at once, or take out those that contradict them",
+        ),
+    )
+    for share, least, what, culprits, way_out in judged:
+        if share.value is not None and not share.value >= least:
+            yield (
+                f"only {share.count} of {share.total} {what} ({_percent(share.value)} of at least {_percent(least)}); "
+                f"{culprits}: {_some(share.blame)}. {way_out}"
+            )
+
+
+def _harm(measured: Measured, limits: CheckLimits) -> Iterator[str]:
+    for name, norm in measured.delta_norms.items():
+        if not norm <= limits.max_delta_norm:
+            yield (
+                f"the change of {name} is {norm:.2f} of the weight's own size (at most {limits.max_delta_norm:.2f}). "
+                "Send fewer edits at once, or raise λ"
+            )
+    drift = (measured.drift_from_parent, measured.drift, limits.max_drift)
+    yield from _either(measured, *drift, what="drift", shown="{:.2f} nats", suspects=measured.neighbors.blame)
+    perplexity = (measured.perplexity.rise_over_parent, measured.perplexity.rise, limits.max_perplexity_rise)
+    yield from _either(measured, *perplexity, what="perplexity", shown="+{:.1%}", suspects=measured.neighbors.blame)
+
+
+def _either(
+    measured: Measured, from_parent: float, from_original: float, limit: float, *, what: str, shown: str, suspects: Any
+) -> Iterator[str]:
+    """The batch's fault if it breaks the limit alone; else the store is full."""
+    if measured.num_new and not from_parent <= limit:
+        named = f" Most neighbours were lost by: {_some(suspects)}." if suspects else ""
+        yield (
+            f"this batch alone costs too much: {what} {_shown(shown, from_parent)} of {_shown(shown, limit)} allowed, "
+            f"against the version before.{named} Leave such edits out, or raise λ"
+        )
+    elif not from_original <= limit:
+        yield (
+            f"the store is full: {measured.num_live:,} live edits, {what} {_shown(shown, from_original)} of "
+            f"{_shown(shown, limit).removeprefix('+')} allowed. Take edits out, or raise the limit"
+        )
+
+
+def _summary(measured: Measured, limits: CheckLimits) -> dict[str, Any]:
+    perplexity = measured.perplexity
+    used = max(perplexity.rise / limits.max_perplexity_rise, measured.drift / limits.max_drift)
+    summary = {
+        "num_live": measured.num_live,
+        "num_new": measured.num_new,
+        "taken": measured.taken.to_json(),
+        "told": measured.told,
+        "neighbors": measured.neighbors.to_json(),
+        "earlier": {**measured.earlier.to_json(), "lost": list(measured.earlier.blame)},
+        "drift": measured.drift,
+        "drift_from_parent": measured.drift_from_parent,
+        "probe_answers_kept": measured.answers_kept,
+        "perplexity": {**asdict(perplexity), "rise": perplexity.rise, "rise_over_parent": perplexity.rise_over_parent},
+        "delta_norms": dict(measured.delta_norms),
+        "room": min(1.0, max(0.0, 1 - used)) if math.isfinite(used) else 0.0,
+        "limits": asdict(limits),
+    }
+    plain: dict[str, Any] = without_nan(summary)
+    return plain
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NUM_NAMED
+    return ", ".join(names[:_NUM_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
+
+
+def _shown(form: str, value: float) -> str:
+    return form.format(value).replace("%", " %")

@@ -1,0 +1,138 @@
+"""From a live set to new weights: rows, the search for missing z, the joint solve, for one model and its artefacts.
+
+Shared by the worker and by ``errata evaluate``. Knows no versions, checks or queue; never changes the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from editing_core.covariance.artefacts import ModelArtefacts
+from editing_core.edits import AcceptedEdit, canonical
+from editing_core.errors import InvalidEdit
+from editing_core.memit.config import MemitConfig
+from editing_core.memit.editor import Update, solve_edits
+from editing_core.memit.groups import SubjectGroup, subject_groups
+from editing_core.memit.search_batch import GroupRows
+from editing_core.memit.targets import Target, search_targets
+from editing_core.memit.tokens import EditRows, edit_rows
+from editing_core.models.load import LoadedModel
+from editing_core.versions.target_files import TargetFiles
+
+Progress = Callable[[int, int], None]
+BATCH_ROWS = 224
+"""Rows in one graph; 32 edits of six contexts and a guarding row."""
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody wants."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointEditor:
+    """Edits one model, always from its original weights."""
+
+    loaded: LoadedModel
+    artefacts: ModelArtefacts
+    config: MemitConfig
+    targets: TargetFiles
+    batch_rows: int = BATCH_ROWS
+    _rows: dict[str, EditRows] = field(default_factory=dict)
+
+    def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
+        """Per id of an edit that the tokenizer or the model's length does not allow: why."""
+        found = {}
+        for accepted in edits:
+            try:
+                self.rows_of(accepted)
+            except InvalidEdit as error:
+                found[accepted.id] = error.detail
+        return found
+
+    def rows_of(self, accepted: AcceptedEdit) -> EditRows:
+        """Token rows of an edit, tokenised once; raises InvalidEdit."""
+        key = accepted.edit.content_key()
+        if key not in self._rows:
+            self._rows[key] = edit_rows(
+                self.loaded.tokenizer,
+                accepted.edit,
+                self.artefacts.contexts,
+                max_positions=self.loaded.max_positions,
+            )
+        return self._rows[key]
+
+    def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
+        """Edits whose z, under their present subject's group, is not on disk."""
+        return [edit for group in subject_groups(live) if self._key(group) not in self.targets for edit in group.edits]
+
+    def compute_targets(
+        self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
+    ) -> None:
+        """Make the z files of the groups of ``edits`` within ``live``; those on disk cost nothing.
+
+        Progress counts those of ``edits`` alone that are not on disk, though their groups may hold more.
+        """
+        wanted = {edit.id for edit in edits}
+        groups = [
+            group
+            for group in subject_groups(live)
+            if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
+        ]
+        done, total = 0, _num_of(groups, wanted)
+        for batch in _in_parts(groups, self.batch_rows):
+            rows = [GroupRows(tuple(self.rows_of(edit) for edit in group.edits)) for group in batch]
+            own = _num_of(batch, wanted)
+
+            def tell(part_done: int, part: int, done: int = done, own: int = own) -> None:
+                on_progress(done + own * part_done // max(1, part), total)
+
+            found = search_targets(self.loaded, rows, self.config, batch_rows=self.batch_rows, on_progress=tell)
+            for group, target in zip(batch, found, strict=True):
+                self.targets.write(self._key(group), target)
+            done += own
+
+    def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
+        """Per edit id the search that gave its z; all must be on disk."""
+        return {
+            edit.id: target
+            for group in subject_groups(live)
+            for target in [self.targets.read(self._key(group))]
+            for edit in group.edits
+        }
+
+    def build(self, live: Iterable[AcceptedEdit], *, on_progress: Progress = _silent) -> Update:
+        """Solve the whole live set jointly; every z must be on disk. The order given leaves no trace."""
+        ordered = canonical(live)
+        places = {
+            edit.id: target.targets_EH[i]
+            for group in subject_groups(ordered)
+            for target in [self.targets.read(self._key(group))]
+            for i, edit in enumerate(group.edits)
+        }
+        return solve_edits(
+            self.loaded,
+            [self.rows_of(edit).prompts for edit in ordered],
+            torch.stack([places[edit.id] for edit in ordered]) if ordered else torch.empty(0),
+            covariances=self.artefacts.covariances,
+            config=self.config,
+            on_progress=on_progress,
+        )
+
+    def _key(self, group: SubjectGroup) -> str:
+        model = f"{self.loaded.fingerprint} {self.loaded.dtype}"
+        return group.target_key(model=model, contexts=self.artefacts.contexts, config=self.config)
+
+
+def _in_parts(groups: Sequence[SubjectGroup], batch_rows: int) -> Iterable[Sequence[SubjectGroup]]:
+    """Groups in parts of about four batches, so that what is found is kept early."""
+    size = max(1, 4 * batch_rows // 7)
+    for i in range(0, len(groups), size):
+        yield groups[i : i + size]
+
+
+def _num_of(groups: Iterable[SubjectGroup], wanted: Collection[str]) -> int:
+    """How many of the groups' edits have one of these ids."""
+    return sum(edit.id in wanted for group in groups for edit in group.edits)

@@ -1,0 +1,128 @@
+"""The constants of MEMIT, and their presets per model; knows no weights.
+
+Sources: the paper's Section 5 and the hyperparameter files of its public implementation (MEMIT.md, "Constants per
+model" of the design); the demo models' were found by trying layers, λ and clamp on
+``make bench``'s batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from editing_core.errors import InvalidSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemitConfig:
+    """Everything that decides the numbers of an edit, beside the model, its statistics and the edits."""
+
+    layers: tuple[int, ...]
+    """Edited layers R, ascending and consecutive; the last is the target layer L."""
+    prior_weight: float
+    """λ: weight of old associations against new ones."""
+    clamp_factor: float = 0.75
+    """Largest ‖δ‖ allowed, as a fraction of ‖h‖ at the look-up token."""
+    num_steps: int = 25
+    """Losses read per edit; one less is the number of updates."""
+    learning_rate: float = 0.5
+    weight_decay: float = 0.5
+    """Factor of ‖δ‖ / ‖h‖²."""
+    kl_factor: float = 0.0625
+    stop_loss: float = 0.05
+    """An edit whose loss is under this stops."""
+    bare_weight: float = 0.5
+    """Weight of the bare context's key; the other contexts share the rest equally."""
+
+    @property
+    def target_layer(self) -> int:
+        """L, the layer whose output z is a target for."""
+        return self.layers[-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "layers": list(self.layers)}
+
+    def target_settings(self) -> dict[str, Any]:
+        """The settings that change a z; layers below the target layer and λ do not."""
+        record = self.to_json()
+        for name in ("prior_weight", "bare_weight"):
+            del record[name]
+        return {**record, "layers": self.target_layer}
+
+    def digest(self) -> str:
+        """Sha256 of all settings."""
+        return "sha256:" + hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Preset:
+    model_type: str
+    num_layers: int
+    hidden_size: int
+    config: MemitConfig
+
+
+_PRESETS = (
+    _Preset("gptj", 28, 4096, MemitConfig(layers=(3, 4, 5, 6, 7, 8), prior_weight=15_000)),
+    _Preset(
+        "gpt_neox", 44, 6144, MemitConfig(layers=(6, 7, 8, 9, 10), prior_weight=20_000, clamp_factor=0.3, num_steps=20)
+    ),
+    _Preset("gptj", 8, 192, MemitConfig(layers=(0, 1), prior_weight=200, clamp_factor=0.65)),
+    _Preset("gpt_neox", 8, 192, MemitConfig(layers=(0, 1), prior_weight=500, clamp_factor=0.9)),
+)
+
+
+def preset(model_type: str, *, num_layers: int, hidden_size: int) -> MemitConfig:
+    """The published or measured constants of a model; for an unknown size those of its depth's share.
+
+    The fallback edits the layers that lie where GPT-J's do (about a tenth to three tenths of the depth).
+    """
+    for known in _PRESETS:
+        if (known.model_type, known.num_layers, known.hidden_size) == (model_type, num_layers, hidden_size):
+            return known.config
+    first = max(0, round(num_layers * 3 / 28))
+    last = min(num_layers - 2, max(first, round(num_layers * 8 / 28)))
+    if last < first:
+        raise InvalidSettings(f"a model of {num_layers} layers is too shallow to edit: it needs at least 2")
+    return MemitConfig(layers=tuple(range(first, last + 1)), prior_weight=15_000)
+
+
+def configure(
+    base: MemitConfig,
+    *,
+    num_layers: int,
+    layers: str | None = None,
+    prior_weight: float | None = None,
+    clamp: float | None = None,
+) -> MemitConfig:
+    """``base`` with the user's choices put in; raises InvalidSettings for layers that the model has not."""
+    config = base
+    if layers is not None:
+        config = replace(config, layers=parse_layers(layers))
+    if prior_weight is not None:
+        config = replace(config, prior_weight=prior_weight)
+    if clamp is not None:
+        config = replace(config, clamp_factor=clamp)
+    if config.layers[-1] > num_layers - 2:
+        raise InvalidSettings(
+            f"layers {layers or config.layers}: the last edited layer must lie below the model's last block"
+            f" {num_layers - 1}, or its change could not be read by attention"
+        )
+    return config
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Read ``3-8`` or ``3,4,5``; raises InvalidSettings unless ascending and consecutive."""
+    if match := re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", text):
+        layers = tuple(range(int(match[1]), int(match[2]) + 1))
+    elif re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        layers = tuple(int(part) for part in text.split(","))
+    else:
+        raise InvalidSettings(f"layers {text!r}: write 3-8 or 3,4,5")
+    if not layers or layers != tuple(range(layers[0], layers[0] + len(layers))):
+        raise InvalidSettings(f"layers {text!r}: they must be ascending and consecutive")
+    return layers

@@ -1,0 +1,92 @@
+"""The whole update: from edits with their z to new matrices, always from the original weights (MEMIT, Algorithm 1).
+
+Knows no files, versions or checks. A model is never written to: each step works on a view.
+"""
+
+# Dims: N edits, H hidden size, M width of the projection's input.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editing_core.memit.config import MemitConfig
+from editing_core.memit.keys import KeySweep
+from editing_core.memit.solve import SOLVE_DTYPE, solve_delta
+from editing_core.memit.tokens import Row
+from editing_core.models.load import LoadedModel
+from editing_core.versions.views import make_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerUpdate:
+    """What one layer's step read and made; kept for parity checks and reports."""
+
+    keys_NM: Tensor
+    residuals_NH: Tensor
+    """Already divided by the number of layers left."""
+    delta_HM: Tensor
+    """float64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """New matrices by parameter name, in the dtype in which they are stored and served."""
+
+    weights: dict[str, Tensor]
+    layers: dict[int, LayerUpdate]
+    delta_norms: dict[str, float]
+    """‖Δ‖ / ‖W‖ of each edited matrix (Frobenius), by parameter name."""
+
+
+def solve_edits(
+    loaded: LoadedModel,
+    rows: Sequence[Sequence[Row]],
+    targets_NH: Tensor,
+    *,
+    covariances: Mapping[int, Tensor],
+    config: MemitConfig,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Update:
+    """Solve all edits jointly from the original weights.
+
+    ``rows[i]`` are edit i's prompt rows (one per context, the bare one first), ``targets_NH`` the z of each; both in
+    canonical order. With no edits there is nothing to change: ``weights`` is empty. ``on_progress(done, total)``
+    counts layers.
+    """
+    weights: dict[str, Tensor] = {}
+    layers: dict[int, LayerUpdate] = {}
+    norms: dict[str, float] = {}
+    if not rows:
+        return Update(weights=weights, layers=layers, delta_norms=norms)
+    sweep = KeySweep(loaded, rows, layers=config.layers)
+    targets = targets_NH.to(loaded.device)
+    for done, layer in enumerate(config.layers):
+        on_progress(done, len(config.layers))
+        name = loaded.family.projection_weight_name(layer)
+        keys, hidden = sweep.read(make_view(loaded.model, weights), layer, bare_weight=config.bare_weight)
+        residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
+        delta = solve_delta(keys.T, residuals.T, covariances[layer].to(loaded.device), prior_weight=config.prior_weight)
+        weights[name], norms[name] = _add(loaded, layer, delta)
+        layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=delta)
+        if layer != config.target_layer:
+            sweep.advance(make_view(loaded.model, weights), layer)
+    on_progress(len(config.layers), len(config.layers))
+    return Update(weights=weights, layers=layers, delta_norms=norms)
+
+
+def edited_dtype(model_dtype: torch.dtype) -> torch.dtype:
+    """Dtype of the edited matrices: never under float32, since rounding to half loses most of a small update."""
+    return torch.promote_types(model_dtype, torch.float32)
+
+
+def _add(loaded: LoadedModel, layer: int, delta_HM: Tensor) -> tuple[Tensor, float]:
+    """The new matrix as stored, and ‖Δ‖ / ‖W‖."""
+    original = loaded.family.projection_weight(loaded.model, layer)
+    wide = original.to(SOLVE_DTYPE)
+    change = delta_HM.T if loaded.family.projection_is_transposed else delta_HM
+    new = (wide + change).to(edited_dtype(original.dtype)).contiguous()
+    return new, float(delta_HM.norm() / wide.norm())

@@ -1,0 +1,39 @@
+"""The unit of a search for z: all live edits about one subject (MEMIT.md, part 6), and the name of its result.
+
+Torch-free; knows edits and settings, no weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from editing_core.edits import AcceptedEdit, canonical, normalise
+from editing_core.memit.config import MemitConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectGroup:
+    """Edits about one normalised subject, in canonical order; they share one δ."""
+
+    edits: tuple[AcceptedEdit, ...]
+
+    def target_key(self, *, model: str, contexts: Sequence[str], config: MemitConfig) -> str:
+        """Name of the group's z: a hash of everything that changes the number."""
+        record = {
+            "model": model,
+            "contexts": list(contexts),
+            "settings": config.target_settings(),
+            "edits": [[e.edit.subject, e.edit.prompt, e.edit.target_new] for e in self.edits],
+        }
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def subject_groups(live: Iterable[AcceptedEdit]) -> tuple[SubjectGroup, ...]:
+    """Cut a live set into its subjects' groups, in canonical order of their first edits."""
+    by_subject: dict[str, list[AcceptedEdit]] = {}
+    for accepted in canonical(live):
+        by_subject.setdefault(normalise(accepted.edit.subject), []).append(accepted)
+    return tuple(SubjectGroup(tuple(edits)) for edits in by_subject.values())

@@ -1,0 +1,95 @@
+"""Rows of tokens for an edit, and where the subject's last token is (MEMIT's look-up token).
+
+A row is tokenised once as a whole and the subject found through the tokenizer's offsets; targets are appended as ids.
+Knows no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from editing_core.edits import SLOT, Edit
+from editing_core.errors import InvalidEdit
+
+KL_TEMPLATE = "{} is a"
+"""The row whose next-token distribution at the subject must stay (public implementation)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input row: token ids, and the place of the subject's last token among them."""
+
+    ids: tuple[int, ...]
+    lookup: int
+
+    @property
+    def up_to_lookup(self) -> tuple[int, ...]:
+        """The ids up to the subject's last token: nothing right of it changes a key."""
+        return self.ids[: self.lookup + 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditRows:
+    """All rows of one edit."""
+
+    prompts: tuple[Row, ...]
+    """One per context, the bare one first; without the target."""
+    target: tuple[int, ...]
+    kl: Row
+
+
+def edit_rows(tokenizer: Any, edit: Edit, contexts: Sequence[str], *, max_positions: int) -> EditRows:
+    """Tokenise an edit in its contexts; raises InvalidEdit where the subject's end is no token's end, or too long."""
+    rows = EditRows(
+        prompts=tuple(subject_row(tokenizer, _in_context(context, edit.prompt), edit.subject) for context in contexts),
+        target=tuple(target_ids(tokenizer, edit.filled_prompt, edit.target_new)),
+        kl=subject_row(tokenizer, KL_TEMPLATE, edit.subject),
+    )
+    longest = max(len(row.ids) for row in rows.prompts) + len(rows.target)
+    if longest > max_positions:
+        raise InvalidEdit(
+            f"prompt and target of subject {edit.subject!r} make {longest} tokens with the longest context;"
+            f" the model takes {max_positions}: shorten the prompt or the target",
+            loc=("prompt",),
+        )
+    return rows
+
+
+def subject_row(tokenizer: Any, template: str, subject: str) -> Row:
+    """Tokenise ``template`` with ``subject`` in its slot; raises InvalidEdit where no token ends where it ends."""
+    start = template.index(SLOT)
+    end = start + len(subject)
+    encoded = tokenizer(template[:start] + subject + template[start + len(SLOT) :], return_offsets_mapping=True)
+    lookup = _last_overlapping(encoded["offset_mapping"], end)
+    if lookup is None:
+        raise InvalidEdit(f"the tokenizer gives no token for the end of subject {subject!r}", loc=("subject",))
+    last_end = encoded["offset_mapping"][lookup][1]
+    if last_end > end:
+        text = template[:start] + subject + template[start + len(SLOT) :]
+        raise InvalidEdit(
+            f"no token ends where subject {subject!r} ends: the tokenizer merges its end with what follows"
+            f" ({text[end - 1 : last_end]!r}); change the prompt so that a space or another word follows the subject",
+            loc=("prompt",),
+        )
+    return Row(ids=tuple(encoded["input_ids"]), lookup=lookup)
+
+
+def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:
+    """Ids of the target after the prompt: one space is put between them unless either has one."""
+    spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
+    ids: list[int] = tokenizer(spaced, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise InvalidEdit(f"target {target!r} has no tokens", loc=("target_new",))
+    return ids
+
+
+def _in_context(context: str, prompt: str) -> str:
+    return context.replace(SLOT, prompt, 1)
+
+
+def _last_overlapping(offsets: Sequence[tuple[int, int]], end: int) -> int | None:
+    """Place of the last token that overlaps the character before ``end``."""
+    found = [i for i, (first, last) in enumerate(offsets) if first < end and last > end - 1 and last > first]
+    return found[-1] if found else None

@@ -1,0 +1,81 @@
+"""Runs a stretch of a model's blocks on hidden states, without hooks into the library and for every family alike.
+
+A stretch is a shallow copy of the base model that holds some of its blocks and shares every tensor; it is called with
+``inputs_embeds``, so that rotary embeddings, masks and caches are the library's own. Knows nothing of edits.
+"""
+
+# Dims: R rows, T tokens, H hidden size.
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editing_core.models.family import Family
+
+
+def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_norm: bool = False) -> nn.Module:
+    """The base model reduced to blocks ``first`` … ``last`` (both counted), with the final norm only if asked for."""
+    base = copy.copy(family.base_model(model))
+    blocks = list(base.get_submodule(family.blocks).children())[first : last + 1]
+    base._modules = dict(base._modules)  # the copy's own table; the original's stays as it is
+    base._modules[family.blocks] = nn.ModuleList(blocks)
+    if not with_norm:
+        base._modules[family.final_norm] = nn.Identity()
+    return base
+
+
+def embed(model: nn.Module, family: Family, ids_RT: Tensor) -> Tensor:
+    """Hidden states [R, T, H] that enter block 0."""
+    embeddings = family.base_model(model).get_input_embeddings()  # type: ignore[operator]
+    return embeddings(ids_RT)
+
+
+def run_stretch(
+    part: nn.Module, hidden_RTH: Tensor, mask: Tensor, *, positions_RT: Tensor, cache: Any = None
+) -> Tensor:
+    """Hidden states [R, T, H] after the stretch. ``mask`` is additive, [R, 1, T, keys], in the model's dtype."""
+    output = part(
+        inputs_embeds=hidden_RTH,
+        attention_mask=mask,
+        position_ids=positions_RT,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+    return output.last_hidden_state
+
+
+def causal_mask(lengths_R: Tensor, num_tokens: int, dtype: torch.dtype) -> Tensor:
+    """Additive mask [R, 1, T, T] of rows padded on the right: no token sees a later one or padding."""
+    place = torch.arange(num_tokens, device=lengths_R.device)
+    seen = (place[None, :] <= place[:, None])[None] & (place[None, None, :] < lengths_R[:, None, None])
+    return additive_mask(seen[:, None], dtype)
+
+
+def additive_mask(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where ``seen``, the most negative finite number elsewhere (finite, so that an all-hidden row is no NaN)."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+
+
+@contextmanager
+def captured_inputs(modules: dict[int, nn.Module]) -> Iterator[dict[int, Tensor]]:
+    """While open, the last input of each module is put into the yielded dict under its key."""
+    seen: dict[int, Tensor] = {}
+
+    def keep(key: int) -> Any:
+        def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            seen[key] = arguments[0]
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(keep(key)) for key, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

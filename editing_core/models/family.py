@@ -1,0 +1,55 @@
+"""What MEMIT touches in a model, by names; knows no weights and no numbers of a single model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The names of one architecture's parts. Paths are dotted, from the module named before."""
+
+    model_type: str
+    """``config.model_type`` of a Hugging Face checkpoint."""
+    base: str
+    """Path of the model without its head."""
+    blocks: str
+    """Path of the list of blocks within the base."""
+    projection: str
+    """Path of the MLP's output projection within a block."""
+    final_norm: str
+    """Path of the norm after the last block, within the base."""
+    head: str
+    """Path of the vocabulary head within the model."""
+    block_returns_tuple: bool
+    projection_is_transposed: bool = False
+    """True where the weight is stored [d_ff, d_model] (Conv1D) and not [d_model, d_ff]."""
+
+    def base_model(self, model: nn.Module) -> nn.Module:
+        """The model without its head."""
+        return model.get_submodule(self.base)
+
+    def num_layers(self, model: nn.Module) -> int:
+        """How many blocks the model has."""
+        return len(list(self.base_model(model).get_submodule(self.blocks).children()))
+
+    def projection_module(self, model: nn.Module, layer: int) -> nn.Module:
+        """The MLP's output projection of one block."""
+        return model.get_submodule(self._projection_path(layer))
+
+    def projection_weight_name(self, layer: int) -> str:
+        """Full parameter name of the edited matrix of one block."""
+        return f"{self._projection_path(layer)}.weight"
+
+    def projection_weight(self, model: nn.Module, layer: int) -> Tensor:
+        """The edited matrix of one block as stored."""
+        return model.get_parameter(self.projection_weight_name(layer))
+
+    def head_module(self, model: nn.Module) -> nn.Module:
+        """The vocabulary head."""
+        return model.get_submodule(self.head)
+
+    def _projection_path(self, layer: int) -> str:
+        return f"{self.base}.{self.blocks}.{layer}.{self.projection}"

@@ -1,0 +1,13 @@
+"""GPT-J: parallel attention and MLP, one norm a block, a head with bias; a block returns a tuple."""
+
+from editing_core.models.family import Family
+
+GPTJ = Family(
+    model_type="gptj",
+    base="transformer",
+    blocks="h",
+    projection="mlp.fc_out",
+    final_norm="ln_f",
+    head="lm_head",
+    block_returns_tuple=True,
+)

@@ -1,0 +1,19 @@
+"""The families that Errata knows; a further one is one small file and one line here."""
+
+from __future__ import annotations
+
+from editing_core.errors import UnknownModelFamily
+from editing_core.models.family import Family
+from editing_core.models.gpt_neox import GPT_NEOX
+from editing_core.models.gptj import GPTJ
+
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPTJ, GPT_NEOX)}
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a checkpoint's ``model_type``; raises UnknownModelFamily with the list of known ones."""
+    try:
+        return FAMILIES[model_type]
+    except KeyError:
+        known = ", ".join(sorted(FAMILIES))
+        raise UnknownModelFamily(f"models of type {model_type!r} are not supported; known types: {known}") from None

@@ -1,0 +1,92 @@
+"""``python -m editing_core.prepare MODEL --corpus FILE…``: makes a model's artefacts ahead of the first start.
+
+Prints a progress bar and an account. Knows no environment: ``errata prepare`` gives every option.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from editing_core.covariance.corpus import open_corpus
+from editing_core.covariance.defaults import default_corpus
+from editing_core.covariance.prepare import PrepareOptions, describe, prepare
+from editing_core.errors import ErrataError
+from editing_core.memit.config import configure, preset
+from editing_core.models.load import load_model
+from editing_core.versions.layout import StoreLayout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when the artefacts are there, 2 for input that makes no sense."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        _prepare(options, console)
+    except ErrataError as error:
+        console.print(f"errata prepare: {error}", style="red", markup=False, highlight=False)
+        return 2
+    return 0
+
+
+def _prepare(options: argparse.Namespace, console: Console) -> None:
+    console.print(f"loading {options.model}", highlight=False)
+    loaded = load_model(options.model, device=options.device, dtype=options.dtype)
+    num_layers = loaded.family.num_layers(loaded.model)
+    base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
+    config = configure(base, num_layers=num_layers, layers=options.layers)
+    corpus = open_corpus(options.corpus or default_corpus(options.model))
+    wanted = PrepareOptions(layers=config.layers, num_tokens=options.tokens, context_seed=options.context_seed)
+    with progress_bar(console) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=min(done, total), total=total)
+
+        artefacts = prepare(loaded, corpus, wanted, root=StoreLayout(options.data).artefacts_dir, on_progress=tell)
+    for name, value in describe(artefacts).items():
+        console.print(f"{name}: {value}", markup=False, highlight=False)
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar that names what is being made."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="errata prepare", description="Make a model's artefacts from text files.")
+    parser.add_argument("model", help="Hugging Face id, folder, demo-gptj or demo-gptneox")
+    parser.add_argument("--corpus", type=Path, action="append", help="plain text in UTF-8; once for each file")
+    parser.add_argument("--data", type=Path, default=Path("var"), help="folder of the store (default: var)")
+    parser.add_argument("--layers", help="edited layers, as 3-8 or 3,4,5 (default: the model's preset)")
+    parser.add_argument("--tokens", type=positive, help="tokens for the covariances (default: 10 · width of the MLP)")
+    parser.add_argument(
+        "--context-seed", type=non_negative, default=0, help="seed of the context templates (default: 0)"
+    )
+    parser.add_argument("--device", help="torch device (default: cuda if there, else cpu)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's on CUDA")
+    return parser
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if (number := non_negative(text)) == 0:
+        raise argparse.ArgumentTypeError("0 is not above 0")
+    return number
+
+
+def non_negative(text: str) -> int:
+    """Read a whole number, 0 or above."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

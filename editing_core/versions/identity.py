@@ -1,0 +1,148 @@
+"""Whose store this is: its own id, and the one model and the one set of settings that it belongs to.
+
+Each of the three is a file made once and never changed, so that processes that start together agree without a lock.
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from editing_core.errors import StoreDamaged, StoreMismatch
+from editing_core.versions.durable import write_once
+from editing_core.versions.layout import StoreLayout
+
+FORMAT = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _StoreFile(_Frozen):
+    format: int
+    id: str
+    created: str
+
+
+class ModelBinding(_Frozen):
+    """The model that the store belongs to."""
+
+    fingerprint: str
+    source: str
+    """What it was loaded from when the store was bound; another place with the same fingerprint is the same model."""
+
+
+class SettingsBinding(_Frozen):
+    """The settings of the solve that the store belongs to."""
+
+    fingerprint: str
+    values: dict[str, JsonValue]
+
+
+class StoreIdentity(_Frozen):
+    """The store's id, and what it is bound to so far."""
+
+    format: int
+    id: str
+    created: str
+    """ISO 8601 with Z."""
+    model: ModelBinding | None
+    """None until a process that has loaded the model says which."""
+    settings: SettingsBinding | None
+
+
+ModelT = TypeVar("ModelT", bound=_Frozen)
+
+
+def open_identity(root: Path) -> StoreIdentity:
+    """Read the store's identity; an empty or missing folder becomes a new store.
+
+    Raises StoreDamaged when one of the files cannot be read, or was written by a later Errata.
+    """
+    layout = StoreLayout(root)
+    fresh = _StoreFile(format=FORMAT, id=secrets.token_hex(6), created=_now())
+    store = _parse(_StoreFile, layout.store_file, write_once(layout.store_file, _encode(fresh)))
+    if store.format != FORMAT:
+        raise StoreDamaged(
+            f"{layout.store_file} has format {store.format} and this Errata reads format {FORMAT}: "
+            "use the Errata that wrote it, or another data folder"
+        )
+    return StoreIdentity(
+        format=store.format,
+        id=store.id,
+        created=store.created,
+        model=_read(ModelBinding, layout.model_file),
+        settings=_read(SettingsBinding, layout.settings_file),
+    )
+
+
+def bind_identity(
+    root: Path,
+    *,
+    model: str,
+    model_source: str,
+    settings: str | None = None,
+    settings_values: Mapping[str, Any] | None = None,
+) -> StoreIdentity:
+    """Bind the store to a model fingerprint and, if given, a settings fingerprint; the first caller's hold for good.
+
+    ``settings_values`` are the settings behind the fingerprint, kept so that a difference can be named.
+    Raises StoreMismatch, naming the difference, when the store belongs to another model or other settings.
+    """
+    layout = StoreLayout(root)
+    open_identity(root)
+    wanted_model = ModelBinding(fingerprint=model, source=model_source)
+    held_model = _parse(ModelBinding, layout.model_file, write_once(layout.model_file, _encode(wanted_model)))
+    if held_model.fingerprint != model:
+        raise StoreMismatch(_model_difference(root, held_model, wanted_model))
+    if settings is not None:
+        wanted = SettingsBinding(fingerprint=settings, values=json.loads(json.dumps(dict(settings_values or {}))))
+        held = _parse(SettingsBinding, layout.settings_file, write_once(layout.settings_file, _encode(wanted)))
+        if held.fingerprint != settings:
+            raise StoreMismatch(_settings_difference(root, held, wanted))
+    return open_identity(root)
+
+
+def _model_difference(root: Path, held: ModelBinding, wanted: ModelBinding) -> str:
+    return (
+        f"the store {root} belongs to the model {held.source!r} ({held.fingerprint[:12]}…), not to "
+        f"{wanted.source!r} ({wanted.fingerprint[:12]}…): start with that model, or with another data folder"
+    )
+
+
+def _settings_difference(root: Path, held: SettingsBinding, wanted: SettingsBinding) -> str:
+    names = [n for n in sorted({*held.values, *wanted.values}) if held.values.get(n) != wanted.values.get(n)]
+    differences = [f"{n} is {wanted.values.get(n)!r} here and {held.values.get(n)!r} in the store" for n in names]
+    told = "; ".join(differences) or f"fingerprint {wanted.fingerprint[:12]}… here, {held.fingerprint[:12]}… there"
+    return (
+        f"the store {root} was solved with other settings: {told}. Start with the store's settings; "
+        "or take the edits out with `errata edits --export` and send them again to a service with another --data folder"
+    )
+
+
+def _read(kind: type[ModelT], path: Path) -> ModelT | None:
+    return _parse(kind, path, path.read_bytes()) if path.exists() else None
+
+
+def _parse(kind: type[ModelT], path: Path, content: bytes) -> ModelT:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise StoreDamaged(f"{path} cannot be read ({reason}): restore it from a backup of this folder") from None
+
+
+def _encode(record: _Frozen) -> bytes:
+    return (record.model_dump_json(indent=1) + "\n").encode()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,230 @@
+"""The version store: complete versions on disk, and nothing else that could be taken for one.
+
+A version is written into a temporary folder, synced, renamed, and the parent synced. While it is written its folder
+is locked, so that leftovers of dead writers can be told from work in progress. Digests are checked on load, over the
+very bytes that are then used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from editing_core.errors import NotFound, StoreDamaged, StoreError
+from editing_core.versions.durable import locked, sync, write_durably
+from editing_core.versions.head import Head, read_head, write_head
+from editing_core.versions.identity import open_identity
+from editing_core.versions.layout import ORIGINAL, StoreLayout, is_version_name, version_number
+from editing_core.versions.manifest import (
+    EMPTY_DIGEST,
+    EMPTY_TENSOR_FILE,
+    Manifest,
+    TensorEntry,
+    decode_manifest,
+    encode_manifest,
+)
+
+_PARTIAL = ".partial-"
+_REMOVED = ".removed-"
+
+
+Versions = list[str]
+"""Names of versions (within the class below, ``list`` is its method)."""
+
+
+class VersionStore:
+    """Reads and writes the versions of one store."""
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self.layout = layout
+
+    def write(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
+        """Write a version complete and synced, then make it visible in one rename; return its finished manifest.
+
+        ``manifest.tensors``, ``digest`` and ``size_bytes`` are filled in here from the tensors.
+        Raises StoreError when the version exists: a version's number is never used twice.
+        """
+        final = self.layout.version_dir(manifest.version)
+        if final.exists():
+            raise StoreError(f"{final} exists already: a version's number is never used twice")
+        self.layout.versions_dir.mkdir(parents=True, exist_ok=True)
+        partial = self.layout.versions_dir / f"{_PARTIAL}{manifest.version}-{secrets.token_hex(4)}"
+        partial.mkdir()
+        try:
+            with locked(partial):
+                finished = _write_files(partial, manifest, tensors)
+                partial.rename(final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        sync(self.layout.versions_dir)
+        return finished
+
+    def read_manifest(self, version: str) -> Manifest:
+        """The version's manifest; v0's is made up from the store's identity.
+
+        Raises NotFound, or StoreDamaged naming what is wrong.
+        """
+        if version == ORIGINAL:
+            return self._original()
+        folder = self._existing_folder(version)
+        path = folder / "manifest.json"
+        if not path.exists():
+            raise StoreDamaged(f"version {version} is not complete: {path} is missing")
+        manifest = decode_manifest(path.read_bytes(), path)
+        if manifest.version != version:
+            raise StoreDamaged(f"{path} is the manifest of {manifest.version}, not of {version}")
+        tensor_file = self.layout.tensor_file(version)
+        size = tensor_file.stat().st_size if tensor_file.exists() else None
+        if size != manifest.size_bytes:
+            found = "missing" if size is None else f"{size} bytes long"
+            raise StoreDamaged(
+                f"version {version} is damaged: {tensor_file} is {found}, and was written with "
+                f"{manifest.size_bytes} bytes. Restore it from a backup, or promote another version"
+            )
+        return manifest
+
+    def load_tensors(self, version: str, device: torch.device | str) -> dict[str, Tensor]:
+        """The version's matrices on the device; the digest is checked over the very bytes they are made of.
+
+        Raises NotFound, or StoreDamaged with the version, the file, and the digests expected and found.
+        """
+        manifest = self.read_manifest(version)
+        if version == ORIGINAL:
+            return {}
+        path = self.layout.tensor_file(version)
+        content = path.read_bytes()
+        found = "sha256:" + hashlib.sha256(content).hexdigest()
+        if found != manifest.digest:
+            raise StoreDamaged(
+                f"version {version} is damaged: {path} was written with digest {manifest.digest} and now has {found}. "
+                "Restore it from a backup, or promote another version"
+            )
+        try:
+            tensors = load_safetensors(content)
+        except SafetensorError as error:
+            raise StoreDamaged(f"version {version} is damaged: {path} cannot be read ({error})") from None
+        if _entries(tensors) != manifest.tensors:
+            raise StoreDamaged(f"version {version} is damaged: {path} holds other tensors than its manifest tells")
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+    def list(self) -> Versions:
+        """Versions that can be served, v0 first, by number; the damaged ones are named by ``damaged``."""
+        broken = self.damaged()
+        return [ORIGINAL, *(version for version in self.folders() if version not in broken)]
+
+    def damaged(self) -> dict[str, str]:
+        """By version: why it cannot be served, as far as shows without reading its tensors."""
+        reasons = {}
+        for version in self.folders():
+            try:
+                self.read_manifest(version)
+            except StoreError as error:
+                reasons[version] = error.detail
+            except NotFound:  # removed meanwhile
+                continue
+        return reasons
+
+    def sweep_partial(self) -> Versions:
+        """Remove what dead writers left half-written and dead removers half-removed; return the folders' names."""
+        swept = []
+        for folder in self._entries_starting_with(_PARTIAL, _REMOVED):
+            try:
+                with locked(folder, wait=False) as is_left_over:
+                    if is_left_over:
+                        shutil.rmtree(folder)
+                        swept.append(folder.name)
+            except FileNotFoundError:  # finished meanwhile
+                continue
+        return swept
+
+    def write_head(self, revision: int, version: str) -> bool:
+        """Copy the pointer to disk; returns False, and writes nothing, when a later revision is there already."""
+        return write_head(self.layout, revision, version)
+
+    def read_head(self) -> Head | None:
+        """The copy of the pointer, None when there never was one. Raises StoreDamaged when it cannot be read."""
+        return read_head(self.layout)
+
+    def remove(self, version: str) -> None:
+        """Remove a version's files; it disappears in one rename. Raises NotFound."""
+        folder = self._existing_folder(version)
+        doomed = self.layout.versions_dir / f"{_REMOVED}{version}-{secrets.token_hex(4)}"
+        folder.rename(doomed)
+        sync(self.layout.versions_dir)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def retain(self, live: str, pinned: Collection[str], *, keep: int = 5) -> Versions:
+        """Remove all versions but the live one, the pinned ones and the last ``keep``; return the removed ones.
+
+        The last are those with the highest numbers.
+        """
+        folders = self.folders()
+        kept = {live, *pinned, *(folders[-keep:] if keep else ())}
+        doomed = [version for version in folders if version not in kept]
+        for version in doomed:
+            self.remove(version)
+        return doomed
+
+    def folders(self) -> Versions:
+        """Versions that have a folder, by number, damaged or not; no file is read."""
+        names = [path.name for path in self._entries_starting_with("v") if is_version_name(path.name)]
+        return sorted((name for name in names if name != ORIGINAL), key=version_number)
+
+    def _entries_starting_with(self, *prefixes: str) -> tuple[Path, ...]:
+        if not self.layout.versions_dir.is_dir():
+            return ()
+        return tuple(sorted(p for p in self.layout.versions_dir.iterdir() if p.name.startswith(prefixes)))
+
+    def _existing_folder(self, version: str) -> Path:
+        if is_version_name(version) and version != ORIGINAL and self.layout.version_dir(version).is_dir():
+            return self.layout.version_dir(version)
+        raise NotFound(f"there is no version {version!r} in {self.layout.versions_dir}: `errata versions` lists them")
+
+    def _original(self) -> Manifest:
+        identity = open_identity(self.layout.root)
+        return Manifest(
+            version=ORIGINAL,
+            parent=None,
+            created=identity.created,
+            store=identity.id,
+            model_fingerprint=identity.model.fingerprint if identity.model else None,
+            settings={},
+            edits=(),
+            batches={},
+            delta_norms={},
+            checks={},
+            tensors={},
+            digest=EMPTY_DIGEST,
+            size_bytes=len(EMPTY_TENSOR_FILE),
+        )
+
+
+def _write_files(folder: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
+    tensor_file = folder / "tensors.safetensors"
+    # No metadata: its order in the file is not fixed, and equal weights must have equal digests.
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, tensor_file)
+    sync(tensor_file)
+    with tensor_file.open("rb") as file:
+        digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    known = {"tensors": _entries(tensors), "digest": digest, "size_bytes": tensor_file.stat().st_size}
+    finished = manifest.model_copy(update=known)
+    content = encode_manifest(finished)
+    write_durably(folder / "manifest.json", lambda path: path.write_bytes(content))
+    return finished
+
+
+def _entries(tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:
+    return {
+        name: TensorEntry(dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape))
+        for name, tensor in tensors.items()
+    }

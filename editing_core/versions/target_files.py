@@ -1,0 +1,92 @@
+"""The z of every search ever made for a store, one file each, named by all that changes the number.
+
+A z file is made once: written aside, then linked; who comes second uses the first. One that is found damaged is set
+aside and counts as never made. Knows no search.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from editing_core.errors import StoreDamaged
+from editing_core.memit.targets import Target
+from editing_core.versions.durable import locked, write_once
+
+LOGGER = logging.getLogger(__name__)
+_PARTS = {"targets", "delta", "search"}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFiles:
+    """A folder of z files; safe for several processes at once."""
+
+    root: Path
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the z of this key was made and can be read; a damaged file is set aside."""
+        path = self._file(key)
+        if not path.is_file():
+            return False
+        if _damage(path) is None:
+            return True
+        with locked(path.parent):  # of several that find it, one sets it aside: the file may be new by now
+            damage = _damage(path)
+            if damage is not None and path.exists():
+                path.replace(path.with_suffix(".damaged"))
+                LOGGER.warning("%s cannot be read (%s): set aside, to be computed anew", path, damage)
+        return damage is None
+
+    def write(self, key: str, target: Target) -> None:
+        """Keep a result under its key; if another process was first, its result stays."""
+        counts = torch.tensor([target.loss, target.nll, target.num_losses], dtype=torch.float64)
+        tensors = {"targets": target.targets_EH.contiguous(), "delta": target.delta_H.contiguous(), "search": counts}
+        write_once(self._file(key), save(tensors))
+
+    def read(self, key: str) -> Target:
+        """The z of this key; raises StoreDamaged if its file cannot be read."""
+        try:
+            tensors = _load(self._file(key))
+        except (SafetensorError, OSError) as error:
+            raise StoreDamaged(
+                f"{self._file(key)} cannot be read ({error}): remove it, and it is computed anew"
+            ) from None
+        loss, nll, num_losses = tensors["search"].tolist()
+        return Target(
+            targets_EH=tensors["targets"],
+            delta_H=tensors["delta"],
+            loss=loss,
+            nll=nll,
+            num_losses=int(num_losses),
+        )
+
+    def _file(self, key: str) -> Path:
+        return self.root / key[:2] / f"{key}.safetensors"
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    tensors = load(path.read_bytes())
+    if set(tensors) != _PARTS:
+        raise SafetensorError(f"it holds {sorted(tensors)}")
+    return tensors
+
+
+def _damage(path: Path) -> str | None:
+    """Why the file is good for nothing; other failures to read (too many files open) say nothing about the file."""
+    try:
+        _load(path)
+    except FileNotFoundError as error:
+        return str(error)
+    except SafetensorError as error:
+        return str(error)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return str(error)
+    return None
