@@ -1,0 +1,1 @@
+"""Takes a job, runs the editing core, publishes a version."""

@@ -1,0 +1,250 @@
+"""The commit: all ready batches go into the weights together, are checked, and go live together; one at a time.
+
+The set is the live version's manifest joined with the batches, solved from the original weights. A group that fails
+its checks is taken apart: each batch alone, in order of acceptance. Whatever dies on the way leaves the batches where
+the next commit finds them, and at most a version folder that nobody was told of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from editing_core.edits import AcceptedEdit, merge_live
+from editing_core.evaluation.gate.batches import batch_report, shortcomings
+from worker import recovery
+from worker.metrics import Metrics
+from worker.progress import Hands, Work, WorkerStopping
+from worker.protocol.errors import LedgerDown, LostRace, StaleLease
+from worker.protocol.jobs import COMMIT_STATES, BatchRecord, BatchState, Lease, Pointer
+from worker.protocol.keys import COMMIT_UNIT, commit_attempts
+from worker.protocol.ledger import Ledger
+from worker.protocol.logs import log_event
+from worker.targets import describe
+
+if TYPE_CHECKING:
+    from editing_core.evaluation.checks import CheckReport
+    from editing_core.versions.manifest import Manifest
+    from worker.session import Candidate, EditingSession
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Batches that go in together, and what they go onto."""
+
+    batches: tuple[BatchRecord, ...]
+    pointer: Pointer
+    parent: Manifest
+    edits: tuple[AcceptedEdit, ...]
+    """All edits of the batches."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The batches' ids."""
+        return [record.spec.id for record in self.batches]
+
+    @property
+    def live(self) -> tuple[AcceptedEdit, ...]:
+        """The set that the version will hold."""
+        return merge_live(self.parent.live, self.edits)
+
+    def edits_of(self, batch: str) -> list[str]:
+        """The ids of one batch's edits."""
+        return [accepted.id for accepted in self.edits if accepted.batch == batch]
+
+    @property
+    def new(self) -> tuple[AcceptedEdit, ...]:
+        """Those of the batches' edits that will be in force: none accepted later excludes them."""
+        ids = {accepted.id for accepted in self.edits}
+        return tuple(accepted for accepted in self.live if accepted.id in ids)
+
+
+class Committer:
+    """Runs commits, while it holds the one lease for them."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        session: EditingSession,
+        hands: Hands,
+        metrics: Metrics,
+        max_attempts: int,
+        keep_versions: int,
+    ) -> None:
+        self._ledger = ledger
+        self._session = session
+        self._hands = hands
+        self._metrics = metrics
+        self._max_attempts = max_attempts
+        self._keep_versions = keep_versions
+        self._taken: list[str] = []
+        self.is_held_up = False
+        """The last run failed before it took a batch: it would fail so again at once."""
+
+    def run(self) -> None:
+        """Commit until no batch is ready, unless another process does."""
+        self.is_held_up = False
+        lease = self._ledger.acquire(
+            COMMIT_UNIT, holder=self._hands.holder, ttl_seconds=self._hands.lease_seconds, max_attempts=None
+        )
+        if lease is None:
+            return
+        try:
+            recovery.reconcile_pointer(self._ledger, self._session.store)
+            with self._hands.working(lease, send=lambda p: self._ledger.progress(self._taken, p, lease)) as work:
+                recovery.sweep_unpublished(self._ledger, self._session.store)
+                while waiting := self._ledger.commit_queue():
+                    self._commit(self._choose(waiting), work)
+        except StaleLease as error:
+            log_event(LOGGER, "commit.lease_lost", level=logging.WARNING, reason=error.detail, batches=self._taken)
+            return
+        except WorkerStopping:
+            self._ledger.give_back(lease, self._taken)
+        except BaseException as error:
+            if not self._taken:
+                self._tell_hold_up(error)
+            units = [commit_attempts(batch) for batch in self._taken]
+            self._ledger.release(lease, error=describe(error), units=units)
+            raise
+        finally:
+            self._taken = []
+        self._ledger.release(lease)
+
+    def _tell_hold_up(self, error: BaseException) -> None:
+        """Nothing was begun and no attempt counts: say why, and leave the next try to the reconciler's pause."""
+        self.is_held_up = True
+        log_event(LOGGER, "commit.held_up", level=logging.ERROR, reason=describe(error))
+        with suppress(LedgerDown):
+            self._ledger.tell_ready(f"the commit cannot begin, and is tried again: {describe(error)}")
+
+    def _choose(self, waiting: Sequence[BatchRecord]) -> list[str]:
+        """All that wait; but one that a commit has died with before goes alone, so that only it can do harm."""
+        ids = [record.spec.id for record in waiting]
+        attempts = self._ledger.commit_attempts(ids)
+        tried = [batch for batch in ids if attempts[batch]]
+        return tried[:1] or ids
+
+    def _commit(self, batches: Sequence[str], work: Work) -> None:
+        self._taken = self._ledger.begin_commit(work.lease, batches, max_attempts=self._max_attempts)
+        for batch in set(batches) - set(self._taken):
+            self._log_end(batch)
+        if self._taken and not self._attempt(self._taken, work) and len(self._taken) > 1:
+            log_event(LOGGER, "commit.group_failed", batches=self._taken)
+            for batch in self._taken:
+                self._attempt([batch], work)
+        self._taken = []
+
+    def _attempt(self, batches: Sequence[str], work: Work) -> bool:
+        """Take these batches through to the live version, again whenever the pointer moved meanwhile."""
+        while True:
+            try:
+                return self._attempt_once(batches, work)
+            except StaleLease:
+                raise
+            except LostRace as error:
+                log_event(LOGGER, "commit.again", reason=error.detail, batches=list(batches))
+            finally:
+                work.end()
+            self._ledger.require(work.lease)
+            batches = [batch for batch in batches if self._ledger.batch(batch).status in COMMIT_STATES]
+            if not batches:
+                return True
+
+    def _attempt_once(self, batches: Sequence[str], work: Work) -> bool:
+        work.begin("reading", len(batches))
+        lease, group = work.lease, self._group(batches)
+        self._enter(BatchState.APPLYING, group, lease)
+        version = f"v{self._ledger.new_version_number(above=recovery.highest_on_disk(self._session.store))}"
+        log_event(LOGGER, "commit.started", version=version, parent=group.pointer.version, batches=group.ids)
+        candidate = self._apply(group, work)
+        self._ledger.require(lease)
+        self._enter(BatchState.CHECKING, group, lease)
+        report = self._check(group, candidate, work)
+        work.end()
+        self._ledger.require(lease)
+        self._ledger.set_edit_reports(report.edits)
+        passed = report.passed and not self._falls_short(group, report)
+        if passed:
+            self._publish(version, group, candidate, report=report, work=work)
+        elif len(group.batches) == 1:
+            self._reject(group, report, lease)
+        return passed
+
+    def _falls_short(self, group: Group, report: CheckReport) -> bool:
+        """Whether a batch of the group would not pass by its own edits; then each batch is tried alone."""
+        short = {batch: found for batch in group.ids if (found := shortcomings(report, group.edits_of(batch)))}
+        if short and len(group.batches) > 1:
+            log_event(LOGGER, "commit.batches_short", batches=short)
+        return bool(short) and len(group.batches) > 1
+
+    def _group(self, batches: Sequence[str]) -> Group:
+        pointer = self._ledger.pointer()
+        records = tuple(self._ledger.batch(batch) for batch in batches)
+        edits = tuple(edit for batch in batches for edit in self._ledger.batch_edits(batch))
+        parent = self._session.store.read_manifest(pointer.version)
+        return Group(batches=records, pointer=pointer, parent=parent, edits=edits)
+
+    def _enter(self, state: BatchState, group: Group, lease: Lease) -> None:
+        for batch in group.ids:
+            self._ledger.move(batch, state, expected=COMMIT_STATES, lease=lease)
+
+    def _apply(self, group: Group, work: Work) -> Candidate:
+        live = group.live
+        missing = self._session.missing_targets(live)
+        if missing:
+            with self._metrics.stage("computing"):
+                work.begin("computing", len(missing))
+                self._session.compute_targets(missing, live=live, on_progress=work.on_progress)
+        with self._metrics.stage("applying"):
+            work.begin("applying", len(live))
+            return self._session.build_candidate(live, on_progress=work.on_progress)
+
+    def _check(self, group: Group, candidate: Candidate, work: Work) -> CheckReport:
+        with self._metrics.stage("checking"):
+            work.begin("checking", len(group.new))
+            return self._session.check(
+                candidate, live=group.live, new=group.new, parent=group.parent.version, on_progress=work.on_progress
+            )
+
+    def _publish(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: Work) -> None:
+        work.begin("writing", 1)
+        manifest = self._session.write_version(
+            version,
+            candidate,
+            parent=group.pointer.version,
+            live=group.live,
+            batches=recovery.summaries(group.parent, group.live, version=version, records=group.batches),
+            report=report,
+        )
+        work.end()
+        pointer = self._ledger.publish(
+            work.lease,
+            expected_revision=group.pointer.revision,
+            version=recovery.version_record(manifest, group.ids),
+            edit_ids=[accepted.id for accepted in group.live],
+            reports={batch: batch_report(report, group.edits_of(batch)) for batch in group.ids},
+        )
+        self._metrics.count_edits("applied", len(group.edits))
+        log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
+        recovery.copy_to_head(self._ledger, self._session.store, pointer)
+        recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)
+
+    def _reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
+        (batch,) = group.ids
+        reason = "; ".join(report.reasons)
+        told = {"report": batch_report(report, group.edits_of(batch)), "error": reason}
+        self._ledger.move(batch, BatchState.REJECTED, expected=BatchState.CHECKING, lease=lease, **told)
+        self._metrics.count_edits("rejected", len(group.edits))
+        log_event(LOGGER, "batch.rejected", batch=batch, reason=reason)
+
+    def _log_end(self, batch: str) -> None:
+        record = self._ledger.batch(batch)
+        if record.status == BatchState.FAILED:
+            self._metrics.count_edits("failed", record.spec.num_edits)
+        log_event(LOGGER, "batch.left_out", batch=batch, status=record.status, reason=record.error)

@@ -1,0 +1,165 @@
+"""The worker process (``python -m worker.main``): one model, one queue, no fork.
+
+Exit codes: 0 after SIGTERM or SIGINT, 2 when it refuses to start (settings, store, Redis that may lose data), 1 for
+what may pass when it is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from redis.exceptions import RedisError
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from editing_core.errors import ErrataError
+from editing_core.versions.identity import open_identity
+from worker.commit import Committer
+from worker.metrics import Metrics
+from worker.progress import Hands
+from worker.protocol.connections import connect, connect_queue, require_durable, required_url
+from worker.protocol.errors import LedgerDown
+from worker.protocol.keys import COMMIT_UNIT, Keys
+from worker.protocol.ledger import Ledger
+from worker.protocol.logs import log_event, start_logging
+from worker.protocol.queue import WorkQueue
+from worker.protocol.settings import Settings, read_settings
+from worker.reconcile import Heartbeat, Reconciler
+from worker.recovery import reconcile_pointer
+from worker.session import EditingSession
+from worker.targets import TargetStage
+from worker.tasks import STAGES, Stages
+
+LOGGER = logging.getLogger(__name__)
+PAUSE_SECONDS = 1.0
+"""Before the queue is tried again when Redis went away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """All that one worker process works with."""
+
+    queue: WorkQueue
+    hands: Hands
+    stages: Stages
+    reconciler: Reconciler
+    heartbeat: Heartbeat
+
+
+def open_workplace(settings: Settings) -> Workplace:
+    """Put the process together: Redis, store, model. Raises ErrataError when it must not start."""
+    url = required_url(settings.redis_url)
+    store_id = open_identity(settings.data).id
+    redis = connect(url)
+    require_durable(redis, accept_unsafe=settings.accept_unsafe_redis)
+    session = EditingSession.open(settings)
+    ledger = Ledger(redis, Keys(store_id))
+    reconcile_pointer(ledger, session.store)
+    queue = WorkQueue(connect_queue(url), store_id, job_timeout_seconds=settings.job_timeout_seconds)
+    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    hands = Hands(ledger, queue, lease_seconds=settings.lease_seconds, holder=holder)
+    metrics = Metrics()
+    if settings.worker_metrics_port is not None:
+        metrics.expose(settings.host, settings.worker_metrics_port)
+    reconciler = Reconciler(ledger=ledger, queue=queue, store=session.store, metrics=metrics, holder=holder)
+    targets = TargetStage(
+        ledger=ledger,
+        queue=queue,
+        session=session,
+        hands=hands,
+        metrics=metrics,
+        max_attempts=settings.max_attempts,
+    )
+    committer = Committer(
+        ledger=ledger,
+        session=session,
+        hands=hands,
+        metrics=metrics,
+        max_attempts=settings.max_attempts,
+        keep_versions=settings.keep_versions,
+    )
+    return Workplace(
+        queue=queue,
+        hands=hands,
+        stages=Stages(targets=targets, committer=committer),
+        reconciler=reconciler,
+        heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
+    )
+
+
+class QueueWorker(SimpleWorker):
+    """RQ's worker on the one queue: jobs run in this process, as a forked child could not use the GPU."""
+
+    def __init__(self, place: Workplace) -> None:
+        super().__init__(
+            [place.queue.rq], connection=place.queue.redis, serializer=JSONSerializer, log_job_description=False
+        )
+        self._place = place
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether a signal has asked it to end."""
+        return self._place.hands.is_stopping
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run a job, seen by the heartbeat; then wake what it left undone."""
+        unit = self._place.queue.unit(job.id)
+        with self._place.hands.job(unit):
+            token = STAGES.set(self._place.stages)
+            try:
+                super().execute_job(job, queue)
+            finally:
+                STAGES.reset(token)
+        if unit != COMMIT_UNIT or not self._place.stages.committer.is_held_up:
+            self._place.reconciler.follow_up(unit)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """End at the work's next step and give the work back; at once when there is none."""
+        self._place.hands.stop()
+        super().request_stop(signum, frame)
+
+
+def serve(place: Workplace) -> None:
+    """Work until asked to stop; RQ's loop ends when Redis goes away, the model stays."""
+    place.heartbeat.start()
+    try:
+        while True:
+            try:
+                place.reconciler.look()
+                worker: Any = QueueWorker(place)
+                worker.work(logging_level="WARNING")
+            except (LedgerDown, RedisError, OSError) as error:
+                log_event(LOGGER, "redis.away", level=logging.WARNING, reason=str(error))
+            if place.hands.is_stopping:
+                return
+            time.sleep(PAUSE_SECONDS)
+    finally:
+        place.heartbeat.stop()
+
+
+def main() -> int:
+    """Run the worker process."""
+    try:
+        settings = read_settings()
+        start_logging(settings.log_level, form=settings.log_format)
+        place = open_workplace(settings)
+        log_event(LOGGER, "worker.started", holder=place.hands.holder, queue=place.queue.rq.name)
+        serve(place)
+    except ErrataError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        return 1 if isinstance(error, LedgerDown) else 2
+    log_event(LOGGER, "worker.stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

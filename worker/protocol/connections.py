@@ -1,0 +1,123 @@
+"""Ways to Redis, and whether that Redis keeps what it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from editing_core.errors import InvalidSettings
+from worker.protocol.errors import LedgerDown, UnsafeRedis
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+ANSWER_TIMEOUT_SECONDS = 20.0
+"""Long enough for a batch of 64 MB to be synced to a slow disk."""
+
+
+def connect(url: str) -> Redis:
+    """A client of the ledger: answers are text. Connects with the first call, not now.
+
+    One quick retry, for pooled connections that died with the last Redis: every script may run twice unharmed.
+    Raises InvalidSettings for an address that cannot be read.
+    """
+    return _client(url, decode=True)
+
+
+def connect_queue(url: str) -> Redis:
+    """A client of the queue: answers are bytes, as RQ wants them."""
+    return _client(url, decode=False)
+
+
+def required_url(url: str | None) -> str:
+    """The address of the Redis to use. Raises InvalidSettings when there is none."""
+    if url is None:
+        raise InvalidSettings("no Redis is named: set REDIS_URL (--redis), or use `errata up`, which starts one")
+    return url
+
+
+def _client(url: str, *, decode: bool) -> Redis:
+    try:
+        client: Redis = Redis.from_url(
+            url,
+            decode_responses=decode,
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=ANSWER_TIMEOUT_SECONDS,
+            retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+            retry_on_error=[RedisConnectionError],
+        )
+    except ValueError as error:
+        raise InvalidSettings(f"REDIS_URL {url!r} is no address of a Redis: {error}") from None
+    return client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durability:
+    """What a Redis says about what it keeps; None: it does not tell."""
+
+    appendonly: str | None
+    appendfsync: str | None
+    maxmemory_policy: str | None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why an accepted batch could be lost, one per setting; empty: it cannot."""
+        wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+        found = dict(zip(wanted, (self.appendonly, self.appendfsync, self.maxmemory_policy), strict=True))
+        return tuple(
+            f"{name} is {found[name] or 'not told'}, not {value}"
+            for name, value in wanted.items()
+            if found[name] != value
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether what was accepted stays."""
+        return not self.reasons
+
+    @property
+    def reason(self) -> str | None:
+        """All reasons in one line; None when there are none."""
+        return "; ".join(self.reasons) or None
+
+
+def check_durability(redis: Redis) -> Durability:
+    """Read what Redis says about itself (INFO persistence, CONFIG GET; a hosted one may refuse the latter).
+
+    Raises LedgerDown when it does not answer.
+    """
+    try:
+        append_only = _info(redis, "persistence").get("aof_enabled")
+        return Durability(
+            appendonly=None if append_only is None else ("yes" if int(append_only) else "no"),
+            appendfsync=_config(redis, "appendfsync"),
+            maxmemory_policy=_config(redis, "maxmemory-policy") or _info(redis, "memory").get("maxmemory_policy"),
+        )
+    except RedisError as error:
+        raise LedgerDown(f"Redis does not answer ({error}): start it, or correct REDIS_URL") from error
+
+
+def require_durable(redis: Redis, *, accept_unsafe: bool) -> Durability:
+    """Raise UnsafeRedis when accepted batches could be lost, unless that is accepted."""
+    durability = check_durability(redis)
+    if not durability.ok and not accept_unsafe:
+        raise UnsafeRedis(
+            f"this Redis may lose accepted batches ({durability.reason}): set appendonly yes, appendfsync always and "
+            "maxmemory-policy noeviction, or set ERRATA_ACCEPT_UNSAFE_REDIS=true to take the risk"
+        )
+    return durability
+
+
+def _info(redis: Redis, section: str) -> dict[str, str]:
+    return {str(name): str(value) for name, value in redis.info(section).items()}
+
+
+def _config(redis: Redis, name: str) -> str | None:
+    try:
+        value = redis.config_get(name).get(name)
+    except ResponseError:
+        return None
+    return None if value is None else str(value)

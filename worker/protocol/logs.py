@@ -1,0 +1,61 @@
+"""One structured line per event: JSON for machines, a readable line on a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+FIELDS = "errata_fields"
+
+
+def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Log ``event`` with its ids and figures; a running exception is added with ``level`` ERROR."""
+    if logger.isEnabledFor(level):
+        exc_info = level >= logging.ERROR and sys.exc_info()[0] is not None
+        logger.log(level, event, extra={FIELDS: fields}, exc_info=exc_info)
+
+
+def start_logging(level: str, *, form: Literal["auto", "json", "text"] = "auto", stream: TextIO | None = None) -> None:
+    """Send every log line of this process to ``stream`` (standard error); called once, by each process's root."""
+    stream = stream if stream is not None else sys.stderr
+    handler = logging.StreamHandler(stream)
+    as_text = form == "text" or (form == "auto" and stream.isatty())
+    handler.setFormatter(TextLines() if as_text else JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+class JsonLines(logging.Formatter):
+    """``{"time", "level", "logger", "event", …}``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        line: dict[str, Any] = {
+            "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **getattr(record, FIELDS, {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextLines(logging.Formatter):
+    """``12:00:01 event key=value``, with a level when it matters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One readable line, and a traceback below it."""
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+        pairs = "".join(f" {name}={value}" for name, value in getattr(record, FIELDS, {}).items())
+        line = f"{_time(record):%H:%M:%S} {level}{record.getMessage()}{pairs}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)

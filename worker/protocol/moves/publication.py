@@ -1,0 +1,139 @@
+"""Moving the pointer: publishing a commit's version, and promoting an older one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from editing_core.errors import NotFound
+from worker.protocol.errors import LostRace
+from worker.protocol.jobs import ORIGINAL, Lease, Pointer, Promotion, VersionRecord
+from worker.protocol.keys import Key
+from worker.protocol.moves.leases import stale
+from worker.protocol.moves.transitions import COUNT_EDITS
+from worker.protocol.moves.versions import VersionReading, write_version
+
+_NEW_VERSION_NUMBER = """
+local number = math.max(tonumber(redis.call('GET', VERSION_NUMBER) or '0'), tonumber(A(1))) + 1
+redis.call('SET', VERSION_NUMBER, number)
+return number
+"""
+
+_PUBLISH = (
+    COUNT_EDITS
+    + """
+local token, expected_revision, version, number = A(1), tonumber(A(2)), A(3), A(4)
+local parent, record, num_batches = A(5), A(6), tonumber(A(7))
+if not held(COMMIT_UNIT, token) then return {'stale', ''} end
+local revision, live = live_version()
+if revision ~= expected_revision then return {'lost', 'the live version is ' .. live .. ' now'} end
+if redis.call('EXISTS', VERSION .. version) == 1 then return {'lost', version .. ' was published before'} end
+local first_edit = 8 + 2 * num_batches
+for i = 8, first_edit - 1, 2 do
+  local batch = redis.call('HMGET', BATCH .. A(i), 'status', 'token')
+  if batch[1] ~= 'checking' or batch[2] ~= token then
+    return {'lost', 'batch ' .. A(i) .. ' is ' .. (batch[1] or 'gone')}
+  end
+end
+redis.call('HSET', VERSION .. version, 'record', record)
+redis.call('ZADD', VERSIONS, number, version)
+redis.call('HSET', PARENTS, version, parent)
+for i = first_edit, NUM_ARGS do redis.call('SADD', VERSION_EDITS .. version, A(i)) end
+for i = 8, first_edit - 1, 2 do
+  redis.call('HSET', BATCH .. A(i), 'version', version, 'report', A(i + 1))
+  set_status(A(i), 'applied')
+  count_edits(A(i), 'applied')
+end
+return {'published', tostring(point_at(version, 'commit'))}
+"""
+)
+
+_PROMOTE = """
+local version, author = A(1), A(2)
+local revision, previous = live_version()
+if version == previous then return {'same', previous, revision} end
+if version ~= 'v0' then
+  local known = redis.call('HMGET', VERSION .. version, 'record', 'removed')
+  if not known[1] then return {'unknown', previous, revision} end
+  if known[2] then return {'removed', previous, revision} end
+end
+return {'promoted', previous, point_at(version, author)}
+"""
+
+_MARK_REMOVED = """
+local revision, live = live_version()
+local marked = {}
+for i = 1, NUM_ARGS do
+  if A(i) ~= live then
+    redis.call('HSET', VERSION .. A(i), 'removed', NOW)
+    redis.call('DEL', VERSION_EDITS .. A(i))
+    marked[#marked + 1] = A(i)
+  end
+end
+return marked
+"""
+
+
+class Publication(VersionReading):
+    """The ledger's moves of the pointer."""
+
+    def new_version_number(self, *, above: int = 0) -> int:
+        """A number that no version has had or will have; ``above``: the highest that was seen elsewhere (on disk)."""
+        return int(self._run(_NEW_VERSION_NUMBER, above))
+
+    def publish(
+        self,
+        lease: Lease,
+        *,
+        expected_revision: int,
+        version: VersionRecord,
+        edit_ids: Collection[str],
+        reports: Mapping[str, Mapping[str, Any]],
+    ) -> Pointer:
+        """Move the pointer to ``version`` and its batches (the keys of ``reports``) to ``applied``, or nothing.
+
+        Only while the lease lasts, the revision is the expected one, and each batch is still ``checking`` under this
+        lease. Raises StaleLease, LostRace.
+        """
+        parent = version.parent or ORIGINAL
+        head = [lease.token, expected_revision, version.id, version.number, parent, write_version(version)]
+        pairs = [part for batch, found in reports.items() for part in (batch, json.dumps(found, ensure_ascii=False))]
+        outcome, detail = self._run(_PUBLISH, *head, len(reports), *pairs, *edit_ids)
+        if outcome == "stale":
+            raise stale(lease)
+        if outcome == "lost":
+            raise LostRace(f"{version.id} was not published: {detail}")
+        return Pointer(revision=int(detail), version=version.id)
+
+    def promote(self, version: str, *, author: str | None) -> Promotion:
+        """Make an older version live, at once. Promoting the live one changes nothing. Raises NotFound."""
+        outcome, previous, revision = self._run(_PROMOTE, version, author or "")
+        if outcome == "unknown":
+            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
+        if outcome == "removed":
+            raise NotFound(f"version {version} is no longer kept: GET /versions lists those that are")
+        rolled_back, restored = self._what_changed(previous, version)
+        pointer = Pointer(revision=int(revision), version=version)
+        return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)
+
+    def promotions(self) -> list[dict[str, Any]]:
+        """Every move of the pointer, oldest first: revision, version, previous, author, at."""
+        with self._reaching() as redis:
+            return [json.loads(text) for text in redis.lrange(self._at(Key.PROMOTIONS), 0, -1)]
+
+    def mark_removed(self, versions: Sequence[str]) -> list[str]:
+        """Note, before it is done, that these versions' files go; return them without the one that is live now."""
+        return list(self._run(_MARK_REMOVED, *versions))
+
+    def _what_changed(self, previous: str, version: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if previous == version:
+            return (), ()
+        now_live, was_live = self.live_edit_ids(version), self.live_edit_ids(previous)
+        undone = set(self.lineage(previous)) - set(self.lineage(version)) - {ORIGINAL}
+        batches = [batch for record in self._version_records(sorted(undone)) for batch in record.batches]
+        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+            for batch in batches:
+                pipe.zrange(self._at(Key.BATCH_EDITS, batch), 0, -1)
+            since = {edit for edits in pipe.execute() for edit in edits}
+        return tuple(sorted(since - now_live)), tuple(sorted(now_live - was_live))

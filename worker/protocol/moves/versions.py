@@ -1,0 +1,100 @@
+"""Reading the pointer, versions and which descends from which."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+from editing_core.errors import NotFound
+from editing_core.versions.manifest import EMPTY_DIGEST
+from worker.protocol.jobs import ORIGINAL, Page, Pointer, VersionRecord, version_number
+from worker.protocol.keys import Key
+from worker.protocol.moves.batches import BatchReading, next_cursor
+
+ALWAYS = "1970-01-01T00:00:00.000Z"
+"""When the original was made, as far as a ledger can tell."""
+
+_LINEAGE = """
+local version, floor = A(1), tonumber(A(2))
+local line = {}
+while version and tonumber(string.sub(version, 2)) >= floor do
+  line[#line + 1] = version
+  version = redis.call('HGET', PARENTS, version)
+end
+return line
+"""
+
+
+class VersionReading(BatchReading):
+    """What the ledger says about versions."""
+
+    def pointer(self) -> Pointer:
+        """What is live; the original before anything was promoted."""
+        return self.known_pointer() or Pointer(revision=0, version=ORIGINAL)
+
+    def known_pointer(self) -> Pointer | None:
+        """What Redis knows to be live; None when it has never been told (or has lost its memory)."""
+        with self._reaching() as redis:
+            revision, version = redis.hmget(self._at(Key.POINTER), "revision", "version")
+        return None if revision is None else Pointer(revision=int(revision), version=version)
+
+    def version(self, version: str) -> VersionRecord:
+        """A published version, or the original. Raises NotFound."""
+        records = self._version_records([version])
+        if not records:
+            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
+        return records[0]
+
+    def versions(self, cursor: str | None = None, limit: int = 50) -> Page[VersionRecord]:
+        """All versions, newest first, the original last. Raises InvalidCursor."""
+        rows = self._rows(Key.VERSIONS, cursor=cursor, limit=limit)
+        records = self._version_records([row.id for row in rows])
+        if len(rows) < limit:
+            records += self._version_records([ORIGINAL])
+        return Page(items=records, next=next_cursor(rows, limit))
+
+    def live_edit_ids(self, version: str) -> frozenset[str]:
+        """The ids of the edits in force in a version whose files are kept; none for the original."""
+        with self._reaching() as redis:
+            return frozenset(redis.smembers(self._at(Key.VERSION_EDITS, version)))
+
+    def descends(self, version: str, ancestor: str) -> bool:
+        """Whether ``version`` is ``ancestor`` or was made, in one or more steps, from it."""
+        return ancestor in self.lineage(version, floor=version_number(ancestor))
+
+    def lineage(self, version: str, *, floor: int = 0) -> list[str]:
+        """``version``, its parent, and so on, down to the number ``floor``."""
+        return list(self._run(_LINEAGE, version, floor))
+
+    def published(self) -> frozenset[str]:
+        """The ids of all versions that were ever published."""
+        with self._reaching() as redis:
+            return frozenset(redis.zrange(self._at(Key.VERSIONS), 0, -1))
+
+    def _version_records(self, versions: list[str]) -> list[VersionRecord]:
+        live = self.pointer().version
+        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+            for version in versions:
+                pipe.hgetall(self._at(Key.VERSION, version or "-"))
+            answers = pipe.execute()
+        records = [
+            _read_version(version, fields)
+            for version, fields in zip(versions, answers, strict=True)
+            if fields or version == ORIGINAL
+        ]
+        return [replace(record, status="live") if record.id == live else record for record in records]
+
+
+def write_version(record: VersionRecord) -> str:
+    """A version record as text; its status and whether it is removed are kept elsewhere."""
+    fields = {name: value for name, value in asdict(record).items() if name not in {"status", "removed"}}
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _read_version(version: str, fields: dict[str, str]) -> VersionRecord:
+    if not fields:
+        return VersionRecord(id=ORIGINAL, parent=None, created=ALWAYS, num_edits=0, digest=EMPTY_DIGEST)
+    record: dict[str, Any] = json.loads(fields["record"])
+    record["batches"] = tuple(record["batches"])
+    return VersionRecord(**record, removed="removed" in fields)

@@ -1,0 +1,155 @@
+"""The queue: wake-ups for workers, over RQ. The ledger is the truth; a lost job is enqueued again by the reconciler.
+
+What of RQ is relied on: one worker listens on exactly one queue (a job is moved to the intermediate list with its pop,
+not lost); arguments are JSON; functions go by dotted name, so that this module needs no worker code. What is not:
+retries, registries and timeouts of RQ (a unit's state is in the ledger, and a job's timeout is set in hours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import StrEnum
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from worker.protocol.keys import COMMIT_UNIT, Key, Keys
+from worker.protocol.moves.base import reaching
+
+COMPUTE_TASK = "worker.tasks.compute_targets"
+COMMIT_TASK = "worker.tasks.commit"
+FAILURE_SECONDS = 24 * 3600
+"""How long RQ keeps the traceback of a job that raised."""
+
+
+class JobState(StrEnum):
+    """What is known of a unit's job."""
+
+    WAITING = "waiting"
+    """In the queue's list."""
+    IN_HAND = "in_hand"
+    """A living worker process has it."""
+    NONE = "none"
+    """There is none, or only the remains of one."""
+
+
+class WorkQueue:
+    """The one queue of a store; ``redis`` from ``connections.connect_queue``.
+
+    Every method raises LedgerDown when Redis is away.
+    """
+
+    def __init__(self, redis: Redis, store_id: str, *, job_timeout_seconds: int) -> None:
+        self.redis: Any = redis
+        self.store_id = store_id
+        self._keys = Keys(store_id)
+        self.rq = Queue(
+            f"errata-{store_id}", connection=redis, serializer=JSONSerializer, default_timeout=job_timeout_seconds
+        )
+
+    def enqueue_units(self, units: Sequence[str]) -> None:
+        """Wake workers for each of these units that has no job yet."""
+        for unit in units:
+            self.enqueue_unit(unit)
+
+    def enqueue_unit(self, unit: str) -> bool:
+        """Wake a worker for the unit, unless its job waits or is in a living worker's hand; whether it did.
+
+        The remains of an older job are deleted first: RQ refuses a second job of one id while they exist. Commits go
+        to the front.
+        """
+        with reaching():
+            if self._job_state(unit) != JobState.NONE:
+                return False
+            self._delete_remains(unit)
+            function, arguments = _call(unit)
+            with suppress(DuplicateJobError):
+                self.rq.enqueue_call(
+                    function,
+                    args=arguments,
+                    job_id=self.job_id(unit),
+                    at_front=unit == COMMIT_UNIT,
+                    unique=True,
+                    result_ttl=0,
+                    failure_ttl=FAILURE_SECONDS,
+                    description=unit,
+                )
+                return True
+            return False
+
+    def without_job(self, units: Sequence[str]) -> list[str]:
+        """Those of the units whose job neither waits nor is in a living worker's hand."""
+        with reaching(), self.redis.pipeline(transaction=False) as pipe:
+            pipe.lrange(self.rq.key, 0, -1)
+            for unit in units:
+                pipe.exists(self._keys.at(Key.BEAT, unit))
+                pipe.exists(Job.key_for(self.job_id(unit)))
+            waiting, *answers = pipe.execute()
+        ids = {job_id.decode() for job_id in waiting}
+        beats, jobs = answers[::2], answers[1::2]
+        return [
+            unit
+            for unit, beat, job in zip(units, beats, jobs, strict=True)
+            if not beat and not (job and self.job_id(unit) in ids)
+        ]
+
+    def job_state(self, unit: str) -> JobState:
+        """What is known of the unit's job."""
+        with reaching():
+            return self._job_state(unit)
+
+    def depth(self) -> int:
+        """How many jobs wait."""
+        with reaching():
+            return int(self.rq.count)
+
+    def beat(self, unit: str, *, ttl_seconds: float) -> None:
+        """Say that this process has the unit's job in hand, for ``ttl_seconds``."""
+        with reaching():
+            self.redis.set(self._keys.at(Key.BEAT, unit), 1, px=max(1, round(ttl_seconds * 1000)))
+
+    def stop_beating(self, unit: str) -> None:
+        """Say that this process is through with the unit's job."""
+        with reaching():
+            self.redis.delete(self._keys.at(Key.BEAT, unit))
+
+    def job_id(self, unit: str) -> str:
+        """RQ's jobs of all stores share one name space."""
+        return f"{self.store_id}-{unit}"
+
+    def unit(self, job_id: str) -> str:
+        """The inverse of ``job_id``."""
+        return job_id.removeprefix(f"{self.store_id}-")
+
+    def _job_state(self, unit: str) -> JobState:
+        if self.redis.exists(self._keys.at(Key.BEAT, unit)):
+            return JobState.IN_HAND
+        if self.redis.lpos(self.rq.key, self.job_id(unit)) is not None and self._job(unit) is not None:
+            return JobState.WAITING
+        return JobState.NONE
+
+    def _job(self, unit: str) -> Job | None:
+        try:
+            return Job.fetch(self.job_id(unit), connection=self.redis, serializer=JSONSerializer)
+        except NoSuchJobError:
+            return None
+
+    def _delete_remains(self, unit: str) -> None:
+        self.redis.lrem(self.rq.intermediate_queue_key, 0, self.job_id(unit))
+        self.redis.lrem(self.rq.key, 0, self.job_id(unit))
+        job = self._job(unit)
+        if job is not None:
+            job.delete()
+
+
+def _call(unit: str) -> tuple[str, tuple[Any, ...]]:
+    if unit == COMMIT_UNIT:
+        return COMMIT_TASK, ()
+    kind, batch, shard = unit.split("-")
+    assert kind == "targets", unit
+    return COMPUTE_TASK, (batch, int(shard))

@@ -1,0 +1,141 @@
+"""Every setting of every process, in one class, so that all processes of an installation agree.
+
+Read from the environment (``ERRATA_…``, ``REDIS_URL``) in one place; options of the command line win. Knows no meaning
+beyond type and range.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from editing_core.errors import InvalidSettings
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseSettings):
+    """All settings; a field ``name`` is read from ``ERRATA_NAME``."""
+
+    model_config = SettingsConfigDict(env_prefix="ERRATA_", extra="forbid", frozen=True, populate_by_name=True)
+
+    # What is served, and where its files are.
+    model: str = Field("demo-gptj", description="Hugging Face id, folder, demo-gptj or demo-gptneox")
+    data: Path = Field(Path("var"), description="folder of the version store, model artefacts and embedded Redis")
+    redis_url: str | None = Field(None, validation_alias="REDIS_URL", description="Redis to use; none: one is started")
+    accept_unsafe_redis: bool = Field(False, description="start with a Redis that may lose accepted batches")
+    corpus: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="text files, ':' between; none: the demo's own"
+    )
+    device: str | None = Field(None, description="torch device; none: cuda if there, else cpu")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="none: the checkpoint's on CUDA, float32 on CPU"
+    )
+    num_threads: int | None = Field(None, ge=1, description="torch threads of each process; none: torch's default")
+
+    # How edits are solved; none: the model's preset.
+    layers: str | None = Field(None, description="edited layers, as 3-8 or 1,2,3,4")
+    prior_weight: float | None = Field(None, gt=0, description="λ, weight of old associations against new ones")
+    clamp: float | None = Field(None, gt=0, description="largest ‖δ‖ as a share of ‖h‖ at the look-up token")
+
+    # HTTP.
+    host: str = Field("127.0.0.1", description="address that HTTP listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on; 0: any free one")
+    role: Literal["all", "api", "generation"] = Field("all", description="which routes this process serves")
+    max_edits: int = Field(10_000, ge=1, description="edits in one batch")
+    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="size of a request's body")
+    max_open_batches: int = Field(1_000, ge=1, description="batches without a final state; more are refused (429)")
+    max_wait_seconds: float = Field(300.0, ge=0, description="largest ?wait= of POST /edits")
+
+    # The queue and its workers.
+    shard_size: int = Field(64, ge=1, description="edits in one job")
+    lease_seconds: float = Field(10.0, gt=0, description="how long a silent worker keeps its work")
+    reconcile_seconds: float = Field(10.0, gt=0, description="pause between two looks for forgotten work")
+    job_timeout_seconds: int = Field(6 * 3600, ge=60, description="longest single job")
+    max_attempts: int = Field(3, ge=1, description="starts of one unit of work before it is failed")
+    worker_metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
+    )
+    keep_versions: int = Field(5, ge=1, description="versions kept beside the live one")
+
+    # Generation.
+    num_places: int = Field(16, ge=1, description="requests decoded together, per version")
+    max_new_tokens: int = Field(1024, ge=1, description="largest max_new_tokens of a request")
+    max_waiting: int = Field(256, ge=1, description="requests waiting for a place; more are refused (429)")
+    resident_versions: int = Field(4, ge=1, description="versions held in memory, the live one counted")
+    pointer_poll_seconds: float = Field(0.1, gt=0, description="pause between two looks at the pointer")
+    min_version_wait_seconds: float = Field(10.0, ge=0, description="longest wait for min_version")
+
+    # Limits of the checks.
+    min_taken: Share = Field(0.7, description="share of new edits that must take")
+    min_neighbors_kept: Share = Field(0.8, description="share of neighbours that must keep their answer")
+    min_earlier_kept: Share = Field(0.9, description="share of earlier edits that must still hold")
+    max_drift: float = Field(0.5, gt=0, description="mean KL divergence on the probe set, in nats")
+    max_perplexity_rise: float = Field(0.10, gt=0, description="rise of perplexity on held-out text, as a share")
+    max_delta_norm: float = Field(15.0, gt=0, description="largest ‖Δ‖/‖W‖ of one layer")
+
+    # Clients of the service: the other commands of ``errata``.
+    url: str | None = Field(None, description="service that commands talk to; none: at host and port")
+    api_key: SecretStr | None = Field(None, description="key that commands send")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else json")
+
+    @field_validator("corpus", mode="before")
+    @classmethod
+    def _split_paths(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(":") if part)
+        return value
+
+
+def known_environment() -> set[str]:
+    """Names of all environment variables that are read."""
+    return {
+        field.validation_alias if isinstance(field.validation_alias, str) else f"ERRATA_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def read_settings(**options: object) -> Settings:
+    """Settings from the environment, with ``options`` (those that are not None) winning.
+
+    Raises InvalidSettings for an unknown ``ERRATA_…`` variable, and for a value of the wrong type or range.
+    """
+    unknown = sorted(name for name in os.environ if name.startswith("ERRATA_") and name not in known_environment())
+    if unknown:
+        raise InvalidSettings(f"unknown environment variable {unknown[0]}: the README lists those that are read")
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise InvalidSettings("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def child_environment(**options: object) -> dict[str, str]:
+    """The environment for a child process: this one and the twins of ``options``, those that are not None.
+
+    Service and worker share the cores, so torch's idle threads are told to sleep and not to spin.
+    """
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        **{_twin(name): _as_text(value) for name, value in options.items() if value is not None},
+    }
+
+
+def _twin(name: str) -> str:
+    return "REDIS_URL" if name.upper() == "REDIS_URL" else f"ERRATA_{name.upper()}"
+
+
+def _as_text(value: object) -> str:
+    return ":".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _explain(item: object) -> str:
+    assert isinstance(item, dict)
+    name = str(item["loc"][0]) if item["loc"] else "settings"
+    return f"{_twin(name)} (--{name.replace('_', '-')}) = {item.get('input')!r}: {item['msg']}"

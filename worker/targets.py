@@ -1,0 +1,130 @@
+"""The stage that computes targets: one shard of one batch, under a lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from editing_core.edits import AcceptedEdit, merge_live, normalise
+from worker.metrics import Metrics
+from worker.progress import Hands, WorkerStopping
+from worker.protocol.errors import AttemptsUsedUp, LostRace, StaleLease
+from worker.protocol.jobs import BatchState, EditStatus, Lease, Progress
+from worker.protocol.keys import COMMIT_UNIT, targets_unit
+from worker.protocol.ledger import Ledger
+from worker.protocol.queue import WorkQueue
+
+if TYPE_CHECKING:
+    from worker.session import EditingSession
+
+OPEN_STATES = (BatchState.QUEUED, BatchState.COMPUTING)
+NAMED_PROBLEMS = 20
+"""Edits named in a batch's error; all of them are in their own reports."""
+
+
+class TargetStage:
+    """Computes z for the edits of a shard; the last shard makes the batch ready."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        queue: WorkQueue,
+        session: EditingSession,
+        hands: Hands,
+        metrics: Metrics,
+        max_attempts: int,
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._session = session
+        self._hands = hands
+        self._metrics = metrics
+        metrics.keep_in(ledger)
+        self._max_attempts = max_attempts
+
+    def run(self, batch: str, shard: int) -> None:
+        """Compute the shard, unless another does or nothing is left to do."""
+        lease = self._acquire(batch, shard)
+        if lease is None:
+            return
+        try:
+            if self._ledger.begin_shard(batch, shard, lease):
+                self._work_on(batch, shard, lease)
+        except StaleLease:
+            return
+        except WorkerStopping:
+            self._ledger.release(lease, given_back=True)
+            return
+        except BaseException as error:
+            self._ledger.release(lease, error=describe(error))
+            raise
+        self._ledger.release(lease)
+
+    def _acquire(self, batch: str, shard: int) -> Lease | None:
+        unit, hands = targets_unit(batch, shard), self._hands
+        try:
+            return self._ledger.acquire(
+                unit, holder=hands.holder, ttl_seconds=hands.lease_seconds, max_attempts=self._max_attempts
+            )
+        except AttemptsUsedUp as error:
+            with suppress(LostRace):
+                self._ledger.move(batch, BatchState.FAILED, expected=OPEN_STATES, error=error.detail)
+                self._metrics.count_edits("failed", self._ledger.batch(batch).spec.num_edits)
+            return None
+
+    def _work_on(self, batch: str, shard: int, lease: Lease) -> None:
+        spec = self._ledger.batch(batch).spec
+
+        def send(progress: Progress) -> None:
+            done = min(self._ledger.shard_progress(batch, shard, progress.done), spec.num_edits)
+            self._ledger.progress([batch], _of_batch(progress, done, spec.num_edits), lease)
+
+        with self._hands.working(lease, send=send) as work:
+            first = shard * spec.shard_size
+            edits = self._ledger.batch_edits(batch)[first : first + spec.shard_size]
+            problems = self._session.problems(edits)
+            if problems:
+                self._reject(batch, lease, problems)
+                return
+            with self._metrics.stage("computing"):
+                work.begin("computing", len(edits))
+                self._session.compute_targets(edits, live=self._same_subjects(edits), on_progress=work.on_progress)
+                work.end()
+            self._ledger.shard_progress(batch, shard, len(edits))
+            if self._ledger.shard_done(batch, shard, lease) == 0:
+                self._queue.enqueue_unit(COMMIT_UNIT)
+
+    def _same_subjects(self, edits: Sequence[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
+        """What will be in force about these subjects if all that waits goes in: z depends on the subject's group."""
+        subjects = {normalise(accepted.edit.subject) for accepted in edits}
+        manifest = self._session.store.read_manifest(self._ledger.pointer().version)
+        live = [accepted for accepted in manifest.live if normalise(accepted.edit.subject) in subjects]
+        ids = [edit for subject in sorted(subjects) for edit in self._ledger.edits_about(subject)]
+        pending = [row.accepted for row in self._ledger.edits(ids) if row.status == EditStatus.PENDING]
+        unusable = self._session.problems(pending)
+        return merge_live(live, [accepted for accepted in pending if accepted.id not in unusable])
+
+    def _reject(self, batch: str, lease: Lease, problems: dict[str, str]) -> None:
+        self._ledger.set_edit_reports({edit: {"taken": False, "problem": why} for edit, why in problems.items()})
+        named = [f"edit {edit}: {why}" for edit, why in list(problems.items())[:NAMED_PROBLEMS]]
+        report = {"passed": False, "reasons": named, "num_problems": len(problems)}
+        with suppress(LostRace):
+            self._ledger.move(
+                batch, BatchState.REJECTED, expected=OPEN_STATES, lease=lease, report=report, error="; ".join(named)
+            )
+            self._metrics.count_edits("rejected", self._ledger.batch(batch).spec.num_edits)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, for whoever waits for the batch."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _of_batch(progress: Progress, done: int, total: int) -> Progress:
+    """A shard's progress as the whole batch's, at the shard's pace."""
+    if progress.eta_s is None or progress.done >= progress.total:
+        return Progress(phase=progress.phase, done=done, total=total)
+    pace_seconds = progress.eta_s / (progress.total - progress.done)
+    return Progress(phase=progress.phase, done=done, total=total, eta_s=round(pace_seconds * (total - done), 1))

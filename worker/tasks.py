@@ -1,0 +1,31 @@
+"""What RQ calls, by dotted name. Everything they need is in the workplace that the worker process has set up."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from worker.commit import Committer
+from worker.targets import TargetStage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """The stages of the work, with model and store resident."""
+
+    targets: TargetStage
+    committer: Committer
+
+
+STAGES: ContextVar[Stages] = ContextVar("stages")
+"""Set by the worker process around each job."""
+
+
+def compute_targets(batch: str, shard: int) -> None:
+    """Compute the targets of one shard."""
+    STAGES.get().targets.run(batch, shard)
+
+
+def commit() -> None:
+    """Put all ready batches into the weights."""
+    STAGES.get().committer.run()
