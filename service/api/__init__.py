@@ -1,0 +1,1 @@
+"""HTTP in: validates, answers, and hands edits to the ledger; torch-free."""

@@ -1,0 +1,70 @@
+"""The HTTP application, put together from parts that are made elsewhere."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import Depends, FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
+
+from service.api.errors import install_error_handlers
+from service.api.limits import BodyLimit, RequestGuard
+from service.api.metrics import ApiMetrics
+from service.api.routes import batches, edits, system, versions
+from service.api.routes.documented import install_openapi
+from service.api.security import scoped
+from service.api.state import ApiState, Generation, make_state
+from worker.protocol.connections import Durability
+from worker.protocol.ledger import Ledger
+from worker.protocol.queue import WorkQueue
+from worker.protocol.settings import Settings
+
+
+def create_app(
+    settings: Settings,
+    ledger: Ledger,
+    queue: WorkQueue,
+    *,
+    generation: Generation | None = None,
+    durability: Durability | None = None,
+    registry: CollectorRegistry | None = None,
+) -> FastAPI:
+    """Make the application of one process: the routes of its role, and ``app.state.errata`` for them.
+
+    ``registry`` holds the figures of other parts of the process, which ``/metrics`` shows too.
+    Raises InvalidSettings when it would serve strangers without a key.
+    """
+    metrics = ApiMetrics(ledger, queue, registry=registry or CollectorRegistry(), durability=durability)
+    state = make_state(settings, ledger, queue, metrics=metrics, generation=generation, durability=durability)
+    state.gatekeeper.require_safe_binding(settings.host)
+    app = FastAPI(
+        title="Errata",
+        version=_version(),
+        redirect_slashes=False,
+        middleware=[
+            Middleware(RequestGuard, observe=state.metrics.observe),
+            Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes),
+        ],
+    )
+    app.state.errata = state
+    install_error_handlers(app)
+    _include_routes(app, state)
+    install_openapi(app)
+    return app
+
+
+def _include_routes(app: FastAPI, state: ApiState) -> None:
+    app.include_router(system.router)
+    if state.settings.role != "generation":
+        for part in (edits, batches, versions):
+            app.include_router(part.router)
+    if state.generation is not None:
+        app.include_router(state.generation.router, dependencies=[Depends(scoped("read"))], tags=["model"])
+
+
+def _version() -> str:
+    try:
+        return version("errata")
+    except PackageNotFoundError:
+        return "0+source"

@@ -1,0 +1,82 @@
+"""``/batches``: how far a batch is, following it, cancelling it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from service.api.routes.answers import batch_line, batch_out
+from service.api.routes.documented import refusals
+from service.api.routes.events import events_of
+from service.api.schemas import BatchLine, BatchOut, Page
+from service.api.security import Editor, Reader
+from service.api.state import State
+from worker.protocol.logs import log_event
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["batches"])
+
+
+class Paging(BaseModel):
+    """Which page of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = Field(None, max_length=500, description="next of the page before")
+    limit: int = Field(50, ge=1, le=500)
+
+
+@router.get("/batches", responses=refusals(503))
+def list_batches(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[BatchLine]:
+    """Batches, newest first."""
+    page = state.ledger.batches(paging.cursor, paging.limit)
+    return Page(items=[batch_line(record) for record in page.items], next=page.next)
+
+
+@router.get("/batches/{batch}", responses=refusals(404, 503))
+def get_batch(state: State, principal: Reader, batch: str) -> BatchOut:
+    """A batch: its status, its progress and, at its end, what the checks found."""
+    return batch_out(state.ledger.batch(batch), state.ledger)
+
+
+@router.get(
+    "/batches/{batch}/events",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Events `batch` with the batch as data and its progress number as id; ends after a final "
+            "status. An event `problem` says why the stream ends early.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The client has seen the last event already"},
+        **refusals(404, 503),
+    },
+)
+async def follow_batch(
+    state: State,
+    principal: Reader,
+    batch: str,
+    last_event_id: Annotated[int | None, Header(ge=0, description="progress number of the last event seen")] = None,
+) -> Response:
+    """Follow a batch to its end by server-sent events."""
+    record = await run_in_threadpool(state.ledger.batch, batch)
+    if record.is_final and last_event_id is not None and last_event_id >= record.progress_number:
+        return Response(status_code=204)
+    return StreamingResponse(
+        events_of(state, batch, last_seen=last_event_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.delete("/batches/{batch}", responses=refusals(404, 409, 503))
+def cancel_batch(state: State, principal: Editor, batch: str) -> BatchOut:
+    """Cancel a batch; possible until it is being put into the weights."""
+    record = state.ledger.cancel(batch)
+    log_event(logger, "batch_cancelled", batch=batch, author=principal.name)
+    return batch_out(record, state.ledger)

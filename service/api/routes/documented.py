@@ -1,0 +1,66 @@
+"""What OpenAPI says: FastAPI's own document, with our refusals and with what is read by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.api.errors import all_problems, status_of
+from service.api.schemas import ProblemOut, Submission
+
+REF = "#/components/schemas/{model}"
+PROBLEM = {"application/problem+json": {"schema": {"$ref": REF.format(model="ProblemOut")}}}
+BY_HAND: tuple[type[BaseModel], ...] = (Submission, ProblemOut)
+"""Models that no route declares to FastAPI: the first is read outside of the event loop, the second answers errors."""
+NEVER_ANSWERED = ("HTTPValidationError", "ValidationError")
+Responses = dict[int | str, dict[str, Any]]
+DESCRIPTION = """Errata corrects what a running language model believes.
+
+Every refusal is a problem document (RFC 9457, `application/problem+json`) that says what is wrong, where, and what to
+do next; `/problems` explains each kind. Every answer carries `X-Request-Id`."""
+
+
+def refusals(*statuses: int, guarded: bool = True) -> Responses:
+    """The ``responses`` of a route that may refuse with these statuses, and as every (``guarded``) route may."""
+    titles: dict[int, list[str]] = {}
+    for kind in all_problems().values():
+        titles.setdefault(status_of(kind), []).append(kind.title)
+    wanted = sorted({*statuses, 422, 500} | ({401, 403} if guarded else set()))
+    return {
+        status: {"description": "; ".join(titles.get(status, ["Refused"])), "content": PROBLEM} for status in wanted
+    }
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Make the application describe itself truthfully; the document is made once, when it is first asked for."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+    schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+    _, extra = models_json_schema([(model, "validation") for model in BY_HAND], ref_template=REF)
+    schemas.update(extra["$defs"])
+    for name in NEVER_ANSWERED:
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            _mend(operation)
+    return document
+
+
+def _mend(operation: dict[str, Any]) -> None:
+    """Replace FastAPI's own 422 by ours."""
+    answer = operation.get("responses", {}).get("422")
+    if answer is not None:
+        answer["content"] = PROBLEM

@@ -1,0 +1,76 @@
+"""Following a batch: by waiting for its end, or as server-sent events. Both read its record, again and again.
+
+Nothing is published for this: whoever connects late, or again, sees what everybody sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from time import monotonic
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from editing_core.errors import ErrataError
+from service.api.errors import problem
+from service.api.problems import ServiceStopping
+from service.api.routes.answers import batch_out
+from service.api.state import ApiState
+from worker.protocol.jobs import BatchRecord
+
+POLL_SECONDS = 0.2
+KEEP_ALIVE_SECONDS = 15.0
+RETRY_MS = 1_000
+
+
+async def wait_for_end(state: ApiState, batch: str, request: Request, *, timeout_seconds: float) -> BatchRecord:
+    """The batch's record at its end, or as it stands when the time is over or nobody listens any more."""
+    deadline = monotonic() + timeout_seconds
+    while True:
+        record = await run_in_threadpool(state.ledger.batch, batch)
+        left = deadline - monotonic()
+        if record.is_final or left <= 0 or state.stopping.is_set() or await request.is_disconnected():
+            return record
+        await _pause(state, min(POLL_SECONDS, left))
+
+
+async def events_of(state: ApiState, batch: str, *, last_seen: int | None) -> AsyncIterator[str]:
+    """Events of a batch from its present state (unless ``last_seen``) to its end."""
+    seen = last_seen
+    silent_since = monotonic()
+    yield f"retry: {RETRY_MS}\n\n"
+    while not state.stopping.is_set():
+        try:
+            record = await run_in_threadpool(state.ledger.batch, batch)
+            if seen is None or record.progress_number > seen:
+                yield await run_in_threadpool(_event, record, state)
+                seen, silent_since = record.progress_number, monotonic()
+        except ErrataError as error:
+            yield _problem_event(error)
+            return
+        if record.is_final:
+            return
+        if monotonic() - silent_since > KEEP_ALIVE_SECONDS:
+            yield ": still there\n\n"
+            silent_since = monotonic()
+        await _pause(state, POLL_SECONDS)
+    yield _problem_event(ServiceStopping("this service is stopping; the batch goes on"))
+
+
+async def _pause(state: ApiState, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(state.stopping.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _event(record: BatchRecord, state: ApiState) -> str:
+    data = batch_out(record, state.ledger).model_dump_json()
+    return f"id: {record.progress_number}\nevent: batch\ndata: {data}\n\n"
+
+
+def _problem_event(error: ErrataError) -> str:
+    body = json.loads(bytes(problem(error).body))
+    return f"event: problem\ndata: {json.dumps(body)}\n\n"

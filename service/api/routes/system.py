@@ -1,0 +1,125 @@
+"""What is asked about the process itself: alive, ready, figures, and what its problems mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
+
+from editing_core.errors import ErrataError, NotFound
+from service.api.errors import all_problems, next_step, status_of
+from service.api.routes.documented import refusals
+from service.api.state import ApiState, State
+from worker.protocol.errors import LedgerDown
+
+router = APIRouter(tags=["system"])
+
+
+class Root(BaseModel):
+    """Where things are."""
+
+    name: str
+    role: str
+    links: dict[str, str]
+
+
+class Health(BaseModel):
+    """The process is alive."""
+
+    status: str = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether requests can be answered, and what each part says."""
+
+    ready: bool
+    degraded: bool = Field(description="ready, but something is missing; see parts")
+    parts: dict[str, Any]
+
+
+class ProblemKind(BaseModel):
+    """One kind of refusal, explained."""
+
+    type: str
+    title: str
+    status: int
+    explanation: str
+    next_step: str
+
+
+@router.get("/")
+def root(state: State) -> Root:
+    """Where things are."""
+    links = {name: f"/{name}" for name in ("docs", "openapi.json", "healthz", "readyz", "metrics", "problems")}
+    if state.settings.role != "generation":
+        links |= {name: f"/{name}" for name in ("edits", "batches", "versions")}
+    return Root(name="errata", role=state.settings.role, links=links)
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """Tell that the process is alive."""
+    return Health()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready; parts says why"}})
+def readyz(state: State) -> JSONResponse:
+    """Tell whether requests can be answered: the API needs Redis, generation its live version."""
+    readiness = _readiness(state)
+    return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
+
+
+def _readiness(state: ApiState) -> Readiness:
+    parts: dict[str, Any] = {"ledger": _ledger_part(state)}
+    needed = [] if state.settings.role == "generation" else ["ledger"]
+    if state.generation is not None:
+        parts["generation"] = dict(state.generation.readiness())
+        needed.append("generation")
+    ready = all(parts[name]["ready"] for name in needed)
+    degraded = ready and any(not part["ready"] or part.get("degraded") for part in parts.values())
+    return Readiness(ready=ready, degraded=degraded, parts=parts)
+
+
+def _ledger_part(state: ApiState) -> dict[str, Any]:
+    try:
+        state.ledger.ping()
+    except LedgerDown as error:
+        return {"ready": False, "reason": str(error)}
+    if state.durability is not None and not state.durability.ok:
+        return {"ready": True, "degraded": True, "reason": state.durability.reason}
+    return {"ready": True}
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(state: State) -> Response:
+    """Figures in Prometheus' text format."""
+    return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/problems")
+def list_problems() -> list[ProblemKind]:
+    """Every kind of refusal, explained."""
+    return [_explain(kind) for _, kind in sorted(all_problems().items())]
+
+
+@router.get("/problems/{slug}", responses=refusals(404, guarded=False))
+def get_problem(slug: str) -> ProblemKind:
+    """One kind of refusal, explained; its path is the ``type`` of the refusals."""
+    kind = all_problems().get(slug)
+    if kind is None:
+        raise NotFound(f"there is no problem named {slug!r}: GET /problems lists them")
+    return _explain(kind)
+
+
+def _explain(kind: type[ErrataError]) -> ProblemKind:
+    explanation = " ".join((kind.__doc__ or kind.title).split())
+    return ProblemKind(
+        type=f"/problems/{kind.slug}",
+        title=kind.title,
+        status=status_of(kind),
+        explanation=explanation,
+        next_step=next_step(kind),
+    )

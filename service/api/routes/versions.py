@@ -1,0 +1,77 @@
+"""``/versions``: which there are, and which one is live."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, field_validator
+
+from editing_core.versions.identity import open_identity
+from service.api.routes.answers import promotion_out, version_out
+from service.api.routes.batches import Paging
+from service.api.routes.documented import refusals
+from service.api.schemas import Page, PromotionOut, VersionOut
+from service.api.security import Admin, Reader
+from service.api.state import ApiState, State
+from worker.protocol.logs import log_event
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["versions"])
+
+
+class MadeLive(BaseModel):
+    """One time that a version was made live."""
+
+    revision: int = Field(description="number of the promotion")
+    at: str
+    author: str | None = Field(description="name of the API key, or commit; null: a local client")
+
+    @field_validator("author", mode="before")
+    @classmethod
+    def _nobody_is_null(cls, author: str | None) -> str | None:
+        return author or None
+
+
+class VersionDetail(VersionOut):
+    """A version alone."""
+
+    promotions: list[MadeLive] = Field(description="every time that it was made live, oldest first")
+
+
+@router.get("/versions", responses=refusals(503))
+def list_versions(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[VersionOut]:
+    """Versions, newest first; v0, the untouched model, is always the last."""
+    page = state.ledger.versions(paging.cursor, paging.limit)
+    model = _model(state)
+    return Page(items=[version_out(record, model) for record in page.items], next=page.next)
+
+
+@router.get("/versions/{version}", responses=refusals(404, 503))
+def get_version(state: State, principal: Reader, version: str) -> VersionDetail:
+    """One version with what its checks found, and when it was made live."""
+    shown = version_out(state.ledger.version(version), _model(state))
+    made_live = [move for move in state.ledger.promotions() if move["version"] == version]
+    return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live})
+
+
+@router.post("/versions/{version}/promote", responses=refusals(404, 409, 503))
+def promote_version(state: State, principal: Admin, version: str) -> PromotionOut:
+    """Make a version live, without any computation: an older one is the rollback."""
+    promotion = state.ledger.promote(version, author=principal.name)
+    log_event(
+        logger,
+        "version_promoted",
+        version=version,
+        previous=promotion.previous,
+        revision=promotion.pointer.revision,
+        author=principal.name,
+    )
+    return promotion_out(state.ledger.version(version), promotion, _model(state))
+
+
+def _model(state: ApiState) -> dict[str, Any]:
+    """The model that the store belongs to; nothing while no process has loaded one."""
+    model = open_identity(state.settings.data).model
+    return model.model_dump() if model else {}

@@ -1,0 +1,124 @@
+"""Who may do what: API keys when there are any, the local machine alone when there are none."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from editing_core.errors import InvalidSettings
+from service.api.keys import KeyFile, Scope
+from service.api.problems import ForeignOrigin, KeyRequired, ScopeMissing
+from worker.protocol.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="A key made by `errata keys add NAME`. Off on loopback while there are no keys.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks."""
+
+    name: str | None
+    """The key's name; None: a local client without a key."""
+
+
+class Gatekeeper:
+    """Decides about each request; made once per process."""
+
+    def __init__(self, keys: KeyFile, *, host: str) -> None:
+        self._keys = keys
+        self._local = is_loopback(host)
+
+    def require_safe_binding(self, host: str) -> None:
+        """Raise InvalidSettings when this address would serve strangers without a key."""
+        if not self._keys.keys() and not self._local:
+            raise InvalidSettings(
+                f"refusing to listen on {host} without API keys: make one with `errata keys add NAME --scope admin`, "
+                "or listen on 127.0.0.1"
+            )
+
+    def admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, scope: Scope) -> Principal:
+        """Tell who asks. Raises KeyRequired, ScopeMissing or ForeignOrigin; InvalidSettings without a path."""
+        try:
+            return self._admit(request, credentials, scope=scope)
+        except (InvalidSettings, OSError) as error:
+            log_event(logger, "key_file_unreadable", level=logging.ERROR, reason=str(error))
+            raise InvalidSettings(
+                "the file of API keys cannot be read, and no key is accepted until it is restored: the service's log "
+                "says what is wrong with it"
+            ) from error
+
+    def _admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, scope: Scope) -> Principal:
+        if not self._keys.keys() and self._local:
+            _require_local(request)
+            return Principal(name=None)
+        if credentials is None:
+            raise _key_required("this service takes requests with an API key only")
+        key = self._keys.find(credentials.credentials)
+        if key is None:
+            raise _key_required("the API key is not known, or was removed")
+        if not key.allows(scope):
+            raise ScopeMissing(
+                f"key {key.name!r} has the scope {', '.join(key.scopes)}; this needs {scope}",
+                headers={"WWW-Authenticate": f'Bearer realm="errata", error="insufficient_scope", scope="{scope}"'},
+            )
+        return Principal(name=key.name)
+
+
+def _key_required(detail: str) -> KeyRequired:
+    return KeyRequired(detail, headers={"WWW-Authenticate": 'Bearer realm="errata"'})
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach the host: a loopback address or a name that stands for one."""
+    name = host.rstrip(".").lower()
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def _require_local(request: Request) -> None:
+    """Without keys, keep out what a web page from elsewhere makes a browser send (forged origins, rebound names)."""
+    host = request.headers.get("host", "")
+    if not is_loopback(_name_in(f"//{host}")):
+        raise ForeignOrigin(f"without API keys only requests to this machine are served, not to {host!r}")
+    origin = request.headers.get("origin")
+    if origin is not None and not is_loopback(_name_in(origin)):
+        raise ForeignOrigin(f"without API keys requests from the web page {origin!r} are not served")
+
+
+def _name_in(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def scoped(scope: Scope) -> Callable[..., Principal]:
+    """Make the dependency that lets only this scope through."""
+
+    def principal(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+    ) -> Principal:
+        gatekeeper: Gatekeeper = request.app.state.errata.gatekeeper
+        return gatekeeper.admit(request, credentials, scope=scope)
+
+    return principal
+
+
+Reader = Annotated[Principal, Depends(scoped("read"))]
+Editor = Annotated[Principal, Depends(scoped("edit"))]
+Admin = Annotated[Principal, Depends(scoped("admin"))]

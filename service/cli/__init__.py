@@ -1,0 +1,1 @@
+"""The ``errata`` command: a thin client of the HTTP API, and the starter of Errata's processes."""

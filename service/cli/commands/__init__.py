@@ -1,0 +1,1 @@
+"""The subcommands of ``errata``, one file per kind."""

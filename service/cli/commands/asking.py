@@ -1,0 +1,69 @@
+"""``errata generate`` and ``errata score``: ask the model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
+from service.cli.output import print_json, printable, stdout, table
+
+PromptArgument = Annotated[str, typer.Argument(help="Text to continue.")]
+VersionOption = Annotated[str | None, typer.Option(help="Ask this version instead of the live one, as v12.")]
+
+
+def generate(
+    prompt: PromptArgument,
+    *,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens; default 32.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy and repeatable; default 0.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample from the likeliest tokens of this mass; default 1.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; repeatable.")] = None,
+    version: VersionOption = None,
+    min_version: Annotated[
+        str | None, typer.Option(help="Wait for this version or one made from it: read your own edit.")
+    ] = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what the model writes after PROMPT, and nothing else."""
+    options = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+        "stop": stop or None,
+        "version": version,
+        "min_version": min_version,
+    }
+    with open_client(url, api_key) as client:
+        answer = client.generate(prompt, **options)
+    if as_json:
+        print_json(answer)
+    else:
+        print(printable(answer.text.strip(" ")))
+
+
+def score(
+    prompt: PromptArgument,
+    target: Annotated[str, typer.Argument(help="Text whose likelihood is asked for.")],
+    *,
+    version: VersionOption = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how likely the model finds TARGET after PROMPT."""
+    with open_client(url, api_key) as client:
+        result = client.score(prompt, target, version=version)
+    if as_json:
+        print_json(result)
+        return
+    columns = ("probability", "log probability", "rank of first token", "first choice throughout", "version")
+    taken = "yes" if result.greedy_match else "no"
+    stdout().print(table(columns, [(result.probability, result.logprob, result.rank, taken, result.version)]))

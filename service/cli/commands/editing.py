@@ -1,0 +1,123 @@
+"""``errata edit``: sends edits, waits for them, and shows for each whether it took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from editing_core.edits import Edit, validate_edit
+from editing_core.errors import InvalidEdit, InvalidSettings
+from service.cli.edit_files import EditFile, as_input, read_edit_file
+from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
+from service.cli.output import CommandFailed, print_json, stderr, stdout, table
+from service.cli.waiting import wait_visibly
+from service.client.client import ErrataClient
+from service.client.records import Batch, EditRecord
+
+_NUM_SHOWN = 50
+"""Rows of the result's table, each of which is asked for."""
+_INLINE = "One edit without a file"
+
+
+def edit(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="JSON (a list, or the body of POST /edits), JSONL, CSV with a header line, or CounterFact records.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    subject: Annotated[str | None, typer.Option(help="What the fact is about.", rich_help_panel=_INLINE)] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Template with one {} for the subject.", rich_help_panel=_INLINE)
+    ] = None,
+    target_new: Annotated[
+        str | None, typer.Option(help="What the model shall say after it.", rich_help_panel=_INLINE)
+    ] = None,
+    target_true: Annotated[
+        str | None, typer.Option(help="What it says now, for the report.", rich_help_panel=_INLINE)
+    ] = None,
+    paraphrase: Annotated[
+        list[str] | None, typer.Option(help="Another wording, for the report; repeatable.", rich_help_panel=_INLINE)
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
+    ] = True,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key and edits give the same batch again, not a second one.")
+    ] = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a batch of edits, wait until it is live or rejected, and show each edit's result.
+
+    Exit code 0: applied (or queued, with --no-wait). 1: the batch was rejected or failed.
+    """
+    inline = {"subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true}
+    wanted = _one_source(file, inline | {"paraphrases": paraphrase})
+    with open_client(url, api_key) as client:
+        batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **wanted.options)
+        if wait:
+            batch = wait_visibly(client, batch.id, stderr())
+        _show(client, batch, as_json=as_json, waited=wait)
+    if wait and not batch.succeeded:
+        raise CommandFailed(f"batch {batch.id} is {batch.status}: {batch.error or 'see its report'}")
+
+
+def _one_source(file: Path | None, inline: dict[str, Any]) -> EditFile:
+    given = {name: value for name, value in inline.items() if value is not None}
+    if (file is None) == (not given):
+        raise InvalidSettings("give either FILE, or one edit by --subject, --prompt and --target-new")
+    if file is not None:
+        return read_edit_file(file)
+    for name in ("subject", "prompt", "target_new"):
+        if name not in given:
+            raise InvalidSettings(f"--{name.replace('_', '-')} is missing")
+    made = Edit.from_json(given)
+    try:
+        validate_edit(made)
+    except InvalidEdit as error:
+        raise InvalidSettings(error.detail) from None
+    return EditFile((as_input(made),))
+
+
+def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) -> None:
+    found = list(client.edits(batch=batch.id)) if waited else []
+    if as_json:
+        print_json({"batch": batch.model_dump(mode="json"), "edits": [e.model_dump(mode="json") for e in found]})
+        return
+    version = f", live in version {batch.version}" if batch.status == "applied" else ""
+    stdout().print(f"batch {batch.id}: {batch.status}{version}")
+    for warning in batch.warnings:
+        stderr().print(f"{'.'.join(map(str, warning.get('loc', ())))}: {warning.get('msg', '')}")
+    if not found:
+        return
+    found.sort(key=lambda record: record.taken is not False)  # those to look at come first
+    shown = [client.edit(record.id) for record in found[:_NUM_SHOWN]]
+    columns = ("edit", "subject", "new object", "taken", "probability")
+    stdout().print(table(columns, (_row(record) for record in shown)))
+    if len(found) > len(shown):
+        stdout().print(f"and {len(found) - len(shown)} more: errata edits --batch {batch.id}")
+
+
+def _row(record: EditRecord) -> tuple[object, ...]:
+    report = record.report or {}
+    before, after = (_probability(report.get(when)) for when in ("before", "after"))
+    change = f"{before} -> {after}" if before or after else ""
+    return (record.id, record.subject, record.target_new, _taken(record), change)
+
+
+def _taken(record: EditRecord) -> Text:
+    if record.taken is None:
+        return Text(record.status)
+    return Text("yes", style="green") if record.taken else Text("no", style="red")
+
+
+def _probability(side: object) -> str:
+    value = side.get("probability") if isinstance(side, dict) else None
+    return f"{value:.3g}" if isinstance(value, float | int) else ""

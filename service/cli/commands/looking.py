@@ -1,0 +1,105 @@
+"""``errata edits``, ``batches``, ``versions`` and ``promote``: see what is in force, and choose another version."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editing_core.edits import Edit
+from editing_core.errors import InvalidSettings
+from service.cli.edit_files import as_input
+from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
+from service.cli.output import print_json, stderr, stdout, table
+from service.client.records import EditRecord
+
+_NUM_IDS_SHOWN = 20
+
+LimitOption = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
+
+
+def edits(
+    *,
+    subject: Annotated[str | None, typer.Option(help="Only edits about this subject.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only edits of this batch.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only edits in this state: live, pending, superseded, rolled_back, rejected, …")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all of them as JSONL, which `errata edit` reads back.")
+    ] = None,
+    limit: LimitOption = 100,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List accepted edits and what became of them."""
+    with open_client(url, api_key) as client:
+        found = client.edits(subject=subject, batch=batch, status=status)
+        if export is not None:
+            _export(list(found), export)
+            return
+        shown = list(islice(found, limit))
+    if as_json:
+        print_json(shown)
+        return
+    columns = ("edit", "status", "subject", "relation", "new object", "version", "author")
+    rows = [(e.id, e.status, e.subject, e.relation, e.target_new, e.version, e.author) for e in shown]
+    stdout().print(table(columns, rows))
+
+
+def batches(
+    *, limit: LimitOption = 20, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """List batches, newest first."""
+    with open_client(url, api_key) as client:
+        shown = list(islice(client.batches(), limit))
+    if as_json:
+        print_json(shown)
+        return
+    rows = [(b.id, b.status, b.created, b.version, b.error) for b in shown]
+    stdout().print(table(("batch", "status", "created", "version", "error"), rows))
+
+
+def versions(
+    *, limit: LimitOption = 50, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """List the versions of the weights."""
+    with open_client(url, api_key) as client:
+        shown = list(islice(client.versions(), limit))
+    if as_json:
+        print_json(shown)
+        return
+    rows = [(v.id, v.status, v.parent, v.created, v.edits, (v.digest or "")[:19]) for v in shown]
+    stdout().print(table(("version", "status", "parent", "created", "edits", "digest"), rows))
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="Version to make live, as v12; v0 is the untouched model.")],
+    *,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make VERSION live at once; of an older one this is the rollback."""
+    with open_client(url, api_key) as client:
+        done = client.promote(version)
+    if as_json:
+        print_json(done)
+        return
+    stdout().print(f"version {version} is live")
+    for words, ids in (("rolled back", done.rolled_back), ("restored", done.restored)):
+        if ids:
+            stdout().print(f"{words}: {len(ids)} edits: {', '.join(ids[:_NUM_IDS_SHOWN])}")
+
+
+def _export(found: list[EditRecord], file: Path) -> None:
+    lines = [json.dumps(as_input(Edit.from_json(record.model_dump())), ensure_ascii=False) for record in found]
+    try:
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise InvalidSettings(f"{file}: cannot be written: {error.strerror}") from None
+    stderr().print(f"{len(lines)} edits written to {file}")

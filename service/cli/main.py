@@ -1,0 +1,94 @@
+"""Entry point of ``errata``: the commands, and how their errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from editing_core.errors import ErrataError
+from service.cli.commands import asking, editing, looking, starting, upkeep
+from service.cli.output import CommandFailed, ExitCode, complain
+from service.client.errors import ErrataApiError, InvalidRequest, ServiceUnreachable, WaitTimedOut
+
+_HELP = (
+    "Errata corrects what a running language model believes.\n\n"
+    "Exit codes: 0 done; 1 the operation did not succeed (a batch rejected or failed); 2 wrong options, settings or "
+    "input files; 3 no answer from the service; 4 the service refused. Errors are one line on stderr.\n\n"
+    "Options have environment twins, shown beside them; an option wins."
+)
+
+app = typer.Typer(name="errata", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+
+_PASSED_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+_STARTING, _EDITING, _ASKING, _UPKEEP = "Start", "Correct", "Ask", "Look after"
+app.command(rich_help_panel=_STARTING)(starting.up)
+app.command(rich_help_panel=_STARTING)(starting.serve)
+app.command(rich_help_panel=_STARTING)(starting.worker)
+for command in (starting.prepare, starting.evaluate):
+    app.command(rich_help_panel=_STARTING, add_help_option=False, context_settings=_PASSED_THROUGH)(command)
+app.command(rich_help_panel=_EDITING)(editing.edit)
+app.command(rich_help_panel=_EDITING)(looking.edits)
+app.command(rich_help_panel=_EDITING)(looking.batches)
+app.command(rich_help_panel=_EDITING)(looking.versions)
+app.command(rich_help_panel=_EDITING)(looking.promote)
+app.command(rich_help_panel=_ASKING)(asking.generate)
+app.command(rich_help_panel=_ASKING)(asking.score)
+app.add_typer(upkeep.keys, name="keys", rich_help_panel=_UPKEEP)
+app.command(rich_help_panel=_UPKEEP)(upkeep.recover)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; every error is one line on stderr."""
+    try:
+        result = app(args=list(arguments), prog_name="errata", standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Who reads our output has gone, as `head` does: nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except _TOLD as error:
+        message, code = _tell(error)
+        if message:
+            complain(message)
+        return code
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+_TOLD = (
+    CommandFailed,
+    ErrataApiError,
+    ErrataError,
+    InvalidRequest,
+    ServiceUnreachable,
+    WaitTimedOut,
+    typer.TyperException,
+)
+
+
+def _tell(error: Exception) -> tuple[str, int]:
+    match error:
+        case CommandFailed():
+            return str(error), error.code
+        case ErrataApiError():
+            return str(error), ExitCode.REFUSED
+        case ServiceUnreachable():
+            return f"{error}. Is it running? `errata up` starts it; --url says where it is", ExitCode.UNREACHABLE
+        case WaitTimedOut():
+            return str(error), ExitCode.FAILED
+        case typer.TyperException():
+            words = error.format_message()
+            return f"{words} (see --help)" if words else "", ExitCode.USAGE
+    return str(error), ExitCode.USAGE
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What commands print, and the exit codes that scripts rely on.
+
+Results go to stdout, everything else to stderr. Knows no command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDTH_OF_A_FILE = 140
+
+
+class ExitCode(IntEnum):
+    """How a command ended; told in ``errata --help``."""
+
+    OK = 0
+    FAILED = 1
+    """The operation was carried out and did not succeed: a batch rejected or failed."""
+    USAGE = 2
+    """Wrong options, settings or input files; nothing was sent."""
+    UNREACHABLE = 3
+    """No answer from the service."""
+    REFUSED = 4
+    """The service answered with a problem."""
+    INTERRUPTED = 130
+
+
+class CommandFailed(Exception):
+    """A command did not succeed; its text is the one line for stderr."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def stdout() -> Console:
+    """A console for results; wide when written to a file, so that no cell is broken for nothing."""
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+
+
+def stderr() -> Console:
+    """A console for progress and remarks."""
+    return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+
+
+def complain(message: str) -> None:
+    """Say in one line on stderr what went wrong."""
+    print(f"errata: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document for scripts."""
+    print(json.dumps(_plain(value), ensure_ascii=True, indent=2))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+    """Return a table of texts; None is an empty cell."""
+    made = Table(*columns, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else printable(_cell(cell)) for cell in row))
+    return made
+
+
+def printable(text: str) -> str:
+    """The text as any terminal can take it: what is not Unicode, and control characters, are written as escapes."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    safe = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in safe)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return safe.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,162 @@
+"""Keeps child processes running: starts them, restarts what dies, stops them in order, leaves no orphan.
+
+A child that dies five times within a minute, or that refuses to start (exit code 2), ends the whole: somebody must
+look. Knows nothing of what the children do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from service.cli.output import CommandFailed, ExitCode
+
+REFUSED_TO_START = 2
+"""Exit code of a process that will not start with these settings, however often it is tried."""
+MAX_DEATHS = 5
+DEATHS_WINDOW_SECONDS = 60.0
+_STOP_SECONDS = 10.0
+_PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0)
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildPlan:
+    """How one child is started."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    refusal_is_final: bool = True
+    """Exit code 2 ends everything; False: it may pass, as when a predecessor still holds a lock."""
+
+
+class Child:
+    """One process, started again after each death."""
+
+    def __init__(self, plan: ChildPlan, *, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self._say = say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        self._start_at = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process; None: there is none now."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the process; it dies when the thread that starts it dies, whatever way."""
+        parent = os.getpid()
+        self._process = subprocess.Popen(  # noqa: S603 - our own modules
+            self.plan.command,
+            env=dict(self.plan.environment),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then stops all in order
+            preexec_fn=lambda: die_with(parent, signal.SIGKILL),
+        )
+
+    def tend(self) -> None:
+        """Notice a death, and start the process again when it is time. Raises CommandFailed when it is hopeless."""
+        if self._process is None:
+            if time.monotonic() >= self._start_at:
+                self.start()
+            return
+        code = self._process.poll()
+        if code is not None:
+            self._process = None
+            self._note_death(code, time.monotonic())
+
+    def _note_death(self, code: int, now: float) -> None:
+        name, how = self.plan.name, _how_it_ended(code)
+        self._deaths.append(now)
+        recent = sum(1 for death in self._deaths if now - death < DEATHS_WINDOW_SECONDS)
+        if code == REFUSED_TO_START and self.plan.refusal_is_final:
+            raise CommandFailed(f"the {name} refused to start, for the reason it gives above", ExitCode.USAGE)
+        if recent == MAX_DEATHS:
+            raise CommandFailed(
+                f"the {name} died {MAX_DEATHS} times within a minute, last with {how}: everything is stopped. "
+                "The data is kept. Its log above says why; when that is mended, start again."
+            )
+        self._start_at = now + _PAUSES_SECONDS[recent - 1]
+        self._say(f"the {name} died with {how}: starting it again")
+
+    def stop(self) -> None:
+        """Ask the process to end, and after a while end it."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Supervisor:
+    """Several children as one: started in order, stopped in the opposite order."""
+
+    def __init__(self, *, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._stop_requested = False
+        self.children: list[Child] = []
+
+    def add(self, plan: ChildPlan) -> Child:
+        """Start a further child."""
+        child = Child(plan, say=self._say)
+        self.children.append(child)
+        child.start()
+        return child
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether SIGINT or SIGTERM has come."""
+        return self._stop_requested
+
+    def listen_to_signals(self) -> None:
+        """Let SIGINT, SIGTERM and SIGHUP stop everything."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._request_stop)
+
+    def tend(self) -> None:
+        """Look after every child once. Raises CommandFailed when one is hopeless."""
+        for child in self.children:
+            child.tend()
+
+    def stop(self) -> None:
+        """Stop all, the last started first."""
+        for child in reversed(self.children):
+            child.stop()
+
+    def _request_stop(self, number: int, frame: object) -> None:
+        del number, frame
+        self._stop_requested = True
+
+
+def die_with(parent: int, with_signal: signal.Signals) -> None:
+    """Run in a child before it becomes its program: ask the kernel for a signal when the parent dies, whatever way."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

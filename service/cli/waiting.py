@@ -1,0 +1,40 @@
+"""Waits for a batch and shows how far it is: a bar on a terminal, a line for each phase elsewhere."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from service.client.client import ErrataClient
+from service.client.records import Batch
+
+
+def wait_visibly(client: ErrataClient, batch_id: str, console: Console) -> Batch:
+    """Return the batch in its final state; what happens meanwhile is shown on ``console``."""
+    if not console.is_terminal:
+        return client.wait_for_batch(batch_id, on_progress=_Phases(console).show)
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("queued", total=None)
+
+        def show(batch: Batch) -> None:
+            progress = batch.progress
+            if progress is None or progress.total == 0:
+                bar.update(task, description=batch.status, total=None)
+            else:
+                bar.update(task, description=progress.phase, completed=progress.done, total=progress.total)
+
+        return client.wait_for_batch(batch_id, on_progress=show)
+
+
+class _Phases:
+    """Writes a line when the phase changes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seen = ""
+
+    def show(self, batch: Batch) -> None:
+        if batch.status != self._seen:
+            self._seen = batch.status
+            self._console.print(f"batch {batch.id}: {batch.status}")

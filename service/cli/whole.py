@@ -1,0 +1,135 @@
+"""``errata up``: Redis, service and worker as one thing under one supervisor, on one data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from editing_core.errors import ErrataError, InvalidSettings
+from service.cli.embedded_redis import plan_embedded_redis
+from service.cli.options import service_url
+from service.cli.output import CommandFailed
+from service.cli.supervisor import ChildPlan, Supervisor
+from worker.protocol.settings import Settings, child_environment
+
+_LOOK_SECONDS = 0.1
+_REDIS_START_SECONDS = 30.0
+_PORT_PATIENCE_SECONDS = 3.0
+_OK = 200
+
+
+def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[str], None]) -> None:
+    """Run everything until a signal stops it. Raises CommandFailed when a child cannot be kept running.
+
+    ``options`` are what the command line gave; the children get them through their environment.
+    """
+    with _locked(settings.data):
+        settings = settings.model_copy(update={"port": _free_port(settings.host, settings.port)})
+        supervisor = Supervisor(say=say)
+        supervisor.listen_to_signals()
+        try:
+            _start(supervisor, settings, options | {"port": settings.port})
+            _tend_until_stopped(supervisor, url=service_url(settings), say=say)
+        finally:
+            say("stopping")
+            supervisor.stop()
+    say(f"stopped; the data in {settings.data} is kept")
+
+
+def _start(supervisor: Supervisor, settings: Settings, options: dict[str, object]) -> None:
+    redis_url = settings.redis_url
+    if redis_url is None:
+        redis = plan_embedded_redis(settings.data)
+        environment = child_environment()
+        supervisor.add(
+            ChildPlan(name="embedded Redis", command=redis.command, environment=environment, refusal_is_final=False)
+        )
+        redis_url = redis.url
+        _tend_while(supervisor, redis.wait_until_up)
+    environment = child_environment(**(options | {"redis_url": redis_url}))
+    for name, module in (("worker", "worker.main"), ("service", "service.serve")):
+        if not supervisor.stop_requested:
+            supervisor.add(ChildPlan(name=name, command=(sys.executable, "-m", module), environment=environment))
+
+
+def _tend_while(supervisor: Supervisor, wait_until_up: Callable[[float], None]) -> None:
+    """Look after Redis while it loads its data, which may take a while."""
+    deadline = time.monotonic() + _REDIS_START_SECONDS
+    while not supervisor.stop_requested:
+        supervisor.tend()
+        try:
+            wait_until_up(_LOOK_SECONDS)
+        except ErrataError as error:
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"the embedded Redis does not answer: {error}") from None
+        else:
+            return
+
+
+def _tend_until_stopped(supervisor: Supervisor, *, url: str, say: Callable[[str], None]) -> None:
+    announced = False
+    with httpx.Client(base_url=url, timeout=1.0, trust_env=False) as http:
+        while not supervisor.stop_requested:
+            supervisor.tend()
+            if not announced and _is_ready(http):
+                announced = True
+                say(f"ready at {url} (its pages at {url}/docs); Ctrl-C stops it")
+            time.sleep(_LOOK_SECONDS)
+
+
+def _is_ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == _OK
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Hold the data folder alone; a lock that dies with its process."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "up.lock").open("a+")
+    except OSError as error:
+        raise InvalidSettings(
+            f"the data folder {data} cannot be used: {error.strerror}; choose another by --data"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InvalidSettings(
+                f"the data folder {data} is in use by another `errata up`, process {lock.read().strip() or 'unknown'}: "
+                "stop it, or choose another folder by --data"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, once it can be bound; of 0 any free one. A predecessor that is just ending gets a moment."""
+    deadline = time.monotonic() + _PORT_PATIENCE_SECONDS
+    while True:
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise InvalidSettings(
+                    f"cannot listen on {host}:{port}: {error.strerror}; choose another by --host and --port"
+                ) from None
+            time.sleep(_LOOK_SECONDS)

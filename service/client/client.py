@@ -1,0 +1,186 @@
+"""The Python client of Errata's HTTP API.
+
+    client = ErrataClient("http://127.0.0.1:8000")
+    batch = client.submit_edits([{"subject": "Danielle Darrieux", "prompt": "The mother tongue of {} is",
+                                  "target_new": "English"}])
+    batch = client.wait_for_batch(batch.id)
+    client.generate("The mother tongue of Danielle Darrieux is", min_version=batch.version).text
+
+Knows the paths and nothing of how requests travel. All methods raise ErrataApiError when the service refuses and
+ServiceUnreachable when no answer comes.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from service.client.errors import ErrataApiError, ServiceUnreachable, WaitTimedOut
+from service.client.records import Batch, EditInput, EditRecord, Generation, Promotion, Readiness, Score, Version
+from service.client.transport import Transport
+
+_UNAVAILABLE = 503
+_LONGEST_OUTAGE_SECONDS = 60.0
+
+
+class ErrataClient:
+    """One service, spoken to by one key."""
+
+    def __init__(self, base_url: str, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> None:
+        self._transport = Transport(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
+        self.base_url = self._transport.base_url
+
+    def __enter__(self) -> ErrataClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def submit_edits(
+        self,
+        edits: Sequence[EditInput],
+        *,
+        idempotency_key: str | None = None,
+        wait_seconds: float | None = None,
+        **options: Any,
+    ) -> Batch:
+        """Queue a batch; with ``wait_seconds`` the answer is held up to so long for a final state.
+
+        ``options`` are further fields of the body (``promote``, ``on_failure``). Without a key of the caller one is
+        made, so that a repeat after a broken connection never makes a second batch.
+        """
+        response = self._transport.request(
+            "POST",
+            "/edits",
+            idempotent=True,
+            params={"wait": wait_seconds},
+            json={"edits": [dict(edit) for edit in edits], **options},
+            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
+            extra_seconds=wait_seconds or 0.0,
+        )
+        return Batch.model_validate(response.json())
+
+    def batch(self, batch_id: str) -> Batch:
+        """The batch as it is now."""
+        return Batch.model_validate(self._get(f"/batches/{_part(batch_id)}"))
+
+    def batches(self) -> Iterator[Batch]:
+        """All batches, newest first."""
+        return (Batch.model_validate(item) for item in self._pages("/batches"))
+
+    def cancel_batch(self, batch_id: str) -> None:
+        """Take a batch back that is not applied yet."""
+        self._transport.request("DELETE", f"/batches/{_part(batch_id)}", idempotent=False)
+
+    def wait_for_batch(
+        self,
+        batch_id: str,
+        *,
+        on_progress: Callable[[Batch], None] | None = None,
+        timeout_seconds: float | None = None,
+        poll_seconds: float = 0.3,
+    ) -> Batch:
+        """Ask until the batch has a final state, through an outage of up to a minute.
+
+        ``on_progress`` gets every answer. Raises WaitTimedOut after ``timeout_seconds``.
+        """
+        started = answered = time.monotonic()
+        while True:
+            try:
+                batch = self.batch(batch_id)
+            except (ServiceUnreachable, ErrataApiError) as error:
+                outage_seconds = time.monotonic() - answered
+                if getattr(error, "status", _UNAVAILABLE) != _UNAVAILABLE or outage_seconds > _LONGEST_OUTAGE_SECONDS:
+                    raise
+            else:
+                answered = time.monotonic()
+                if on_progress is not None:
+                    on_progress(batch)
+                if batch.is_final:
+                    return batch
+            if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
+                raise WaitTimedOut(f"batch {batch_id} has no final state after {timeout_seconds:g} s; it goes on")
+            time.sleep(poll_seconds)
+
+    def edits(
+        self, *, subject: str | None = None, batch: str | None = None, status: str | None = None
+    ) -> Iterator[EditRecord]:
+        """Accepted edits, page by page as they are consumed."""
+        pages = self._pages("/edits", subject=subject, batch=batch, status=status)
+        return (EditRecord.model_validate(item) for item in pages)
+
+    def edit(self, edit_id: str) -> EditRecord:
+        """One edit with its report."""
+        return EditRecord.model_validate(self._get(f"/edits/{_part(edit_id)}"))
+
+    def versions(self) -> Iterator[Version]:
+        """All versions that are known."""
+        return (Version.model_validate(item) for item in self._pages("/versions"))
+
+    def version(self, version: str) -> Version:
+        """One version."""
+        return Version.model_validate(self._get(f"/versions/{_part(version)}"))
+
+    def promote(self, version: str) -> Promotion:
+        """Make a version live; of an older one this is the rollback."""
+        response = self._transport.request("POST", f"/versions/{_part(version)}/promote", idempotent=True)
+        return Promotion.model_validate(response.json())
+
+    def generate(self, prompt: str, **options: Any) -> Generation:
+        """What the model writes after a prompt; ``options`` as in API.md (``max_new_tokens``, ``version``, …)."""
+        response = self._transport.request(
+            "POST", "/generate", idempotent=True, json={"prompt": prompt, **_given(options)}
+        )
+        return Generation.model_validate(response.json())
+
+    def score(self, prompt: str, target: str, *, version: str | None = None) -> Score:
+        """How likely the model finds ``target`` after ``prompt``."""
+        body = {"prompt": prompt, "target": target, **_given({"version": version})}
+        return Score.model_validate(self._transport.request("POST", "/score", idempotent=True, json=body).json())
+
+    def readiness(self) -> Readiness:
+        """Whether the service can do its work now; an answer of 503 is a record, not an error."""
+        try:
+            response = self._transport.request("GET", "/readyz", idempotent=False)
+        except ErrataApiError as error:
+            if error.status != _UNAVAILABLE:
+                raise
+            return Readiness(ready=False, status=error.detail or error.title)
+        return Readiness(ready=True, **{k: v for k, v in _object(response).items() if k != "ready"})
+
+    def _get(self, path: str, **params: Any) -> Any:
+        return self._transport.request("GET", path, idempotent=True, params=params).json()
+
+    def _pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
+        cursor: str | None = None
+        while True:
+            page = self._get(path, cursor=cursor, limit=500, **params)
+            yield from page["items"]
+            cursor = page.get("next")
+            if cursor is None:
+                return
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    body = response.json()
+    return body if isinstance(body, dict) else {}
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

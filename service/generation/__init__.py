@@ -1,0 +1,1 @@
+"""The resident model and its versions: answers prompts while versions come and go."""

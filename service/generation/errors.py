@@ -1,0 +1,79 @@
+"""What generation refuses, in the error tree of ``editing_core.errors``.
+
+ErrataError
+└── GenerationError
+    ├── RequestNotValid      a field out of range, or two that exclude each other    422
+    ├── PromptTooLong        more tokens than the model's context                    400
+    ├── VersionUnavailable   a version that is not, or will not be, served           409
+    ├── TooManyWaiting       the waiting list is full                                429
+    ├── NothingServed        no version could be loaded yet                          503
+    └── GenerationFailed     a step of the model failed                              503
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from editing_core.errors import ErrataError
+
+
+class GenerationError(ErrataError):
+    """Root of what generation refuses."""
+
+    status_hint: ClassVar[int] = 503
+    """The HTTP status that answers it."""
+    slug: ClassVar[str] = "generation"
+    title: ClassVar[str] = "The model could not be asked"
+
+    def __init__(self, detail: str, *, loc: tuple[str | int, ...] = (), retry_after_seconds: int | None = None) -> None:
+        super().__init__(detail, loc=loc)
+        self.retry_after_seconds = retry_after_seconds
+        """After how long asking again makes sense; None: it does not, or nobody knows."""
+
+
+class RequestNotValid(GenerationError):
+    """A field is out of range, or two fields exclude each other."""
+
+    status_hint: ClassVar[int] = 422
+    slug = "generation-request-not-valid"
+    title = "The request cannot be used as it stands"
+
+
+class PromptTooLong(GenerationError):
+    """The prompt has more tokens than the model's context takes."""
+
+    status_hint: ClassVar[int] = 400
+    slug = "prompt-too-long"
+    title = "The prompt is too long for the model"
+
+
+class VersionUnavailable(GenerationError):
+    """A version that is not served, not yet or never."""
+
+    status_hint: ClassVar[int] = 409
+    slug = "version-unavailable"
+    title = "The version is not served"
+
+
+class TooManyWaiting(GenerationError):
+    """The waiting list of a version is full."""
+
+    status_hint: ClassVar[int] = 429
+    slug = "too-many-waiting"
+    title = "Too many requests are waiting"
+
+
+class NothingServed(GenerationError):
+    """No version is being served, because the live one could not be loaded."""
+
+    status_hint: ClassVar[int] = 503
+    slug = "nothing-served"
+    title = "No version is served yet"
+
+
+class GenerationFailed(GenerationError):
+    """A step of the model failed; the requests that were in it end, others go on."""
+
+    status_hint: ClassVar[int] = 503
+    slug = "generation-failed"
+    title = "The model failed while answering"

@@ -1,0 +1,65 @@
+"""The figures that Prometheus reads from generation; HTTP's own are counted where HTTP is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+ANSWER_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+SWAP_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
+
+
+class GenerationMetrics:
+    """What is counted; made once per process, into the registry that is given."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._answers = Counter(
+            "errata_generation_answers_total",
+            "Answers by how they ended: stop, length, gone (the client), refused, failed.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "errata_generation_tokens_total", "Tokens read and written.", ("kind",), registry=registry
+        )
+        self._seconds = Histogram(
+            "errata_generation_answer_duration_seconds",
+            "From a prompt's arrival to its whole answer.",
+            registry=registry,
+            buckets=ANSWER_BUCKETS_SECONDS,
+        )
+        self._swap = Histogram(
+            "errata_generation_swap_duration_seconds",
+            "From seeing a moved pointer to serving its version.",
+            registry=registry,
+            buckets=SWAP_BUCKETS_SECONDS,
+        )
+        self._revision = Gauge(
+            "errata_generation_pointer_revision", "Revision of the pointer that is served.", registry=registry
+        )
+        self._running = Gauge("errata_generation_running_requests", "Prompts in a place.", registry=registry)
+        self._waiting = Gauge("errata_generation_waiting_requests", "Prompts without a place.", registry=registry)
+        self._resident = Gauge("errata_generation_resident_versions", "Versions in memory.", registry=registry)
+
+    def watch(self, counts: Callable[[], tuple[int, int]], num_resident: Callable[[], int]) -> None:
+        """Read these when Prometheus asks: requests running and waiting, versions in memory."""
+        self._running.set_function(lambda: counts()[0])
+        self._waiting.set_function(lambda: counts()[1])
+        self._resident.set_function(num_resident)
+
+    def answered(self, outcome: str, *, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
+        """Count one finished answer."""
+        self._answers.labels(outcome).inc()
+        self._tokens.labels("prompt").inc(prompt_tokens)
+        self._tokens.labels("completion").inc(completion_tokens)
+        self._seconds.observe(seconds)
+
+    def not_answered(self, outcome: str, num_prompts: int) -> None:
+        """Count prompts that got no answer."""
+        self._answers.labels(outcome).inc(num_prompts)
+
+    def swapped(self, *, revision: int, seconds: float) -> None:
+        """Note that another revision of the pointer is served."""
+        self._revision.set(revision)
+        self._swap.observe(seconds)

@@ -1,0 +1,123 @@
+"""Generation in one process, put together: the loaded model, its versions, the threads, the routes."""
+
+from __future__ import annotations
+
+import torch
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
+
+from editing_core.errors import StoreMismatch
+from editing_core.models.load import LoadedModel, load_model
+from editing_core.versions.identity import StoreIdentity, bind_identity
+from editing_core.versions.layout import StoreLayout
+from editing_core.versions.store import VersionStore
+from service.generation.asking import Asker
+from service.generation.decoding.loop import DecodeLoop
+from service.generation.lineage import Lineage
+from service.generation.metrics import GenerationMetrics
+from service.generation.resident import ResidentVersions
+from service.generation.routes import generation_router
+from service.generation.watcher import PointerWatcher
+from worker.protocol.ledger import Ledger
+from worker.protocol.settings import Settings
+
+
+class GenerationRuntime:
+    """Owns the resident model; ``start`` makes it, ``close`` ends its threads."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        store: VersionStore,
+        ledger: Ledger,
+        *,
+        settings: Settings,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._loop = DecodeLoop(max_jobs=settings.max_waiting)
+        self._residents = ResidentVersions(
+            loaded,
+            store,
+            self._loop,
+            num_places=settings.num_places,
+            max_waiting=settings.max_waiting,
+            max_resident=settings.resident_versions,
+        )
+        metrics = GenerationMetrics(registry)
+        metrics.watch(self._loop.counts, lambda: len(self._residents.versions))
+        self._watcher = PointerWatcher(
+            ledger, store, self._residents, metrics=metrics, poll_seconds=settings.pointer_poll_seconds
+        )
+        lineage = Lineage(
+            ledger,
+            store,
+            self._residents,
+            self._watcher,
+            poll_seconds=settings.pointer_poll_seconds,
+            wait_seconds=settings.min_version_wait_seconds,
+        )
+        self.asker = Asker(
+            loaded,
+            self._residents,
+            self._loop,
+            lineage=lineage,
+            metrics=metrics,
+            max_new_tokens=settings.max_new_tokens,
+        )
+        self.router: APIRouter = generation_router(self.asker)
+
+    @classmethod
+    def start(cls, settings: Settings, ledger: Ledger, *, registry: CollectorRegistry) -> GenerationRuntime:
+        """Load the model, serve what is live, follow the pointer.
+
+        Raises what ``load_model`` raises, and StoreMismatch when the store belongs to another model or
+        was solved in another dtype: what its checks found would not hold for what is served here. A live version
+        that cannot be loaded does not stop the start: ``readiness`` tells of it.
+        """
+        if settings.num_threads is not None:
+            torch.set_num_threads(settings.num_threads)
+        loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
+        identity = bind_identity(settings.data, model=loaded.fingerprint, model_source=loaded.source)
+        _require_same_dtype(identity, loaded)
+        store = VersionStore(StoreLayout(settings.data))
+        return cls(loaded, store, ledger, settings=settings, registry=registry).run()
+
+    def run(self) -> GenerationRuntime:
+        """Start the threads; returns when what is live is served, or could not be loaded."""
+        self._loop.start()
+        self._watcher.start()
+        return self
+
+    def readiness(self) -> dict[str, object]:
+        """Whether the live version is resident, and what is missing."""
+        live, state = self._residents.live, self._watcher.state
+        running, waiting = self._loop.counts()
+        return {
+            "ready": live is not None and state.problem is None and self._loop.is_alive,
+            "degraded": state.degraded is not None,
+            "reason": state.problem or state.degraded or (None if self._loop.is_alive else "the decode loop has ended"),
+            "version": live.version if live else None,
+            "digest": live.digest if live else None,
+            "pointer_revision": state.served.revision if state.served else None,
+            "wanted_version": state.wanted.version if state.wanted else None,
+            "resident_versions": list(self._residents.versions),
+            "running": running,
+            "waiting": waiting,
+        }
+
+    def close(self) -> None:
+        """End the threads; open requests are answered with an error. A second call does nothing."""
+        self._watcher.stop()
+        self._loop.stop()
+        self._residents.close()
+
+
+def _require_same_dtype(identity: StoreIdentity, loaded: LoadedModel) -> None:
+    """Raise StoreMismatch unless the model computes as it does in the worker, where that is known."""
+    solved_in = identity.settings.values.get("dtype") if identity.settings else None
+    here = str(loaded.dtype).removeprefix("torch.")
+    if solved_in not in {None, here}:
+        raise StoreMismatch(
+            f"the store's edits were solved and checked in {solved_in}, and the model is loaded in {here} here: start "
+            f"with ERRATA_DTYPE={solved_in} (--dtype), or with another data folder"
+        )

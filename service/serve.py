@@ -1,0 +1,177 @@
+"""The service's composition root: ``python -m service.serve`` puts the parts of one process together and serves them.
+
+Reads the settings from the environment. Exit codes: 0 stopped on request, 1 Redis out of reach (try again), 2 refused
+to start (trying again changes nothing); the reason is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from redis import Redis
+
+from editing_core.errors import ErrataError, InvalidSettings
+from editing_core.versions.head import read_head
+from editing_core.versions.identity import open_identity
+from editing_core.versions.layout import StoreLayout
+from service.api.app import create_app
+from service.api.state import ApiState, Generation
+from worker.protocol.connections import Durability, connect, connect_queue, require_durable
+from worker.protocol.errors import LedgerBehind, LedgerDown
+from worker.protocol.keys import Keys
+from worker.protocol.ledger import Ledger
+from worker.protocol.logs import log_event, start_logging
+from worker.protocol.queue import WorkQueue
+from worker.protocol.settings import Settings, read_settings
+
+logger = logging.getLogger("service.serve")
+
+STOP_SECONDS = 8
+"""How long running requests may take to end; a supervisor waits ten seconds before it kills."""
+KEEP_ALIVE_SECONDS = 75
+BACKLOG = 2048
+
+
+def main() -> int:
+    """Serve until a signal says stop; return the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        settings = read_settings()
+        start_logging(settings.log_level, form=settings.log_format)
+        serve(settings)
+    except KeyboardInterrupt:
+        return 0
+    except ErrataError as error:
+        sys.stderr.write(f"errata: {type(error).title}: {error}\n")
+        return 1 if isinstance(error, LedgerDown) else 2
+    return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Stop at the first signal; one that comes while everything is being closed changes nothing."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def serve(settings: Settings) -> None:
+    """Put the process together and serve until it is told to stop. Raises ErrataError when it refuses to start."""
+    store = open_identity(settings.data)
+    if settings.redis_url is None:
+        raise InvalidSettings("no Redis is named: set REDIS_URL, or start all parts together with `errata up`")
+    redis = connect(settings.redis_url)
+    ledger = Ledger(redis, Keys(store.id))
+    durability = _checked_durability(redis, settings)
+    _require_current(ledger, settings)
+    queue = WorkQueue(connect_queue(settings.redis_url), store.id, job_timeout_seconds=settings.job_timeout_seconds)
+    registry = CollectorRegistry()
+    with _generation(settings, ledger, registry) as generation:
+        app = create_app(settings, ledger, queue, generation=generation, durability=durability, registry=registry)
+        with _listen(settings) as listener:
+            _Server(app, listener).run(sockets=[listener])
+    log_event(logger, "stopped", role=settings.role)
+
+
+def _checked_durability(redis: Redis, settings: Settings) -> Durability | None:
+    """What Redis says about itself; None when it is away and this process can do without it."""
+    try:
+        durability = require_durable(redis, accept_unsafe=settings.accept_unsafe_redis)
+    except LedgerDown:
+        if settings.role == "generation":
+            return None
+        raise
+    if not durability.ok:
+        log_event(logger, "unsafe_redis_accepted", level=logging.WARNING, reason=durability.reason)
+    return durability
+
+
+def _require_current(ledger: Ledger, settings: Settings) -> None:
+    """Raise LedgerBehind when the files know of a later promotion than Redis: an old Redis was restored."""
+    head = read_head(StoreLayout(settings.data))
+    try:
+        pointer = ledger.known_pointer()
+    except LedgerDown:
+        return  # of a process that can do without Redis
+    if head is not None and pointer is not None and head.revision > pointer.revision:
+        raise LedgerBehind(
+            f"{settings.data}/HEAD is at revision {head.revision} ({head.version}), Redis only at {pointer.revision} "
+            f"({pointer.version}): an older Redis was restored; connect the right one, or stop Errata and run "
+            "`errata recover --from-files` to go on from the files"
+        )
+
+
+@contextmanager
+def _generation(settings: Settings, ledger: Ledger, registry: CollectorRegistry) -> Iterator[Generation | None]:
+    """The resident model, where the role has one; torch is imported here and nowhere else in this process."""
+    if settings.role == "api":
+        yield None
+        return
+    try:
+        from service.generation.runtime import GenerationRuntime
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(
+            f"the role {settings.role} needs {error.name}: install errata[model], or serve the API alone (--role api)"
+        ) from None
+    runtime = GenerationRuntime.start(settings, ledger, registry=registry)
+    try:
+        yield runtime
+    finally:
+        runtime.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket to serve on. Raises InvalidSettings when the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise InvalidSettings(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): choose another --host or --port"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, and lets go of held connections when it stops."""
+
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                log_level=logging.WARNING,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        self._state: ApiState = app.state.errata
+        self._listener = listener
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self._listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        log_event(logger, "listening", url=url, role=self._state.settings.role, data=str(self._state.settings.data))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log_event(logger, "stopping", role=self._state.settings.role)
+        self._state.stopping.set()
+        await super().shutdown(sockets)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
