@@ -1,0 +1,145 @@
+"""What happens to a batch when its worker is killed, stopped, or cannot: it ends once, as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.facts import fact
+from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
+from worker.protocol.jobs import BatchRecord, BatchState, EditStatus
+
+PHASES = (
+    ("after", "progress:computing"),
+    ("after", "progress:applying"),
+    ("after", "progress:checking"),
+    ("before", "publish"),
+    ("after", "publish"),
+)
+"""In the order in which a batch meets them: each worker takes it one step further."""
+BETWEEN = (
+    ("after", "begin_shard"),
+    ("before", "shard_done"),
+    ("after", "shard_done"),
+    ("after", "begin_commit"),
+    ("before", "move:checking"),
+    ("before", "set_edit_reports"),
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedModel:
+    return prepare_model(tmp_path_factory.mktemp("model"), "gptj")
+
+
+def undisturbed(place: WorkerBench) -> BatchRecord:
+    batch = place.send(fact("Ada", "Rome"), fact("Chopin", "Oslo"))
+    with place.worker():
+        return place.wait(batch)
+
+
+@pytest.mark.parametrize("deaths", [PHASES, pytest.param(BETWEEN, marks=pytest.mark.slow)])
+def test_batch_whose_workers_are_killed_in_every_phase_ends_as_if_nothing_had_happened(
+    prepared: PreparedModel, redis_url: str, tmp_path: Path, deaths: Sequence[tuple[str, str]]
+) -> None:
+    place = prepared.bench(tmp_path / "killed", redis_url, max_attempts=len(deaths) + 1)
+    batch = place.send(fact("Ada", "Rome"), fact("Chopin", "Oslo"))
+    for death in deaths:
+        with place.worker(dying=death) as process:
+            assert place.wait_for_death(process) == -signal.SIGKILL, death
+    with place.worker():
+        next_batch = place.send(fact("Zola", "Rome"))
+        next_record = place.wait(next_batch)
+    record, ledger = place.ledger.batch(batch), place.ledger
+    assert record.status == next_record.status == BatchState.APPLIED
+    assert ledger.pointer().revision == 2
+    assert [row.status for row in ledger.find_edits().items] == [EditStatus.LIVE] * 3
+    assert record.version is not None
+    assert next_record.version is not None
+    assert place.store.read_manifest(next_record.version).parent == record.version
+    assert place.store.read_manifest(record.version).parent == "v0"
+    assert place.store.list() == ["v0", record.version, next_record.version]
+    assert [edit.batch for edit in place.store.read_manifest(next_record.version).live].count(batch) == 2
+
+    same = undisturbed(prepared.bench(tmp_path / "undisturbed", redis_url))
+    assert same.version == "v1"
+    expected = WorkerBench(data=tmp_path / "undisturbed", redis_url=redis_url, settings={}).store
+    assert place.store.read_manifest(record.version).digest == expected.read_manifest("v1").digest
+
+
+def test_commit_begins_again_when_the_pointer_moves_just_before_it_would_publish(
+    prepared: PreparedModel, redis_url: str, tmp_path: Path
+) -> None:
+    place = prepared.bench(tmp_path / "data", redis_url)
+    first = undisturbed(place)
+    batch = place.send(fact("Zola", "Rome"))
+    with place.worker(dying=("before", "publish", "v0")):
+        record = place.wait(batch)
+    assert record.status == BatchState.APPLIED
+    assert record.version is not None
+    manifest = place.store.read_manifest(record.version)
+    assert (manifest.parent, [edit.batch for edit in manifest.live]) == ("v0", [batch])
+    assert place.ledger.pointer().revision == 3
+    assert {row.status for row in place.ledger.find_edits(batch=first.spec.id).items} == {EditStatus.ROLLED_BACK}
+
+
+def test_batch_whose_commits_were_killed_too_often_is_failed_and_does_not_harm_its_neighbours(
+    prepared: PreparedModel, redis_url: str, tmp_path: Path
+) -> None:
+    place = prepared.bench(tmp_path / "data", redis_url, max_attempts=1)
+    bad = place.make_ready(fact("Ada", "Rome"))
+    with place.worker(dying=("after", "progress:applying")) as process:
+        assert place.wait_for_death(process) == -signal.SIGKILL
+    good = place.make_ready(fact("Chopin", "Oslo"))
+    with place.worker():
+        good_record, bad_record = place.wait(good), place.wait(bad)
+    assert (good_record.status, bad_record.status) == (BatchState.APPLIED, BatchState.FAILED)
+    assert bad_record.error is not None
+    assert "begun 1 times" in bad_record.error
+    assert "stopped without a word" in bad_record.error
+
+
+def test_stopped_worker_gives_its_work_back_and_the_next_one_finishes_it(
+    prepared: PreparedModel, redis_url: str, tmp_path: Path
+) -> None:
+    place = prepared.bench(tmp_path / "data", redis_url)
+    batch = place.send(*(fact(f"Person {i}", "Rome") for i in range(24)))
+    with place.worker() as process:
+        place.wait(batch, BatchState.COMPUTING)
+        process.send_signal(signal.SIGTERM)
+        assert place.wait_for_death(process) == 0
+    assert place.ledger.batch(batch).status == BatchState.COMPUTING
+    with place.worker():
+        assert place.wait(batch).status == BatchState.APPLIED
+
+
+def test_batch_whose_commit_raises_three_times_is_failed_with_the_reason(
+    prepared: PreparedModel, redis_url: str, tmp_path: Path
+) -> None:
+    """The first layer of a parallel block sees the token alone: too few different keys for its second moment."""
+    place = WorkerBench(data=tmp_path, redis_url=redis_url, settings=prepared.settings | {"layers": "0,1"})
+    batch = place.send(fact("Ada", "Rome"))
+    with place.worker():
+        record = place.wait(batch)
+    assert record.status == BatchState.FAILED
+    assert record.error is not None
+    assert "3 times" in record.error
+    assert "NotPositiveDefinite" in record.error
+
+
+def test_one_bad_batch_of_a_group_is_rejected_alone(prepared: PreparedModel, redis_url: str, tmp_path: Path) -> None:
+    """Sixteen edits change this model by more than its own size, one by half of it."""
+    place = prepared.bench(tmp_path / "data", redis_url, max_delta_norm=1.5)
+    bad = place.make_ready(*(fact(f"Person {i}", "Rome") for i in range(16)))
+    good = place.make_ready(fact("Lodz", "Rome"))
+    with place.worker():
+        good_record, bad_record = place.wait(good), place.wait(bad)
+    assert (good_record.status, bad_record.status) == (BatchState.APPLIED, BatchState.REJECTED)
+    assert bad_record.error is not None
+    assert "the change of" in bad_record.error
+    assert {row.status for row in place.ledger.find_edits(batch=bad).items} == {EditStatus.REJECTED}
+    manifest = place.store.read_manifest(place.ledger.pointer().version)
+    assert {edit.batch for edit in manifest.live} == {good}

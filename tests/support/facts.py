@@ -1,0 +1,36 @@
+"""Small edits for tests of the ledger, and the short way to have them accepted."""
+
+from __future__ import annotations
+
+from editing_core.edits import Edit
+from worker.protocol.jobs import Accepted, BatchOptions
+from worker.protocol.ledger import Ledger
+
+
+def fact(subject: str, target: str, *, relation: str = "P103") -> Edit:
+    """An edit that says that the subject's mother tongue is the target."""
+    return Edit(
+        subject=subject, prompt="The mother tongue of {} is", target_new=target, relation=relation, target_true="French"
+    )
+
+
+def take_in(
+    ledger: Ledger,
+    *edits: Edit,
+    author: str | None = None,
+    idempotency: tuple[str, str] | None = None,
+    request_hash: str = "request",
+    shard_size: int = 64,
+    max_open: int = 100,
+    options: BatchOptions | None = None,
+) -> Accepted:
+    """Accept the edits as one batch."""
+    return ledger.accept(
+        edits,
+        author=author,
+        idempotency=idempotency,
+        request_hash=request_hash,
+        shard_size=shard_size,
+        max_open=max_open,
+        options=options or BatchOptions(),
+    )

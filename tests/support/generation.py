@@ -1,0 +1,125 @@
+"""Versions of tiny models for the tests of generation, and what the library itself says they answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import torch
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from editing_core.models.load import LoadedModel
+from editing_core.versions.manifest import Manifest
+from editing_core.versions.store import VersionStore
+from editing_core.versions.views import make_view
+from service.api.app import create_app
+from service.generation.runtime import GenerationRuntime
+from tests.support.redis_server import Bench
+from worker.protocol.jobs import VersionRecord
+from worker.protocol.keys import COMMIT_UNIT
+from worker.protocol.ledger import Ledger
+from worker.protocol.settings import Settings
+
+torch.set_num_threads(1)  # fastest for tiny models
+
+PROMPTS = (
+    "The mother tongue of Danielle Darrieux is",
+    "Toyota",
+    "The official language of Brunei is Malay. In Brunei, the language",
+    "I",
+    "Because of the rain, the house on the hill and the road to it were closed. Therefore, I think that you know",
+    "The capital of France is Paris, and the capital of",
+    "Michel Rocard is a native speaker of",
+    "ß → 日本語 🙂",
+)
+"""Different lengths, from one token to many."""
+
+
+def greedy_ids(model: Any, prompt_ids: list[int], num_tokens: int) -> list[int]:
+    """What the library's own ``generate`` writes, without the token that ends it."""
+    ids = torch.tensor([prompt_ids])
+    found = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False)
+    written: list[int] = found[0, len(prompt_ids) :].tolist()
+    return written[:-1] if written[-1] == model.generation_config.eos_token_id else written
+
+
+def greedy_text(model: Any, tokenizer: Any, prompt: str, num_tokens: int) -> str:
+    """The same for texts."""
+    return str(tokenizer.decode(greedy_ids(model, tokenizer(prompt)["input_ids"], num_tokens)))
+
+
+def changed_weights(loaded: LoadedModel, seed: int) -> dict[str, torch.Tensor]:
+    """Projections of two layers, changed enough that the answers differ."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for layer in (1, 2):
+        weight = loaded.family.projection_weight(loaded.model, layer)
+        noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32)
+        weights[loaded.family.projection_weight_name(layer)] = weight.float() + noise * float(weight.float().std())
+    return weights
+
+
+def write_version(
+    store: VersionStore, loaded: LoadedModel, version: str, *, parent: str = "v0", fingerprint: str | None = None
+) -> Manifest:
+    """A version whose weights follow from its number."""
+    manifest = Manifest(
+        version=version,
+        parent=parent,
+        created="2026-01-01T00:00:00Z",
+        store="test",
+        model_fingerprint=fingerprint or loaded.fingerprint,
+        settings={},
+        edits=(),
+        batches={},
+        delta_norms={},
+        checks={},
+        tensors={},
+    )
+    return store.write(manifest, changed_weights(loaded, seed=int(version[1:])))
+
+
+def view_of(loaded: LoadedModel, version: str) -> Any:
+    """The model as that version answers."""
+    return loaded.model if version == "v0" else make_view(loaded.model, changed_weights(loaded, seed=int(version[1:])))
+
+
+def publish(ledger: Ledger, manifest: Manifest) -> None:
+    """Make a written version known and live, as a commit without batches does."""
+    lease = ledger.acquire(COMMIT_UNIT, holder="test", ttl_seconds=60)
+    assert lease is not None
+    assert manifest.digest is not None
+    record = VersionRecord(
+        id=manifest.version, parent=manifest.parent, created=manifest.created, num_edits=0, digest=manifest.digest
+    )
+    revision = ledger.pointer().revision
+    ledger.publish(lease, expected_revision=revision, version=record, edit_ids=(), reports={})
+    ledger.release(lease)
+
+
+@contextmanager
+def serving(
+    bench: Bench, store: VersionStore, loaded: LoadedModel, **options: object
+) -> Iterator[tuple[GenerationRuntime, httpx.Client]]:
+    """Generation over real HTTP on a free port, and a client of it."""
+    settings = Settings(role="generation", data=store.layout.root, pointer_poll_seconds=0.02, **options)
+    registry = CollectorRegistry()
+    runtime = GenerationRuntime(loaded, store, bench.ledger, settings=settings, registry=registry).run()
+    app = create_app(settings, bench.ledger, bench.queue, generation=runtime, registry=registry)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", ws="none", log_config=None))
+    listener = server.config.bind_socket()
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            yield runtime, client
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        runtime.close()

@@ -1,0 +1,59 @@
+"""Short ways through the ledger's moves, for tests of what comes after them."""
+
+from __future__ import annotations
+
+from tests.support.facts import fact, take_in
+from worker.protocol.jobs import BatchState, Lease, VersionRecord
+from worker.protocol.keys import COMMIT_UNIT, targets_unit
+from worker.protocol.ledger import Ledger
+
+LONG = 30.0
+
+
+def lease_of(ledger: Ledger, unit: str, *, ttl_seconds: float = LONG) -> Lease:
+    lease = ledger.acquire(unit, holder="test", ttl_seconds=ttl_seconds, max_attempts=None)
+    assert lease is not None
+    return lease
+
+
+def make_ready(ledger: Ledger, *edits: tuple[str, str]) -> str:
+    """A batch whose only shard is computed."""
+    batch = take_in(ledger, *(fact(subject, target) for subject, target in edits)).record.spec.id
+    lease = lease_of(ledger, targets_unit(batch, 0))
+    assert ledger.begin_shard(batch, 0, lease)
+    assert ledger.shard_done(batch, 0, lease) == 0
+    ledger.release(lease)
+    return batch
+
+
+def make_checking(ledger: Ledger, lease: Lease, *batches: str) -> None:
+    assert ledger.begin_commit(lease, batches, max_attempts=3) == list(batches)
+    for batch in batches:
+        ledger.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
+
+
+def version(ledger: Ledger, number: int, *, parent: str, batches: tuple[str, ...] = ()) -> VersionRecord:
+    return VersionRecord(
+        id=f"v{number}", parent=parent, created="2026-01-01T00:00:00Z", num_edits=1, digest="sha256:0", batches=batches
+    )
+
+
+def publish(ledger: Ledger, *batches: str, live: list[str]) -> str:
+    """Take ready batches to a live version that holds ``live``."""
+    lease = lease_of(ledger, COMMIT_UNIT)
+    make_checking(ledger, lease, *batches)
+    before = ledger.pointer()
+    record = version(ledger, ledger.new_version_number(), parent=before.version, batches=batches)
+    ledger.publish(
+        lease,
+        expected_revision=before.revision,
+        version=record,
+        edit_ids=live,
+        reports={batch: {"passed": True} for batch in batches},
+    )
+    ledger.release(lease)
+    return record.id
+
+
+def edit_of(ledger: Ledger, batch: str, index: int = 0) -> str:
+    return ledger.batch_edits(batch)[index].id

@@ -1,0 +1,51 @@
+"""A batch made live through the ledger's own moves, without a model: for tests of what is told about versions."""
+
+from __future__ import annotations
+
+from editing_core.edits import merge_live
+from worker.protocol.jobs import BatchState, VersionRecord
+from worker.protocol.keys import COMMIT_UNIT, targets_unit
+from worker.protocol.ledger import Ledger
+
+LEASE_SECONDS = 60.0
+
+
+def publish(ledger: Ledger, batch: str, *, taken: bool = True) -> str:
+    """Take the batch from ``queued`` to ``applied`` and return the version that holds it."""
+    _compute(ledger, batch)
+    pointer = ledger.pointer()
+    version = f"v{ledger.new_version_number()}"
+    lease = ledger.acquire(COMMIT_UNIT, holder="test", ttl_seconds=LEASE_SECONDS, max_attempts=None)
+    assert lease is not None
+    assert ledger.begin_commit(lease, [batch], max_attempts=3) == [batch]
+    ledger.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
+    before = [record.accepted for record in ledger.edits(sorted(ledger.live_edit_ids(pointer.version)))]
+    new = ledger.batch_edits(batch)
+    live = merge_live(before, new)
+    ledger.set_edit_reports({row.id: {"taken": taken} for row in new})
+    record = VersionRecord(
+        id=version,
+        parent=pointer.version,
+        created=ledger.batch(batch).spec.created,
+        num_edits=len(live),
+        digest="sha256:" + "0" * 64,
+        batches=(batch,),
+    )
+    ledger.publish(
+        lease,
+        expected_revision=pointer.revision,
+        version=record,
+        edit_ids=[row.id for row in live],
+        reports={batch: {"passed": True}},
+    )
+    ledger.release(lease)
+    return version
+
+
+def _compute(ledger: Ledger, batch: str) -> None:
+    for shard in ledger.open_shards(batch):
+        lease = ledger.acquire(targets_unit(batch, shard), holder="test", ttl_seconds=LEASE_SECONDS)
+        assert lease is not None
+        assert ledger.begin_shard(batch, shard, lease)
+        ledger.shard_done(batch, shard, lease)
+        ledger.release(lease)

@@ -1,0 +1,151 @@
+"""The readers of edit files: every format gives the same edits, every complaint names its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editing_core.edits import Edit
+from editing_core.errors import InvalidSettings
+from service.cli.edit_files import as_input, read_edit_file
+
+HAMLET: dict[str, Any] = {
+    "subject": "Hamlet",
+    "prompt": "{} was written by",
+    "target_new": "Dickens",
+    "target_true": "Shakespeare",
+    "relation": "author",
+    "paraphrases": ["The author of {} is", "Who wrote {}?"],
+    "neighborhood": [{"prompt": "Macbeth was written by", "target": "Shakespeare"}],
+}
+EMMA: dict[str, Any] = {"subject": "Emma", "prompt": "{} was written by", "target_new": "Wells"}
+
+
+def _write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _complaint(path: Path) -> str:
+    with pytest.raises(InvalidSettings) as raised:
+        read_edit_file(path)
+    return str(raised.value).replace(str(path), path.name)
+
+
+def _sent(*records: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    return tuple(as_input(Edit.from_json(record)) for record in records)
+
+
+def test_a_json_list_is_read(tmp_path: Path) -> None:
+    assert read_edit_file(_write(tmp_path, "e.json", json.dumps([HAMLET, EMMA]))).edits == _sent(HAMLET, EMMA)
+
+
+def test_a_body_of_the_api_keeps_its_options(tmp_path: Path) -> None:
+    read = read_edit_file(_write(tmp_path, "e.json", json.dumps({"edits": [EMMA], "on_failure": "reject"})))
+    assert (read.edits, read.options) == (_sent(EMMA), {"on_failure": "reject"})
+
+
+def test_one_edit_alone_is_read(tmp_path: Path) -> None:
+    assert read_edit_file(_write(tmp_path, "e.json", json.dumps(HAMLET))).edits == _sent(HAMLET)
+
+
+@pytest.mark.parametrize("name", ["e.jsonl", "e.ndjson", "e.txt"])
+def test_one_json_document_a_line_is_read_and_blank_lines_are_skipped(tmp_path: Path, name: str) -> None:
+    text = f"{json.dumps(HAMLET)}\n\n{json.dumps(EMMA)}\n"
+    assert read_edit_file(_write(tmp_path, name, text)).edits == _sent(HAMLET, EMMA)
+
+
+def test_a_table_with_a_header_is_read(tmp_path: Path) -> None:
+    text = (
+        "subject,prompt,target_new,target_true,relation,paraphrases,neighborhood\r\n"
+        "Hamlet,{} was written by,Dickens,Shakespeare,author,"
+        "The author of {} is | Who wrote {}?,Macbeth was written by => Shakespeare\r\n"
+        "Emma,{} was written by,Wells,,,,\r\n"
+    )
+    assert read_edit_file(_write(tmp_path, "e.csv", text)).edits == _sent(HAMLET, EMMA)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    text = "\ufeffsubject,prompt,target_new\nEmma,{} was written by,Wells\n"
+    assert read_edit_file(_write(tmp_path, "e.csv", text)).edits == _sent(EMMA)
+
+
+def test_records_of_counterfact_are_read(tmp_path: Path) -> None:
+    record = {
+        "case_id": 7,
+        "requested_rewrite": {
+            "prompt": "{} was written by",
+            "relation_id": "author",
+            "target_new": {"str": "Dickens"},
+            "target_true": {"str": "Shakespeare"},
+            "subject": "Hamlet",
+        },
+        "paraphrase_prompts": ["The author of Hamlet is"],
+        "neighborhood_prompts": ["Macbeth was written by"],
+        "generation_prompts": ["Hamlet is"],
+    }
+    (edit,) = read_edit_file(_write(tmp_path, "e.json", json.dumps([record]))).edits
+    assert edit == as_input(Edit.from_json(HAMLET | {"paraphrases": ["The author of Hamlet is"]}))
+
+
+def test_what_export_writes_is_what_edit_reads(tmp_path: Path) -> None:
+    sent = _sent(HAMLET, EMMA | {"note": "أهلا 👋 e\u0301", "source": "https://example.org"})
+    text = "".join(json.dumps(edit, ensure_ascii=False) + "\n" for edit in sent)
+    assert read_edit_file(_write(tmp_path, "e.jsonl", text)).edits == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("e.json", "[", "e.json:1: is not JSON"),
+        ("e.json", '[\n{"subject": "x",\n}]', "e.json:3: is not JSON"),
+        ("e.json", "[]", "e.json: holds no edits"),
+        ("e.json", "", "e.json:1: is not JSON"),
+        ("e.json", "7", "e.json: holds no list of edits, but a number"),
+        ("e.json", json.dumps([EMMA, 3]), "e.json: record 2: is not an object"),
+        ("e.json", json.dumps([EMMA, {"subject": "x"}]), "e.json: record 2: field 'prompt' is missing"),
+        ("e.json", json.dumps([EMMA | {"colour": 1}]), "e.json: record 1: unknown field 'colour'"),
+        ("e.json", json.dumps([EMMA | {"subject": 1}]), "e.json: record 1: subject is not text, but a number"),
+        ("e.json", json.dumps([EMMA | {"subject": None}]), "e.json: record 1: subject is not text, but null"),
+        ("e.json", json.dumps([EMMA | {"paraphrases": "x"}]), "e.json: record 1: paraphrases is not a list"),
+        ("e.json", json.dumps([EMMA | {"neighborhood": ["x"]}]), "e.json: record 1: neighborhood is not a list"),
+        ("e.json", json.dumps({"edits": [EMMA], "color": 1}), "e.json: unknown field 'color'"),
+        ("e.json", json.dumps([{"requested_rewrite": {}}]), "e.json: record 1: requested_rewrite"),
+        ("e.jsonl", f"{json.dumps(EMMA)}\n\n{{", "e.jsonl:3: is not JSON"),
+        ("e.jsonl", f"{json.dumps(EMMA)}\n{json.dumps(EMMA | {'prompt': 'no slot'})}", "e.jsonl:2: prompt"),
+        ("e.jsonl", json.dumps(EMMA | {"prompt": "{} {0.__class__}"}), "e.jsonl:1: prompt"),
+        ("e.jsonl", json.dumps(EMMA | {"subject": " "}), "e.jsonl:1: subject is blank"),
+        ("e.jsonl", json.dumps(EMMA | {"subject": "\ud800"}), "e.jsonl:1: subject contains the lone surrogate"),
+        ("e.csv", "", "e.csv:1: column 'subject' is missing"),
+        ("e.csv", "subject,prompt\nx,y\n", "e.csv:1: column 'target_new' is missing"),
+        ("e.csv", "subject,prompt,target_new,hue\n", "e.csv:1: unknown column 'hue'"),
+        ("e.csv", "subject,prompt,target_new\n", "e.csv: holds no edits"),
+        ("e.csv", "subject,prompt,target_new\nEmma,{} by,Wells\nEmma,{} by\n", "e.csv:3: has 2 cells"),
+        ("e.csv", 'subject,prompt,target_new\n"Em\nma",{} by,W\nx,,W\n', "e.csv:2: subject contains the control"),
+        ("e.csv", "subject,prompt,target_new\nx,,W\n", "e.csv:2: prompt is blank"),
+        ("e.csv", 'subject,prompt,target_new\nx,"a"b,W\n', "e.csv:2: is not CSV"),
+    ],
+)
+def test_a_complaint_names_the_place(tmp_path: Path, name: str, text: str, place: str) -> None:
+    assert _complaint(_write(tmp_path, name, text)).startswith(place)
+
+
+def test_two_objects_for_one_fact_are_both_named(tmp_path: Path) -> None:
+    other = EMMA | {"target_new": "Verne"}
+    complaint = _complaint(_write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, [EMMA, HAMLET, other]))))
+    assert complaint.startswith("e.jsonl:3: gives 'Emma' the object 'Verne', but ")
+    assert "e.jsonl:1 gives it 'Wells'" in complaint
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(json.dumps(EMMA).encode() + b"\n\xff\n")
+    assert _complaint(path) == "e.jsonl:2: is not UTF-8: save the file as UTF-8"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert _complaint(tmp_path / "none.json") == "none.json: cannot be read: No such file or directory"

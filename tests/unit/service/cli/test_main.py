@@ -1,0 +1,149 @@
+"""The command line as scripts see it: exit codes, one line of error, help for everything, and no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli.main import run
+from service.cli.output import ExitCode
+from tests.support.free_port import free_port
+
+EMMA = ("--subject", "Emma", "--prompt", "{} was written by", "--target-new", "Wells")
+COMMANDS = ("up", "serve", "worker", "edit", "edits", "batches", "versions", "promote", "generate", "score", "recover")
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A service address where nothing listens."""
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("ERRATA_URL", url)
+    return url
+
+
+def _complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("errata: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "keys", "keys add", "keys list", "keys remove"])
+def test_every_command_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command.split(), "--help"]) == ExitCode.OK
+    assert f"Usage: errata {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("edit", *EMMA),
+        ("edits",),
+        ("batches",),
+        ("versions",),
+        ("promote", "v0"),
+        ("generate", "Emma was written by"),
+        ("score", "Emma was written by", "Austen"),
+    ],
+)
+def test_a_service_that_is_not_there_is_exit_code_3(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], nobody: str
+) -> None:
+    assert run(arguments) == ExitCode.UNREACHABLE
+    assert f"no answer from {nobody}" in _complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("frobnicate",), "No such command 'frobnicate'"),
+        (("generate",), "Missing argument"),
+        (("generate", "x", "--frobnicate"), "No such option"),
+        (("generate", "x", "--temperature", "warm"), "--temperature"),
+        (("generate", "x", "--temperature", "nan"), "cannot be written as JSON"),
+        (("generate", "\udcff"), "cannot be written as JSON in UTF-8"),
+        (("generate", "x", "--url", "nonsense"), "not an http:// or https:// one"),
+        (("edit",), "give either FILE, or one edit"),
+        (("edit", "e.json", *EMMA), "give either FILE, or one edit"),
+        (("edit", "/nowhere/e.json"), "/nowhere/e.json: cannot be read"),
+        (("edit", "--subject", "Emma"), "--prompt is missing"),
+        (("edit", "--subject", "Emma", "--prompt", "no slot", "--target-new", "Wells"), "has 0 slots"),
+        (("up", "--port", "70000"), "--port"),
+        (("up", "--dtype", "float8"), "float8"),
+        (("serve", "--role", "cook"), "cook"),
+        (("keys", "add", "ann", "--scope", "root"), "'root' is no scope"),
+        (("recover",), "there is no version store"),
+    ],
+)
+def test_wrong_input_is_exit_code_2_and_one_line(
+    arguments: tuple[str, ...],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == ExitCode.USAGE
+    assert words in _complaint(capsys)
+
+
+def test_an_option_wins_over_its_environment_twin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ERRATA_URL", "http://127.0.0.1:1")
+    assert run(["versions", "--url", "http://127.0.0.1:2"]) == ExitCode.UNREACHABLE
+    assert "no answer from http://127.0.0.1:2" in _complaint(capsys)
+
+
+def test_a_misspelt_setting_in_the_environment_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ERRATA_LAYRES", "3-8")
+    assert run(["versions"]) == ExitCode.USAGE
+    assert "ERRATA_LAYRES" in _complaint(capsys)
+
+
+def test_a_key_is_made_listed_and_removed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path))
+    assert run(["keys", "add", "ann", "--scope", "edit", *data]) == ExitCode.OK
+    secret = capsys.readouterr().out.strip()
+    assert run(["keys", "list", "--json", *data]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert [(key["name"], key["scopes"]) for key in json.loads(out)] == [("ann", ["edit"])]
+    assert secret not in out
+    assert run(["keys", "remove", "ann", *data]) == ExitCode.OK
+    capsys.readouterr()
+    assert run(["keys", "remove", "ann", *data]) == ExitCode.USAGE
+    assert "there is no key named 'ann'" in _complaint(capsys)
+
+
+def test_the_command_line_imports_no_torch() -> None:
+    code = "import sys, service.cli.main, service.cli.demo.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("prepare", "--help"), ExitCode.OK, "usage: errata prepare"),
+        (("evaluate", "/nowhere/records.json"), ExitCode.USAGE, "/nowhere/records.json: there is no such file"),
+    ],
+)
+def test_what_runs_offline_has_its_own_help_and_its_own_exit_code(
+    arguments: tuple[str, ...], code: ExitCode, words: str
+) -> None:
+    command = [sys.executable, "-m", "service.cli.main", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert words in done.stdout + done.stderr
+
+
+def test_output_into_a_closed_pipe_ends_without_a_word() -> None:
+    shell = f"{sys.executable} -m service.cli.main --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.FAILED, b"")

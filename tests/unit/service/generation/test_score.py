@@ -1,0 +1,43 @@
+"""Scores against a plain forward pass and against greedy decoding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from service.generation.decoding.score import NUM_TOP, score
+from service.generation.errors import GenerationFailed
+from tests.support.generation import greedy_ids
+from tests.support.tiny_models import TINY_FAMILIES, TinyFamily, tiny_model, tiny_tokenizer
+
+PROMPT = tiny_tokenizer()("The mother tongue of Danielle Darrieux is")["input_ids"]
+TARGET = tiny_tokenizer()(" French and English")["input_ids"]
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_the_logprob_is_the_sum_over_the_targets_tokens(family: TinyFamily) -> None:
+    model = tiny_model(family)
+    logprobs = torch.log_softmax(model(torch.tensor([PROMPT + TARGET])).logits[0], dim=-1)
+    expected = sum(logprobs[len(PROMPT) - 1 + i, token].item() for i, token in enumerate(TARGET))
+    found = score(model, PROMPT, TARGET)
+    assert found.logprob == pytest.approx(expected, rel=1e-5)  # float32 sums in another order
+    first = logprobs[len(PROMPT) - 1]
+    assert found.rank == int((first > first[TARGET[0]]).sum()) + 1
+    assert found.top[0] == (int(first.argmax()), pytest.approx(float(first.max().exp()), rel=1e-5))
+    assert len(found.top) == NUM_TOP
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_greedy_match_holds_for_what_greedy_decoding_writes_and_for_nothing_else(family: TinyFamily) -> None:
+    model = tiny_model(family)
+    written = greedy_ids(model, PROMPT, 6)
+    assert score(model, PROMPT, written).greedy_match
+    assert not score(model, PROMPT, [*written[:-1], (written[-1] + 1) % 320]).greedy_match
+
+
+def test_logits_that_are_no_numbers_are_an_error() -> None:
+    model = tiny_model("gptj")
+    with torch.no_grad():
+        model.lm_head.bias.fill_(float("nan"))
+    with pytest.raises(GenerationFailed, match="no numbers"):
+        score(model, PROMPT, TARGET)

@@ -1,0 +1,82 @@
+"""The rules of the house that no other tool checks: sizes, docstrings, empty packages, nothing left over."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from worker.protocol.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("service", "worker", "editing_core")
+MAX_FILE_LINES = 250
+MAX_FUNCTION_LINES = 40
+MAX_FOLDER_FILES = 9
+LEFTOVER = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b")
+
+
+def _sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+PRODUCT = tuple(_sources(*PACKAGES))
+EVERYTHING = (*PRODUCT, *_sources("tests"))
+
+
+def test_the_three_packages_are_there() -> None:
+    assert {_name(path).split("/")[0] for path in PRODUCT} == set(PACKAGES)
+
+
+def test_no_file_is_longer_than_250_lines() -> None:
+    lengths = {_name(path): len(path.read_text().splitlines()) for path in EVERYTHING}
+    assert not {name: length for name, length in lengths.items() if length > MAX_FILE_LINES}
+
+
+def test_no_function_has_more_than_40_lines_below_its_docstring() -> None:
+    too_long = []
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                if (node.end_lineno or 0) - body[0].lineno >= MAX_FUNCTION_LINES:
+                    too_long.append(f"{_name(path)}:{node.lineno} {node.name}")
+    assert not too_long
+
+
+def test_every_module_of_the_product_says_what_it_is() -> None:
+    assert not [_name(path) for path in PRODUCT if not ast.get_docstring(ast.parse(path.read_text()))]
+
+
+def test_nothing_is_left_to_do_in_a_comment() -> None:
+    assert not [_name(path) for path in EVERYTHING if LEFTOVER.search(path.read_text())]
+
+
+def test_package_files_hold_a_docstring_and_nothing_else() -> None:
+    packages = [path for path in PRODUCT if path.name == "__init__.py"]
+    assert not [_name(path) for path in packages if len(ast.parse(path.read_text()).body) != 1]
+
+
+def test_every_package_folder_has_its_package_file() -> None:
+    assert not {_name(path.parent) for path in PRODUCT if not (path.parent / "__init__.py").exists()}
+
+
+def test_no_folder_holds_more_than_nine_modules() -> None:
+    modules = Counter(_name(path.parent) for path in PRODUCT if path.name != "__init__.py")
+    assert not {name: count for name, count in modules.items() if count > MAX_FOLDER_FILES}
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        twin = field.validation_alias if isinstance(field.validation_alias, str) else f"ERRATA_{name.upper()}"
+        text = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+        default = "" if field.default in (None, ()) else f"`{text}`"
+        assert f"| `{twin}` | {field.description} | {default} |" in readme, twin

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from worker.protocol.logs import log_event, start_logging
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield io.StringIO()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_event_is_one_line_of_json_with_its_ids_when_nobody_watches(stream: io.StringIO) -> None:
+    start_logging("info", stream=stream)
+    log_event(logging.getLogger("worker"), "version.published", version="v3", batches=["b1"])
+    (line,) = stream.getvalue().splitlines()
+    record = json.loads(line)
+    assert (record["event"], record["level"], record["version"], record["batches"]) == (
+        "version.published",
+        "info",
+        "v3",
+        ["b1"],
+    )
+    assert record["time"].endswith("Z")
+
+
+def test_event_is_a_readable_line_when_text_is_asked_for(stream: io.StringIO) -> None:
+    start_logging("info", form="text", stream=stream)
+    log_event(logging.getLogger("worker"), "version.published", version="v3")
+    assert stream.getvalue()[9:] == "version.published version=v3\n"
+
+
+def test_error_carries_the_running_exception(stream: io.StringIO) -> None:
+    start_logging("info", stream=stream)
+    try:
+        int("broken")
+    except ValueError:
+        log_event(logging.getLogger("worker"), "task.failed", level=logging.ERROR)
+    assert "ValueError: invalid literal" in json.loads(stream.getvalue())["exception"]
+
+
+def test_events_below_the_level_are_not_written(stream: io.StringIO) -> None:
+    start_logging("warning", stream=stream)
+    log_event(logging.getLogger("worker"), "quiet")
+    assert not stream.getvalue()
