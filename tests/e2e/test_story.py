@@ -44,10 +44,10 @@ def test_an_edit_changes_the_answer_and_a_rollback_changes_it_back(client: Errat
     assert (edit.status, edit.taken) == ("live", True)
     promotion = client.promote(before.version)
     assert list(promotion.rolled_back) == [edit.id]
+    await_served(client, before.version)
     with pytest.raises(ErrataApiError) as raised:
         client.generate(HAMLET.prompt, min_version=batch.version)
     assert raised.value.status == 409
-    await_served(client, before.version)
     assert client.generate(HAMLET.prompt, max_new_tokens=8).text == before.text
     assert client.edit(edit.id).status == "rolled_back"
 
