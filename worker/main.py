@@ -23,12 +23,12 @@ from rq.serializers import JSONSerializer
 
 from editing_core.errors import ErrataError
 from editing_core.versions.identity import open_identity
-from worker.commit import Committer
+from worker.commit.committer import Committer
 from worker.metrics import Metrics
 from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
 from worker.protocol.errors import LedgerDown
-from worker.protocol.keys import COMMIT_UNIT, Keys
+from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
 from worker.protocol.queue import WorkQueue
@@ -42,6 +42,8 @@ from worker.tasks import STAGES, Stages
 LOGGER = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 """Before the queue is tried again when Redis went away."""
+SILENCE_SECONDS = 30
+"""RQ waits for a job nearly so long before it looks round, and raises its connection's timeout to that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ def open_workplace(settings: Settings) -> Workplace:
     metrics = Metrics()
     if settings.worker_metrics_port is not None:
         metrics.expose(settings.host, settings.worker_metrics_port)
-    reconciler = Reconciler(ledger=ledger, queue=queue, store=session.store, metrics=metrics, holder=holder)
+    reconciler = Reconciler(ledger=ledger, queue=queue, store=session.store, metrics=metrics, hands=hands)
     targets = TargetStage(
         ledger=ledger,
         queue=queue,
@@ -99,9 +101,16 @@ def open_workplace(settings: Settings) -> Workplace:
 class QueueWorker(SimpleWorker):
     """RQ's worker on the one queue: jobs run in this process, as a forked child could not use the GPU."""
 
+    max_connection_wait_time = 5.0
+    """Longest pause, in seconds, between two tries to reach a Redis that is away."""
+
     def __init__(self, place: Workplace) -> None:
         super().__init__(
-            [place.queue.rq], connection=place.queue.redis, serializer=JSONSerializer, log_job_description=False
+            [place.queue.rq],
+            connection=place.queue.redis,
+            serializer=JSONSerializer,
+            log_job_description=False,
+            worker_ttl=SILENCE_SECONDS,
         )
         self._place = place
 
@@ -119,7 +128,7 @@ class QueueWorker(SimpleWorker):
                 super().execute_job(job, queue)
             finally:
                 STAGES.reset(token)
-        if unit != COMMIT_UNIT or not self._place.stages.committer.is_held_up:
+        if not self._place.stages.is_held_up(unit):
             self._place.reconciler.follow_up(unit)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:

@@ -113,6 +113,8 @@ class Hands:
         self._unit: str | None = None
         self._work: Work | None = None
         self._stopping = False
+        self._beating = threading.Lock()
+        """Held while a beat is on its way, so that none comes after the last."""
 
     @contextmanager
     def job(self, unit: str) -> Iterator[None]:
@@ -122,8 +124,8 @@ class Hands:
         try:
             yield
         finally:
-            self._unit = None
-            with suppress(LedgerDown):
+            with self._beating, suppress(LedgerDown):
+                self._unit = None
                 self._queue.stop_beating(unit)
 
     @contextmanager
@@ -151,8 +153,9 @@ class Hands:
 
     def beat(self) -> None:
         """Keep job and lease; called by the heartbeat. Raises LedgerDown."""
-        unit, work = self._unit, self._work
-        if unit is not None:
-            self._queue.beat(unit, ttl_seconds=self.lease_seconds)
+        work = self._work
+        with self._beating:
+            if self._unit is not None:
+                self._queue.beat(self._unit, ttl_seconds=self.lease_seconds)
         if work is not None:
             work.keep()

@@ -26,23 +26,29 @@ from worker.protocol.queue import WorkQueue
 from worker.recovery import reconcile_pointer
 
 LOGGER = logging.getLogger(__name__)
-LOCK_SECONDS = 30.0
-"""How long one look may take before another process looks too (which does no harm)."""
 
 
 class Reconciler:
     """Looks for forgotten work."""
 
-    def __init__(self, *, ledger: Ledger, queue: WorkQueue, store: VersionStore, metrics: Metrics, holder: str) -> None:
+    def __init__(
+        self, *, ledger: Ledger, queue: WorkQueue, store: VersionStore, metrics: Metrics, hands: Hands
+    ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._store = store
         self._metrics = metrics
-        self._holder = holder
+        self._hands = hands
 
     def look(self) -> list[str]:
-        """Enqueue every forgotten unit and return those, unless another process looks just now."""
-        lock = self._ledger.acquire(RECONCILE_UNIT, holder=self._holder, ttl_seconds=LOCK_SECONDS, max_attempts=None)
+        """Enqueue every forgotten unit and return those, unless another process looks just now.
+
+        The lock lasts as long as a lease: after a process that died while it looked, the others look soon again; a
+        look that takes longer may meet another's, which does no harm.
+        """
+        lock = self._ledger.acquire(
+            RECONCILE_UNIT, holder=self._hands.holder, ttl_seconds=self._hands.lease_seconds, max_attempts=None
+        )
         if lock is None:
             return []
         try:

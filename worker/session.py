@@ -88,6 +88,10 @@ class EditingSession:
         editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
         return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=check_limits(settings))
 
+    def open_parent(self, version: str) -> None:
+        """Load the version that the next candidate is compared with. Raises NotFound, StoreError, OSError."""
+        self._parent_view(version)
+
     def problems(self, edits: Sequence[AcceptedEdit]) -> dict[str, str]:
         """By id of an edit that the tokenizer or the model's length does not allow: why."""
         return self._editor.problems(edits)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from editing_core.edits import AcceptedEdit, merge_live, normalise
+from editing_core.errors import StoreError
 from worker.metrics import Metrics
 from worker.progress import Hands, WorkerStopping
-from worker.protocol.errors import AttemptsUsedUp, LostRace, StaleLease
+from worker.protocol.errors import AttemptsUsedUp, LedgerDown, LostRace, StaleLease
 from worker.protocol.jobs import BatchState, EditStatus, Lease, Progress
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.ledger import Ledger
+from worker.protocol.logs import log_event
 from worker.protocol.queue import WorkQueue
 
 if TYPE_CHECKING:
     from worker.session import EditingSession
 
+LOGGER = logging.getLogger(__name__)
 OPEN_STATES = (BatchState.QUEUED, BatchState.COMPUTING)
 NAMED_PROBLEMS = 20
 """Edits named in a batch's error; all of them are in their own reports."""
@@ -43,9 +47,12 @@ class TargetStage:
         self._metrics = metrics
         metrics.keep_in(ledger)
         self._max_attempts = max_attempts
+        self.is_held_up = False
+        """The last run failed for a reason that lies in no batch: it would fail so again at once."""
 
     def run(self, batch: str, shard: int) -> None:
         """Compute the shard, unless another does or nothing is left to do."""
+        self.is_held_up = False
         lease = self._acquire(batch, shard)
         if lease is None:
             return
@@ -57,10 +64,22 @@ class TargetStage:
         except WorkerStopping:
             self._ledger.release(lease, given_back=True)
             return
+        except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
+            self._tell_hold_up(batch, error)
+            self._ledger.release(lease, given_back=True)
+            raise
         except BaseException as error:
             self._ledger.release(lease, error=describe(error))
             raise
         self._ledger.release(lease)
+
+    def _tell_hold_up(self, batch: str, error: Exception) -> None:
+        """Say why, and leave the next try to the reconciler's pause."""
+        self.is_held_up = True
+        log_event(LOGGER, "targets.held_up", level=logging.ERROR, batch=batch, reason=describe(error))
+        told = f"its targets cannot be computed, and it is tried again: {describe(error)}"
+        with suppress(LedgerDown, LostRace):
+            self._ledger.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=told)
 
     def _acquire(self, batch: str, shard: int) -> Lease | None:
         unit, hands = targets_unit(batch, shard), self._hands

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from worker.commit import Committer
+from worker.commit.committer import Committer
+from worker.protocol.keys import COMMIT_UNIT
 from worker.targets import TargetStage
 
 
@@ -15,6 +16,10 @@ class Stages:
 
     targets: TargetStage
     committer: Committer
+
+    def is_held_up(self, unit: str) -> bool:
+        """Whether the unit's last run failed for a reason that would hold it up again at once."""
+        return self.committer.is_held_up if unit == COMMIT_UNIT else self.targets.is_held_up
 
 
 STAGES: ContextVar[Stages] = ContextVar("stages")

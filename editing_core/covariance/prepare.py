@@ -6,6 +6,7 @@ Knows no command line (``editing_core.prepare``) and no edits.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,7 @@ from editing_core.evaluation.perplexity import perplexity
 from editing_core.evaluation.probes import build_probes
 from editing_core.memit.contexts import draw_contexts
 from editing_core.models.load import LoadedModel
+from editing_core.versions.durable import locked
 
 WINDOW_TOKENS = 512
 BATCH_TOKENS = 4_096
@@ -38,7 +40,8 @@ LEAST_TOKENS = 200_000
 PROBE_TOKENS = 32
 NUM_PROBES = 200
 MOST_HELDOUT_TOKENS = 20_000
-SAVE_EVERY_BATCHES = 64
+SAVE_EVERY_SECONDS = 20.0
+"""What a preparation that is killed loses at most, beside the writing of one file."""
 _PARTIAL = "partial"
 
 Progress = Callable[[str, int, int], None]
@@ -69,6 +72,15 @@ def prepare(
     ready = read_artefacts(folder)
     if ready is not None:
         return ready
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):  # of several processes one makes them, the others wait and read
+        return read_artefacts(folder) or _make(loaded, corpus, options, folder=folder, on_progress=on_progress)
+
+
+def _make(
+    loaded: LoadedModel, corpus: Corpus, options: PrepareOptions, *, folder: Path, on_progress: Progress
+) -> ModelArtefacts:
+    key = artefact_key(loaded, corpus, options)
     moments = _second_moments(loaded, corpus, key, folder=folder, on_progress=on_progress)
     _require_enough(moments, key)
     on_progress("contexts and probes", 0, 1)
@@ -108,12 +120,14 @@ def _second_moments(
     windows = token_windows(corpus.lines(heldout=False), loaded.tokenizer, num_tokens=key.window)
     wanted = key.num_tokens // key.window + 1
     remaining = islice(windows, num_windows, wanted)
-    for number, batch in enumerate(_batched(remaining, max(1, BATCH_TOKENS // key.window)), start=1):
+    saved = time.monotonic()
+    for batch in _batched(remaining, max(1, BATCH_TOKENS // key.window)):
         moments.add(loaded, batch)
         num_windows += len(batch)
-        on_progress("covariances", moments.num_tokens, key.num_tokens)
-        if number % SAVE_EVERY_BATCHES == 0:
+        if time.monotonic() - saved >= SAVE_EVERY_SECONDS:
             _save(folder / _PARTIAL, moments, num_windows)
+            saved = time.monotonic()
+        on_progress("covariances", moments.num_tokens, key.num_tokens)
     return moments
 
 

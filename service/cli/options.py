@@ -128,8 +128,11 @@ DtypeOption = Annotated[
 
 def service_url(settings: Settings) -> str:
     """Where the service is: the given address, else where ``errata up`` with these settings listens."""
-    if settings.url is not None:
-        return settings.url
+    return settings.url or listening_url(settings)
+
+
+def listening_url(settings: Settings) -> str:
+    """Where a service with these settings listens, as a client on this machine reaches it."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - not bound, connected to
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 

@@ -15,13 +15,12 @@ import httpx
 
 from editing_core.errors import ErrataError, InvalidSettings
 from service.cli.embedded_redis import plan_embedded_redis
-from service.cli.options import service_url
-from service.cli.output import CommandFailed
+from service.cli.options import listening_url
 from service.cli.supervisor import ChildPlan, Supervisor
 from worker.protocol.settings import Settings, child_environment
 
 _LOOK_SECONDS = 0.1
-_REDIS_START_SECONDS = 30.0
+_REDIS_START_SECONDS = 15.0
 _PORT_PATIENCE_SECONDS = 3.0
 _OK = 200
 
@@ -31,20 +30,22 @@ def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[
 
     ``options`` are what the command line gave; the children get them through their environment.
     """
-    with _locked(settings.data):
+    with hold_data(settings.data):
         settings = settings.model_copy(update={"port": _free_port(settings.host, settings.port)})
         supervisor = Supervisor(say=say)
         supervisor.listen_to_signals()
         try:
-            _start(supervisor, settings, options | {"port": settings.port})
-            _tend_until_stopped(supervisor, url=service_url(settings), say=say)
+            _start(supervisor, settings, options | {"port": settings.port}, say=say)
+            _tend_until_stopped(supervisor, url=listening_url(settings), say=say)
         finally:
             say("stopping")
             supervisor.stop()
     say(f"stopped; the data in {settings.data} is kept")
 
 
-def _start(supervisor: Supervisor, settings: Settings, options: dict[str, object]) -> None:
+def _start(
+    supervisor: Supervisor, settings: Settings, options: dict[str, object], *, say: Callable[[str], None]
+) -> None:
     redis_url = settings.redis_url
     if redis_url is None:
         redis = plan_embedded_redis(settings.data)
@@ -53,23 +54,24 @@ def _start(supervisor: Supervisor, settings: Settings, options: dict[str, object
             ChildPlan(name="embedded Redis", command=redis.command, environment=environment, refusal_is_final=False)
         )
         redis_url = redis.url
-        _tend_while(supervisor, redis.wait_until_up)
+        _tend_while(supervisor, redis.wait_until_up, say=say)
     environment = child_environment(**(options | {"redis_url": redis_url}))
     for name, module in (("worker", "worker.main"), ("service", "service.serve")):
         if not supervisor.stop_requested:
             supervisor.add(ChildPlan(name=name, command=(sys.executable, "-m", module), environment=environment))
 
 
-def _tend_while(supervisor: Supervisor, wait_until_up: Callable[[float], None]) -> None:
-    """Look after Redis while it loads its data, which may take a while."""
-    deadline = time.monotonic() + _REDIS_START_SECONDS
+def _tend_while(supervisor: Supervisor, wait_until_up: Callable[[float], None], *, say: Callable[[str], None]) -> None:
+    """Look after Redis while it starts and loads its data, however much that is; the supervisor ends what dies."""
+    told_at = time.monotonic() + _REDIS_START_SECONDS
     while not supervisor.stop_requested:
         supervisor.tend()
         try:
             wait_until_up(_LOOK_SECONDS)
-        except ErrataError as error:
-            if time.monotonic() > deadline:
-                raise CommandFailed(f"the embedded Redis does not answer: {error}") from None
+        except ErrataError:
+            if time.monotonic() > told_at:
+                say("still waiting for the embedded Redis to load its data")
+                told_at = time.monotonic() + _REDIS_START_SECONDS
         else:
             return
 
@@ -93,8 +95,8 @@ def _is_ready(http: httpx.Client) -> bool:
 
 
 @contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    """Hold the data folder alone; a lock that dies with its process."""
+def hold_data(data: Path) -> Iterator[None]:
+    """Hold the data folder alone, by a lock that dies with its process. Raises InvalidSettings when it is held."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         lock = (data / "up.lock").open("a+")

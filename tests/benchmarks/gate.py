@@ -23,7 +23,7 @@ from editing_core.demo.models import DemoModel
 from service.cli.demo.running import running_errata
 from service.client.client import ErrataClient
 from tests.benchmarks.hundred_edits import draw
-from worker.protocol.settings import child_environment
+from worker.protocol.settings import fresh_environment
 
 SIZES = (1, 10, 100)
 WEAK_PRIOR_WEIGHT = 1e-3
@@ -85,7 +85,7 @@ def wrecking() -> list[dict[str, Any]]:
 def errata(model: DemoModel, **settings: Any) -> Iterator[ErrataClient]:
     """A whole Errata on a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="errata-") as name:
-        environment = child_environment(model=model, data=Path(name) / "data", port=0, **settings)
+        environment = fresh_environment(model=model, data=Path(name) / "data", port=0, **settings)
         with (
             running_errata(environment, log=Path(name) / "log") as running,
             ErrataClient(running.url, timeout_seconds=300.0) as client,

@@ -24,7 +24,7 @@ from editing_core.versions.store import VersionStore
 from editing_core.versions.views import make_view
 from service.cli.demo.running import running_errata
 from service.client.client import ErrataClient
-from worker.protocol.settings import child_environment
+from worker.protocol.settings import fresh_environment
 
 NUM_EDITS = 100
 NUM_NEIGHBORS = 5
@@ -88,7 +88,7 @@ def measure(model: DemoModel, seeds: tuple[int, ...]) -> Iterator[Run]:
     before = perplexity(loaded.model, heldout)
     with tempfile.TemporaryDirectory(prefix="errata-") as name:
         folder = Path(name)
-        environment = child_environment(model=model, data=folder / "data", port=0)
+        environment = fresh_environment(model=model, data=folder / "data", port=0)
         with (
             running_errata(environment, log=folder / "log") as running,
             ErrataClient(running.url, timeout_seconds=300.0) as client,

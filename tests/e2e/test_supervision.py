@@ -16,6 +16,7 @@ from service.cli.demo.running import RunningErrata
 from service.client.client import ErrataClient
 from service.client.errors import ErrataClientError
 from tests.support.errata_process import errata_up
+from tests.support.processes import is_alive
 
 PATIENCE_SECONDS = 90.0
 HAMLET, NOTRE_DAME, MESSI, *_ = corrections()
@@ -41,16 +42,9 @@ def _until(happened: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _children(running: RunningErrata) -> list[psutil.Process]:
     children = psutil.Process(running.process.pid).children(recursive=True)
-    return [child for child in children if _is_alive(child)]
+    return [child for child in children if is_alive(child.pid)]
 
 
 def _child(running: RunningErrata, word: str) -> psutil.Process:
@@ -75,7 +69,7 @@ def test_a_batch_is_applied_once_though_every_process_is_killed(running: Running
         for word in ("worker.main", "redis", "service.serve"):
             killed = _child(running, word)
             _kill(killed)
-            _until(lambda gone=killed: not _is_alive(gone))  # type: ignore[misc]
+            _until(lambda gone=killed: not is_alive(gone.pid))  # type: ignore[misc]
             _until(lambda: _answers(client))
         ended = client.wait_for_batch(batch.id, timeout_seconds=PATIENCE_SECONDS)
         assert (ended.status, ended.error) == ("applied", None)
@@ -94,7 +88,7 @@ def test_killing_the_supervisor_leaves_no_process_and_no_loss(running: RunningEr
     assert len(children) >= 3
     running.process.kill()
     running.process.wait()
-    _until(lambda: not any(map(_is_alive, children)))
+    _until(lambda: not any(is_alive(child.pid) for child in children))
     with errata_up(folder) as again, ErrataClient(again.url, timeout_seconds=60.0) as client:
         answer = client.generate(NOTRE_DAME.prompt, max_new_tokens=4)
         assert (answer.version, answer.text.strip().startswith(NOTRE_DAME.new_object)) == (version, True)
@@ -103,5 +97,5 @@ def test_killing_the_supervisor_leaves_no_process_and_no_loss(running: RunningEr
 def test_sigterm_stops_all_and_is_success(running: RunningErrata) -> None:
     children = _children(running)
     assert running.stop() == 0
-    assert not any(map(_is_alive, children))
+    assert not any(is_alive(child.pid) for child in children)
     assert "is kept" in running.log.read_text().splitlines()[-1]

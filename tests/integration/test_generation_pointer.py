@@ -97,10 +97,15 @@ def test_a_running_answer_keeps_its_version_when_another_is_promoted(bench: Benc
         answers: list[dict[str, Any]] = []
         asked = {"prompt": PROMPTS[1], "max_new_tokens": 200}
         running = threading.Thread(target=lambda: answers.append(client.post("/generate", json=asked).json()))
+        held, arrived, promoted = threading.Event(), threading.Event(), threading.Event()
+        runtime._loop.call(lambda: (held.set(), arrived.wait(PATIENCE_SECONDS)))
+        assert held.wait(PATIENCE_SECONDS)
         running.start()
+        until(lambda: runtime.readiness()["waiting"] == 1)
+        runtime._loop.call(lambda: None)  # beside it the answer makes its first step, and no second
+        runtime._loop.call(lambda: promoted.wait(PATIENCE_SECONDS))
+        arrived.set()
         until(lambda: runtime.readiness()["running"] == 1)
-        promoted = threading.Event()
-        runtime._loop.call(lambda: promoted.wait(PATIENCE_SECONDS))  # holds the answer between two of its steps
         publish(bench.ledger, write)
         until_served(runtime, "v2")
         assert runtime.readiness()["running"] == 1

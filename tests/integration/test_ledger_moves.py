@@ -45,10 +45,12 @@ def test_lease_that_ran_out_can_be_neither_renewed_nor_released_nor_used(bench: 
 
 
 def test_lease_outlives_its_time_while_it_is_renewed(bench: Bench) -> None:
-    lease = lease_of(bench.ledger, "u", ttl_seconds=0.2)
-    for _ in range(5):
-        time.sleep(0.1)
+    lease = lease_of(bench.ledger, "u", ttl_seconds=2.0)
+    ends = time.monotonic() + 3.0
+    while time.monotonic() < ends:
         assert bench.ledger.renew(lease)
+        time.sleep(0.1)
+    assert bench.ledger.holds(lease)
 
 
 def test_fourth_attempt_is_refused_with_the_reason_of_the_third(bench: Bench) -> None:
@@ -141,8 +143,7 @@ def test_batch_can_be_cancelled_up_to_ready_and_not_after(bench: Bench) -> None:
     ledger.begin_commit(lease_of(ledger, COMMIT_UNIT), [late], max_attempts=3)
     with pytest.raises(BatchNotCancellable, match="is applying"):
         ledger.cancel(late)
-    with pytest.raises(BatchNotCancellable, match="is cancelled"):
-        ledger.cancel(queued)
+    assert ledger.cancel(queued).status == BatchState.CANCELLED, "asked once more, as after a lost answer"
 
 
 def test_commit_takes_what_a_dead_commit_left_behind(bench: Bench) -> None:

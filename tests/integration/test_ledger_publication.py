@@ -139,6 +139,17 @@ def test_promoting_the_live_version_changes_nothing(bench: Bench) -> None:
     assert (again.pointer.revision, again.rolled_back, again.restored) == (1, (), ())
 
 
+def test_promotion_that_is_asked_for_again_after_a_lost_answer_is_answered_the_same(bench: Bench) -> None:
+    ledger = bench.ledger
+    batch = make_ready(ledger, ("P", "x"))
+    made = publish(ledger, batch, live=[edit_of(ledger, batch)])
+    first = ledger.promote("v0", author="ann")
+    assert first.rolled_back == (edit_of(ledger, batch),)
+    assert ledger.promote("v0", author="ann") == first
+    assert ledger.promote("v0", author="bob").previous == "v0", "who did not promote is told that nothing changed"
+    assert (first.previous, ledger.pointer().revision) == (made, 2)
+
+
 def test_version_whose_files_are_removed_cannot_be_promoted_and_the_live_one_is_never_marked(bench: Bench) -> None:
     ledger = bench.ledger
     first = publish(ledger, make_ready(ledger, ("P", "x")), live=[])

@@ -9,6 +9,7 @@ from editing_core.versions.store import VersionStore
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import Bench
 from worker.metrics import Metrics
+from worker.progress import Hands
 from worker.protocol.jobs import BatchState
 from worker.protocol.keys import COMMIT_UNIT, RECONCILE_UNIT, targets_unit
 from worker.reconcile import Reconciler
@@ -17,7 +18,8 @@ from worker.reconcile import Reconciler
 @pytest.fixture
 def reconciler(bench: Bench, tmp_path: Path) -> Reconciler:
     store = VersionStore(StoreLayout(tmp_path))
-    return Reconciler(ledger=bench.ledger, queue=bench.queue, store=store, metrics=Metrics(), holder="test")
+    hands = Hands(bench.ledger, bench.queue, lease_seconds=30.0, holder="test")
+    return Reconciler(ledger=bench.ledger, queue=bench.queue, store=store, metrics=Metrics(), hands=hands)
 
 
 def ready_batch(bench: Bench) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from editing_core.edits import AcceptedEdit
-from editing_core.errors import StoreDamaged
+from editing_core.errors import NotFound, StoreDamaged
 from editing_core.versions.head import mark_published
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.manifest import Manifest
@@ -214,6 +214,14 @@ def test_retention_keeps_the_live_version_and_the_last_ones_and_the_ledger_knows
     retain_versions(ledger, store, live, keep=3)
     assert store.list() == ["v0", "v2", "v5", "v6", "v7"]
     assert [row.id for row in ledger.versions().items if row.removed] == ["v4", "v3", "v1"]
+
+
+def test_version_that_the_ledger_never_knew_is_not_marked_as_removed(bench: Bench, store: VersionStore) -> None:
+    full_store(store)
+    reconcile_pointer(bench.ledger, store)
+    assert bench.ledger.mark_removed(["v7", "v8"]) == ["v7"]
+    with pytest.raises(NotFound):
+        bench.ledger.version("v8")
 
 
 def test_version_record_says_what_the_manifest_says(store: VersionStore) -> None:

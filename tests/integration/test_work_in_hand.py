@@ -37,9 +37,9 @@ def number(bench: Bench, batch: str) -> int:
 
 
 def test_heartbeat_reports_and_keeps_the_lease_while_the_work_is_silent(bench: Bench, tmp_path: Path) -> None:
-    batch, lease, hands = begun(bench, ttl_seconds=1.0)
+    batch, lease, hands = begun(bench, ttl_seconds=3.0)
     store = VersionStore(StoreLayout(tmp_path))
-    reconciler = Reconciler(ledger=bench.ledger, queue=bench.queue, store=store, metrics=Metrics(), holder="test")
+    reconciler = Reconciler(ledger=bench.ledger, queue=bench.queue, store=store, metrics=Metrics(), hands=hands)
     heartbeat = Heartbeat(hands, reconciler, reconcile_seconds=0.1)
     heartbeat.start()
     try:

@@ -61,6 +61,15 @@ def test_listed_job_whose_hash_is_gone_is_enqueued_again(bench: Bench) -> None:
     assert queue.depth() == 1
 
 
+def test_hash_that_is_no_job_does_not_keep_the_unit_from_the_queue(bench: Bench) -> None:
+    """What a worker leaves that wrote its state into a job which was deleted after it had popped it."""
+    queue = bench.queue
+    bench.redis.hset(Job.key_for(queue.job_id(COMMIT_UNIT)), mapping={"status": "started", "worker_name": "dead"})
+    assert queue.without_job([COMMIT_UNIT]) == [COMMIT_UNIT]
+    assert queue.enqueue_unit(COMMIT_UNIT)
+    assert queue.job_state(COMMIT_UNIT) == JobState.WAITING
+
+
 def test_jobs_carry_json_and_a_timeout_of_hours(bench: Bench) -> None:
     bench.queue.enqueue_unit("targets-b1-2")
     fields = bench.queue_redis.hgetall(Job.key_for(bench.queue.job_id("targets-b1-2")))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from editing_core.versions.layout import StoreLayout
 from tests.support.facts import fact
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.jobs import BatchRecord, BatchState, EditStatus
@@ -83,6 +84,7 @@ def test_commit_begins_again_when_the_pointer_moves_just_before_it_would_publish
     manifest = place.store.read_manifest(record.version)
     assert (manifest.parent, [edit.batch for edit in manifest.live]) == ("v0", [batch])
     assert place.ledger.pointer().revision == 3
+    assert place.store.list() == ["v0", "v1", record.version], "what lost the race is gone"
     assert {row.status for row in place.ledger.find_edits(batch=first.spec.id).items} == {EditStatus.ROLLED_BACK}
 
 
@@ -128,6 +130,33 @@ def test_batch_whose_commit_raises_three_times_is_failed_with_the_reason(
     assert record.error is not None
     assert "3 times" in record.error
     assert "NotPositiveDefinite" in record.error
+
+
+@pytest.mark.parametrize(
+    ("damage", "waits_as"),
+    [(lambda whole: whole[:-1], BatchState.COMPUTING), (lambda whole: whole[:-1] + b"?", BatchState.READY)],
+    ids=["shorter", "altered"],
+)
+def test_batch_waits_while_the_live_version_is_damaged_and_goes_in_once_it_is_repaired(
+    prepared: PreparedModel,
+    redis_url: str,
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes],
+    waits_as: BatchState,
+) -> None:
+    place = prepared.bench(tmp_path / "data", redis_url)
+    undisturbed(place)
+    batch = place.send(fact("Zola", "Rome"))
+    tensors = StoreLayout(place.data).tensor_file("v1")
+    whole = tensors.read_bytes()
+    tensors.write_bytes(damage(whole))
+    with place.worker():
+        while (held := place.ledger.batch(batch)).error is None:
+            assert not held.is_final
+        assert (held.status, "tried again" in held.error) == (waits_as, True)
+        tensors.write_bytes(whole)
+        record = place.wait(batch)
+    assert (record.status, record.error) == (BatchState.APPLIED, None)
 
 
 def test_one_bad_batch_of_a_group_is_rejected_alone(prepared: PreparedModel, redis_url: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from worker.protocol.connections import connect, connect_queue
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.queue import WorkQueue
-from worker.protocol.settings import child_environment
+from worker.protocol.settings import fresh_environment
 
 STOP_SECONDS = 15
 
@@ -42,7 +42,7 @@ def start_service(**settings: object) -> subprocess.Popen[str]:
     """``python -m service.serve`` with these settings."""
     return subprocess.Popen(
         [sys.executable, "-m", "service.serve"],
-        env=child_environment(**{"port": 0, "log_format": "json", **settings}),
+        env=fresh_environment(**{"port": 0, "log_format": "json", **settings}),
         stderr=subprocess.PIPE,
         text=True,
     )

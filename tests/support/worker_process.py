@@ -22,10 +22,10 @@ from worker.protocol.jobs import BatchRecord, BatchState
 from worker.protocol.keys import Keys, targets_unit
 from worker.protocol.ledger import Ledger
 from worker.protocol.queue import WorkQueue
-from worker.protocol.settings import Settings, child_environment
+from worker.protocol.settings import Settings, fresh_environment
 from worker.session import EditingSession
 
-QUICK = {"lease_seconds": 1.0, "reconcile_seconds": 0.5, "num_threads": 1, "log_format": "json"}
+QUICK = {"lease_seconds": 2.0, "reconcile_seconds": 0.5, "num_threads": 1, "log_format": "json"}
 """Settings under which a killed worker is missed soon, and many processes share few cores."""
 WAIT_SECONDS = 240.0
 LAX: dict[str, object] = {
@@ -119,7 +119,7 @@ class WorkerBench:
         """A worker; ``dying`` (``("before", "publish")``): where it kills itself."""
         module = ("tests.support.dying_worker", *dying) if dying else ("worker.main",)
         options = QUICK | {"data": self.data, "redis_url": self.redis_url} | self.settings
-        environment = child_environment(**options) | {"OMP_WAIT_POLICY": "PASSIVE"}
+        environment = fresh_environment(**options) | {"OMP_WAIT_POLICY": "PASSIVE"}
         self.data.mkdir(parents=True, exist_ok=True)
         with (
             self.log.open("ab") as output,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from redis import Redis
@@ -16,6 +17,8 @@ from worker.protocol.errors import LedgerDown, UnsafeRedis
 CONNECT_TIMEOUT_SECONDS = 2.0
 ANSWER_TIMEOUT_SECONDS = 20.0
 """Long enough for a batch of 64 MB to be synced to a slow disk."""
+OLDEST_REDIS = (6, 2)
+"""The first with all commands that the ledger and RQ's queue use (SMISMEMBER, BLMOVE)."""
 
 
 def connect(url: str) -> Redis:
@@ -101,7 +104,11 @@ def check_durability(redis: Redis) -> Durability:
 
 
 def require_durable(redis: Redis, *, accept_unsafe: bool) -> Durability:
-    """Raise UnsafeRedis when accepted batches could be lost, unless that is accepted."""
+    """Raise UnsafeRedis when accepted batches could be lost, unless that is accepted.
+
+    Raises InvalidSettings when it is too old, LedgerDown when it does not answer.
+    """
+    _require_recent(redis)
     durability = check_durability(redis)
     if not durability.ok and not accept_unsafe:
         raise UnsafeRedis(
@@ -109,6 +116,22 @@ def require_durable(redis: Redis, *, accept_unsafe: bool) -> Durability:
             "maxmemory-policy noeviction, or set ERRATA_ACCEPT_UNSAFE_REDIS=true to take the risk"
         )
     return durability
+
+
+def _require_recent(redis: Redis) -> None:
+    try:
+        found = _info(redis, "server").get("redis_version", "")
+    except RedisError as error:
+        raise LedgerDown(f"Redis does not answer ({error}): start it, or correct REDIS_URL") from error
+    if (version := version_in(found)) is not None and version < OLDEST_REDIS:
+        wanted = ".".join(map(str, OLDEST_REDIS))
+        raise InvalidSettings(f"this Redis is {found}, and Errata needs {wanted} or later: use another REDIS_URL")
+
+
+def version_in(text: str) -> tuple[int, int] | None:
+    """Major and minor number of the first version that the text names; None when it names none."""
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _info(redis: Redis, section: str) -> dict[str, str]:

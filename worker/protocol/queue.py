@@ -7,8 +7,8 @@ retries, registries and timeouts of RQ (a unit's state is in the ledger, and a j
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -19,8 +19,10 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from worker.protocol.keys import COMMIT_UNIT, Key, Keys
+from worker.protocol.logs import log_event
 from worker.protocol.moves.base import reaching
 
+LOGGER = logging.getLogger(__name__)
 COMPUTE_TASK = "worker.tasks.compute_targets"
 COMMIT_TASK = "worker.tasks.commit"
 FAILURE_SECONDS = 24 * 3600
@@ -67,20 +69,7 @@ class WorkQueue:
             if self._job_state(unit) != JobState.NONE:
                 return False
             self._delete_remains(unit)
-            function, arguments = _call(unit)
-            with suppress(DuplicateJobError):
-                self.rq.enqueue_call(
-                    function,
-                    args=arguments,
-                    job_id=self.job_id(unit),
-                    at_front=unit == COMMIT_UNIT,
-                    unique=True,
-                    result_ttl=0,
-                    failure_ttl=FAILURE_SECONDS,
-                    description=unit,
-                )
-                return True
-            return False
+            return self._enqueue(unit)
 
     def without_job(self, units: Sequence[str]) -> list[str]:
         """Those of the units whose job neither waits nor is in a living worker's hand."""
@@ -139,12 +128,36 @@ class WorkQueue:
         except NoSuchJobError:
             return None
 
+    def _enqueue(self, unit: str) -> bool:
+        function, arguments = _call(unit)
+        try:
+            self.rq.enqueue_call(
+                function,
+                args=arguments,
+                job_id=self.job_id(unit),
+                at_front=unit == COMMIT_UNIT,
+                unique=True,
+                result_ttl=0,
+                failure_ttl=FAILURE_SECONDS,
+                description=unit,
+            )
+        except DuplicateJobError:  # another process was quicker, or a worker that lost its job has written to it
+            log_event(LOGGER, "unit.already_queued", unit=unit)
+            return False
+        return True
+
     def _delete_remains(self, unit: str) -> None:
+        """Delete what an older job has left; also a hash that is no job any more.
+
+        A worker writes its state into a job that it has popped even if the job was deleted meanwhile: what that leaves
+        cannot be read as a job, never expires, and would keep the unit out of the queue for ever.
+        """
         self.redis.lrem(self.rq.intermediate_queue_key, 0, self.job_id(unit))
         self.redis.lrem(self.rq.key, 0, self.job_id(unit))
         job = self._job(unit)
         if job is not None:
             job.delete()
+        self.redis.delete(Job.key_for(self.job_id(unit)))
 
 
 def _call(unit: str) -> tuple[str, tuple[Any, ...]]:

@@ -127,6 +127,12 @@ def child_environment(**options: object) -> dict[str, str]:
     }
 
 
+def fresh_environment(**options: object) -> dict[str, str]:
+    """The same with no setting of this process's environment: for an Errata of one's own that disturbs no other."""
+    unwanted = known_environment() - {_twin(name) for name, value in options.items() if value is not None}
+    return {name: value for name, value in child_environment(**options).items() if name not in unwanted}
+
+
 def _twin(name: str) -> str:
     return "REDIS_URL" if name.upper() == "REDIS_URL" else f"ERRATA_{name.upper()}"
 

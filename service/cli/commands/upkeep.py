@@ -19,6 +19,7 @@ from service.api.keys import SCOPES, KeyFile, Scope
 from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import DataOption, JsonOption, RedisOption
 from service.cli.output import CommandFailed, ExitCode, print_json, stderr, stdout, table
+from service.cli.whole import hold_data
 from worker.protocol.connections import connect
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import Pointer
@@ -76,12 +77,22 @@ def recover(
     layout = StoreLayout(settings.data)
     if not layout.store_file.exists():
         raise InvalidSettings(f"there is no version store in {settings.data}: name its folder by --data")
-    with _reached(settings) as url:
+    with _stopped(settings.data, wanted=from_files), _reached(settings) as url:
         if from_files:
             _recover_from_files(settings, url)
         head, pointer = read_head(layout), _pointer(settings, url)
     for line in (f"on disk: {_told(head)}", f"in Redis: {_told(pointer)}", _advice(head, pointer)):
         stdout().print(line, soft_wrap=True)
+
+
+@contextmanager
+def _stopped(data: Path, *, wanted: bool) -> Iterator[None]:
+    """Keep `errata up` away from the data folder, where that is wanted. Raises InvalidSettings when it runs."""
+    if not wanted:
+        yield
+        return
+    with hold_data(data):
+        yield
 
 
 @contextmanager
@@ -102,6 +113,12 @@ def _reached(settings: Settings) -> Iterator[str]:
 
 
 def _recover_from_files(settings: Settings, url: str) -> None:
+    head, pointer = read_head(StoreLayout(settings.data)), _pointer(settings, url)
+    if pointer is not None and (head is None or head.revision < pointer.revision):
+        raise InvalidSettings(
+            f"Redis knows more than the files ({_told(pointer)}; on disk: {_told(head)}): going on from the files "
+            "would undo that. Start Errata: the worker brings the files up to date by itself"
+        )
     environment = child_environment(data=settings.data, redis_url=url)
     command = [sys.executable, "-m", "worker.recovery"]
     done = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own module

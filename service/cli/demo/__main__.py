@@ -18,7 +18,7 @@ from service.cli.demo.story import tell
 from service.cli.output import CommandFailed, complain, stdout
 from service.client.client import ErrataClient
 from service.client.errors import ErrataClientError
-from worker.protocol.settings import child_environment
+from worker.protocol.settings import fresh_environment
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
 
 def _start_and_tell(console: Console, folder: Path) -> None:
     console.print("Starting Redis, the service and a worker on an empty folder …")
-    environment = child_environment(model="demo-gptj", data=folder / "data", host="127.0.0.1", port=0)
+    environment = fresh_environment(model="demo-gptj", data=folder / "data", host="127.0.0.1", port=0)
     with (
         running_errata(environment, log=folder / "log") as running,
         ErrataClient(running.url, timeout_seconds=60.0) as client,

@@ -52,7 +52,12 @@ return {'published', tostring(point_at(version, 'commit'))}
 _PROMOTE = """
 local version, author = A(1), A(2)
 local revision, previous = live_version()
-if version == previous then return {'same', previous, revision} end
+if version == previous then
+  local last = redis.call('LINDEX', PROMOTIONS, -1)
+  local move = last and cjson.decode(last) or {}
+  local asked_again = move.version == version and move.author == author
+  return {'same', asked_again and move.previous or previous, revision}
+end
 if version ~= 'v0' then
   local known = redis.call('HMGET', VERSION .. version, 'record', 'removed')
   if not known[1] then return {'unknown', previous, revision} end
@@ -65,7 +70,7 @@ _MARK_REMOVED = """
 local revision, live = live_version()
 local marked = {}
 for i = 1, NUM_ARGS do
-  if A(i) ~= live then
+  if A(i) ~= live and redis.call('HEXISTS', VERSION .. A(i), 'record') == 1 then
     redis.call('HSET', VERSION .. A(i), 'removed', NOW)
     redis.call('DEL', VERSION_EDITS .. A(i))
     marked[#marked + 1] = A(i)
@@ -107,7 +112,11 @@ class Publication(VersionReading):
         return Pointer(revision=int(detail), version=version.id)
 
     def promote(self, version: str, *, author: str | None) -> Promotion:
-        """Make an older version live, at once. Promoting the live one changes nothing. Raises NotFound."""
+        """Make an older version live, at once. Raises NotFound.
+
+        Promoting the live one changes nothing; when its author asks for the last promotion once more (its answer was
+        lost), the answer is the same again.
+        """
         outcome, previous, revision = self._run(_PROMOTE, version, author or "")
         if outcome == "unknown":
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")

@@ -153,11 +153,16 @@ class Transitions(BatchReading):
             raise LostRace(f"batch {batch} is {status}, not {' or '.join(sorted(states))}: it was not made {to}")
 
     def cancel(self, batch: str) -> BatchRecord:
-        """Take a batch back, up to ``ready``. Raises BatchNotCancellable, NotFound."""
+        """Take a batch back, up to ``ready``; one that was taken back already stays so.
+
+        Raises BatchNotCancellable, NotFound.
+        """
         try:
             self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES)
         except LostRace:
             record = self.batch(batch)
+            if record.status == BatchState.CANCELLED:
+                return record
             is_applied = record.status == BatchState.APPLIED
             way_out = (
                 "promote an older version to undo it" if is_applied else "see its record for how it ended or goes on"

@@ -49,7 +49,7 @@ def test_work_that_was_stopped_is_taken_up_again_with_the_same_result(
 ) -> None:
     loaded, corpus = tiny_loaded("gptj"), open_corpus([corpus_file])
     monkeypatch.setattr("editing_core.covariance.prepare.BATCH_TOKENS", 256)
-    monkeypatch.setattr("editing_core.covariance.prepare.SAVE_EVERY_BATCHES", 1)
+    monkeypatch.setattr("editing_core.covariance.prepare.SAVE_EVERY_SECONDS", 0.0)
     whole = prepare(loaded, corpus, OPTIONS, root=tmp_path / "whole")
     seen: list[int] = []
 

@@ -11,6 +11,7 @@ from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from service.cli.main import run
 from service.cli.output import ExitCode
+from service.cli.whole import hold_data
 from tests.support.redis_server import running_redis
 from worker.protocol.connections import connect
 from worker.protocol.jobs import Pointer
@@ -54,6 +55,21 @@ def test_files_ahead_are_told_and_recovered_when_asked_for(data: Path, capsys: p
     assert "errata recover --from-files" in told
     assert "in Redis: promotion 3" in _advice(data, capsys), "looking changes nothing"
     assert "in Redis: promotion 7" in _advice(data, capsys, "--from-files")
+
+
+def test_files_behind_redis_are_not_made_the_truth(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _set_head(data, 2)
+    assert run(["recover", "--data", str(data), "--from-files"]) == ExitCode.USAGE
+    assert "Redis knows more than the files" in capsys.readouterr().err
+    assert "in Redis: promotion 3" in _advice(data, capsys)
+
+
+def test_a_running_errata_is_not_recovered_from_files(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _set_head(data, 7)
+    with hold_data(data):
+        assert run(["recover", "--data", str(data), "--from-files"]) == ExitCode.USAGE
+    assert "in use by another `errata up`" in capsys.readouterr().err
+    assert "in Redis: promotion 3" in _advice(data, capsys)
 
 
 def test_a_redis_that_does_not_answer_is_exit_code_3(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from service.cli.output import CommandFailed, ExitCode
 from service.cli.supervisor import MAX_DEATHS, Child, ChildPlan, Supervisor
+from tests.support.processes import is_alive
 from worker.protocol.settings import child_environment
 
 PATIENCE_SECONDS = 30.0
@@ -47,7 +47,7 @@ def _until(happened: Callable[[], object], supervisor: Supervisor | None = None)
 
 
 def _runs(child: Child, other_than: int | None = None) -> bool:
-    return child.pid is not None and child.pid != other_than and psutil.pid_exists(child.pid)
+    return child.pid is not None and child.pid != other_than and is_alive(child.pid)
 
 
 def _kill_and_await_successor(child: Child, supervisor: Supervisor) -> None:
@@ -118,4 +118,4 @@ def test_no_child_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", program]) as process:
         _until(lambda: pid_file.exists() and pid_file.read_text())
         process.kill()
-    _until(lambda: not psutil.pid_exists(int(pid_file.read_text())))
+    _until(lambda: not is_alive(int(pid_file.read_text())))

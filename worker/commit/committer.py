@@ -10,16 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from editing_core.edits import AcceptedEdit, merge_live
+from editing_core.errors import StoreError
 from editing_core.evaluation.gate.batches import batch_report, shortcomings
 from worker import recovery
+from worker.commit.group import Group
 from worker.metrics import Metrics
 from worker.progress import Hands, Work, WorkerStopping
 from worker.protocol.errors import LedgerDown, LostRace, StaleLease
-from worker.protocol.jobs import COMMIT_STATES, BatchRecord, BatchState, Lease, Pointer
+from worker.protocol.jobs import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
@@ -27,41 +27,9 @@ from worker.targets import describe
 
 if TYPE_CHECKING:
     from editing_core.evaluation.checks import CheckReport
-    from editing_core.versions.manifest import Manifest
     from worker.session import Candidate, EditingSession
 
 LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Batches that go in together, and what they go onto."""
-
-    batches: tuple[BatchRecord, ...]
-    pointer: Pointer
-    parent: Manifest
-    edits: tuple[AcceptedEdit, ...]
-    """All edits of the batches."""
-
-    @property
-    def ids(self) -> list[str]:
-        """The batches' ids."""
-        return [record.spec.id for record in self.batches]
-
-    @property
-    def live(self) -> tuple[AcceptedEdit, ...]:
-        """The set that the version will hold."""
-        return merge_live(self.parent.live, self.edits)
-
-    def edits_of(self, batch: str) -> list[str]:
-        """The ids of one batch's edits."""
-        return [accepted.id for accepted in self.edits if accepted.batch == batch]
-
-    @property
-    def new(self) -> tuple[AcceptedEdit, ...]:
-        """Those of the batches' edits that will be in force: none accepted later excludes them."""
-        ids = {accepted.id for accepted in self.edits}
-        return tuple(accepted for accepted in self.live if accepted.id in ids)
 
 
 class Committer:
@@ -85,7 +53,7 @@ class Committer:
         self._keep_versions = keep_versions
         self._taken: list[str] = []
         self.is_held_up = False
-        """The last run failed before it took a batch: it would fail so again at once."""
+        """The last run failed for a reason that lies in no batch: it would fail so again at once."""
 
     def run(self) -> None:
         """Commit until no batch is ready, unless another process does."""
@@ -106,6 +74,11 @@ class Committer:
             return
         except WorkerStopping:
             self._ledger.give_back(lease, self._taken)
+        except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
+            self._ledger.give_back(lease, self._taken)
+            self._tell_hold_up(error)
+            self._ledger.release(lease)
+            raise
         except BaseException as error:
             if not self._taken:
                 self._tell_hold_up(error)
@@ -117,11 +90,11 @@ class Committer:
         self._ledger.release(lease)
 
     def _tell_hold_up(self, error: BaseException) -> None:
-        """Nothing was begun and no attempt counts: say why, and leave the next try to the reconciler's pause."""
+        """No attempt counts: say why, and leave the next try to the reconciler's pause."""
         self.is_held_up = True
         log_event(LOGGER, "commit.held_up", level=logging.ERROR, reason=describe(error))
         with suppress(LedgerDown):
-            self._ledger.tell_ready(f"the commit cannot begin, and is tried again: {describe(error)}")
+            self._ledger.tell_ready(f"the commit cannot be made, and is tried again: {describe(error)}")
 
     def _choose(self, waiting: Sequence[BatchRecord]) -> list[str]:
         """All that wait; but one that a commit has died with before goes alone, so that only it can do harm."""
@@ -131,6 +104,7 @@ class Committer:
         return tried[:1] or ids
 
     def _commit(self, batches: Sequence[str], work: Work) -> None:
+        self._session.open_parent(self._ledger.pointer().version)
         self._taken = self._ledger.begin_commit(work.lease, batches, max_attempts=self._max_attempts)
         for batch in set(batches) - set(self._taken):
             self._log_end(batch)
@@ -223,13 +197,18 @@ class Committer:
             report=report,
         )
         work.end()
-        pointer = self._ledger.publish(
-            work.lease,
-            expected_revision=group.pointer.revision,
-            version=recovery.version_record(manifest, group.ids),
-            edit_ids=[accepted.id for accepted in group.live],
-            reports={batch: batch_report(report, group.edits_of(batch)) for batch in group.ids},
-        )
+        try:
+            pointer = self._ledger.publish(
+                work.lease,
+                expected_revision=group.pointer.revision,
+                version=recovery.version_record(manifest, group.ids),
+                edit_ids=[accepted.id for accepted in group.live],
+                reports={batch: batch_report(report, group.edits_of(batch)) for batch in group.ids},
+            )
+        except LostRace:
+            if version not in self._ledger.published():  # it is there where only the script's answer was lost
+                self._session.store.remove(version)
+            raise
         self._metrics.count_edits("applied", len(group.edits))
         log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
         recovery.copy_to_head(self._ledger, self._session.store, pointer)

@@ -1,0 +1,1 @@
+"""The commit: ready batches become a checked, written and published version."""
