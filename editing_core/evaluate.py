@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from editing_core.errors import ErrataError
+from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.evaluation.campaign import Campaign, CampaignResult, run_campaign
 from editing_core.evaluation.counterfact import read_counterfact
 from editing_core.prepare import non_negative, positive, progress_bar
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace, console: Console) -> None:
+    if options.json:
+        _require_writable(options.json)
     records = read_counterfact(options.file, limit=options.limit)
     campaign = Campaign(
         model=options.model,
@@ -72,6 +74,14 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{len(records)} records in {time.monotonic() - started:.0f} s", highlight=False)
     if options.json:
         options.json.write_text(json.dumps(asdict(result), indent=1))
+
+
+def _require_writable(file: Path) -> None:
+    """Raise InvalidSettings now and not after the whole computation."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise InvalidSettings(f"--json {file}: it cannot be written: {error.strerror}") from None
 
 
 def _print_table(result: CampaignResult) -> None:

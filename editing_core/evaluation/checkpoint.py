@@ -5,6 +5,7 @@ The folder has one dtype, so that of the edited matrices: float32 for a float32 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,4 +22,7 @@ def save_checkpoint(loaded: LoadedModel, weights: Mapping[str, Tensor], folder: 
     dtype = next(iter(weights.values())).dtype if weights else loaded.dtype
     state = {name: tensor.to(dtype) for name, tensor in view.state_dict().items()}
     view.save_pretrained(folder, state_dict=state)
+    config = copy.deepcopy(view.config)
+    config.dtype = dtype  # the library has noted that of the first parameter, and would load everything in it
+    config.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)

@@ -3,8 +3,8 @@
 * **Taken** every token of the new object is the first choice given those before it. **Told** 24 greedy tokens from the
   prompt and each paraphrase name the new object before the old one.
 * **Neighbours** (``gate.neighbors`` tells which): one given with its object is kept when p(object) > p(new), the mean
-  log-probability per token compared, and counts only if it was so in the original; any other is kept when the first
-  token that greedy decoding gives is the original's.
+  log-probability per token compared, and counts only if it was so in the parent; any other is kept when the first
+  token that greedy decoding gives is the parent's. So an edit answers for what it breaks, not for what is broken.
 * **Earlier edits** those of the live set that are not new and that were taken in the parent must still be taken; up to
   a limit all are asked, above it half the oldest and half drawn by seed.
 * **Drift** KL(original ‖ candidate) on the probe set and **perplexity** on held-out text, against the parent (this
@@ -148,8 +148,7 @@ def _ask(models: _Models, new: Sequence[EditQuestions], on_rows: OnRows) -> Answ
         return score_pairs(model, models.tokenizer, pairs, batch_size=_BATCH_SIZE, on_rows=on_rows)
 
     return Answers(
-        original=score(models.original, neighbors),
-        parent=score(models.parent, prompts),
+        parent=score(models.parent, [*prompts, *neighbors]),
         candidate=score(models.candidate, [*prompts, *paraphrases, *neighbors]),
         writes=write_on(models.candidate, models.tokenizer, written, batch_size=2 * _BATCH_SIZE, on_rows=on_rows),
     )

@@ -71,8 +71,11 @@ def is_counterfact(raw: Any) -> bool:
 def _raw_records(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InvalidEdit(f"{path}: there is no such file") from None
+    except OSError as error:
+        reason = (
+            "there is no such file" if isinstance(error, FileNotFoundError) else f"it cannot be read ({error.strerror})"
+        )
+        raise InvalidEdit(f"{path}: {reason}") from None
     except UnicodeDecodeError as error:
         raise InvalidEdit(f"{path} is not UTF-8 at byte {error.start}") from None
     if text.lstrip().startswith("["):

@@ -124,7 +124,8 @@ def _settings_difference(root: Path, held: SettingsBinding, wanted: SettingsBind
     told = "; ".join(differences) or f"fingerprint {wanted.fingerprint[:12]}… here, {held.fingerprint[:12]}… there"
     return (
         f"the store {root} was solved with other settings: {told}. Start with the store's settings; "
-        "or take the edits out with `errata edits --export` and send them again to a service with another --data folder"
+        "or write the live edits out with `errata edits --export FILE` and send them again (`errata edit FILE`) to a "
+        "service with another --data folder"
     )
 
 

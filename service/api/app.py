@@ -8,12 +8,12 @@ from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
+from service.api.access.security import scoped
 from service.api.errors import install_error_handlers
 from service.api.limits import BodyLimit, RequestGuard
 from service.api.metrics import ApiMetrics
 from service.api.routes import batches, edits, system, versions
 from service.api.routes.documented import install_openapi
-from service.api.security import scoped
 from service.api.state import ApiState, Generation, make_state
 from worker.protocol.connections import Durability
 from worker.protocol.ledger import Ledger

@@ -41,8 +41,12 @@ STATUS_OF: dict[type[ErrataError], int] = {
     protocol.LostRace: 409,
 }
 
-RETRY_AFTER_SECONDS = {429: 5, 503: 2}
-"""When the error itself does not say how long to wait."""
+RETRY_AFTER_SECONDS: dict[type[ErrataError], int] = {
+    protocol.QueueFull: 5,
+    protocol.LedgerDown: 2,
+    problems.ServiceStopping: 2,
+}
+"""Where the error itself does not say how long to wait; all others are not mended by asking again."""
 
 NEXT_STEP: dict[type[ErrataError], str] = {
     core.InvalidEdit: "Correct the named fields and send the batch again; nothing of it was taken.",
@@ -145,7 +149,7 @@ def _headers(error: ErrataError) -> dict[str, str]:
     headers: dict[str, str] = dict(getattr(error, "headers", {}))
     seconds = getattr(error, "retry_after_seconds", None)
     if seconds is None:
-        seconds = RETRY_AFTER_SECONDS.get(status_of(type(error)))
+        seconds = next((RETRY_AFTER_SECONDS[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER_SECONDS), None)
     if seconds is not None:
         headers.setdefault("Retry-After", str(max(1, round(seconds))))
     return headers

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Depends, Request
 
 from editing_core.versions.layout import StoreLayout
-from service.api.keys import KeyFile
+from service.api.access.keys import KeyFile
+from service.api.access.security import Gatekeeper
 from service.api.metrics import ApiMetrics
 from service.api.routes.live import LiveIndex
-from service.api.security import Gatekeeper
 from worker.protocol.connections import Durability
 from worker.protocol.ledger import Ledger
 from worker.protocol.queue import WorkQueue
@@ -72,7 +72,7 @@ def make_state(
     )
 
 
-def _state_of(request: Request) -> ApiState:
+async def _state_of(request: Request) -> ApiState:
     state: ApiState = request.app.state.errata
     return state
 

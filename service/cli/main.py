@@ -11,7 +11,13 @@ import typer
 from editing_core.errors import ErrataError
 from service.cli.commands import asking, editing, looking, starting, upkeep
 from service.cli.output import CommandFailed, ExitCode, complain
-from service.client.errors import ErrataApiError, InvalidRequest, ServiceUnreachable, WaitTimedOut
+from service.client.errors import (
+    ErrataApiError,
+    InvalidRequest,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+    WaitTimedOut,
+)
 
 _HELP = (
     "Errata corrects what a running language model believes.\n\n"
@@ -64,6 +70,7 @@ _TOLD = (
     ErrataError,
     InvalidRequest,
     ServiceUnreachable,
+    UnexpectedAnswer,
     WaitTimedOut,
     typer.TyperException,
 )
@@ -75,7 +82,7 @@ def _tell(error: Exception) -> tuple[str, int]:
             return str(error), error.code
         case ErrataApiError():
             return str(error), ExitCode.REFUSED
-        case ServiceUnreachable():
+        case ServiceUnreachable() | UnexpectedAnswer():
             return f"{error}. Is it running? `errata up` starts it; --url says where it is", ExitCode.UNREACHABLE
         case WaitTimedOut():
             return str(error), ExitCode.FAILED

@@ -6,8 +6,8 @@
     batch = client.wait_for_batch(batch.id)
     client.generate("The mother tongue of Danielle Darrieux is", min_version=batch.version).text
 
-Knows the paths and nothing of how requests travel. All methods raise ErrataApiError when the service refuses and
-ServiceUnreachable when no answer comes.
+Knows the paths and nothing of how requests travel. All methods raise ErrataApiError when the service refuses,
+ServiceUnreachable when no answer comes, and UnexpectedAnswer when it is not one of Errata's.
 """
 
 from __future__ import annotations
@@ -16,17 +16,30 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+from pydantic import ValidationError
 
-from service.client.errors import ErrataApiError, ServiceUnreachable, WaitTimedOut
-from service.client.records import Batch, EditInput, EditRecord, Generation, Promotion, Readiness, Score, Version
+from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer, WaitTimedOut
+from service.client.records import (
+    Batch,
+    EditInput,
+    EditRecord,
+    Generation,
+    ListPage,
+    Promotion,
+    Readiness,
+    Record,
+    Score,
+    Version,
+)
 from service.client.transport import Transport
 
 _UNAVAILABLE = 503
 _LONGEST_OUTAGE_SECONDS = 60.0
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 class ErrataClient:
@@ -70,15 +83,15 @@ class ErrataClient:
             headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
             extra_seconds=wait_seconds or 0.0,
         )
-        return Batch.model_validate(response.json())
+        return _read(Batch, _json(response))
 
     def batch(self, batch_id: str) -> Batch:
         """The batch as it is now."""
-        return Batch.model_validate(self._get(f"/batches/{_part(batch_id)}"))
+        return _read(Batch, self._get(f"/batches/{_part(batch_id)}"))
 
     def batches(self) -> Iterator[Batch]:
         """All batches, newest first."""
-        return (Batch.model_validate(item) for item in self._pages("/batches"))
+        return (_read(Batch, item) for item in self._pages("/batches"))
 
     def cancel_batch(self, batch_id: str) -> None:
         """Take a batch back that is not applied yet."""
@@ -119,36 +132,36 @@ class ErrataClient:
     ) -> Iterator[EditRecord]:
         """Accepted edits, page by page as they are consumed."""
         pages = self._pages("/edits", subject=subject, batch=batch, status=status)
-        return (EditRecord.model_validate(item) for item in pages)
+        return (_read(EditRecord, item) for item in pages)
 
     def edit(self, edit_id: str) -> EditRecord:
         """One edit with its report."""
-        return EditRecord.model_validate(self._get(f"/edits/{_part(edit_id)}"))
+        return _read(EditRecord, self._get(f"/edits/{_part(edit_id)}"))
 
     def versions(self) -> Iterator[Version]:
         """All versions that are known."""
-        return (Version.model_validate(item) for item in self._pages("/versions"))
+        return (_read(Version, item) for item in self._pages("/versions"))
 
     def version(self, version: str) -> Version:
         """One version."""
-        return Version.model_validate(self._get(f"/versions/{_part(version)}"))
+        return _read(Version, self._get(f"/versions/{_part(version)}"))
 
     def promote(self, version: str) -> Promotion:
         """Make a version live; of an older one this is the rollback."""
         response = self._transport.request("POST", f"/versions/{_part(version)}/promote", idempotent=True)
-        return Promotion.model_validate(response.json())
+        return _read(Promotion, _json(response))
 
     def generate(self, prompt: str, **options: Any) -> Generation:
         """What the model writes after a prompt; ``options`` as in API.md (``max_new_tokens``, ``version``, …)."""
         response = self._transport.request(
             "POST", "/generate", idempotent=True, json={"prompt": prompt, **_given(options)}
         )
-        return Generation.model_validate(response.json())
+        return _read(Generation, _json(response))
 
     def score(self, prompt: str, target: str, *, version: str | None = None) -> Score:
         """How likely the model finds ``target`` after ``prompt``."""
         body = {"prompt": prompt, "target": target, **_given({"version": version})}
-        return Score.model_validate(self._transport.request("POST", "/score", idempotent=True, json=body).json())
+        return _read(Score, _json(self._transport.request("POST", "/score", idempotent=True, json=body)))
 
     def readiness(self) -> Readiness:
         """Whether the service can do its work now; an answer of 503 is a record, not an error."""
@@ -161,14 +174,14 @@ class ErrataClient:
         return Readiness(ready=True, **{k: v for k, v in _object(response).items() if k != "ready"})
 
     def _get(self, path: str, **params: Any) -> Any:
-        return self._transport.request("GET", path, idempotent=True, params=params).json()
+        return _json(self._transport.request("GET", path, idempotent=True, params=params))
 
     def _pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while True:
-            page = self._get(path, cursor=cursor, limit=500, **params)
-            yield from page["items"]
-            cursor = page.get("next")
+            page = _read(ListPage, self._get(path, cursor=cursor, limit=500, **params))
+            yield from page.items
+            cursor = page.next
             if cursor is None:
                 return
 
@@ -177,8 +190,26 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        kind = response.headers.get("Content-Type", "no type")
+        raise UnexpectedAnswer(f"{response.url} answered with {kind}, not with JSON: that is not Errata") from None
+
+
+def _read(kind: type[RecordT], body: Any) -> RecordT:
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        place, words = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
+        raise UnexpectedAnswer(
+            f"the answer is no {kind.__name__.lower()} ({place}: {words}): that is not Errata, or another one"
+        ) from None
+
+
 def _object(response: httpx.Response) -> dict[str, Any]:
-    body = response.json()
+    body = _json(response)
     return body if isinstance(body, dict) else {}
 
 

@@ -3,6 +3,7 @@
 ErrataClientError
 ├── ServiceUnreachable   no answer came: nothing listens there, or the connection broke
 ├── ErrataApiError       the service answered with a problem (RFC 9457)
+├── UnexpectedAnswer     something answered that is not Errata, or another Errata
 ├── InvalidRequest       what was asked cannot be sent
 └── WaitTimedOut         the wanted state was not reached in time; nothing is lost, ask again
 """
@@ -21,6 +22,10 @@ class ErrataClientError(Exception):
 
 class ServiceUnreachable(ErrataClientError):
     """No answer came; whether the request was carried out is unknown unless it was only a question."""
+
+
+class UnexpectedAnswer(ErrataClientError):
+    """An answer came that Errata does not give: another server listens there."""
 
 
 class InvalidRequest(ErrataClientError):

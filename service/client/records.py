@@ -25,6 +25,13 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class ListPage(Record):
+    """Some items of a list, and how to ask for the next."""
+
+    items: list[dict[str, Any]]
+    next: str | None = None
+
+
 class Progress(Record):
     """How far a batch is within its phase."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from editing_core.errors import ErrataError
 from editing_core.memit.tokens import target_ids
@@ -19,6 +21,8 @@ from service.generation.lineage import Lineage
 from service.generation.metrics import GenerationMetrics
 from service.generation.resident import Resident, ResidentVersions
 
+T = TypeVar("T")
+TOKENIZING_THREADS = 2
 SHRINKING = 4
 """How many characters a tokenizer's normaliser may at most make one of."""
 
@@ -81,6 +85,12 @@ class Asker:
         self._lineage = lineage
         self._metrics = metrics
         self._max_new_tokens = max_new_tokens
+        self._tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="errata-tokenize")
+        """Its own threads: those of the event loop may all wait for a Redis that hangs."""
+
+    def close(self) -> None:
+        """End the threads."""
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
 
     async def generate(self, prompts: Sequence[str], sampling: Sampling, choice: Choice) -> Continuations:
         """Continue all prompts with one version.
@@ -107,8 +117,8 @@ class Asker:
 
     async def score(self, prompt: str, target: str, choice: Choice) -> TargetScored:
         """Score the target after the prompt. Raises what ``generate`` raises."""
-        [ids] = await asyncio.to_thread(self._encode, [prompt])
-        wanted = await asyncio.to_thread(target_ids, self._tokenizer, prompt, target)
+        [ids] = await self._encoded([prompt])
+        wanted = await self._in_thread(lambda: self._target_ids(prompt, target))
         if len(ids) + len(wanted) > self._max_positions:
             raise PromptTooLong(
                 f"prompt and target have {len(ids) + len(wanted)} tokens; the model takes {self._max_positions}: "
@@ -127,7 +137,7 @@ class Asker:
                 f"max_new_tokens is {sampling.max_new_tokens}; this service writes up to {self._max_new_tokens}",
                 loc=("max_new_tokens",),
             )
-        rows = await asyncio.to_thread(self._encode, prompts)
+        rows = await self._encoded(prompts)
         async with self._chosen(choice) as resident:
             answers = self._loop.submit(resident.engine, [self._request(row, sampling) for row in rows])
             try:
@@ -137,12 +147,21 @@ class Asker:
                     answer.cancel()
         return Continuations(version=resident.version, results=tuple(results), num_prompt_tokens=tuple(map(len, rows)))
 
+    async def _encoded(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt, with room for at least one token more in the context."""
+        return await self._in_thread(lambda: [self._encode_one(prompt) for prompt in prompts])
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
+
     @asynccontextmanager
     async def _chosen(self, choice: Choice) -> AsyncIterator[Resident]:
-        version = choice.version
+        version, digest = choice.version, None
+        if version is not None:
+            digest = await self._lineage.published_digest(version)
         if choice.min_version is not None:
             version = await self._lineage.served_since(choice.min_version)
-        async with self._residents.lease(version) as resident:
+        async with self._residents.lease(version, digest=digest) as resident:
             yield resident
 
     def _request(self, ids: Sequence[int], sampling: Sampling) -> GenerationRequest:
@@ -154,14 +173,21 @@ class Asker:
             seed=sampling.seed,
         )
 
-    def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt, with room for at least one token more in the context."""
-        return [self._encode_one(prompt) for prompt in prompts]
+    def _is_hopeless(self, text: str) -> bool:
+        """Longer than any text that fits: refused without tokenising it."""
+        return len(text) > self._max_positions * self._longest_token * SHRINKING
+
+    def _target_ids(self, prompt: str, target: str) -> list[int]:
+        if self._is_hopeless(target):
+            raise PromptTooLong(
+                f"the target has {len(target)} characters; the model takes {self._max_positions} tokens: shorten it",
+                loc=("target",),
+            )
+        return target_ids(self._tokenizer, prompt, target)
 
     def _encode_one(self, prompt: str) -> list[int]:
         limit = self._max_positions - 1
-        # Hopeless lengths are refused without tokenising them.
-        hopeless = len(prompt) > limit * self._longest_token * SHRINKING
+        hopeless = self._is_hopeless(prompt)
         ids: list[int] = [] if hopeless else self._tokenizer(prompt, verbose=False)["input_ids"]
         if hopeless or len(ids) > limit:
             size = f"{len(prompt)} characters" if hopeless else f"{len(ids)} tokens"

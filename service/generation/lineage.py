@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from editing_core.errors import NotFound, StoreError
+from editing_core.versions.head import was_published
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.store import VersionStore
 from service.generation.errors import VersionUnavailable
@@ -39,6 +40,30 @@ class Lineage:
         self._wait_seconds = wait_seconds
         self._known: set[tuple[str, str]] = set()
         """Pairs of which the first descends from the second, which stays so; a "no" may only be not known yet."""
+        self._digests: dict[str, str | None] = {ORIGINAL: None}
+        """Of versions that were published, which stays so."""
+
+    async def published_digest(self, version: str) -> str | None:
+        """The digest that the version must have; None when the ledger is away and its files bear the mark.
+
+        Raises NotFound for a version that never was live: its files may be what a commit is just trying.
+        """
+        if version not in self._digests:
+            digest = await asyncio.to_thread(self._recorded_digest, version)
+            if digest is None:
+                return None
+            self._digests[version] = digest
+        return self._digests[version]
+
+    def _recorded_digest(self, version: str) -> str | None:
+        if not is_version_name(version):
+            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
+        try:
+            return self._ledger.version(version).digest
+        except LedgerDown:
+            if not was_published(self._store.layout, version):
+                raise
+            return None
 
     async def served_since(self, wanted: str) -> str:
         """The live version, once it is ``wanted`` or descends from it.

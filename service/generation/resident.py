@@ -96,21 +96,17 @@ class ResidentVersions:
             if mine:
                 self._load_into(future, version)
             resident = future.result()
-            if digest is not None and resident.digest != digest:
-                raise StoreDamaged(
-                    f"version {version} has the digest {resident.digest} on disk and {digest} in the ledger: "
-                    "restore it from a backup, or promote another version"
-                )
+            self._require_digest(resident, digest)
             self._live = resident
         finally:
             self._end_use(version)
         return resident
 
     @asynccontextmanager
-    async def lease(self, version: str | None = None) -> AsyncIterator[Resident]:
+    async def lease(self, version: str | None = None, *, digest: str | None = None) -> AsyncIterator[Resident]:
         """Hold the live version, or the named one (loaded on demand), for as long as an answer is made.
 
-        Raises NotFound for a version that is not kept, StoreDamaged, NothingServed.
+        ``digest``: as for ``promote``. Raises NotFound for a version that is not kept, StoreDamaged, NothingServed.
         """
         name = self._begin_use(version)
         try:
@@ -118,7 +114,9 @@ class ResidentVersions:
             if mine:
                 self._loader.submit(self._load_into, future, name)
             # Shielded: others may be waiting for the same version when this client goes.
-            yield await asyncio.shield(asyncio.wrap_future(future))
+            resident = await asyncio.shield(asyncio.wrap_future(future))
+            self._require_digest(resident, digest)
+            yield resident
         finally:
             self._end_use(name)
 
@@ -197,6 +195,20 @@ class ResidentVersions:
         )
         assert manifest.digest is not None, "the store gives finished manifests"
         return Resident(version=version, digest=manifest.digest, model=model, engine=engine)
+
+    def _require_digest(self, resident: Resident, digest: str | None) -> None:
+        """Raise StoreDamaged for another digest; the version is then read anew next time, unless others use it."""
+        if digest is None or resident.digest == digest:
+            return
+        version = resident.version
+        with self._lock:
+            if self._held.get(version) is resident and resident is not self._live and self._uses[version] == 1:
+                del self._held[version]
+                self._loop.remove(resident.engine)
+        raise StoreDamaged(
+            f"version {version} has the digest {resident.digest} on disk and {digest} in the ledger: "
+            "restore it from a backup, or promote another version"
+        )
 
     def _evict(self) -> None:
         """Let go of the least recently used ones above the limit; the lock is held."""

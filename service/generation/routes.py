@@ -7,10 +7,12 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
+from service.api.bodies import described_body, json_body, read_as
 from service.api.routes.documented import Responses, refusals
 from service.generation.asking import Asker, Choice, Continuations, Sampling, TargetScored
 from service.generation.schemas import (
@@ -26,9 +28,13 @@ from service.generation.schemas import (
 )
 
 T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Body = Annotated[bytes, Depends(json_body)]
 
 VERSION_HEADER = "X-Model-Version"
 CLIENT_GONE = 499
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Far above what any context holds."""
 
 
 class ClientGone(Exception):
@@ -49,20 +55,31 @@ def generation_router(asker: Asker) -> APIRouter:
         "/generate",
         summary="Continue a prompt, or several",
         response_model=GenerateAnswer | GenerateAnswers,
-        responses=headers,
+        responses=headers | refusals(413, 415),
+        openapi_extra=described_body(GenerateBody),
     )
-    async def generate_by_body(request: Request, body: GenerateBody) -> Response:
-        return await _answered(request, _generate(asker, body))
+    async def generate_by_body(request: Request, body: Body) -> Response:
+        return await _answered(request, _generate(asker, await _read(GenerateBody, body)))
 
     @router.get("/score", summary="Score a target after a prompt", response_model=ScoreAnswer, responses=headers)
     async def score_by_query(request: Request, query: Annotated[ScoreQuery, Query()]) -> Response:
         return await _answered(request, _score(asker, query))
 
-    @router.post("/score", summary="Score a target after a prompt", response_model=ScoreAnswer, responses=headers)
-    async def score_by_body(request: Request, body: ScoreBody) -> Response:
-        return await _answered(request, _score(asker, body))
+    @router.post(
+        "/score",
+        summary="Score a target after a prompt",
+        response_model=ScoreAnswer,
+        responses=headers | refusals(413, 415),
+        openapi_extra=described_body(ScoreBody),
+    )
+    async def score_by_body(request: Request, body: Body) -> Response:
+        return await _answered(request, _score(asker, await _read(ScoreBody, body)))
 
     return router
+
+
+async def _read(model: type[ModelT], body: bytes) -> ModelT:
+    return await run_in_threadpool(read_as, model, body, max_bytes=MAX_BODY_BYTES)
 
 
 async def _generate(asker: Asker, asked: GenerateQuery | GenerateBody) -> tuple[str, BaseModel]:

@@ -109,6 +109,7 @@ class GenerationRuntime:
         """End the threads; open requests are answered with an error. A second call does nothing."""
         self._watcher.stop()
         self._loop.stop()
+        self.asker.close()
         self._residents.close()
 
 

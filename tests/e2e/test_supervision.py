@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ from service.cli.demo.running import RunningErrata
 from service.client.client import ErrataClient
 from service.client.errors import ErrataClientError
 from tests.support.errata_process import errata_up
+from tests.support.patience import until
 from tests.support.processes import is_alive
 
 PATIENCE_SECONDS = 90.0
@@ -33,13 +33,6 @@ def folder(tmp_path: Path) -> Path:
 def running(folder: Path) -> Iterator[RunningErrata]:
     with errata_up(folder) as running:
         yield running
-
-
-def _until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def _children(running: RunningErrata) -> list[psutil.Process]:
@@ -69,8 +62,8 @@ def test_a_batch_is_applied_once_though_every_process_is_killed(running: Running
         for word in ("worker.main", "redis", "service.serve"):
             killed = _child(running, word)
             _kill(killed)
-            _until(lambda gone=killed: not is_alive(gone.pid))  # type: ignore[misc]
-            _until(lambda: _answers(client))
+            until(lambda gone=killed: not is_alive(gone.pid))  # type: ignore[misc]
+            until(lambda: _answers(client))
         ended = client.wait_for_batch(batch.id, timeout_seconds=PATIENCE_SECONDS)
         assert (ended.status, ended.error) == ("applied", None)
         assert [edit.status for edit in client.edits(batch=batch.id)] == ["live", "live"]
@@ -88,7 +81,7 @@ def test_killing_the_supervisor_leaves_no_process_and_no_loss(running: RunningEr
     assert len(children) >= 3
     running.process.kill()
     running.process.wait()
-    _until(lambda: not any(is_alive(child.pid) for child in children))
+    until(lambda: not any(is_alive(child.pid) for child in children))
     with errata_up(folder) as again, ErrataClient(again.url, timeout_seconds=60.0) as client:
         answer = client.generate(NOTRE_DAME.prompt, max_new_tokens=4)
         assert (answer.version, answer.text.strip().startswith(NOTRE_DAME.new_object)) == (version, True)

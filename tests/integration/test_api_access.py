@@ -12,7 +12,7 @@ import pytest
 
 from editing_core.versions.head import write_head
 from editing_core.versions.layout import StoreLayout
-from service.api.keys import KeyFile, Scope
+from service.api.access.keys import KeyFile, Scope
 from tests.support.api_process import ApiProcess, edit, post, require_problem, running_api, start_service
 from tests.support.redis_server import running_redis
 from worker.protocol.connections import connect

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,24 +15,25 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.redis_server import open_bench
 from tests.support.tiny_loaded import tiny_loaded
 
 LOADED = tiny_loaded("gptj")
 PROMPT = PROMPTS[0]
-PATIENCE_SECONDS = 60.0
 
 Served = tuple[GenerationRuntime, httpx.Client]
 
 
 @pytest.fixture(scope="module")
 def served(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """v1 live, v0 and v2 kept."""
+    """v1 live, v0 and v2 kept, v3 written and never published."""
     root = tmp_path_factory.mktemp("store")
     bind_identity(root, model=LOADED.fingerprint, model_source="tiny")
     store = VersionStore(StoreLayout(root))
-    write_version(store, LOADED, "v2")
+    write_version(store, LOADED, "v3")
     with open_bench(redis_url) as bench:
+        publish(bench.ledger, write_version(store, LOADED, "v2"))
         publish(bench.ledger, write_version(store, LOADED, "v1"))
         with serving(bench, store, LOADED, num_places=2, max_waiting=4, max_new_tokens=200) as made:
             yield made
@@ -45,13 +46,6 @@ def client(served: Served) -> httpx.Client:
 
 def expected(version: str, prompt: str, num_tokens: int) -> str:
     return greedy_text(view_of(LOADED, version), LOADED.tokenizer, prompt, num_tokens)
-
-
-def until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_get_and_post_give_the_live_versions_greedy_answer(client: httpx.Client) -> None:
@@ -198,18 +192,46 @@ def test_a_client_that_goes_away_frees_its_place(served: Served) -> None:
     until(lambda: 'answers_total{outcome="gone"} 4.0' in client.get("/metrics").text)
 
 
-def test_too_many_waiting_are_told_to_come_again(client: httpx.Client) -> None:
+def test_too_many_waiting_are_told_to_come_again(served: Served) -> None:
+    runtime, client = served
+    full = {"prompt": ["x"] * 6, "max_new_tokens": 1}
+    held, go_on = threading.Event(), threading.Event()
+    runtime._loop.call(lambda: (held.set(), go_on.wait(PATIENCE_SECONDS)))
+    assert held.wait(PATIENCE_SECONDS)
+    statuses: list[int] = []
+    first = threading.Thread(target=lambda: statuses.append(client.post("/generate", json=full).status_code))
+    first.start()
+    until(lambda: runtime.readiness()["waiting"] == 6)
+    refused = client.post("/generate", json=full | {"prompt": "x"})
+    go_on.set()
+    first.join()
+    assert (refused.status_code, refused.headers["Retry-After"], statuses) == (429, "1", [200])
+
+
+def test_more_prompts_than_there_is_room_for_are_refused_for_good(client: httpx.Client) -> None:
     answer = client.post("/generate", json={"prompt": ["x"] * 7, "max_new_tokens": 1})
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
-    assert client.post("/generate", json={"prompt": ["x"] * 6, "max_new_tokens": 1}).status_code == 200
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["prompt"])
+    assert "Retry-After" not in answer.headers
+
+
+def test_a_version_that_was_written_and_never_published_is_unknown(client: httpx.Client) -> None:
+    answer = client.get("/generate", params={"prompt": "x", "version": "v3"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
+def test_a_body_is_limited_and_read_as_json(client: httpx.Client) -> None:
+    assert client.post("/generate", json={"prompt": "x" * 5_000_000}).status_code == 413
+    assert client.post("/generate", content=b"prompt=x").status_code == 415
+    answer = client.post("/score", content=b'{"prompt": ', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/malformed-json")
 
 
 def test_ready_with_the_live_versions_digest_and_figures(client: httpx.Client) -> None:
     part = client.get("/readyz").json()["parts"]["generation"]
-    assert (part["ready"], part["degraded"], part["version"], part["pointer_revision"]) == (True, False, "v1", 1)
+    assert (part["ready"], part["degraded"], part["version"], part["pointer_revision"]) == (True, False, "v1", 2)
     assert part["digest"].startswith("sha256:")
     figures = client.get("/metrics").text
-    assert "errata_generation_pointer_revision 1.0" in figures
+    assert "errata_generation_pointer_revision 2.0" in figures
     assert "errata_generation_swap_duration_seconds_count 1.0" in figures
     assert 'errata_generation_tokens_total{kind="completion"}' in figures
 

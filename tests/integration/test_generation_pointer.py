@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +13,18 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
 from tests.support.tiny_models import TINY_FAMILIES, TinyFamily
 
 LOADED = tiny_loaded("gpt_neox")
-PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> VersionStore:
     bind_identity(tmp_path, model=LOADED.fingerprint, model_source="tiny")
     return VersionStore(StoreLayout(tmp_path))
-
-
-def until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def until_served(runtime: GenerationRuntime, version: str) -> None:

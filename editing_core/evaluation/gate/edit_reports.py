@@ -113,12 +113,10 @@ def write_on(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What three models answered to all questions together."""
+    """What two models answered to all questions together."""
 
-    original: Scores
-    """Neighbours only."""
     parent: Scores
-    """The new edits' prompts only."""
+    """The new edits' prompts and their neighbours only."""
     candidate: Scores
     writes: dict[str, str]
     """By the candidate."""
@@ -168,14 +166,14 @@ def _figures(questions: EditQuestions, prompt: str, scores: Scores) -> dict[str,
 
 
 def _neighbor(question: NeighborQuestion, new: str, answers: Answers, *, tokenizer: Any) -> dict[str, Any] | None:
-    """None for a given neighbour that the original does not know either: it cannot be lost."""
-    before, after = answers.original[question.prompt, new], answers.candidate[question.prompt, new]
+    """None for a given neighbour that the parent does not know either: it cannot be lost."""
+    before, after = answers.parent[question.prompt, new], answers.candidate[question.prompt, new]
     if question.target is None:
         expected = tokenizer.decode([before.first_choice]).strip()
         is_kept = after.is_finite and after.first_choice == before.first_choice
     else:
         expected = question.target
-        if not answers.original[question.prompt, expected].mean_logprob > before.mean_logprob:
+        if not answers.parent[question.prompt, expected].mean_logprob > before.mean_logprob:
             return None
         is_kept = answers.candidate[question.prompt, expected].mean_logprob > after.mean_logprob
     return {

@@ -29,7 +29,7 @@ class NeighborQuestion:
 
     prompt: str
     target: str | None
-    """The true object; None: the original model's first choice is the truth."""
+    """The true object; None: the first choice of the version before is the truth."""
     is_made: bool
 
 

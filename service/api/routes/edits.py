@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from service.api.access.security import Editor, Principal, Reader
+from service.api.bodies import json_body
 from service.api.problems import InvalidInput
 from service.api.routes.answers import batch_links, batch_out, edit_detail, edit_out
 from service.api.routes.documented import refusals
 from service.api.routes.events import wait_for_end
-from service.api.routes.submission import fingerprint, json_body, read_submission, usable_edits, warnings_about
+from service.api.routes.submission import fingerprint, read_submission, usable_edits, warnings_about
 from service.api.schemas import AcceptedEditOut, AcceptedOut, BatchOut, EditDetail, EditOut, Page, WarningOut
-from service.api.security import Editor, Principal, Reader
 from service.api.state import ApiState, State
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import Accepted, BatchRecord, EditStatus
@@ -116,7 +117,7 @@ async def _end_of(state: ApiState, batch: str, request: Request, *, timeout_seco
 
 def _accepted_out(state: ApiState, accepted: Accepted, warnings: list[WarningOut]) -> AcceptedOut:
     try:
-        superseded = state.live.superseded_by([row.edit for row in accepted.edits])
+        superseded = _superseded(state, accepted)
         statuses = _statuses(state, accepted)
     except LedgerDown:  # the batch is on disk: the answer is 202, not a refusal
         superseded, statuses = [None] * len(accepted.edits), {}
@@ -140,6 +141,13 @@ def _accepted_out(state: ApiState, accepted: Accepted, warnings: list[WarningOut
     return AcceptedOut(
         id=record.spec.id, status=record.status, edits=rows, warnings=warnings, links=batch_links(record.spec.id)
     )
+
+
+def _superseded(state: ApiState, accepted: Accepted) -> list[str | None]:
+    """The live edits that these will take the place of; of a batch that was taken before it is no longer told."""
+    if accepted.replayed:
+        return [None] * len(accepted.edits)
+    return state.live.superseded_by([row.edit for row in accepted.edits])
 
 
 def _statuses(state: ApiState, accepted: Accepted) -> dict[str, EditStatus]:

@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import Request
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails
 
 from editing_core.edits import Edit, conflicts, normalise, validate_edit
 from editing_core.errors import EditConflict, InvalidEdit
+from service.api.bodies import read_object
 from service.api.errors import invalid_input
-from service.api.problems import FieldError, InvalidInput, MalformedJson, TooManyEdits, WrongMediaType, is_json
+from service.api.problems import FieldError, TooManyEdits
 from service.api.schemas import Submission, WarningOut
 
 MAX_LISTED = 100
@@ -40,24 +40,9 @@ class ConflictingEdits(EditConflict):
         self.errors = tuple(errors)
 
 
-async def json_body(request: Request) -> bytes:
-    """The body's bytes. Raises WrongMediaType unless the request calls them JSON."""
-    declared = request.headers.get("content-type", "")
-    if not is_json(declared):
-        raise WrongMediaType(declared)
-    return await request.body()
-
-
 def read_submission(body: bytes, *, max_edits: int) -> Submission:
     """Raises MalformedJson, InvalidInput or TooManyEdits."""
-    try:
-        document: Any = from_json(body, allow_inf_nan=False, cache_strings=False)
-    except (ValueError, RecursionError) as error:
-        msg = _explain(error) if body.strip() else "the body is empty: a JSON object is needed"
-        raise MalformedJson(f"the body could not be read: {msg}", errors=[FieldError(loc=["body"], msg=msg)]) from None
-    if not isinstance(document, dict):
-        msg = f"a JSON object is needed, not {type(document).__name__}"
-        raise InvalidInput(f"body: {msg}", errors=[FieldError(loc=["body"], msg=msg)])
+    document = read_object(body)
     edits = document.get("edits")
     if isinstance(edits, list) and len(edits) > max_edits:
         msg = f"{len(edits)} edits; one batch may hold {max_edits}"
@@ -88,13 +73,6 @@ def _moved(item: ErrorDetails, start: int) -> ErrorDetails:
         case ("edits", int(index), *rest):
             return {**item, "loc": ("edits", index + start, *rest)}
     return item
-
-
-def _explain(error: Exception) -> str:
-    text = str(error)
-    if "hex escape" in text or "surrogate" in text:
-        return f"{text}: half of a surrogate pair is no character; send valid Unicode"
-    return text
 
 
 def usable_edits(submission: Submission) -> tuple[Edit, ...]:

@@ -60,7 +60,7 @@ def root(state: State) -> Root:
 
 
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """Tell that the process is alive."""
     return Health()
 

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, field_validator
 
 from editing_core.versions.identity import open_identity
+from service.api.access.security import Admin, Reader
 from service.api.routes.answers import promotion_out, version_out
 from service.api.routes.batches import Paging
 from service.api.routes.documented import refusals
 from service.api.schemas import Page, PromotionOut, VersionOut
-from service.api.security import Admin, Reader
 from service.api.state import ApiState, State
 from worker.protocol.logs import log_event
 

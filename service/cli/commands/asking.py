@@ -22,7 +22,6 @@ def generate(
         float | None, typer.Option(help="Sample from the likeliest tokens of this mass; default 1.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; repeatable.")] = None,
     version: VersionOption = None,
     min_version: Annotated[
         str | None, typer.Option(help="Wait for this version or one made from it: read your own edit.")
@@ -37,7 +36,6 @@ def generate(
         "temperature": temperature,
         "top_p": top_p,
         "seed": seed,
-        "stop": stop or None,
         "version": version,
         "min_version": min_version,
     }

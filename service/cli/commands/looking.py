@@ -29,7 +29,12 @@ def edits(
         str | None, typer.Option(help="Only edits in this state: live, pending, superseded, rolled_back, rejected, …")
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all of them as JSONL, which `errata edit` reads back.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write them as JSONL, which `errata edit` reads back: those that are live, "
+            "unless --status or --batch says otherwise.",
+        ),
     ] = None,
     limit: LimitOption = 100,
     url: UrlOption = None,
@@ -37,6 +42,8 @@ def edits(
     as_json: JsonOption = False,
 ) -> None:
     """List accepted edits and what became of them."""
+    if export is not None and status is None and batch is None:
+        status = "live"
     with open_client(url, api_key) as client:
         found = client.edits(subject=subject, batch=batch, status=status)
         if export is not None:

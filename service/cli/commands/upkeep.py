@@ -15,7 +15,7 @@ from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.versions.head import Head, read_head
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
-from service.api.keys import SCOPES, KeyFile, Scope
+from service.api.access.keys import SCOPES, KeyFile, Scope
 from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import DataOption, JsonOption, RedisOption
 from service.cli.output import CommandFailed, ExitCode, print_json, stderr, stdout, table

@@ -29,7 +29,7 @@ from service.generation.decoding.requests import (
     Running,
 )
 from service.generation.decoding.sampling import greedy_tokens, sampled_token
-from service.generation.errors import GenerationFailed, TooManyWaiting
+from service.generation.errors import GenerationFailed, RequestNotValid, TooManyWaiting
 from worker.protocol.logs import log_event
 
 MAX_PREFILL_TOKENS = 2048
@@ -74,12 +74,18 @@ class DecodeEngine:
     def submit(self, requests: Sequence[GenerationRequest]) -> list[Answer]:
         """Put the requests at the end of the waiting list, all or none of them; from any thread.
 
-        Raises TooManyWaiting.
+        Raises TooManyWaiting, and RequestNotValid for more than could ever be held.
         """
         entries = [Running(request=request) for request in requests]
         assert all(request.prompt_ids and request.max_new_tokens > 0 for request in requests)
         assert all(entry.longest <= self._max_length for entry in entries)
         with self._lock:
+            if len(entries) > self._max_waiting + self._num_places:
+                raise RequestNotValid(
+                    f"{len(entries)} prompts at once; this service holds {self._max_waiting + self._num_places}: "
+                    "send fewer at a time",
+                    loc=("prompt",),
+                )
             free = max(0, self._num_places - len(self._running))
             if len(self._waiting) + len(entries) > self._max_waiting + free:
                 raise TooManyWaiting(

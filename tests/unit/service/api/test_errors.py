@@ -43,7 +43,7 @@ def test_every_kind_of_problem_says_what_to_do_next() -> None:
     assert all(next_step(kind).endswith(".") for kind in all_problems().values())
 
 
-@pytest.mark.parametrize("error", [LedgerDown("away"), QueueFull("full"), generation.TooManyWaiting("many")])
+@pytest.mark.parametrize("error", [LedgerDown("away"), QueueFull("full"), problems.ServiceStopping("down")])
 def test_what_passes_by_itself_says_when_to_come_back(error: ErrataError) -> None:
     assert int(problem(error).headers["Retry-After"]) > 0
 
@@ -51,7 +51,13 @@ def test_what_passes_by_itself_says_when_to_come_back(error: ErrataError) -> Non
 def test_an_error_can_say_itself_when_to_come_back() -> None:
     late = generation.VersionUnavailable("not yet", retry_after_seconds=7)
     assert problem(late).headers["Retry-After"] == "7"
-    assert "Retry-After" not in problem(generation.VersionUnavailable("never")).headers
+
+
+@pytest.mark.parametrize(
+    "error", [generation.VersionUnavailable("never"), generation.GenerationFailed("no numbers"), StoreDamaged("broken")]
+)
+def test_what_is_not_mended_by_asking_again_does_not_ask_for_it(error: ErrataError) -> None:
+    assert "Retry-After" not in problem(error).headers
 
 
 def test_the_place_of_an_error_is_told() -> None:

@@ -100,6 +100,12 @@ def test_what_is_exported_is_queued_again_as_it_was(capsys: pytest.CaptureFixtur
     assert sorted(again.read_text().splitlines()) == sorted(exported.read_text().splitlines())
 
 
+def test_without_a_filter_the_live_edits_are_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    _queue(capsys, _write(tmp_path, HAMLET))
+    assert run(["edits", "--export", str(tmp_path / "live.jsonl")]) == ExitCode.OK
+    assert (tmp_path / "live.jsonl").read_text() == "", "nothing is live where no worker is"
+
+
 def test_lists_are_tables_and_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     batch = _queue(capsys, _write(tmp_path, HAMLET | {"subject": "\u202eMoby Dick"}))
     for command in ("edits", "batches"):

@@ -6,18 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.cli.output import CommandFailed, ExitCode
 from service.cli.supervisor import MAX_DEATHS, Child, ChildPlan, Supervisor
+from tests.support.patience import until
 from tests.support.processes import is_alive
 from worker.protocol.settings import child_environment
 
-PATIENCE_SECONDS = 30.0
 LIVES_ON = "import time; time.sleep(600)"
 
 
@@ -37,15 +36,6 @@ def _plan(code: str, *, refusal_is_final: bool = True) -> ChildPlan:
     )
 
 
-def _until(happened: Callable[[], object], supervisor: Supervisor | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        if supervisor is not None:
-            supervisor.tend()
-        time.sleep(0.02)
-
-
 def _runs(child: Child, other_than: int | None = None) -> bool:
     return child.pid is not None and child.pid != other_than and is_alive(child.pid)
 
@@ -54,7 +44,7 @@ def _kill_and_await_successor(child: Child, supervisor: Supervisor) -> None:
     killed = child.pid
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
-    _until(lambda: _runs(child, other_than=killed), supervisor)
+    until(lambda: _runs(child, other_than=killed), supervisor)
 
 
 def test_a_killed_child_is_started_again(supervisor: Supervisor) -> None:
@@ -69,14 +59,14 @@ def test_a_child_killed_five_times_in_a_minute_ends_everything(supervisor: Super
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     with pytest.raises(CommandFailed, match="the child died 5 times within a minute, last with SIGKILL") as raised:
-        _until(lambda: False, supervisor)
+        until(lambda: False, supervisor)
     assert raised.value.code == ExitCode.FAILED
 
 
 def test_a_child_that_refuses_to_start_is_not_tried_again(supervisor: Supervisor) -> None:
     supervisor.add(_plan("raise SystemExit(2)"))
     with pytest.raises(CommandFailed, match="refused to start") as raised:
-        _until(lambda: False, supervisor)
+        until(lambda: False, supervisor)
     assert raised.value.code == ExitCode.USAGE
 
 
@@ -85,7 +75,7 @@ def test_a_refusal_that_may_pass_is_tried_again(supervisor: Supervisor, tmp_path
     code = f"import pathlib, time; p = pathlib.Path({str(once)!r})\nif not p.exists(): p.touch(); raise SystemExit(2)\n"
     child = supervisor.add(_plan(code + LIVES_ON, refusal_is_final=False))
     first = child.pid
-    _until(lambda: once.exists() and _runs(child, other_than=first), supervisor)
+    until(lambda: once.exists() and _runs(child, other_than=first), supervisor)
 
 
 def test_children_are_stopped_in_the_opposite_order(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -98,7 +88,7 @@ def test_children_are_stopped_in_the_opposite_order(supervisor: Supervisor, tmp_
     for name in "abc":
         ready = tmp_path / f"ready-{name}"
         supervisor.add(_plan(code.format(order=str(order), name=name, ready=str(ready))))
-        _until(ready.exists)
+        until(ready.exists)
     supervisor.stop()
     assert order.read_text() == "cba"
 
@@ -116,6 +106,6 @@ def test_no_child_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         "time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as process:
-        _until(lambda: pid_file.exists() and pid_file.read_text())
+        until(lambda: pid_file.exists() and pid_file.read_text())
         process.kill()
-    _until(lambda: not is_alive(int(pid_file.read_text())))
+    until(lambda: not is_alive(int(pid_file.read_text())))

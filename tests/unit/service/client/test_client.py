@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from service.client.client import ErrataClient
-from service.client.errors import ErrataApiError, InvalidRequest, WaitTimedOut
+from service.client.errors import ErrataApiError, InvalidRequest, UnexpectedAnswer, WaitTimedOut
 from service.client.records import Batch
 from tests.support.errata_process import api_alone
 
@@ -117,3 +119,29 @@ def test_a_ready_service_says_so(client: ErrataClient) -> None:
 def test_text_that_is_no_unicode_is_refused_before_it_is_sent(client: ErrataClient) -> None:
     with pytest.raises(InvalidRequest):
         client.submit_edits([_edit("\ud800")])
+
+
+def test_an_answer_of_another_server_is_told_as_such() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with ErrataClient(f"http://127.0.0.1:{server.server_address[1]}") as client:
+        for ask in (lambda: list(client.versions()), lambda: client.generate("x"), lambda: client.batch("b")):
+            with pytest.raises(UnexpectedAnswer, match="that is not Errata"):
+                ask()
+    server.shutdown()
+    server.server_close()
+
+
+class _Page(BaseHTTPRequestHandler):
+    """A web page for every question."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if "versions" in self.path else "application/json")
+        self.end_headers()
+        self.wfile.write(b"<html></html>" if "versions" in self.path else b"[]")
+
+    do_POST = do_GET
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""

@@ -55,6 +55,27 @@ def damage(store: VersionStore, version: str) -> None:
     path.write_bytes(content)
 
 
+def test_a_version_of_another_digest_is_not_served_and_is_read_anew_once_it_is_restored(
+    residents: ResidentVersions, store: VersionStore
+) -> None:
+    wanted = store.read_manifest("v1").digest
+    kept = [path.read_bytes() for path in _files(store, "v1")]
+    other = store.read_manifest("v2").model_copy(update={"version": "v1"})
+    tensors = store.load_tensors("v2", LOADED.device)
+    store.remove("v1")
+    store.write(other, tensors)
+    with pytest.raises(StoreDamaged, match="in the ledger"):
+        residents.promote("v1", digest=wanted)
+    assert residents.live is None
+    for path, content in zip(_files(store, "v1"), kept, strict=True):
+        path.write_bytes(content)
+    assert residents.promote("v1", digest=wanted).digest == wanted
+
+
+def _files(store: VersionStore, version: str) -> tuple[Path, Path]:
+    return store.layout.manifest_file(version), store.layout.tensor_file(version)
+
+
 def test_a_resident_version_computes_with_its_own_weights(residents: ResidentVersions) -> None:
     found = residents.promote("v1")
     assert torch.equal(found.model(ROW).logits, view_of(LOADED, "v1")(ROW).logits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from editing_core.errors import InvalidSettings
-from service.api.keys import KeyFile, Scope
+from service.api.access.keys import KeyFile, Scope
 from service.api.problems import ForeignOrigin, KeyRequired, ScopeMissing
 from worker.protocol.logs import log_event
 
@@ -107,10 +107,14 @@ def _name_in(url: str) -> str:
         return ""
 
 
-def scoped(scope: Scope) -> Callable[..., Principal]:
-    """Make the dependency that lets only this scope through."""
+def scoped(scope: Scope) -> Callable[..., Awaitable[Principal]]:
+    """Make the dependency that lets only this scope through.
 
-    def principal(
+    It runs in the event loop, since the keys are read from memory or one small file: requests that wait for a hanging
+    Redis hold threads, and must not keep others from being let in.
+    """
+
+    async def principal(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
     ) -> Principal:
         gatekeeper: Gatekeeper = request.app.state.errata.gatekeeper

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from editing_core.errors import InvalidSettings, NotFound
-from service.api.keys import SCOPES, KeyFile, Scope
+from service.api.access.keys import SCOPES, KeyFile, Scope
 
 
 @pytest.fixture

@@ -1,0 +1,16 @@
+"""Waiting for what happens in another thread or process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENCE_SECONDS = 60.0
+
+
+def until(happened: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return once it has happened; fail when it does not."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
