@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,16 @@ def supervisor() -> Iterator[Supervisor]:
     made.stop()
 
 
+def _until(happened: Callable[[], object], supervisor: Supervisor) -> None:
+    """Wait while the supervisor looks after its children."""
+
+    def tended() -> object:
+        supervisor.tend()
+        return happened()
+
+    until(tended)
+
+
 def _plan(code: str, *, refusal_is_final: bool = True) -> ChildPlan:
     return ChildPlan(
         name="child",
@@ -44,7 +54,7 @@ def _kill_and_await_successor(child: Child, supervisor: Supervisor) -> None:
     killed = child.pid
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
-    until(lambda: _runs(child, other_than=killed), supervisor)
+    _until(lambda: _runs(child, other_than=killed), supervisor)
 
 
 def test_a_killed_child_is_started_again(supervisor: Supervisor) -> None:
@@ -59,14 +69,14 @@ def test_a_child_killed_five_times_in_a_minute_ends_everything(supervisor: Super
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     with pytest.raises(CommandFailed, match="the child died 5 times within a minute, last with SIGKILL") as raised:
-        until(lambda: False, supervisor)
+        _until(lambda: False, supervisor)
     assert raised.value.code == ExitCode.FAILED
 
 
 def test_a_child_that_refuses_to_start_is_not_tried_again(supervisor: Supervisor) -> None:
     supervisor.add(_plan("raise SystemExit(2)"))
     with pytest.raises(CommandFailed, match="refused to start") as raised:
-        until(lambda: False, supervisor)
+        _until(lambda: False, supervisor)
     assert raised.value.code == ExitCode.USAGE
 
 
@@ -75,7 +85,7 @@ def test_a_refusal_that_may_pass_is_tried_again(supervisor: Supervisor, tmp_path
     code = f"import pathlib, time; p = pathlib.Path({str(once)!r})\nif not p.exists(): p.touch(); raise SystemExit(2)\n"
     child = supervisor.add(_plan(code + LIVES_ON, refusal_is_final=False))
     first = child.pid
-    until(lambda: once.exists() and _runs(child, other_than=first), supervisor)
+    _until(lambda: once.exists() and _runs(child, other_than=first), supervisor)
 
 
 def test_children_are_stopped_in_the_opposite_order(supervisor: Supervisor, tmp_path: Path) -> None:
