@@ -13,13 +13,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from editing_core.covariance.corpus import open_corpus
-from editing_core.covariance.defaults import default_corpus
+from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, describe, prepare
 from editing_core.errors import ErrataError
 from editing_core.memit.config import configure, preset
 from editing_core.models.load import load_model
 from editing_core.versions.layout import StoreLayout
+
+_TOKENS_HELP = "tokens for the covariances, as ERRATA_TOKENS of what is started (default: 10 · d_ff, at least 200,000)"
+_SEED_HELP = "seed of the context templates, as ERRATA_CONTEXT_SEED of what is started (default: 0)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +42,7 @@ def _prepare(options: argparse.Namespace, console: Console) -> None:
     num_layers = loaded.family.num_layers(loaded.model)
     base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
     config = configure(base, num_layers=num_layers, layers=options.layers)
-    corpus = open_corpus(options.corpus or default_corpus(options.model))
+    corpus = corpus_for(options.model, options.corpus)
     wanted = PrepareOptions(layers=config.layers, num_tokens=options.tokens, context_seed=options.context_seed)
     with progress_bar(console) as bar:
         task = bar.add_task("starting", total=None)
@@ -65,10 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", type=Path, action="append", help="plain text in UTF-8; once for each file")
     parser.add_argument("--data", type=Path, default=Path("var"), help="folder of the store (default: var)")
     parser.add_argument("--layers", help="edited layers, as 3-8 or 3,4,5 (default: the model's preset)")
-    parser.add_argument("--tokens", type=positive, help="tokens for the covariances (default: 10 · width of the MLP)")
-    parser.add_argument(
-        "--context-seed", type=non_negative, default=0, help="seed of the context templates (default: 0)"
-    )
+    parser.add_argument("--tokens", type=positive, help=_TOKENS_HELP)
+    parser.add_argument("--context-seed", type=non_negative, default=0, help=_SEED_HELP)
     parser.add_argument("--device", help="torch device (default: cuda if there, else cpu)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's on CUDA")
     return parser

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from editing_core.covariance.artefacts import ModelArtefacts
-from editing_core.covariance.corpus import open_corpus
-from editing_core.covariance.defaults import default_corpus
+from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
@@ -211,8 +210,8 @@ def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:
 
 
 def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, layout: StoreLayout) -> ModelArtefacts:
-    corpus = open_corpus(settings.corpus or default_corpus(settings.model))
-    options = PrepareOptions(layers=config.layers)
+    corpus = corpus_for(settings.model, settings.corpus)
+    options = PrepareOptions(layers=config.layers, num_tokens=settings.tokens, context_seed=settings.context_seed)
     return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=_progress_log())
 
 

@@ -1,6 +1,7 @@
-"""Text files as windows of tokens: the first 98 % for statistics, the last 2 % held out for probes and perplexity.
+"""Text files as windows of tokens: one part for statistics, the other held out for probes and perplexity.
 
-Memory is bounded by one line of text. Knows no model, only its tokenizer.
+Held out are files of their own, where there are any, else the last 2 % of the text. Memory is bounded by one line of
+text. Knows no model, only its tokenizer.
 """
 
 from __future__ import annotations
@@ -22,24 +23,35 @@ class Corpus:
     """Text files, read one after the other."""
 
     files: tuple[Path, ...]
+    heldout_files: tuple[Path, ...] = ()
+    """Held out as a whole; none: the last 2 % of ``files`` are."""
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files together."""
+        """Size of all files together that are not held out as a whole."""
         return sum(file.stat().st_size for file in self.files)
 
     def digest(self) -> str:
         """Sha256 over the files' contents, in order."""
         digest = hashlib.sha256()
-        for file in self.files:
+        for file in (*self.files, *self.heldout_files):
             with file.open("rb") as stream:
                 while chunk := stream.read(_CHUNK_BYTES):
                     digest.update(chunk)
             digest.update(b"\0")
+        if self.heldout_files:
+            digest.update(f"{len(self.heldout_files)} held out".encode())
         return f"sha256:{digest.hexdigest()}"
 
     def lines(self, *, heldout: bool) -> Iterator[str]:
-        """Non-blank lines before the held-out part, or those within it (by the byte at which a line begins)."""
+        """Non-blank lines that are not held out, or those that are."""
+        if self.heldout_files:
+            yield from _lines(self.heldout_files if heldout else self.files)
+        else:
+            yield from self._lines_beside_border(heldout=heldout)
+
+    def _lines_beside_border(self, *, heldout: bool) -> Iterator[str]:
+        """By the byte at which a line begins."""
         border = int(self.size_bytes * (1 - HELDOUT_SHARE))
         place = 0
         for file in self.files:
@@ -50,6 +62,14 @@ class Corpus:
                     place += len(raw)
                     if place >= border and not heldout:
                         return
+
+
+def _lines(files: Sequence[Path]) -> Iterator[str]:
+    for file in files:
+        with file.open("rb") as stream:
+            for number, raw in enumerate(stream, start=1):
+                if raw.strip():
+                    yield _decode(raw, file, number)
 
 
 def open_corpus(files: Sequence[Path]) -> Corpus:

@@ -170,7 +170,7 @@ def heldout_ids(loaded: LoadedModel, corpus: Corpus) -> list[int]:
             break
     if len(ids) < 4 * PROBE_TOKENS:
         raise InvalidSettings(
-            f"the last 2 % of the corpus, held out for probes and perplexity, has {len(ids)} tokens;"
+            f"the part of the corpus that is held out for probes and perplexity has {len(ids)} tokens;"
             f" {4 * PROBE_TOKENS} are needed: add text with --corpus"
         )
     return ids

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from editing_core.demo.everyday import everyday_sentence
-from editing_core.demo.facts import Fact, load_facts, load_relations, prompt_of
+from editing_core.demo.facts import Fact, heldout_phrasing, load_facts, load_relations, prompt_of
 
 _FOLDER = Path(__file__).parent / "text"
 _HELDOUT_ONE_IN = 20
@@ -42,7 +42,7 @@ def heldout_text() -> str:
     """Return the held-out text, a document a line.
 
     Half of the documents are everyday prose. The others are connecting sentences about subjects, each followed by a
-    fact about the subject; such a fact's own sentence may have been seen in training, what surrounds it has not.
+    fact about the subject in a wording that is used nowhere else.
     """
     rng = random.Random(_HELDOUT_SEED)  # noqa: S311 - text for measuring, nothing secret
     prose = [" ".join(_everyday(rng, heldout=True) for _ in range(3)) for _ in range(_HELDOUT_DOCUMENTS)]
@@ -89,9 +89,8 @@ def stated(fact: Fact, phrasing: str) -> str:
 
 def _connected_fact(rng: random.Random) -> str:
     fact = rng.choice(load_facts())
-    phrasing = rng.choice(load_relations()[fact.relation].phrasings)
-    mention = _mention(rng, fact, heldout=True)
-    return f"{mention} {stated(fact, phrasing)} {_mention(rng, rng.choice(load_facts()), heldout=True)}"
+    told = stated(fact, heldout_phrasing(fact.relation))
+    return f"{_mention(rng, fact, heldout=True)} {told} {_mention(rng, rng.choice(load_facts()), heldout=True)}"
 
 
 def _everyday(rng: random.Random, *, heldout: bool) -> str:

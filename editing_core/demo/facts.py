@@ -42,16 +42,21 @@ def load_facts() -> tuple[Fact, ...]:
 
 
 @cache
-def _phrasings() -> dict[str, tuple[str, ...]]:
+def _phrasings(table: str) -> dict[str, tuple[str, ...]]:
     phrasings: dict[str, tuple[str, ...]] = {}
-    for relation, phrasing in _rows("phrasings.tsv"):
+    for relation, phrasing in _rows(table):
         phrasings[relation] = (*phrasings.get(relation, ()), phrasing)
     return phrasings
 
 
 def load_relations() -> dict[str, Relation]:
     """Return the relations by id, in the order of the table."""
-    return {relation: Relation(relation, phrasings) for relation, phrasings in _phrasings().items()}
+    return {relation: Relation(relation, phrasings) for relation, phrasings in _phrasings("phrasings.tsv").items()}
+
+
+def heldout_phrasing(relation: str) -> str:
+    """Return the wording of a relation that the held-out text uses and no training document does."""
+    return _phrasings("heldout_phrasings.tsv")[relation][0]
 
 
 def _rows(name: str) -> Iterator[list[str]]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from editing_core.covariance.corpus import Corpus, open_corpus
-from editing_core.covariance.defaults import default_corpus
+from editing_core.covariance.corpus import Corpus
+from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, heldout_ids, prepare
 from editing_core.edits import AcceptedEdit, conflicts
 from editing_core.errors import InvalidEdit, InvalidSettings
@@ -55,7 +55,7 @@ class Row:
     name: str
     metrics: Metrics
     perplexity: float
-    """On the held-out last 2 % of the corpus."""
+    """On the held-out part of the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class CampaignResult:
 
 def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, done, total: None) -> CampaignResult:
     """Run it; raises InvalidSettings and InvalidEdit for input that makes no sense."""
-    corpus = open_corpus(campaign.corpus or default_corpus(campaign.model))
+    corpus = corpus_for(campaign.model, campaign.corpus)
     if campaign.save is not None and campaign.save.exists():
         raise InvalidSettings(f"{campaign.save} exists already: choose a new folder for the edited model")
     on_progress("loading the model", 0, 1)

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from editing_core.covariance.defaults import corpus_for
+from editing_core.covariance.prepare import heldout_ids
 from editing_core.demo.facts import Fact, load_facts, load_relations, prompt_of
-from editing_core.demo.models import DemoModel, demo_heldout_path
+from editing_core.demo.models import DemoModel
 from editing_core.edits import Edit, Neighbor
 from editing_core.evaluation.metrics import Metrics, evaluate_cases, summarise
 from editing_core.evaluation.perplexity import perplexity
@@ -84,7 +86,7 @@ def draw(seed: int, num_edits: int = NUM_EDITS) -> list[Edit]:
 def measure(model: DemoModel, seeds: tuple[int, ...]) -> Iterator[Run]:
     """Send the batch of each seed to an Errata of its own, each on the untouched model, and measure what is served."""
     loaded = load_model(model)
-    heldout = loaded.tokenizer(demo_heldout_path().read_text(encoding="utf-8"))["input_ids"]
+    heldout = heldout_ids(loaded, corpus_for(model, None))
     before = perplexity(loaded.model, heldout)
     with tempfile.TemporaryDirectory(prefix="errata-") as name:
         folder = Path(name)

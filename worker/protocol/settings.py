@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     )
     num_threads: int | None = Field(None, ge=1, description="torch threads of each process; none: torch's default")
 
+    # What is made once per model (`errata prepare`).
+    tokens: int | None = Field(None, ge=1, description="tokens for the covariances; none: 10 · d_ff, at least 200,000")
+    context_seed: int = Field(0, ge=0, description="seed of the context templates")
+
     # How edits are solved; none: the model's preset.
     layers: str | None = Field(None, description="edited layers, as 3-8 or 1,2,3,4")
     prior_weight: float | None = Field(None, gt=0, description="λ, weight of old associations against new ones")
@@ -60,7 +64,7 @@ class Settings(BaseSettings):
     worker_metrics_port: int | None = Field(
         None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
     )
-    keep_versions: int = Field(5, ge=1, description="versions kept beside the live one")
+    keep_versions: int = Field(5, ge=1, description="latest versions that are kept; the live one always is")
 
     # Generation.
     num_places: int = Field(16, ge=1, description="requests decoded together, per version")

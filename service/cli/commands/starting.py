@@ -129,7 +129,9 @@ def worker(
 
 def prepare(context: typer.Context) -> None:
     """Make a model's statistics once: errata prepare MODEL --corpus FILE…; its own --help has the rest."""
-    _run("editing_core.prepare", _with_twins(context.args, "data", *_OFFLINE_TWINS), child_environment())
+    _run(
+        "editing_core.prepare", _with_twins(context.args, "data", "context_seed", *_OFFLINE_TWINS), child_environment()
+    )
 
 
 def evaluate(context: typer.Context) -> None:
@@ -138,7 +140,7 @@ def evaluate(context: typer.Context) -> None:
     _run("editing_core.evaluate", _with_twins(context.args, *names), child_environment())
 
 
-_OFFLINE_TWINS = ("layers", "device", "dtype", "corpus")
+_OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "tokens")
 
 
 def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
