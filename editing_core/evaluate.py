@@ -70,7 +70,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
             bar.update(task, description=what, completed=min(done, total), total=total)
 
         result = run_campaign(campaign, on_progress=tell)
-    _print_table(result)
+    print_table(result)
     console.print(f"{len(records)} records in {time.monotonic() - started:.0f} s", highlight=False)
     if options.json:
         options.json.write_text(json.dumps(asdict(result), indent=1))
@@ -84,7 +84,8 @@ def _require_writable(file: Path) -> None:
         raise InvalidSettings(f"--json {file}: it cannot be written: {error.strerror}") from None
 
 
-def _print_table(result: CampaignResult) -> None:
+def print_table(result: CampaignResult) -> None:
+    """Print the figures, a row for each model, and the mean over several context seeds."""
     table = Table(title=result.title)
     table.add_column("")
     for _, title in (*_COLUMNS, ("", "perplexity")):
