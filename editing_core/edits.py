@@ -165,8 +165,8 @@ def validate_edit(edit: Edit) -> None:
 
 def _require_text(text: str, loc: tuple[str | int, ...]) -> None:
     _require_encodable(text, loc)
-    if not text.strip():
-        raise InvalidEdit(f"{loc[0]} is blank: give at least one character that is not white space", loc=loc)
+    if not any(unicodedata.category(char)[0] not in "ZC" for char in text):
+        raise InvalidEdit(f"{loc[0]} is blank: give at least one character that can be seen", loc=loc)
     if text.isprintable():
         return
     for char in text:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         _evaluate(options, console)
-    except ErrataError as error:
+    except (ErrataError, OSError) as error:
         console.print(f"errata evaluate: {error}", style="red", markup=False, highlight=False)
         return 2
     return 0
@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace, console: Console) -> None:
     if options.json:
         _require_writable(options.json)
+    if options.save:
+        options.save.parent.mkdir(parents=True, exist_ok=True)
+        _require_writable(options.save.parent / ".errata-save")
+        (options.save.parent / ".errata-save").unlink()
     records = read_counterfact(options.file, limit=options.limit)
     campaign = Campaign(
         model=options.model,
@@ -71,7 +75,9 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
 
         result = run_campaign(campaign, on_progress=tell)
     print_table(result)
-    console.print(f"{len(records)} records in {time.monotonic() - started:.0f} s", highlight=False)
+    console.print(
+        f"{len(records)} record{'s' * (len(records) != 1)} in {time.monotonic() - started:.0f} s", highlight=False
+    )
     if options.json:
         options.json.write_text(json.dumps(asdict(result), indent=1))
 
@@ -81,7 +87,7 @@ def _require_writable(file: Path) -> None:
     try:
         file.open("a").close()
     except OSError as error:
-        raise InvalidSettings(f"--json {file}: it cannot be written: {error.strerror}") from None
+        raise InvalidSettings(f"{file} cannot be written: {error.strerror}") from None
 
 
 def print_table(result: CampaignResult) -> None:
@@ -101,17 +107,31 @@ def _percent(share: float | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="errata evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="errata evaluate",
+        description="Measure offline what a file of CounterFact records scores before and after its edits: ES, PS, NS, "
+        "S, taken, told and perplexity. No service is needed.",
+    )
     add = parser.add_argument
     add("file", type=Path, help="CounterFact records: a JSON list, or one record a line")
     add("--model", default="demo-gptj", help="Hugging Face id, folder, demo-gptj or demo-gptneox (default: demo-gptj)")
     add("--limit", type=positive, help="only the first so many records")
     add("--corpus", type=Path, action="append", help="plain text in UTF-8; once for each file")
-    add("--data", type=Path, default=Path("var/evaluate"), help="folder for artefacts and z (default: var/evaluate)")
+    add(
+        "--data",
+        type=Path,
+        default=Path("var/evaluate"),
+        help="folder for artefacts and z; that of `errata prepare` saves making them again (default: var/evaluate)",
+    )
     add("--layers", help="edited layers, as 3-8 or 3,4,5 (default: the model's preset)")
     add("--prior-weight", type=float, help="λ (default: the model's preset)")
     add("--clamp", type=float, help="clamp factor (default: the model's preset)")
-    add("--context-seed", type=non_negative, action="append", help="seed of the contexts; several: also their mean")
+    add(
+        "--context-seed",
+        type=non_negative,
+        action="append",
+        help="seed of the contexts; repeat it for several and their mean",
+    )
     add("--tokens", type=positive, help="tokens for the covariances")
     add("--device", help="torch device (default: cuda if there, else cpu)")
     add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's on CUDA, float32 on CPU")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from editing_core.covariance.defaults import corpus_for
-from editing_core.covariance.prepare import PrepareOptions, describe, prepare
+from editing_core.covariance.prepare import PrepareOptions, artefact_key, describe, prepare
 from editing_core.errors import ErrataError
 from editing_core.memit.config import configure, preset
 from editing_core.models.load import load_model
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         _prepare(options, console)
-    except ErrataError as error:
+    except (ErrataError, OSError) as error:
         console.print(f"errata prepare: {error}", style="red", markup=False, highlight=False)
         return 2
     return 0
@@ -53,6 +53,10 @@ def _prepare(options: argparse.Namespace, console: Console) -> None:
         artefacts = prepare(loaded, corpus, wanted, root=StoreLayout(options.data).artefacts_dir, on_progress=tell)
     for name, value in describe(artefacts).items():
         console.print(f"{name}: {value}", markup=False, highlight=False)
+    asked = artefact_key(loaded, corpus, wanted).num_tokens
+    if artefacts.num_tokens < asked:
+        console.print(f"the corpus has no more: {asked} tokens were asked for", markup=False, highlight=False)
+    console.print(f"kept in {StoreLayout(options.data).artefacts_dir}", markup=False, highlight=False)
 
 
 def progress_bar(console: Console) -> Progress:

@@ -53,7 +53,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except ErrataError as error:
-        sys.stderr.write(f"errata: {type(error).title}: {error}\n")
+        sys.stderr.write(f"errata: {error}\n")
         return 1 if isinstance(error, LedgerDown) else 2
     return 0
 

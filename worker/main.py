@@ -164,7 +164,7 @@ def main() -> int:
         log_event(LOGGER, "worker.started", holder=place.hands.holder, queue=place.queue.rq.name)
         serve(place)
     except ErrataError as error:
-        sys.stderr.write(f"{error.detail}\n")
+        sys.stderr.write(f"errata: {error.detail}\n")
         return 1 if isinstance(error, LedgerDown) else 2
     log_event(LOGGER, "worker.stopped")
     return 0

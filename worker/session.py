@@ -194,6 +194,7 @@ def check_limits(settings: Settings) -> CheckLimits:
         max_drift=settings.max_drift,
         max_perplexity_rise=settings.max_perplexity_rise,
         max_delta_norm=settings.max_delta_norm,
+        max_delta_per_edit=settings.max_delta_per_edit,
     )
 
 

@@ -3,8 +3,9 @@
 * **Taken** every token of the new object is the first choice given those before it. **Told** 24 greedy tokens from the
   prompt and each paraphrase name the new object before the old one.
 * **Neighbours** (``gate.neighbors`` tells which): one given with its object is kept when p(object) > p(new), the mean
-  log-probability per token compared, and counts only if it was so in the parent; any other is kept when the first
-  token that greedy decoding gives is the parent's. So an edit answers for what it breaks, not for what is broken.
+  log-probability per token compared, and counts only if it was so in the parent; of any other the token that the
+  parent writes first is the truth, and it is kept when that stays likelier than the new object's first token. So an
+  edit answers for what it breaks, not for what is broken.
 * **Earlier edits** those of the live set that are not new and that were taken in the parent must still be taken; up to
   a limit all are asked, above it half the oldest and half drawn by seed.
 * **Drift** KL(original ‖ candidate) on the probe set and **perplexity** on held-out text, against the parent (this
@@ -27,6 +28,7 @@ from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.gate.edit_reports import (
     Answers,
     EditQuestions,
+    Pair,
     Scores,
     ask_about,
     report_edit,
@@ -73,7 +75,8 @@ class _Plan:
         neighbors = {pair for questions in self.new for pair in questions.neighbor_pairs()}
         paraphrases = {pair for questions in self.new for pair in questions.paraphrase_pairs()}
         written = {prompt for questions in self.new for prompt in questions.prompts}
-        answers = len(neighbors) + len(prompts) + len(prompts | paraphrases | neighbors) + len(written)
+        believed = {q.prompt for questions in self.new for q in questions.neighbors if q.target is None}
+        answers = len(neighbors | prompts) + len(prompts | paraphrases | neighbors) + len(believed) + len(written)
         harm = len(self.probes.prompts) + num_windows(self.heldout_ids)
         return answers + 2 * len({_own_pair(accepted) for accepted in self.earlier}) + harm * (2 if with_parent else 1)
 
@@ -144,12 +147,14 @@ def _ask(models: _Models, new: Sequence[EditQuestions], on_rows: OnRows) -> Answ
     neighbors = [pair for questions in new for pair in questions.neighbor_pairs()]
     written = [prompt for questions in new for prompt in questions.prompts]
 
-    def score(model: nn.Module, pairs: Sequence[tuple[str, str]]) -> Scores:
+    def score(model: nn.Module, pairs: Sequence[Pair]) -> Scores:
         return score_pairs(model, models.tokenizer, pairs, batch_size=_BATCH_SIZE, on_rows=on_rows)
 
+    parent = score(models.parent, [*prompts, *neighbors])
+    believed = [pair for questions in new for pair in questions.believed_pairs(parent)]
     return Answers(
-        parent=score(models.parent, [*prompts, *neighbors]),
-        candidate=score(models.candidate, [*prompts, *paraphrases, *neighbors]),
+        parent=parent,
+        candidate=score(models.candidate, [*prompts, *paraphrases, *neighbors, *believed]),
         writes=write_on(models.candidate, models.tokenizer, written, batch_size=2 * _BATCH_SIZE, on_rows=on_rows),
     )
 

@@ -51,6 +51,10 @@ class TargetScore:
     num_tokens: int
     first_choice: int
     """The token that the model would write first."""
+    first_token: int
+    """The target's own first token."""
+    first_logprob: float
+    """ln p of that."""
 
     @property
     def is_finite(self) -> bool:
@@ -80,18 +84,19 @@ class _Row:
 def score_targets(
     model: nn.Module,
     tokenizer: Any,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[str, str | int]],
     *,
     batch_size: int = 32,
     on_rows: OnRows = lambda num_rows: None,
 ) -> list[TargetScore]:
     """Score each (prompt, target); the target's ids are joined to the prompt's, never encoded together with them.
 
+    A target that is a number is the id of a single token.
     Raises InvalidPrompt when a prompt has no tokens, or does not fit the model's context together with its target.
     """
     ready = []
     for place, (prompt, target) in enumerate(pairs):
-        target_tokens = target_ids(tokenizer, prompt, target)
+        target_tokens = [target] if isinstance(target, int) else target_ids(tokenizer, prompt, target)
         ready.append(_Pair(place, prompt_ids(model, tokenizer, prompt, num_new=len(target_tokens)), target_tokens))
     rows = _shared_rows(ready)
     scores: dict[int, TargetScore] = {}
@@ -193,4 +198,6 @@ def _score(pair: _Pair, logprobs: Sequence[float], choices: Sequence[int], *, ra
         greedy_match=is_finite and list(choices) == pair.target,
         num_tokens=len(pair.target),
         first_choice=choices[0],
+        first_token=pair.target[0],
+        first_logprob=logprobs[0],
     )

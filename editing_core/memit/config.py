@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -100,6 +101,9 @@ def configure(
     clamp: float | None = None,
 ) -> MemitConfig:
     """``base`` with the user's choices put in; raises InvalidSettings for layers that the model has not."""
+    for name, value in (("prior weight", prior_weight), ("clamp", clamp)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InvalidSettings(f"{name} {value}: it must be a number above 0")
     config = base
     if layers is not None:
         config = replace(config, layers=parse_layers(layers))

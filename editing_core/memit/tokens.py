@@ -61,7 +61,9 @@ def subject_row(tokenizer: Any, template: str, subject: str) -> Row:
     """Tokenise ``template`` with ``subject`` in its slot; raises InvalidEdit where no token ends where it ends."""
     start = template.index(SLOT)
     end = start + len(subject)
-    encoded = tokenizer(template[:start] + subject + template[start + len(SLOT) :], return_offsets_mapping=True)
+    encoded = tokenizer(
+        template[:start] + subject + template[start + len(SLOT) :], return_offsets_mapping=True, verbose=False
+    )
     lookup = _last_overlapping(encoded["offset_mapping"], end)
     if lookup is None:
         raise InvalidEdit(f"the tokenizer gives no token for the end of subject {subject!r}", loc=("subject",))
@@ -79,7 +81,7 @@ def subject_row(tokenizer: Any, template: str, subject: str) -> Row:
 def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:
     """Ids of the target after the prompt: one space is put between them unless either has one."""
     spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
-    ids: list[int] = tokenizer(spaced, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(spaced, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:
         raise InvalidEdit(f"target {target!r} has no tokens", loc=("target_new",))
     return ids

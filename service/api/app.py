@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
@@ -38,7 +39,7 @@ def create_app(
     metrics = ApiMetrics(ledger, queue, registry=registry or CollectorRegistry(), durability=durability)
     state = make_state(settings, ledger, queue, metrics=metrics, generation=generation, durability=durability)
     state.gatekeeper.require_safe_binding(settings.host)
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Errata",
         version=_version(),
         redirect_slashes=False,

@@ -93,8 +93,12 @@ def status_of(kind: type[ErrataError]) -> int:
 
 def next_step(kind: type[ErrataError]) -> str:
     """What the client can do about this kind of error."""
-    found = (NEXT_STEP[ancestor] for ancestor in kind.__mro__ if ancestor in NEXT_STEP)
-    return next(found, DEFAULT_STEP)
+    for ancestor in kind.__mro__:
+        if ancestor in NEXT_STEP:
+            return NEXT_STEP[ancestor]
+        if isinstance(own := vars(ancestor).get("next_step_hint"), str):
+            return own
+    return DEFAULT_STEP
 
 
 def all_problems() -> dict[str, type[ErrataError]]:

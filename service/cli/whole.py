@@ -13,7 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from editing_core.errors import ErrataError, InvalidSettings
+from editing_core.errors import ErrataError, InvalidSettings, StoreMismatch
+from editing_core.memit.config import parse_layers
+from editing_core.versions.identity import open_identity
 from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import listening_url
 from service.cli.supervisor import ChildPlan, Supervisor
@@ -31,6 +33,7 @@ def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[
     ``options`` are what the command line gave; the children get them through their environment.
     """
     with hold_data(settings.data):
+        _require_settings_of_store(settings)
         settings = settings.model_copy(update={"port": _free_port(settings.host, settings.port)})
         supervisor = Supervisor(say=say)
         supervisor.listen_to_signals()
@@ -40,7 +43,28 @@ def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[
         finally:
             say("stopping")
             supervisor.stop()
+            if settings.redis_url is None:
+                plan_embedded_redis(settings.data).stop()
     say(f"stopped; the data in {settings.data} is kept")
+
+
+def _require_settings_of_store(settings: Settings) -> None:
+    """Refuse before anything is served what the worker would refuse later. Raises InvalidSettings, StoreMismatch."""
+    layers = None if settings.layers is None else list(parse_layers(settings.layers))
+    bound = open_identity(settings.data).settings
+    if bound is None:
+        return
+    given = {"layers": layers, "prior_weight": settings.prior_weight, "clamp_factor": settings.clamp}
+    differences = [
+        f"{name} is {value} here and {bound.values[name]} in the store"
+        for name, value in given.items()
+        if value is not None and name in bound.values and value != bound.values[name]
+    ]
+    if differences:
+        raise StoreMismatch(
+            f"the store {settings.data} was solved with other settings: {'; '.join(differences)}. Start with the "
+            "store's settings, or with another --data folder"
+        )
 
 
 def _start(

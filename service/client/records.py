@@ -101,6 +101,8 @@ class Version(Record):
     created: str | None = None
     edits: int | None = None
     digest: str | None = None
+    removed: bool = False
+    """Its files are gone: it cannot be asked or promoted any more."""
 
 
 class Promotion(Version):

@@ -58,6 +58,7 @@ class VersionUnavailable(GenerationError):
 class TooManyWaiting(GenerationError):
     """The waiting list of a version is full."""
 
+    next_step_hint: ClassVar[str] = "Ask again after the time in Retry-After."
     status_hint: ClassVar[int] = 429
     slug = "too-many-waiting"
     title = "Too many requests are waiting"
@@ -66,6 +67,7 @@ class TooManyWaiting(GenerationError):
 class NothingServed(GenerationError):
     """No version is being served, because the live one could not be loaded."""
 
+    next_step_hint: ClassVar[str] = "Ask again later; GET /readyz says what is missing."
     status_hint: ClassVar[int] = 503
     slug = "nothing-served"
     title = "No version is served yet"
@@ -74,6 +76,7 @@ class NothingServed(GenerationError):
 class GenerationFailed(GenerationError):
     """A step of the model failed; the requests that were in it end, others go on."""
 
+    next_step_hint: ClassVar[str] = "Ask again, or ask another version; the service's log says more."
     status_hint: ClassVar[int] = 503
     slug = "generation-failed"
     title = "The model failed while answering"

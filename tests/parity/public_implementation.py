@@ -23,6 +23,7 @@ from editing_core.memit.search_batch import GroupRows
 from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import EditRows, Row
 from editing_core.models.load import load_model
+from tests.parity.folder import require_files
 
 LIMITS = {"z": 1e-4, "keys": 1e-5, "residuals": 1e-5, "delta": 1e-4}
 """Largest relative difference (norm of the difference over norm of the reference)."""
@@ -33,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
+    require_files(folder, "model/config.json", "reference/reference.json", "reference/reference.safetensors")
     described = json.loads((folder / "reference" / "reference.json").read_text())
     reference = load_file(folder / "reference" / "reference.safetensors")
     worst = compare(folder / "model", described, reference)

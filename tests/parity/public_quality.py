@@ -24,6 +24,7 @@ from editing_core.evaluate import print_table
 from editing_core.evaluation.campaign import Campaign, run_campaign
 from editing_core.evaluation.counterfact import read_counterfact
 from editing_core.evaluation.metrics import Metrics
+from tests.parity.folder import require_files
 
 NUM_RECORDS = 100
 CONTEXT_SEEDS = (0, 1, 2)
@@ -54,6 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
+    require_files(folder, "model/config.json", "model-facts.json", "counterfact-dev.json", "wikitext2-valid.txt")
     with tempfile.TemporaryDirectory(prefix="errata-") as name:
         corpus = Path(name) / "corpus.txt"
         corpus.write_text("".join(f"{line}\n" for line in corpus_lines(folder)), encoding="utf-8")

@@ -35,6 +35,7 @@ LAX: dict[str, object] = {
     "max_drift": 1e9,
     "max_perplexity_rise": 1e9,
     "max_delta_norm": 1e9,
+    "max_delta_per_edit": 1e9,
 }
 """Limits for a random model, which has no knowledge to lose and takes few edits."""
 CORPUS = Path(__file__).parents[2] / "editing_core" / "demo" / "text"

@@ -49,8 +49,7 @@ def _client(url: str, *, decode: bool) -> Redis:
             decode_responses=decode,
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_timeout=ANSWER_TIMEOUT_SECONDS,
-            retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
-            retry_on_error=[RedisConnectionError],
+            retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1, supported_errors=(RedisConnectionError,)),
         )
     except ValueError as error:
         raise InvalidSettings(f"REDIS_URL {url!r} is no address of a Redis: {error}") from None

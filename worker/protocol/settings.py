@@ -15,6 +15,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from editing_core.errors import InvalidSettings
 
+OPTIONS = frozenset(
+    {"model", "data", "host", "port", "redis_url", "corpus", "layers", "prior_weight", "clamp"}
+    | {"device", "dtype", "url", "api_key"}
+)
+"""Settings that commands take as options too."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -81,6 +86,9 @@ class Settings(BaseSettings):
     max_drift: float = Field(0.5, gt=0, description="mean KL divergence on the probe set, in nats")
     max_perplexity_rise: float = Field(0.10, gt=0, description="rise of perplexity on held-out text, as a share")
     max_delta_norm: float = Field(15.0, gt=0, description="largest ‖Δ‖/‖W‖ of one layer")
+    max_delta_per_edit: float = Field(
+        0.72, gt=0, description="the same over the square root of the number of live edits"
+    )
 
     # Clients of the service: the other commands of ``errata``.
     url: str | None = Field(None, description="service that commands talk to; none: at host and port")
@@ -148,4 +156,5 @@ def _as_text(value: object) -> str:
 def _explain(item: object) -> str:
     assert isinstance(item, dict)
     name = str(item["loc"][0]) if item["loc"] else "settings"
-    return f"{_twin(name)} (--{name.replace('_', '-')}) = {item.get('input')!r}: {item['msg']}"
+    option = f" (--{name.removesuffix('_url').replace('_', '-')})" if name in OPTIONS else ""
+    return f"{_twin(name)}{option} = {item.get('input')!r}: {item['msg']}"

@@ -28,7 +28,8 @@ from editing_core.evaluation.gate.neighbors import NeighborQuestion
 from editing_core.evaluation.scoring import OnRows, TargetScore, prompt_ids, score_targets
 from editing_core.memit.tokens import target_ids
 
-Pair = tuple[str, str]
+Pair = tuple[str, str | int]
+"""A prompt, and a target as text or as the id of a single token."""
 Scores = dict[Pair, TargetScore]
 
 
@@ -60,6 +61,12 @@ class EditQuestions:
             yield question.prompt, self.accepted.edit.target_new
             if question.target is not None:
                 yield question.prompt, question.target
+
+    def believed_pairs(self, parent: Scores) -> Iterator[Pair]:
+        """Each neighbour without a given object, with the token that the parent writes first."""
+        for question in self.neighbors:
+            if question.target is None:
+                yield question.prompt, parent[question.prompt, self.accepted.edit.target_new].first_choice
 
     def _with_objects(self, prompts: Iterable[str]) -> Iterator[Pair]:
         edit = self.accepted.edit
@@ -166,11 +173,14 @@ def _figures(questions: EditQuestions, prompt: str, scores: Scores) -> dict[str,
 
 
 def _neighbor(question: NeighborQuestion, new: str, answers: Answers, *, tokenizer: Any) -> dict[str, Any] | None:
-    """None for a given neighbour that the parent does not know either: it cannot be lost."""
+    """None where the parent does not find the true object likelier than the new one either: it cannot be lost."""
     before, after = answers.parent[question.prompt, new], answers.candidate[question.prompt, new]
     if question.target is None:
+        if before.first_choice == before.first_token:
+            return None
         expected = tokenizer.decode([before.first_choice]).strip()
-        is_kept = after.is_finite and after.first_choice == before.first_choice
+        believed = answers.candidate[question.prompt, before.first_choice]
+        is_kept = believed.mean_logprob > after.first_logprob
     else:
         expected = question.target
         if not answers.parent[question.prompt, expected].mean_logprob > before.mean_logprob:

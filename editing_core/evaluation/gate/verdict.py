@@ -27,6 +27,8 @@ class CheckLimits:
     """As a share: 0.1 is +10 %."""
     max_delta_norm: float
     """‖Δ‖/‖W‖ of one layer."""
+    max_delta_per_edit: float
+    """The same over the square root of the number of live edits, with which it grows while the prior holds it."""
     max_earlier: int = 200
     """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
 
@@ -168,10 +170,17 @@ def _shares(measured: Measured, limits: CheckLimits) -> Iterator[str]:
 
 def _harm(measured: Measured, limits: CheckLimits) -> Iterator[str]:
     for name, norm in measured.delta_norms.items():
+        per_edit = norm / math.sqrt(max(1, measured.num_live))
         if not norm <= limits.max_delta_norm:
             yield (
                 f"the change of {name} is {norm:.2f} of the weight's own size (at most {limits.max_delta_norm:.2f}). "
                 "Send fewer edits at once, or raise λ"
+            )
+        elif not per_edit <= limits.max_delta_per_edit:
+            yield (
+                f"the change of {name} is {norm:.2f} of the weight's own size, {per_edit:.2f} for the root of "
+                f"{measured.num_live} edits (at most {limits.max_delta_per_edit:.2f}): what the model knew hardly "
+                "holds it back. Raise λ, or leave out edits with unusual prompts or targets"
             )
     drift = (measured.drift_from_parent, measured.drift, limits.max_drift)
     yield from _either(measured, *drift, what="drift", shown="{:.2f} nats", suspects=measured.neighbors.blame)

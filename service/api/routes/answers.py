@@ -73,7 +73,7 @@ def _batch_fields(record: BatchRecord) -> dict[str, Any]:
         "created": record.spec.created,
         "updated": record.updated,
         "author": record.spec.author,
-        "progress": ProgressOut(**record.progress.to_json()) if record.progress else None,
+        "progress": ProgressOut(**record.progress.to_json()) if record.progress and not record.is_final else None,
         "version": record.version,
         "error": record.error,
         "links": batch_links(record.spec.id),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from editing_core.errors import ErrataError, NotFound
 from service.api.errors import all_problems, next_step, status_of
@@ -16,6 +18,9 @@ from service.api.state import ApiState, State
 from worker.protocol.errors import LedgerDown
 
 router = APIRouter(tags=["system"])
+
+PATIENCE_SECONDS = 2.0
+"""How long /readyz waits for Redis: who asks it wants an answer now."""
 
 
 class Root(BaseModel):
@@ -65,15 +70,27 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready; parts says why"}})
-def readyz(state: State) -> JSONResponse:
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready; parts says why"}},
+)
+async def readyz(state: State) -> JSONResponse:
     """Tell whether requests can be answered: the API needs Redis, generation its live version."""
-    readiness = _readiness(state)
+    readiness = _readiness(state, await _ledger_soon(state))
     return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
 
 
-def _readiness(state: ApiState) -> Readiness:
-    parts: dict[str, Any] = {"ledger": _ledger_part(state)}
+async def _ledger_soon(state: ApiState) -> dict[str, Any]:
+    """What the ledger says; a Redis that hangs is not waited for."""
+    try:
+        return await asyncio.wait_for(run_in_threadpool(_ledger_part, state), PATIENCE_SECONDS)
+    except TimeoutError:
+        return {"ready": False, "reason": f"Redis has not answered for {PATIENCE_SECONDS:g} s"}
+
+
+def _readiness(state: ApiState, ledger: dict[str, Any]) -> Readiness:
+    parts: dict[str, Any] = {"ledger": ledger}
     needed = [] if state.settings.role == "generation" else ["ledger"]
     if state.generation is not None:
         parts["generation"] = dict(state.generation.readiness())

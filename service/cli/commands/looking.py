@@ -17,6 +17,8 @@ from service.cli.output import print_json, stderr, stdout, table
 from service.client.records import EditRecord
 
 _NUM_IDS_SHOWN = 20
+_LONGEST_CELL = 60
+"""Characters of a text in a table; --json shows all."""
 
 LimitOption = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
 
@@ -54,7 +56,9 @@ def edits(
         print_json(shown)
         return
     columns = ("edit", "status", "subject", "relation", "new object", "version", "author")
-    rows = [(e.id, e.status, e.subject, e.relation, e.target_new, e.version, e.author) for e in shown]
+    rows = [
+        (e.id, e.status, *map(_short, (e.subject, e.relation or "", e.target_new)), e.version, e.author) for e in shown
+    ]
     stdout().print(table(columns, rows))
 
 
@@ -80,7 +84,9 @@ def versions(
     if as_json:
         print_json(shown)
         return
-    rows = [(v.id, v.status, v.parent, v.created, v.edits, (v.digest or "")[:19]) for v in shown]
+    rows = [
+        (v.id, "removed" if v.removed else v.status, v.parent, v.created, v.edits, (v.digest or "")[:19]) for v in shown
+    ]
     stdout().print(table(("version", "status", "parent", "created", "edits", "digest"), rows))
 
 
@@ -100,7 +106,12 @@ def promote(
     stdout().print(f"version {version} is live")
     for words, ids in (("rolled back", done.rolled_back), ("restored", done.restored)):
         if ids:
-            stdout().print(f"{words}: {len(ids)} edits: {', '.join(ids[:_NUM_IDS_SHOWN])}")
+            more = f" and {len(ids) - _NUM_IDS_SHOWN} more" if len(ids) > _NUM_IDS_SHOWN else ""
+            stdout().print(f"{words}: {len(ids)} edits: {', '.join(ids[:_NUM_IDS_SHOWN])}{more}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
 
 
 def _export(found: list[EditRecord], file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import typer
 from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.versions.head import Head, read_head
 from editing_core.versions.identity import open_identity
-from editing_core.versions.layout import StoreLayout
+from editing_core.versions.layout import ORIGINAL, StoreLayout
+from editing_core.versions.manifest import decode_manifest
 from service.api.access.keys import SCOPES, KeyFile, Scope
 from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import DataOption, JsonOption, RedisOption
@@ -81,8 +83,30 @@ def recover(
         if from_files:
             _recover_from_files(settings, url)
         head, pointer = read_head(layout), _pointer(settings, url)
-    for line in (f"on disk: {_told(head)}", f"in Redis: {_told(pointer)}", _advice(head, pointer)):
+    damage = _damage(layout, pointer or head)
+    for line in (f"on disk: {_told(head)}", f"in Redis: {_told(pointer)}", damage or _advice(head, pointer)):
         stdout().print(line, soft_wrap=True)
+
+
+def _damage(layout: StoreLayout, live: Head | Pointer | None) -> str | None:
+    """What is wrong with the files of the live version, read as a whole; None: nothing."""
+    if live is None or live.version == ORIGINAL:
+        return None
+    try:
+        file = layout.manifest_file(live.version)
+        manifest = decode_manifest(file.read_bytes(), file)
+        with layout.tensor_file(live.version).open("rb") as tensors:
+            found = f"sha256:{hashlib.file_digest(tensors, 'sha256').hexdigest()}"
+    except (ErrataError, OSError) as error:
+        return f"The live version {live.version} cannot be read ({error}): {_MENDING}"
+    if found == manifest.digest:
+        return None
+    return (
+        f"The files of the live version {live.version} are damaged (digest {found}, not {manifest.digest}): {_MENDING}"
+    )
+
+
+_MENDING = "restore its folder from a backup, or promote another version."
 
 
 @contextmanager

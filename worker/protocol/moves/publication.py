@@ -121,7 +121,7 @@ class Publication(VersionReading):
         if outcome == "unknown":
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         if outcome == "removed":
-            raise NotFound(f"version {version} is no longer kept: GET /versions lists those that are")
+            raise NotFound(f"version {version} is no longer kept (GET /versions says removed): promote another one")
         rolled_back, restored = self._what_changed(previous, version)
         pointer = Pointer(revision=int(revision), version=version)
         return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)

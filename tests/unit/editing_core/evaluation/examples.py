@@ -25,6 +25,7 @@ LOOSE = CheckLimits(
     max_drift=100.0,
     max_perplexity_rise=1e6,
     max_delta_norm=1.0,
+    max_delta_per_edit=1.0,
 )
 HELDOUT = tuple(tiny_tokenizer()(" ".join(TEXT))["input_ids"])
 

@@ -36,7 +36,7 @@ def test_edits_that_the_candidate_answers_pass_and_say_what_changed(family: Tiny
         assert found["after"]["probability"] > found["before"]["probability"]
         assert [found["writes"]] == continue_greedily(candidate_of(family), tiny_tokenizer(), [edit.edit.filled_prompt])
         assert found["told"] == 1.0
-        assert found["neighbors"]["total"] == 10
+        assert 0 < found["neighbors"]["total"] <= 10, "made; those that said the new object before do not count"
     assert report.summary["taken"] == {"count": len(new), "total": len(new), "share": 1.0}
 
 
@@ -58,10 +58,10 @@ def test_a_batch_that_did_not_take_fails_and_its_edits_are_named(family: TinyFam
 
 
 @each_family
-def test_neighbours_are_kept_exactly_where_both_models_answer_alike(family: TinyFamily) -> None:
+def test_neighbours_are_lost_exactly_where_the_new_object_takes_the_place_of_the_answer(family: TinyFamily) -> None:
     ((subject, before, after), *_), ((same_subject, same), *_) = changed_answers(family), kept_answers(family)
     lost, kept = (Neighbor(prompt=PROMPT.replace("{}", s)) for s in (subject, same_subject))
-    edit = accepted("somebody", "Paris", neighborhood=(lost, kept))
+    edit = accepted("somebody", after, neighborhood=(lost, kept))
     found = check(family, [edit]).edits[edit.id]["neighbors"]
     assert (found["kept"], found["total"]) == (1, 2)
     assert found["prompts"] == [

@@ -15,6 +15,7 @@ LIMITS = CheckLimits(
     max_drift=0.5,
     max_perplexity_rise=0.1,
     max_delta_norm=1,
+    max_delta_per_edit=1,
 )
 
 

@@ -18,6 +18,7 @@ LIMITS = CheckLimits(
     max_drift=0.5,
     max_perplexity_rise=0.1,
     max_delta_norm=1.0,
+    max_delta_per_edit=0.5,
 )
 FINE = Measured(
     num_live=1204,
@@ -51,6 +52,7 @@ def test_figures_within_all_limits_pass_without_reasons() -> None:
         ({"neighbors": Share(79, 100, ("e2 (C → D)",))}, r"only 79 of 100 neighbours kept.*lost by: e2"),
         ({"earlier": Share(17, 20, ("e3 (E → F)",))}, r"only 17 of 20 earlier edits still hold.*lost are: e3"),
         ({"delta_norms": {"a.weight": 0.2, "b.weight": 1.31}}, r"change of b\.weight is 1\.31 .*at most 1\.00"),
+        ({"delta_norms": {"a.weight": 0.9}, "num_live": 2}, r"0\.64 for the root of 2 edits \(at most 0\.50\)"),
         ({"drift_from_parent": 0.61, "drift": 0.8}, r"this batch alone.*drift 0\.61 nats of 0\.50 nats allowed"),
         ({"drift": 0.8}, r"store is full: 1,204 live edits, drift 0\.80 nats of 0\.50 nats allowed"),
         (
