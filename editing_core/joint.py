@@ -5,7 +5,7 @@ Shared by the worker and by ``errata evaluate``. Knows no versions, checks or qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -16,15 +16,13 @@ from editing_core.errors import InvalidEdit
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.editor import Update, solve_edits
 from editing_core.memit.groups import SubjectGroup, subject_groups
-from editing_core.memit.search_batch import GroupRows
+from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import Target, search_targets
 from editing_core.memit.tokens import EditRows, edit_rows
 from editing_core.models.load import LoadedModel
 from editing_core.versions.target_files import TargetFiles
 
 Progress = Callable[[int, int], None]
-BATCH_ROWS = 224
-"""Rows in one graph; 32 edits of six contexts and a guarding row."""
 
 
 def _silent(done: int, total: int) -> None:
@@ -39,7 +37,8 @@ class JointEditor:
     artefacts: ModelArtefacts
     config: MemitConfig
     targets: TargetFiles
-    batch_rows: int = BATCH_ROWS
+    batch_rows: int | None = None
+    """Rows of searches at once; None: as many as fit into memory."""
     _rows: dict[str, EditRows] = field(default_factory=dict)
 
     def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
@@ -81,18 +80,15 @@ class JointEditor:
             for group in subject_groups(live)
             if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
         ]
-        done, total = 0, _num_of(groups, wanted)
-        for batch in _in_parts(groups, self.batch_rows):
-            rows = [GroupRows(tuple(self.rows_of(edit) for edit in group.edits)) for group in batch]
-            own = _num_of(batch, wanted)
-
-            def tell(part_done: int, part: int, done: int = done, own: int = own) -> None:
-                on_progress(done + own * part_done // max(1, part), total)
-
-            found = search_targets(self.loaded, rows, self.config, batch_rows=self.batch_rows, on_progress=tell)
-            for group, target in zip(batch, found, strict=True):
-                self.targets.write(self._key(group), target)
-            done += own
+        own = sum(edit.id in wanted for group in groups for edit in group.edits)
+        search_targets(
+            self.loaded,
+            [GroupRows(tuple(self.rows_of(edit) for edit in group.edits)) for group in groups],
+            self.config,
+            batch_rows=self.batch_rows,
+            on_progress=lambda done, total: on_progress(own * done // max(1, total), own),
+            on_found=lambda index, target: self.targets.write(self._key(groups[index]), target),
+        )
 
     def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
         """Per edit id the search that gave its z; all must be on disk."""
@@ -124,15 +120,3 @@ class JointEditor:
     def _key(self, group: SubjectGroup) -> str:
         model = f"{self.loaded.fingerprint} {self.loaded.dtype}"
         return group.target_key(model=model, contexts=self.artefacts.contexts, config=self.config)
-
-
-def _in_parts(groups: Sequence[SubjectGroup], batch_rows: int) -> Iterable[Sequence[SubjectGroup]]:
-    """Groups in parts of about four batches, so that what is found is kept early."""
-    size = max(1, 4 * batch_rows // 7)
-    for i in range(0, len(groups), size):
-        yield groups[i : i + size]
-
-
-def _num_of(groups: Iterable[SubjectGroup], wanted: Collection[str]) -> int:
-    """How many of the groups' edits have one of these ids."""
-    return sum(edit.id in wanted for group in groups for edit in group.edits)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, artefact_key, describe, prepare
@@ -61,8 +62,16 @@ def _prepare(options: argparse.Namespace, console: Console) -> None:
 
 def progress_bar(console: Console) -> Progress:
     """A bar that names what is being made."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Speed(), TimeRemainingColumn())
     return Progress(*columns, console=console)
+
+
+class _Speed(ProgressColumn):
+    """How many a second: tokens, rows or edits, whatever is counted."""
+
+    def render(self, task: Task) -> Text:
+        """Empty until it is known."""
+        return Text("" if not task.speed or task.speed < 1 else f"{task.speed:,.0f}/s")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -59,6 +59,8 @@ class ModelArtefacts:
     """Of the original model."""
     num_tokens: int
     """Tokens in the covariances."""
+    change_since_half: float | None = None
+    """How much the second half of the tokens changed their diagonals, relative, in the layer where it was most."""
 
     def fingerprint(self) -> str:
         """Sha256 over the contexts and the covariances' bytes: what of the artefacts changes an edit."""
@@ -81,6 +83,7 @@ def write_artefacts(folder: Path, artefacts: ModelArtefacts, key: ArtefactKey) -
         "heldout_ids": artefacts.heldout_ids,
         "heldout_perplexity": artefacts.heldout_perplexity,
         "num_tokens": artefacts.num_tokens,
+        "change_since_half": artefacts.change_since_half,
         "tensors_sha256": hashlib.sha256((folder / TENSOR_FILE).read_bytes()).hexdigest(),
     }
     text = json.dumps(record, indent=1)
@@ -116,6 +119,7 @@ def read_artefacts(folder: Path) -> ModelArtefacts | None:
         heldout_ids=tuple(record["heldout_ids"]),
         heldout_perplexity=record["heldout_perplexity"],
         num_tokens=record["num_tokens"],
+        change_since_half=record.get("change_since_half"),
     )
 
 

@@ -43,6 +43,7 @@ MOST_HELDOUT_TOKENS = 20_000
 SAVE_EVERY_SECONDS = 20.0
 """What a preparation that is killed loses at most, beside the writing of one file."""
 _PARTIAL = "partial"
+_HALF_WAY = "half-way."
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being made, and how many tokens of how many are done."""
@@ -92,6 +93,7 @@ def _make(
         heldout_ids=tuple(heldout),
         heldout_perplexity=perplexity(loaded.model, heldout),
         num_tokens=moments.num_tokens,
+        change_since_half=max(moments.changes_since_half_way().values(), default=None),
     )
     write_artefacts(folder, artefacts, key)
     shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
@@ -124,6 +126,8 @@ def _second_moments(
     for batch in _batched(remaining, max(1, BATCH_TOKENS // key.window)):
         moments.add(loaded, batch)
         num_windows += len(batch)
+        if not moments.half_way and moments.num_tokens >= key.num_tokens / 2:
+            moments.mark_half_way()
         if time.monotonic() - saved >= SAVE_EVERY_SECONDS:
             _save(folder / _PARTIAL, moments, num_windows)
             saved = time.monotonic()
@@ -139,6 +143,7 @@ def _batched(windows: Iterator[list[int]], size: int) -> Iterator[list[list[int]
 def _save(folder: Path, moments: SecondMoments, num_windows: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {str(layer): total for layer, total in moments.sums.items()}
+    tensors |= {f"{_HALF_WAY}{layer}": diagonal for layer, diagonal in moments.half_way.items()}
     tensors["state"] = torch.tensor([num_windows, moments.num_tokens])
     write_tensors(folder / "sums.safetensors", tensors)
 
@@ -149,7 +154,15 @@ def _resume(loaded: LoadedModel, folder: Path, key: ArtefactKey) -> tuple[Second
         return SecondMoments.empty(loaded, key.layers), 0
     tensors = load_file(file)
     num_windows, num_tokens = (int(x) for x in tensors.pop("state"))
-    return SecondMoments({int(layer): total for layer, total in tensors.items()}, num_tokens), num_windows
+    half_way = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_HALF_WAY)}
+    return (
+        SecondMoments(
+            {int(layer): total for layer, total in tensors.items()},
+            num_tokens,
+            {int(name.removeprefix(_HALF_WAY)): diagonal for name, diagonal in half_way.items()},
+        ),
+        num_windows,
+    )
 
 
 def _require_enough(moments: SecondMoments, key: ArtefactKey) -> None:
@@ -180,11 +193,16 @@ def _cut(ids: list[int], size: int) -> list[list[int]]:
     return [ids[i : i + size] for i in range(0, len(ids) - size + 1, size)]
 
 
+def _share(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1%}".replace("%", " % (of the diagonals, in the worst layer)")
+
+
 def describe(artefacts: ModelArtefacts) -> dict[str, Any]:
     """A short account for people and manifests."""
     return {
         "contexts": list(artefacts.contexts),
         "tokens": artefacts.num_tokens,
+        "change by the second half of the tokens": _share(artefacts.change_since_half),
         "probes": len(artefacts.probes.prompts),
         "heldout_tokens": len(artefacts.heldout_ids),
         "heldout_perplexity": artefacts.heldout_perplexity,

@@ -9,7 +9,7 @@ taken up again. Knows no corpus and no edits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class SecondMoments:
 
     sums: dict[int, Tensor]
     num_tokens: int
+    half_way: dict[int, Tensor] = field(default_factory=dict)
+    """The mean square of every key's component [M] when ``mark_half_way`` was called."""
 
     @classmethod
     def empty(cls, loaded: LoadedModel, layers: Sequence[int]) -> SecondMoments:
@@ -48,6 +50,15 @@ class SecondMoments:
             flat = keys.flatten(0, 1).float()
             self.sums[layer] += (flat.T @ flat).to("cpu", torch.float64)
         self.num_tokens += ids.numel()
+
+    def mark_half_way(self) -> None:
+        """Note where the diagonals stand, so that ``changes_since_half_way`` can tell how far they have settled."""
+        self.half_way = {layer: total.diagonal() / self.num_tokens for layer, total in self.sums.items()}
+
+    def changes_since_half_way(self) -> dict[int, float]:
+        """By how much each layer's diagonal has changed since, relative; empty where nothing was marked."""
+        now = {layer: total.diagonal() / self.num_tokens for layer, total in self.sums.items()}
+        return {layer: float((now[layer] - then).norm() / now[layer].norm()) for layer, then in self.half_way.items()}
 
     def means(self) -> dict[int, Tensor]:
         """C of each layer [M, M], float32."""

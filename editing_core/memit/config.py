@@ -72,6 +72,8 @@ _PRESETS = (
     _Preset(
         "gpt_neox", 44, 6144, MemitConfig(layers=(6, 7, 8, 9, 10), prior_weight=20_000, clamp_factor=0.3, num_steps=20)
     ),
+    _Preset("gpt2", 48, 1600, MemitConfig(layers=(13, 14, 15, 16, 17), prior_weight=20_000, num_steps=20)),
+    _Preset("llama", 32, 4096, MemitConfig(layers=(4, 5, 6, 7, 8), prior_weight=15_000)),
     _Preset("gptj", 8, 192, MemitConfig(layers=(0, 1), prior_weight=200, clamp_factor=0.65)),
     _Preset("gpt_neox", 8, 192, MemitConfig(layers=(0, 1), prior_weight=500, clamp_factor=0.9)),
 )

@@ -1,7 +1,7 @@
 """The search for z by gradient descent (MEMIT, Eqn. 16, with the public implementation's two extra terms).
 
 Searches are independent and Adam is elementwise, so many share one graph whose loss is their sum; each stops on its
-own, at the δ whose loss was read. Knows no files.
+own, at the δ whose loss was read, and gives its place to the next one waiting. Knows no files.
 """
 
 # Dims: G groups (one δ each), E edits of a group, H hidden size.
@@ -9,22 +9,27 @@ own, at the δ whose loss was read. Knows no files.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from editing_core.memit.config import MemitConfig
-from editing_core.memit.search_batch import GroupRows, SearchBatch, prepare_batch
+from editing_core.memit.search.adam import Adam
+from editing_core.memit.search.batch import SearchBatch
+from editing_core.memit.search.memory import is_out_of_memory, rows_that_fit
+from editing_core.memit.search.prepare import prepare_batch
+from editing_core.memit.search.rows import GroupRows
 from editing_core.models.load import LoadedModel
 
 logger = logging.getLogger(__name__)
 
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
-KEEP_WHOLE = 0.75
-"""Share of a batch still searching under which the batch is cut down to those."""
+REFILL_SHARE = 1 / 8
+"""Share of the rows that must be free before waiting searches come in: fewer would be prepared at a poor speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,148 +45,171 @@ class Target:
     num_losses: int
 
 
-class _Adam:
-    """torch.optim.Adam's arithmetic over rows that stop on their own."""
-
-    def __init__(self, delta_GH: Tensor, learning_rate: float) -> None:
-        self.learning_rate = learning_rate
-        self.first = torch.zeros_like(delta_GH)
-        self.second = torch.zeros_like(delta_GH)
-        self.num_steps = 0
-
-    def step(self, delta_GH: Tensor, gradient_GH: Tensor) -> Tensor:
-        self.num_steps += 1
-        self.first.lerp_(gradient_GH, 1 - BETAS[0])
-        self.second.mul_(BETAS[1]).addcmul_(gradient_GH, gradient_GH, value=1 - BETAS[1])
-        spread = self.second.sqrt() / (1 - BETAS[1] ** self.num_steps) ** 0.5
-        return delta_GH.addcdiv(
-            self.first, spread.add_(EPSILON), value=-self.learning_rate / (1 - BETAS[0] ** self.num_steps)
-        )
-
-    def select(self, keep_G: Tensor) -> None:
-        self.first, self.second = self.first[keep_G], self.second[keep_G]
-
-
 def search_targets(
     loaded: LoadedModel,
     groups: Sequence[GroupRows],
     config: MemitConfig,
     *,
-    batch_rows: int,
+    batch_rows: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_found: Callable[[int, Target], None] = lambda index, target: None,
 ) -> list[Target]:
-    """Search z for every group, ``batch_rows`` rows at a time, packed by length; results in the order given.
+    """Search z for every group, the longest rows first; results in the order given.
 
-    ``on_progress(done, total)`` counts edits and may raise to stop the work. A batch that does not fit into memory is
-    halved, and a line in the log says so.
+    ``batch_rows``: rows searched at once; None: as many as fit into memory. Where they do not fit, half as many are
+    tried, and a line in the log says so. ``on_found(index, target)`` is told of each result at once;
+    ``on_progress(done, total)`` counts edits and may raise to stop the work.
     """
+    waiting = deque(sorted(range(len(groups)), key=lambda i: (-groups[i].longest, i)))
+    room = batch_rows or rows_that_fit(loaded, groups, target_layer=config.target_layer)
     found: dict[int, Target] = {}
-    total = sum(len(group.edits) for group in groups)
-    for chosen in _batches(groups, batch_rows):
-        batch_total = sum(len(groups[i].edits) for i in chosen)
-        done = sum(len(groups[i].edits) for i in found)
 
-        def tell(share: float, done: int = done, batch_total: int = batch_total) -> None:
-            on_progress(done + int(share * batch_total), total)
+    def note(index: int, target: Target) -> None:
+        found[index] = target
+        on_found(index, target)
 
-        results = _search_or_halve(loaded, [groups[i] for i in chosen], config, tell)
-        found.update(zip(chosen, results, strict=True))
-    on_progress(total, total)
+    while waiting:
+        search = _Search(loaded, groups, config, waiting, room=room, note=note)
+        try:
+            search.run(lambda partly: _tell(groups, found, partly, on_progress))
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or len(search.active) <= 1:
+                raise
+            room = max(1, search.num_rows // 2)
+            waiting.extendleft(reversed(search.active))
+            logger.warning("%d rows of searches for z do not fit into memory: going on with %d", search.num_rows, room)
+        if loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+    _tell(groups, found, 0.0, on_progress)
     return [found[i] for i in range(len(groups))]
 
 
-def _batches(groups: Sequence[GroupRows], batch_rows: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    rows = 0
-    for i in sorted(range(len(groups)), key=lambda i: (groups[i].longest, i)):
-        if batch and rows + groups[i].num_rows > batch_rows:
-            yield batch
-            batch, rows = [], 0
-        batch.append(i)
-        rows += groups[i].num_rows
-    if batch:
-        yield batch
+def _tell(
+    groups: Sequence[GroupRows], found: dict[int, Target], partly: float, on_progress: Callable[[int, int], None]
+) -> None:
+    done = sum(len(groups[i].edits) for i in found)
+    on_progress(done + int(partly), sum(len(group.edits) for group in groups))
 
 
-def _search_or_halve(
-    loaded: LoadedModel, groups: Sequence[GroupRows], config: MemitConfig, tell: Callable[[float], None]
-) -> list[Target]:
-    try:
-        return _search(loaded, groups, config, tell)
-    except torch.OutOfMemoryError:
-        if len(groups) == 1:
-            raise
-        half = len(groups) // 2
-        logger.warning("a batch of %d searches does not fit into memory: going on with halves", len(groups))
-    torch.cuda.empty_cache()
-    return [
-        *_search_or_halve(loaded, groups[:half], config, tell),
-        *_search_or_halve(loaded, groups[half:], config, tell),
-    ]
+class _Search:
+    """The searches going on, and those waiting for their places."""
 
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        groups: Sequence[GroupRows],
+        config: MemitConfig,
+        waiting: deque[int],
+        *,
+        room: int,
+        note: Callable[[int, Target], None],
+    ) -> None:
+        self.active: list[int] = []
+        """Indices of the groups in the batch, in its order."""
+        self._loaded, self._groups, self._config = loaded, groups, config
+        self._waiting, self._room, self._note = waiting, room, note
+        self._dtype = torch.float64 if loaded.dtype == torch.float64 else torch.float32
+        self._batch: SearchBatch | None = None
+        self._hidden: list[Tensor] = []
+        self._delta = torch.empty(0, loaded.hidden_size, dtype=self._dtype, device=loaded.device)
+        self._adam = Adam(self._delta, config.learning_rate)
+        self._steps: list[int] = []
+        """Losses read so far, per group."""
 
-def _search(
-    loaded: LoadedModel, groups: Sequence[GroupRows], config: MemitConfig, tell: Callable[[float], None]
-) -> list[Target]:
-    dtype = torch.float64 if loaded.dtype == torch.float64 else torch.float32
-    batch, hidden = prepare_batch(loaded, groups, target_layer=config.target_layer, compute_dtype=dtype)
-    delta = torch.zeros(len(groups), hidden[0].shape[-1], dtype=dtype, device=loaded.device)
-    adam = _Adam(delta, config.learning_rate)
-    searching = torch.arange(len(groups))
-    results: dict[int, Target] = {}
-    stopped = torch.zeros(len(groups), dtype=torch.bool, device=loaded.device)
-    for step in range(config.num_steps):
-        tell(len(results) / len(groups) + (1 - len(results) / len(groups)) * step / config.num_steps)
-        batch, loss, nll, gradient = _losses(batch, delta, config)
-        ends = ~stopped & ((loss < config.stop_loss) | torch.tensor(step == config.num_steps - 1, device=loss.device))
+    @property
+    def num_rows(self) -> int:
+        """Rows of the groups in the batch."""
+        return sum(self._groups[i].num_rows for i in self.active)
+
+    def run(self, tell: Callable[[float], None]) -> None:
+        """Search until nobody waits; ``tell`` gets the edits' worth of work in the searches going on."""
+        self._admit()
+        while self.active:
+            tell(sum(len(self._groups[i].edits) * self._steps[n] / self._config.num_steps for n, i in self._numbered()))
+            self._keep(self._step())
+            self._admit()
+
+    def _numbered(self) -> enumerate[int]:
+        return enumerate(self.active)
+
+    def _step(self) -> Tensor:
+        """Read every loss, note those that end, move the others; True where a search goes on, [G]."""
+        assert self._batch is not None
+        self._batch, loss, nll, gradient = _losses(self._batch, self._delta, self._config)
+        self._steps = [steps + 1 for steps in self._steps]
+        last = torch.tensor([steps == self._config.num_steps for steps in self._steps], device=loss.device)
+        ends = (loss < self._config.stop_loss) | last
         for g in ends.nonzero().squeeze(1).tolist():
-            own = int(searching[g])
-            results[own] = _result(hidden[own], delta[g], loss=float(loss[g]), nll=float(nll[g]), num_losses=step + 1)
-        stopped |= ends
-        if bool(stopped.all()):
-            break
-        moved = _clamp(adam.step(delta, gradient), batch.hidden_norm_G, config.clamp_factor)
-        delta = torch.where(stopped[:, None], delta, moved)
-        if float((~stopped).float().mean()) < KEEP_WHOLE:
-            keep = ~stopped
-            batch, delta, searching = batch.select(keep), delta[keep], searching[keep.cpu()]
-            adam.select(keep)
-            stopped = stopped[keep]
-    return [results[g] for g in range(len(groups))]
+            self._note(self.active[g], self._result(g, loss=float(loss[g]), nll=float(nll[g])))
+        moved = self._adam.step(self._delta, gradient)
+        self._delta = _clamp(moved, self._batch.hidden_norm_G, self._config.clamp_factor)
+        return ~ends
+
+    def _result(self, g: int, *, loss: float, nll: float) -> Target:
+        delta = self._delta[g]
+        return Target(
+            targets_EH=(self._hidden[g] + delta).cpu(),
+            delta_H=delta.cpu(),
+            loss=loss,
+            nll=nll,
+            num_losses=self._steps[g],
+        )
+
+    def _keep(self, goes_on_G: Tensor) -> None:
+        """Let the others go."""
+        if bool(goes_on_G.all()):
+            return
+        kept = goes_on_G.tolist()
+        self.active = list(compress(self.active, kept))
+        self._hidden = list(compress(self._hidden, kept))
+        self._steps = list(compress(self._steps, kept))
+        self._delta = self._delta[goes_on_G]
+        self._adam.select(goes_on_G)
+        assert self._batch is not None
+        self._batch = self._batch.select(goes_on_G) if self.active else None
+
+    def _admit(self) -> None:
+        """Take in who waits and fits, once that is worth it; where nothing is going on, at least one."""
+        if self.active and self._room - self.num_rows < REFILL_SHARE * self._room:
+            return
+        taken: list[int] = []
+        num_rows = self.num_rows
+        while self._waiting:
+            num_rows += self._groups[self._waiting[0]].num_rows
+            if num_rows > self._room and (self.active or taken):
+                break
+            taken.append(self._waiting.popleft())
+        if taken:
+            self._begin(taken)
+
+    def _begin(self, taken: list[int]) -> None:
+        self.active += taken  # before the work: if memory runs out, they are found here
+        self._steps += [0] * len(taken)
+        batch, hidden = prepare_batch(
+            self._loaded,
+            [self._groups[i] for i in taken],
+            target_layer=self._config.target_layer,
+            compute_dtype=self._dtype,
+        )
+        self._batch = batch if self._batch is None else self._batch.joined(batch)
+        self._hidden += hidden
+        self._delta = pad(self._delta, (0, 0, 0, len(taken)))
+        self._adam.extend(len(taken))
 
 
 def _losses(batch: SearchBatch, delta_GH: Tensor, config: MemitConfig) -> tuple[SearchBatch, Tensor, Tensor, Tensor]:
-    """The batch (with the starting distribution noted), loss [G], NLL [G] and gradient [G, H] at δ."""
+    """The batch (with the starting distributions noted), loss [G], NLL [G] and gradient [G, H] at δ."""
     leaf = delta_GH.detach().requires_grad_()
     with torch.enable_grad():
         nll, now = batch.log_probabilities(leaf)
-        if batch.start_GV is None:
-            batch = _with_start(batch, now.detach())
-        decay = config.weight_decay * _norm(leaf) / batch.hidden_norm_G**2
+        batch = batch.started(now.detach())
+        decay = config.weight_decay * leaf.norm(dim=-1) / batch.hidden_norm_G**2
         loss = nll + config.kl_factor * batch.divergence(now) + decay
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)
     return batch, loss.detach(), nll.detach(), gradient
-
-
-def _with_start(batch: SearchBatch, start_GV: Tensor) -> SearchBatch:
-    return replace(batch, start_GV=start_GV)
-
-
-def _norm(delta_GH: Tensor) -> Tensor:
-    return delta_GH.norm(dim=-1)
 
 
 def _clamp(delta_GH: Tensor, hidden_norm_G: Tensor, clamp_factor: float) -> Tensor:
     norm = delta_GH.norm(dim=-1)
     limit = clamp_factor * hidden_norm_G
     return torch.where((norm > limit)[:, None], delta_GH * (limit / norm)[:, None], delta_GH)
-
-
-def _result(hidden_EH: Tensor, delta_H: Tensor, *, loss: float, nll: float, num_losses: int) -> Target:
-    return Target(
-        targets_EH=(hidden_EH + delta_H).cpu(),
-        delta_H=delta_H.cpu(),
-        loss=loss,
-        nll=nll,
-        num_losses=num_losses,
-    )

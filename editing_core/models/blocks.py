@@ -27,7 +27,17 @@ def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_nor
     base._modules[family.blocks] = nn.ModuleList(blocks)
     if not with_norm:
         base._modules[family.final_norm] = nn.Identity()
+    if family.positions is not None and first > 0:
+        base._modules[family.positions] = _NoPositions()
     return base
+
+
+class _NoPositions(nn.Module):
+    """Stands for a table of positions above block 0, where they are in the hidden states already."""
+
+    def forward(self, position_ids: Tensor) -> Tensor:
+        """A zero for each position, [..., 1]."""
+        return torch.zeros((*position_ids.shape, 1), dtype=torch.int8, device=position_ids.device)
 
 
 def embed(model: nn.Module, family: Family, ids_RT: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ class Family:
     """Path of the norm after the last block, within the base."""
     head: str
     """Path of the vocabulary head within the model."""
-    block_returns_tuple: bool
+    positions: str | None = None
+    """Path within the base of a table of positions that is added to the embeddings; None: the blocks know positions."""
     projection_is_transposed: bool = False
     """True where the weight is stored [d_ff, d_model] (Conv1D) and not [d_model, d_ff]."""
 

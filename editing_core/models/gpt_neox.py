@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: two norms a block; a block returns a tensor."""
+"""GPT-NeoX and Pythia: rotary positions, two norms a block."""
 
 from editing_core.models.family import Family
 
@@ -9,5 +9,4 @@ GPT_NEOX = Family(
     projection="mlp.dense_4h_to_h",
     final_norm="final_layer_norm",
     head="lm_head",
-    block_returns_tuple=False,
 )

@@ -1,4 +1,4 @@
-"""GPT-J: parallel attention and MLP, one norm a block, a head with bias; a block returns a tuple."""
+"""GPT-J: parallel attention and MLP, one norm a block, a head with bias."""
 
 from editing_core.models.family import Family
 
@@ -9,5 +9,4 @@ GPTJ = Family(
     projection="mlp.fc_out",
     final_norm="ln_f",
     head="lm_head",
-    block_returns_tuple=True,
 )

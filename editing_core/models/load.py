@@ -41,6 +41,11 @@ class LoadedModel:
         return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
     @property
+    def vocabulary_size(self) -> int:
+        """Width of what the vocabulary head answers."""
+        return int(self.family.head_module(self.model).get_parameter("weight").shape[0])
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from editing_core.errors import UnknownModelFamily
 from editing_core.models.family import Family
+from editing_core.models.gpt2 import GPT2
 from editing_core.models.gpt_neox import GPT_NEOX
 from editing_core.models.gptj import GPTJ
+from editing_core.models.llama import LLAMA
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPTJ, GPT_NEOX)}
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPTJ, GPT_NEOX, GPT2, LLAMA)}
 
 
 def family_of(model_type: str) -> Family:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from editing_core.errors import ErrataError, StoreMismatch
 
@@ -43,6 +44,19 @@ class CastingLinear(nn.Linear):
         weight = self.weight
         bias = None if self.bias is None else self.bias.to(weight.dtype)
         return nn.functional.linear(input.to(weight.dtype), weight, bias).to(input.dtype)
+
+
+class CastingConv1D(Conv1D):
+    """The same for GPT-2's linear layer, whose weight is stored transposed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Input of any floating dtype, [..., in_features] → [..., out_features] in the same dtype."""
+        weight = self.weight
+        return (x.to(weight.dtype) @ weight + self.bias.to(weight.dtype)).to(x.dtype)
+
+
+CASTING: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: CastingLinear, Conv1D: CastingConv1D}
+"""Layers whose weight may have another dtype than the model, and what they become in a view."""
 
 
 def make_view(model: ModuleT, weights: Mapping[str, Tensor]) -> ModuleT:
@@ -174,10 +188,11 @@ def _replace(view: nn.Module, name: str, tensor: Tensor) -> None:
     module._parameters[leaf] = nn.Parameter(tensor.detach().to(known.device), requires_grad=False)
     if tensor.dtype == known.dtype:
         return
-    if type(module) is not nn.Linear or leaf != "weight":
+    casting = CASTING.get(type(module))
+    if casting is None or leaf != "weight":
         raise StoreMismatch(
             f"{name} is {tensor.dtype} in the weights and {known.dtype} in the model, and only a linear layer's "
             f"weight may differ, not a {type(module).__name__}'s"
         )
-    module.__class__ = CastingLinear
+    module.__class__ = casting
     assert torch.is_floating_point(tensor)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.editor import solve_edits
-from editing_core.memit.search_batch import GroupRows
+from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import EditRows, Row
 from editing_core.models.load import load_model

@@ -8,21 +8,27 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
     GPTJConfig,
     GPTJForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
-TinyFamily = Literal["gptj", "gpt_neox"]
+TinyFamily = Literal["gptj", "gpt_neox", "gpt2", "llama"]
 TINY_FAMILIES: tuple[TinyFamily, ...] = ("gptj", "gpt_neox")
+"""Those that nearly every test of a model is run for."""
+ALL_FAMILIES: tuple[TinyFamily, ...] = get_args(TinyFamily)
 
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY_SIZE = 320
@@ -86,41 +92,29 @@ def tiny_model(
 
 
 def _build(family: TinyFamily, *, num_layers: int, width: int, heads: int) -> PreTrainedModel:
-    if family == "gptj":
-        return GPTJForCausalLM(
-            GPTJConfig(
-                vocab_size=VOCABULARY_SIZE,
-                n_positions=NUM_POSITIONS,
-                n_embd=width,
-                n_layer=num_layers,
-                n_head=heads,
-                rotary_dim=width // heads // 2,
-                bos_token_id=0,
-                eos_token_id=0,
-                pad_token_id=0,
-                resid_pdrop=0.0,
-                embd_pdrop=0.0,
-                attn_pdrop=0.0,
-            )
-        )
-    return GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            vocab_size=VOCABULARY_SIZE,
-            max_position_embeddings=NUM_POSITIONS,
-            hidden_size=width,
-            num_hidden_layers=num_layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * width,
-            bos_token_id=0,
-            eos_token_id=0,
-            pad_token_id=0,
-            tie_word_embeddings=False,
-        )
-    )
+    common = {"vocab_size": VOCABULARY_SIZE, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    gpt = {"n_positions": NUM_POSITIONS, "n_embd": width, "n_layer": num_layers, "n_head": heads}
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    later = {
+        "max_position_embeddings": NUM_POSITIONS,
+        "hidden_size": width,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "tie_word_embeddings": False,
+    }
+    match family:
+        case "gptj":
+            return GPTJForCausalLM(GPTJConfig(**common, **gpt, **no_dropout, rotary_dim=width // heads // 2))
+        case "gpt2":
+            return GPT2LMHeadModel(GPT2Config(**common, **gpt, **no_dropout))
+        case "llama":
+            return LlamaForCausalLM(LlamaConfig(**common, **later, num_key_value_heads=heads // 2))
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**common, **later))
 
 
 def _fill(name: str, parameter: torch.Tensor, generator: torch.Generator) -> None:
-    is_embedding = "wte" in name or "embed_in" in name
+    is_embedding = any(word in name for word in ("wte", "wpe", "embed_in", "embed_tokens"))
     if parameter.ndim == 1:
         offset = 1.0 if "norm" in name.lower() or "ln_" in name else 0.0
         offset = offset if name.endswith("weight") else 0.0

@@ -66,6 +66,9 @@ def test_work_that_was_stopped_is_taken_up_again_with_the_same_result(
     assert seen[0] > 256
     assert again.num_tokens == whole.num_tokens
     assert all(torch.equal(again.covariances[layer], whole.covariances[layer]) for layer in (0, 1))
+    assert again.change_since_half == whole.change_since_half
+    assert whole.change_since_half is not None
+    assert 0 < whole.change_since_half < 1
 
 
 def test_artefacts_are_read_back_as_they_were_made_and_differ_with_their_inputs(

@@ -37,7 +37,7 @@ def test_an_unknown_family_is_refused_with_the_list_of_known_ones(tmp_path: Path
     folder = save_tiny_model(tmp_path / "m", "gptj")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
-    with pytest.raises(UnknownModelFamily, match="'mamba' are not supported; known types: gpt_neox, gptj"):
+    with pytest.raises(UnknownModelFamily, match="'mamba' are not supported; known types: gpt2, gpt_neox, gptj, llama"):
         load_model(str(folder))
 
 

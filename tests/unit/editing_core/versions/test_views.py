@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import types
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from editing_core.errors import StoreMismatch
+from editing_core.models.registry import family_of
 from editing_core.versions.views import UnsupportedHook, make_view
-from tests.support.tiny_models import TINY_FAMILIES, TinyFamily, tiny_model
+from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, tiny_model
 
-NAMES = {
-    "gptj": tuple(f"transformer.h.{layer}.mlp.fc_out.weight" for layer in (1, 2)),
-    "gpt_neox": tuple(f"gpt_neox.layers.{layer}.mlp.dense_4h_to_h.weight" for layer in (1, 2)),
-}
+NAMES = {family: tuple(family_of(family).projection_weight_name(layer) for layer in (1, 2)) for family in ALL_FAMILIES}
 IDS = torch.tensor([[5, 80, 200, 31, 7, 7, 300]])
 
-each_family = pytest.mark.parametrize("family", TINY_FAMILIES)
+each_family = pytest.mark.parametrize("family", ALL_FAMILIES)
 
 
 def changed_weights(model: nn.Module, family: TinyFamily, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -125,8 +124,12 @@ def test_a_float32_weight_in_a_bfloat16_model_is_used_unrounded(family: TinyFami
     weight = model.get_parameter(name).float() * (1 + 2**-10)
     view = make_view(model, {name: weight})
     module = view.get_submodule(name.removesuffix(".weight"))
-    given = torch.randn(3, weight.shape[1], generator=torch.Generator().manual_seed(0)).bfloat16()
-    expected = nn.functional.linear(given.float(), weight, module.bias.float()).bfloat16()
+    given = torch.randn(3, 128, generator=torch.Generator().manual_seed(0)).bfloat16()
+    bias = None if module.bias is None else module.bias.float()
+    if family_of(family).projection_is_transposed:
+        expected = (given.float() @ weight + bias).bfloat16()
+    else:
+        expected = nn.functional.linear(given.float(), weight, bias).bfloat16()
     assert view.get_parameter(name).dtype == torch.float32
     assert torch.equal(module(given), expected)
     assert logits(view).dtype == torch.bfloat16
@@ -142,8 +145,10 @@ def test_an_unknown_name_is_refused(family: TinyFamily) -> None:
 def test_a_weight_of_another_shape_is_refused(family: TinyFamily) -> None:
     model = tiny_model(family)
     name = NAMES[family][0]
-    with pytest.raises(StoreMismatch, match=r"\[32, 128\] in the model and \[128, 32\] in the weights"):
-        make_view(model, {name: model.get_parameter(name).T})
+    held = model.get_parameter(name)
+    shapes = f"{re.escape(str(list(held.shape)))} in the model and {re.escape(str(list(held.T.shape)))} in the weights"
+    with pytest.raises(StoreMismatch, match=shapes):
+        make_view(model, {name: held.T})
 
 
 class DeviceHook:

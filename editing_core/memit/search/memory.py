@@ -1,0 +1,59 @@
+"""How many rows of searches for z fit into memory at once, and when memory ran out. Knows no edits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from editing_core.memit.search.rows import GroupRows
+from editing_core.models.load import LoadedModel
+
+CPU_ROWS = 224
+"""More rows at once are no faster on a few cores; 32 edits of six contexts and a guarding row."""
+CUDA_ROWS = 14_000
+"""2,000 edits: far beyond where more rows are faster."""
+SHARE_OF_FREE = 0.5
+"""The rest is left to what is estimated too low, and to others on the device."""
+SAVED_PER_TOKEN = 40
+"""Numbers per token, block and unit of hidden size that a step keeps for its way back, found generous for GPT-J."""
+
+
+CPU_WORDS = ("can't allocate memory", "not enough memory")
+
+
+def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_layer: int) -> int:
+    """Rows to search at once: what the device's free memory holds by estimate, and no more than is faster."""
+    most = CUDA_ROWS if loaded.device.type == "cuda" else CPU_ROWS
+    free = free_bytes(loaded.device)
+    if free is None or not groups:
+        return most
+    return max(1, min(most, int(SHARE_OF_FREE * free / _bytes_per_row(loaded, groups, target_layer))))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be had on the device; None where nobody tells."""
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    told = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(told["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in told else None
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a step failed for want of memory; on the CPU torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in CPU_WORDS)
+
+
+def _bytes_per_row(loaded: LoadedModel, groups: Sequence[GroupRows], target_layer: int) -> float:
+    num_blocks = loaded.family.num_layers(loaded.model) - 1 - target_layer
+    longest = max(groups, key=lambda group: group.longest)
+    suffix = max(group.longest_suffix for group in groups)
+    per_block = 2 * longest.longest + SAVED_PER_TOKEN * suffix
+    asked = 3 * 4 * loaded.vocabulary_size * longest.num_asks / longest.num_rows
+    return float(num_blocks * per_block * loaded.hidden_size * loaded.dtype.itemsize + asked)

@@ -1,0 +1,84 @@
+"""The rows of one search: which tokens go in, and what each row is asked. Knows no tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from editing_core.memit.tokens import EditRows, Row
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRows:
+    """The rows of one search: every edit of a subject's group, and the row that guards the subject's meaning."""
+
+    edits: tuple[EditRows, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Rewriting rows of all edits and one guarding row."""
+        return sum(len(edit.prompts) for edit in self.edits) + 1
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(len(plan.ids) for plan in plan_rows(0, self))
+
+    @property
+    def longest_suffix(self) -> int:
+        """Tokens of the longest row from its look-up token on."""
+        return max(len(plan.ids) - plan.row.lookup for plan in plan_rows(0, self))
+
+    @property
+    def num_asks(self) -> int:
+        """Positions whose next token is asked for, that of the guarding row counted."""
+        return sum(len(plan.target) for plan in plan_rows(0, self)) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """One row of a batch."""
+
+    row: Row
+    ids: tuple[int, ...]
+    target: tuple[int, ...]
+    """Empty for the guarding row."""
+    group: int
+    weight: float
+    """Share of this row's mean NLL in its group's loss."""
+    is_bare: bool
+
+
+def plan_rows(index: int, group: GroupRows) -> list[RowPlan]:
+    """The rows of the batch's group number ``index``, the guarding row last."""
+    num_prompts = sum(len(edit.prompts) for edit in group.edits)
+    plans = [
+        RowPlan(row, (*row.ids, *edit.target[:-1]), edit.target, index, 1 / num_prompts, is_bare=i == 0)
+        for edit in group.edits
+        for i, row in enumerate(edit.prompts)
+    ]
+    guard = group.edits[0].kl
+    return [*plans, RowPlan(guard, guard.up_to_lookup, (), index, 0.0, is_bare=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """Every target token of a batch: its row, its place from the look-up token on, itself, and its weight."""
+
+    rows: list[int]
+    places: list[int]
+    answers: list[int]
+    shares: list[float]
+
+
+def asks_of(plans: Sequence[RowPlan]) -> Asks:
+    """What the rows are asked."""
+    asks = Asks([], [], [], [])
+    for i, plan in enumerate(plans):
+        first = len(plan.row.ids) - 1 - plan.row.lookup
+        for t, answer in enumerate(plan.target):
+            asks.rows.append(i)
+            asks.places.append(first + t)
+            asks.answers.append(answer)
+            asks.shares.append(plan.weight / len(plan.target))
+    return asks

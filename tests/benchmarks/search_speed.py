@@ -1,0 +1,89 @@
+"""z of many edits: Errata's search against a plain serial one, side by side in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from editing_core.memit.search.rows import GroupRows
+from editing_core.memit.targets import Target, search_targets
+from editing_core.memit.tokens import EditRows
+from tests.benchmarks.serial_targets import SerialTarget, serial_target
+from tests.benchmarks.workplace import Workplace
+
+T = TypeVar("T")
+NUM_EDITS = 64
+NUM_COUNTED = 8
+"""Serial searches whose operations are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpeed:
+    """What was measured."""
+
+    serial_seconds: float
+    """Median time of one edit."""
+    ours_seconds: float
+    counted_ratio: float
+    """Operations of matrix products of the serial search over ours."""
+    median_difference: float
+    """Of z, relative."""
+    worst_difference: float
+    same_losses_read: int
+    """Edits whose searches took the same number of steps."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as many edits per second."""
+        return self.serial_seconds / self.ours_seconds
+
+
+def measure(place: Workplace, *, num_runs: int, say: Callable[[str], None]) -> SearchSpeed:
+    """Run both ``num_runs`` times in turn."""
+    editor = place.editor(Path())  # nothing is kept
+    rows = [editor.rows_of(edit) for edit in place.edits[:NUM_EDITS]]
+    serial_times, ours_times = [], []
+    for run in range(num_runs):
+        seconds, ours = _timed(lambda: _ours(place, rows))
+        ours_times.append(seconds / len(rows))
+        seconds, serial = _timed(lambda: [serial_target(place.loaded, edit, place.config) for edit in rows])
+        serial_times.append(seconds / len(rows))
+        say(f"run {run + 1} of {num_runs}: serial {serial_times[-1]:.3f} s an edit, Errata {ours_times[-1]:.3f} s")
+    differences = sorted(_difference(a, b) for a, b in zip(ours, serial, strict=True))
+    return SearchSpeed(
+        serial_seconds=median(serial_times),
+        ours_seconds=median(ours_times),
+        counted_ratio=_counted_ratio(place, rows[:NUM_COUNTED]),
+        median_difference=median(differences),
+        worst_difference=differences[-1],
+        same_losses_read=sum(a.num_losses == b.num_losses for a, b in zip(ours, serial, strict=True)),
+    )
+
+
+def _ours(place: Workplace, rows: Sequence[EditRows]) -> list[Target]:
+    return search_targets(place.loaded, [GroupRows((edit,)) for edit in rows], place.config)
+
+
+def _counted_ratio(place: Workplace, rows: Sequence[EditRows]) -> float:
+    with FlopCounterMode(display=False) as serial:
+        for edit in rows:
+            serial_target(place.loaded, edit, place.config)
+    with FlopCounterMode(display=False) as ours:
+        _ours(place, rows)
+    return serial.get_total_flops() / ours.get_total_flops()
+
+
+def _difference(ours: Target, serial: SerialTarget) -> float:
+    return float((ours.targets_EH[0] - serial.target_H).norm() / serial.target_H.norm())
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result

@@ -1,0 +1,143 @@
+"""Keys, residuals and solve of a set, against full forwards and a general inverse; and a set that grows."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from editing_core.edits import AcceptedEdit, canonical
+from editing_core.joint import JointEditor
+from editing_core.memit.editor import Update
+from editing_core.versions.views import make_view
+from tests.benchmarks.workplace import Workplace
+
+NUM_EDITS = 100
+NUM_LIVE, NUM_NEW = 500, 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSpeed:
+    """What was measured."""
+
+    plain_seconds: float
+    ours_seconds: float
+    worst_difference: float
+    """Of a layer's change, relative."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast."""
+        return self.plain_seconds / self.ours_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """Some new edits on top of many."""
+
+    whole_seconds: float
+    """The whole set from nothing."""
+    grown_seconds: float
+    """The same set when all but the new ones were live before."""
+    is_same: bool
+    """Equal digests."""
+
+    @property
+    def share(self) -> float:
+        """What the new ones cost of the whole."""
+        return self.grown_seconds / self.whole_seconds
+
+
+def measure_update(place: Workplace, *, num_runs: int) -> UpdateSpeed:
+    """Time both; the search for z comes before and does not count."""
+    edits = canonical(place.edits[:NUM_EDITS])
+    with tempfile.TemporaryDirectory() as folder:
+        editor = place.editor(Path(folder))
+        editor.compute_targets(edits, live=edits)
+        found = editor.searches(edits)
+        targets = torch.stack([found[edit.id].targets_EH[0] for edit in edits])
+        plain_times, ours_times = [], []
+        for _ in range(num_runs):
+            started = time.perf_counter()
+            ours = editor.build(edits)
+            ours_times.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            plain = plain_update(place, editor, edits, targets_NH=targets)
+            plain_times.append(time.perf_counter() - started)
+    return UpdateSpeed(
+        plain_seconds=median(plain_times), ours_seconds=median(ours_times), worst_difference=_worst(ours, plain)
+    )
+
+
+def measure_growth(place: Workplace) -> Growth:
+    """Time both, the search for z included."""
+    live, new = place.edits[:NUM_LIVE], place.edits[NUM_LIVE : NUM_LIVE + NUM_NEW]
+    with tempfile.TemporaryDirectory() as name:
+        before = place.editor(Path(name) / "grown")
+        before.compute_targets(live, live=live)
+        before.build(live)
+        started = time.perf_counter()
+        before.compute_targets(new, live=(*live, *new))
+        grown = before.build((*live, *new))
+        grown_seconds = time.perf_counter() - started
+        fresh = place.editor(Path(name) / "whole")
+        started = time.perf_counter()
+        fresh.compute_targets((*live, *new), live=(*live, *new))
+        fresh.build((*live, *new))
+        whole_seconds = time.perf_counter() - started
+        same = place.editor(Path(name) / "grown").build((*live, *new))
+    return Growth(whole_seconds=whole_seconds, grown_seconds=grown_seconds, is_same=_digest(grown) == _digest(same))
+
+
+def plain_update(
+    place: Workplace, editor: JointEditor, edits: Sequence[AcceptedEdit], *, targets_NH: Tensor
+) -> dict[int, Tensor]:
+    """MEMIT.md, part 3: for each layer a full forward of every row, and a general inverse."""
+    loaded, config = place.loaded, place.config
+    weights: dict[str, Tensor] = {}
+    changes: dict[int, Tensor] = {}
+    for done, layer in enumerate(config.layers):
+        view = make_view(loaded.model, weights)
+        read = [_keys_and_hidden(place, editor, view, edit, layer=layer) for edit in edits]
+        keys = torch.stack([key for key, _ in read]).T.double()
+        hidden = torch.stack([hidden for _, hidden in read])
+        residuals = ((targets_NH - hidden) / (len(config.layers) - done)).T.double()
+        bracket = config.prior_weight * place.artefacts.covariances[layer].double() + keys @ keys.T
+        changes[layer] = residuals @ keys.T @ torch.linalg.inv(bracket)
+        original = loaded.family.projection_weight(loaded.model, layer)
+        name = loaded.family.projection_weight_name(layer)
+        weights[name] = (original.double() + changes[layer]).to(original.dtype)
+    return changes
+
+
+@torch.no_grad()
+def _keys_and_hidden(
+    place: Workplace, editor: JointEditor, view: torch.nn.Module, edit: AcceptedEdit, *, layer: int
+) -> tuple[Tensor, Tensor]:
+    seen: list[Tensor] = []
+    hook = place.loaded.family.projection_module(view, layer).register_forward_pre_hook(lambda _m, a: seen.append(a[0]))
+    keys, hidden = [], []
+    for row in editor.rows_of(edit).prompts:
+        states = view(input_ids=torch.tensor([row.ids]), output_hidden_states=True).hidden_states
+        keys.append(seen[-1][0, row.lookup])
+        hidden.append(states[place.config.target_layer + 1][0, row.lookup])
+    hook.remove()
+    return 0.5 * keys[0] + 0.5 * torch.stack(keys[1:]).mean(0), hidden[0]
+
+
+def _worst(ours: Update, plain: dict[int, Tensor]) -> float:
+    return max(
+        float((ours.layers[layer].delta_HM - expected).norm() / expected.norm()) for layer, expected in plain.items()
+    )
+
+
+def _digest(update: Update) -> str:
+    return hashlib.sha256(save(update.weights)).hexdigest()
