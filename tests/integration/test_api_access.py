@@ -185,6 +185,23 @@ def test_while_redis_is_away_everything_that_needs_it_is_a_503_and_afterwards_wo
         post(client, edit("Bert"))
 
 
+def test_a_redis_that_hangs_makes_the_service_not_ready_and_does_not_hang_its_probes(tmp_path: Path) -> None:
+    with (
+        running_redis(tmp_path / "redis") as server,
+        running_api(server.url, tmp_path / "data") as api,
+        api.client() as client,
+    ):
+        redis = connect(server.url).info("server")["process_id"]
+        os.kill(redis, signal.SIGSTOP)
+        try:
+            assert client.get("/healthz").status_code == 200
+            answer = client.get("/readyz")
+            assert (answer.status_code, "has not answered" in answer.json()["parts"]["ledger"]["reason"]) == (503, True)
+        finally:
+            os.kill(redis, signal.SIGCONT)
+        assert client.get("/readyz").status_code == 200
+
+
 def test_held_connections_do_not_keep_the_service_from_stopping(redis_url: str, tmp_path: Path) -> None:
     with running_api(redis_url, tmp_path) as api, api.client() as client:
         batch = post(client, edit("Anna"))["id"]

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from editing_core.errors import ErrataError, NotFound
 from service.api.errors import all_problems, next_step, status_of
@@ -84,7 +83,8 @@ async def readyz(state: State) -> JSONResponse:
 async def _ledger_soon(state: ApiState) -> dict[str, Any]:
     """What the ledger says; a Redis that hangs is not waited for."""
     try:
-        return await asyncio.wait_for(run_in_threadpool(_ledger_part, state), PATIENCE_SECONDS)
+        # Not the framework's threads: those are waited for even when nobody wants their answer any more.
+        return await asyncio.wait_for(asyncio.to_thread(_ledger_part, state), PATIENCE_SECONDS)
     except TimeoutError:
         return {"ready": False, "reason": f"Redis has not answered for {PATIENCE_SECONDS:g} s"}
 
