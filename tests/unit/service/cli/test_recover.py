@@ -15,7 +15,7 @@ from service.cli.whole import hold_data
 from tests.support.redis_server import running_redis
 from worker.protocol.connections import connect
 from worker.protocol.jobs import Pointer
-from worker.protocol.keys import Keys
+from worker.protocol.keys import Key, Keys
 from worker.protocol.ledger import Ledger
 
 
@@ -70,6 +70,13 @@ def test_a_running_errata_is_not_recovered_from_files(data: Path, capsys: pytest
         assert run(["recover", "--data", str(data), "--from-files"]) == ExitCode.USAGE
     assert "in use by another `errata up`" in capsys.readouterr().err
     assert "in Redis: promotion 3" in _advice(data, capsys)
+
+
+def test_a_live_version_whose_files_are_gone_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    StoreLayout(data).head.write_text(json.dumps({"revision": 7, "version": "v4"}))
+    with running_redis(data) as redis, connect(redis.url) as client:
+        client.hset(Keys(open_identity(data).id).at(Key.POINTER), mapping={"revision": 7, "version": "v4"})
+    assert "live version v4 cannot be read" in _advice(data, capsys)
 
 
 def test_a_redis_that_does_not_answer_is_exit_code_3(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
