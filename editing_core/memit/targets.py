@@ -20,9 +20,9 @@ from torch.nn.functional import pad
 
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.search.adam import Adam
-from editing_core.memit.search.batch import SearchBatch
+from editing_core.memit.search.batch import SearchBatch, merged
 from editing_core.memit.search.memory import is_out_of_memory, rows_that_fit
-from editing_core.memit.search.prepare import prepare_batch
+from editing_core.memit.search.prepare import SearchModel, prepare_batch
 from editing_core.memit.search.rows import GroupRows
 from editing_core.models.load import LoadedModel
 
@@ -62,6 +62,7 @@ def search_targets(
     """
     waiting = deque(sorted(range(len(groups)), key=lambda i: (-groups[i].longest, i)))
     room = batch_rows or rows_that_fit(loaded, groups, target_layer=config.target_layer)
+    model = SearchModel.of(loaded, target_layer=config.target_layer)
     found: dict[int, Target] = {}
 
     def note(index: int, target: Target) -> None:
@@ -69,7 +70,7 @@ def search_targets(
         on_found(index, target)
 
     while waiting:
-        search = _Search(loaded, groups, config, waiting, room=room, note=note)
+        search = _Search(model, groups, config, waiting, room=room, note=note)
         try:
             search.run(lambda partly: _tell(groups, found, partly, on_progress))
         except RuntimeError as error:
@@ -96,7 +97,7 @@ class _Search:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        model: SearchModel,
         groups: Sequence[GroupRows],
         config: MemitConfig,
         waiting: deque[int],
@@ -106,8 +107,9 @@ class _Search:
     ) -> None:
         self.active: list[int] = []
         """Indices of the groups in the batch, in its order."""
-        self._loaded, self._groups, self._config = loaded, groups, config
+        self._model, self._groups, self._config = model, groups, config
         self._waiting, self._room, self._note = waiting, room, note
+        loaded = model.loaded
         self._dtype = torch.float64 if loaded.dtype == torch.float64 else torch.float32
         self._batch: SearchBatch | None = None
         self._hidden: list[Tensor] = []
@@ -135,25 +137,28 @@ class _Search:
     def _step(self) -> Tensor:
         """Read every loss, note those that end, move the others; True where a search goes on, [G]."""
         assert self._batch is not None
-        self._batch, loss, nll, gradient = _losses(self._batch, self._delta, self._config)
         self._steps = [steps + 1 for steps in self._steps]
-        last = torch.tensor([steps == self._config.num_steps for steps in self._steps], device=loss.device)
-        ends = (loss < self._config.stop_loss) | last
-        for g in ends.nonzero().squeeze(1).tolist():
-            self._note(self.active[g], self._result(g, loss=float(loss[g]), nll=float(nll[g])))
-        moved = self._adam.step(self._delta, gradient)
-        self._delta = _clamp(moved, self._batch.hidden_norm_G, self._config.clamp_factor)
+        last = [steps == self._config.num_steps for steps in self._steps]
+        self._batch, losses, gradient = _losses(self._batch, self._delta, self._config, with_gradient=not all(last))
+        ends = (losses.loss_G < self._config.stop_loss) | torch.tensor(last, device=losses.loss_G.device)
+        if bool(ends.any()):
+            self._note_results(ends, losses)
+        if gradient is not None:
+            moved = self._adam.step(self._delta, gradient)
+            self._delta = _clamp(moved, self._batch.rows.hidden_norm_G, self._config.clamp_factor)
         return ~ends
 
-    def _result(self, g: int, *, loss: float, nll: float) -> Target:
-        delta = self._delta[g]
-        return Target(
-            targets_EH=(self._hidden[g] + delta).cpu(),
-            delta_H=delta.cpu(),
-            loss=loss,
-            nll=nll,
-            num_losses=self._steps[g],
-        )
+    def _note_results(self, ends_G: Tensor, losses: _Losses) -> None:
+        delta, loss, nll = self._delta.cpu(), losses.loss_G.tolist(), losses.nll_G.tolist()
+        for g in ends_G.nonzero().squeeze(1).tolist():
+            target = Target(
+                targets_EH=self._hidden[g].cpu() + delta[g],
+                delta_H=delta[g].clone(),
+                loss=loss[g],
+                nll=nll[g],
+                num_losses=self._steps[g],
+            )
+            self._note(self.active[g], target)
 
     def _keep(self, goes_on_G: Tensor) -> None:
         """Let the others go."""
@@ -185,28 +190,37 @@ class _Search:
     def _begin(self, taken: list[int]) -> None:
         self.active += taken  # before the work: if memory runs out, they are found here
         self._steps += [0] * len(taken)
-        batch, hidden = prepare_batch(
-            self._loaded,
-            [self._groups[i] for i in taken],
-            target_layer=self._config.target_layer,
-            compute_dtype=self._dtype,
-        )
-        self._batch = batch if self._batch is None else self._batch.joined(batch)
+        batch, hidden = prepare_batch(self._model, [self._groups[i] for i in taken], compute_dtype=self._dtype)
+        if self._batch is not None:
+            batch = merged([self._batch, batch], [_all(self._batch), _all(batch)])
+        self._batch = batch
         self._hidden += hidden
         self._delta = pad(self._delta, (0, 0, 0, len(taken)))
         self._adam.extend(len(taken))
 
 
-def _losses(batch: SearchBatch, delta_GH: Tensor, config: MemitConfig) -> tuple[SearchBatch, Tensor, Tensor, Tensor]:
-    """The batch (with the starting distributions noted), loss [G], NLL [G] and gradient [G, H] at δ."""
-    leaf = delta_GH.detach().requires_grad_()
-    with torch.enable_grad():
+def _all(batch: SearchBatch) -> Tensor:
+    return torch.ones(batch.num_groups, dtype=torch.bool, device=batch.rows.hidden_norm_G.device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    loss_G: Tensor
+    nll_G: Tensor
+
+
+def _losses(
+    batch: SearchBatch, delta_GH: Tensor, config: MemitConfig, *, with_gradient: bool
+) -> tuple[SearchBatch, _Losses, Tensor | None]:
+    """The batch (with starting distributions noted), the losses at δ, and their gradient [G, H] where asked for."""
+    leaf = delta_GH.detach().requires_grad_(with_gradient)
+    with torch.set_grad_enabled(with_gradient):
         nll, now = batch.log_probabilities(leaf)
         batch = batch.started(now.detach())
-        decay = config.weight_decay * leaf.norm(dim=-1) / batch.hidden_norm_G**2
+        decay = config.weight_decay * leaf.norm(dim=-1) / batch.rows.hidden_norm_G**2
         loss = nll + config.kl_factor * batch.divergence(now) + decay
-        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-    return batch, loss.detach(), nll.detach(), gradient
+        gradient = torch.autograd.grad(loss.sum(), leaf)[0] if with_gradient else None
+    return batch, _Losses(loss.detach(), nll.detach()), gradient
 
 
 def _clamp(delta_GH: Tensor, hidden_norm_G: Tensor, clamp_factor: float) -> Tensor:

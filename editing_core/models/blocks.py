@@ -8,7 +8,6 @@ A stretch is a shallow copy of the base model that holds some of its blocks and 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from editing_core.models.family import Family
+from editing_core.models.twins import twin_alone
 
 
 def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_norm: bool = False) -> nn.Module:
     """The base model reduced to blocks ``first`` … ``last`` (both counted), with the final norm only if asked for."""
-    base = copy.copy(family.base_model(model))
+    base = twin_alone(family.base_model(model))
     blocks = list(base.get_submodule(family.blocks).children())[first : last + 1]
-    base._modules = dict(base._modules)  # the copy's own table; the original's stays as it is
     base._modules[family.blocks] = nn.ModuleList(blocks)
     if not with_norm:
         base._modules[family.final_norm] = nn.Identity()

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from editing_core.errors import InvalidSettings
+from editing_core.models.families.registry import family_of
 from editing_core.models.family import Family
 from editing_core.models.location import model_fingerprint, resolve_model_path
-from editing_core.models.registry import family_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 

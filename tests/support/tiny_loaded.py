@@ -8,8 +8,8 @@ import torch
 
 from editing_core.edits import AcceptedEdit, Edit
 from editing_core.memit.config import MemitConfig
+from editing_core.models.families.registry import family_of
 from editing_core.models.load import LoadedModel, wrap_model
-from editing_core.models.registry import family_of
 from tests.support.tiny_models import TinyFamily, tiny_model, tiny_tokenizer
 
 CONTEXTS = ("{}", "The sun is. {}", "Because of the rain we. {}")

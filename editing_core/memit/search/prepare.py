@@ -1,84 +1,142 @@
 """What of a search does not depend on δ, computed once: blocks 0 … L, and keys and values above L.
 
-Knows no losses and no optimiser.
+Rows whose first tokens agree (a context's) share them. Knows no losses and no optimiser.
 """
 
-# Dims: G groups, R rows, T tokens, S suffix tokens, H hidden size, Q asked positions.
+# Dims: G groups, R rows, B bins, P prefix places, S suffix places, H hidden size.
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from torch import Tensor, nn
 
-from editing_core.memit.search.batch import PrefixCache, SearchBatch, suffix_mask, suffix_positions
+from editing_core.memit.search.batch import RowTensors, SearchBatch, laid_out
+from editing_core.memit.search.packing import Extent, Packing, pack
+from editing_core.memit.search.parts import TO_THE_TOP, Part
+from editing_core.memit.search.prefix_cache import PrefixCache
 from editing_core.memit.search.rows import GroupRows, RowPlan, asks_of, plan_rows
-from editing_core.models.blocks import causal_mask, embed, run_stretch, stretch
+from editing_core.models.blocks import additive_mask, embed
 from editing_core.models.load import LoadedModel
 
-TO_THE_TOP = 10**6
-"""Beyond any model's last block."""
+WHOLE_ROW_BIN_TOKENS = 64
+"""Tokens of a bin while whole rows are run."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchModel:
+    """The model in the parts that a search runs."""
+
+    loaded: LoadedModel
+    lower: Part
+    """Blocks 0 … L."""
+    upper: Part
+    """Blocks above L with the final norm."""
+    head: nn.Module
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, *, target_layer: int) -> SearchModel:
+        """Take a model apart at its target layer; no weight is copied."""
+        return cls(
+            loaded=loaded,
+            lower=Part(loaded, 0, last=target_layer),
+            upper=Part(loaded, target_layer + 1, last=TO_THE_TOP, with_norm=True),
+            head=loaded.family.head_module(loaded.model),
+        )
 
 
 @torch.no_grad()
 def prepare_batch(
-    loaded: LoadedModel, groups: Sequence[GroupRows], *, target_layer: int, compute_dtype: torch.dtype
+    model: SearchModel, groups: Sequence[GroupRows], *, compute_dtype: torch.dtype
 ) -> tuple[SearchBatch, list[Tensor]]:
     """Run what does not depend on δ; returns the batch and, per group, h^L of its bare rows [edits, H]."""
     plans = [plan for i, group in enumerate(groups) for plan in plan_rows(i, group)]
-    device = loaded.device
-    length = torch.tensor([len(plan.ids) for plan in plans], device=device)
-    lookup = torch.tensor([plan.row.lookup for plan in plans], device=device)
-    hidden_RTH, cache = _run_rows(loaded, plans, length, target_layer=target_layer)
-    cache.freeze(int(lookup.max()))
-    suffix = _from_lookup(hidden_RTH, lookup, int((length - lookup).max()))
-    at_lookup = suffix[:, 0].to(compute_dtype)
+    shared = _shared_tokens(plans)
+    extents = tuple(
+        Extent(common, plan.row.lookup - len(common), len(plan.ids) - plan.row.lookup)
+        for plan, common in zip(plans, shared, strict=True)
+    )
+    flat, whole = _run_whole_rows(model, plans, shared)
+    packing = pack(extents)
+    prefix = _take(flat, packing.prefix_index(whole.flat_shared, whole.flat_own), packing.num_bins)
+    suffix = _take(flat, packing.suffix_index(whole.flat_own + packing.num_own_R), packing.num_bins)
+    at_lookup = suffix.flatten(0, 1)[packing.flat_suffix.to(suffix.device)].to(compute_dtype)
     bare = [[i for i, plan in enumerate(plans) if plan.is_bare and plan.group == g] for g in range(len(groups))]
-    asks = asks_of(plans)
-    head = loaded.family.head_module(loaded.model)
-    batch = SearchBatch(
-        upper=stretch(loaded.model, loaded.family, target_layer + 1, last=TO_THE_TOP, with_norm=True),
-        head=head,
+    rows = _row_tensors(model.loaded, plans, at_lookup, bare)
+    cache = _record(model, prefix, packing)
+    batch = laid_out(model, extents=extents, packing=packing, cache=cache, suffix_BSH=suffix, rows=rows)
+    return batch, [at_lookup[of_group] for of_group in bare]
+
+
+def _shared_tokens(plans: Sequence[RowPlan]) -> list[tuple[int, ...]]:
+    """Per row the first tokens that all rows in its context have, none of them a look-up token or behind one."""
+    members: dict[int, list[RowPlan]] = {}
+    for plan in plans:
+        members.setdefault(plan.context, []).append(plan)
+    common = {c: _common_start([p.ids[: p.row.lookup] for p in rows]) for c, rows in members.items()}
+    return [common[plan.context] for plan in plans]
+
+
+def _common_start(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The ids that all rows begin with: where the first and the last in order agree, all do."""
+    first, last = min(rows), max(rows)
+    return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+
+
+def _run_whole_rows(
+    model: SearchModel, plans: Sequence[RowPlan], shared: Sequence[tuple[int, ...]]
+) -> tuple[Tensor, Packing]:
+    """h^L of all tokens [B · P, H], and where they lie: whole rows are packed as if all were prefix."""
+    loaded = model.loaded
+    extents = [Extent(common, len(plan.ids) - len(common), 0) for plan, common in zip(plans, shared, strict=True)]
+    packing = pack(extents, bin_tokens=WHOLE_ROW_BIN_TOKENS)
+    ids = torch.tensor([i for plan in plans for i in plan.ids])
+    starts = torch.tensor([0] + [len(plan.ids) for plan in plans]).cumsum(0)[:-1]
+    index = packing.prefix_index(starts, starts + packing.num_shared_R)
+    ids_BP = ids[index].view(packing.num_bins, packing.num_prefix).to(loaded.device)
+    hidden = model.lower.run(
+        embed(loaded.model, loaded.family, ids_BP),
+        additive_mask(packing.prefix_seen()[:, None].to(loaded.device), loaded.dtype),
+        positions_BT=packing.prefix_positions().to(loaded.device),
+    )
+    return hidden.flatten(0, 1), packing
+
+
+def _take(flat_TH: Tensor, index: Tensor, num_bins: int) -> Tensor:
+    return flat_TH[index.to(flat_TH.device)].view(num_bins, -1, flat_TH.shape[1])
+
+
+def _record(model: SearchModel, prefix_BPH: Tensor, packing: Packing) -> PrefixCache:
+    """Keys and values above L of the prefix parts; nobody reads what the last MLP says of them."""
+    device = prefix_BPH.device
+    cache = PrefixCache()
+    model.upper.run(
+        prefix_BPH,
+        additive_mask(packing.prefix_seen()[:, None].to(device), prefix_BPH.dtype),
+        positions_BT=packing.prefix_positions().to(device),
         cache=cache,
-        suffix_RSH=suffix,
-        lookup_R=lookup,
-        length_R=length,
-        mask=suffix_mask(lookup, length, num_prefix=int(lookup.max()), like=suffix),
-        positions_RS=suffix_positions(lookup, length, suffix.shape[1]),
-        group_R=torch.tensor([plan.group for plan in plans], device=device),
-        hidden_norm_G=torch.stack([at_lookup[rows].norm(dim=-1).mean() for rows in bare]),
+        read_Q=torch.empty(0, dtype=torch.long, device=device),
+    )
+    return cache.recorded()
+
+
+def _row_tensors(
+    loaded: LoadedModel, plans: Sequence[RowPlan], at_lookup_RH: Tensor, bare: Sequence[Sequence[int]]
+) -> RowTensors:
+    asks, device, dtype = asks_of(plans), at_lookup_RH.device, at_lookup_RH.dtype
+    group = torch.tensor([plan.group for plan in plans], device=device)
+    return RowTensors(
+        lookup_R=torch.zeros_like(group),
+        group_R=group,
+        hidden_norm_G=torch.stack([at_lookup_RH[list(rows)].norm(dim=-1).mean() for rows in bare]),
         ask_row_Q=torch.tensor(asks.rows, device=device),
         ask_place_Q=torch.tensor(asks.places, device=device),
         answer_Q=torch.tensor(asks.answers, device=device),
-        share_Q=torch.tensor(asks.shares, dtype=torch.float64, device=device).to(compute_dtype),
+        share_Q=torch.tensor(asks.shares, dtype=torch.float64, device=device).to(dtype),
         kl_row_G=torch.tensor([i for i, plan in enumerate(plans) if not plan.target], device=device),
-        start_GV=torch.zeros(len(groups), loaded.vocabulary_size, dtype=compute_dtype, device=device),
-        is_started_G=torch.zeros(len(groups), dtype=torch.bool, device=device),
+        start_GV=torch.zeros(len(bare), loaded.vocabulary_size, dtype=dtype, device=device),
+        is_started_G=torch.zeros(len(bare), dtype=torch.bool, device=device),
     )
-    return batch, [at_lookup[rows] for rows in bare]
-
-
-def _run_rows(
-    loaded: LoadedModel, plans: Sequence[RowPlan], length_R: Tensor, *, target_layer: int
-) -> tuple[Tensor, PrefixCache]:
-    """h^L of all rows [R, T, H], and keys and values above L for δ = 0."""
-    num_tokens = int(length_R.max())
-    ids = torch.stack([pad(torch.tensor(plan.ids), (0, num_tokens - len(plan.ids))) for plan in plans])
-    positions = torch.arange(num_tokens, device=loaded.device)[None].expand(len(plans), -1)
-    mask = causal_mask(length_R, num_tokens, loaded.dtype)
-    lower = stretch(loaded.model, loaded.family, 0, last=target_layer)
-    embedded = embed(loaded.model, loaded.family, ids.to(loaded.device))
-    hidden = run_stretch(lower, embedded, mask, positions_RT=positions)
-    cache = PrefixCache()
-    upper = stretch(loaded.model, loaded.family, target_layer + 1, last=TO_THE_TOP)
-    run_stretch(upper, hidden, mask, positions_RT=positions, cache=cache)
-    return hidden, cache
-
-
-def _from_lookup(values_RTH: Tensor, lookup_R: Tensor, num_suffix: int) -> Tensor:
-    """Cut each row to the tokens from its look-up token on, padded on the right by repeating its last token."""
-    places = lookup_R[:, None] + torch.arange(num_suffix, device=lookup_R.device)
-    places = places.clamp(max=values_RTH.shape[1] - 1)
-    return values_RTH.gather(1, places[..., None].expand(-1, -1, values_RTH.shape[2])).contiguous()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from editing_core.memit.tokens import EditRows, Row
 
+GUARDING = -1
+"""Stands where a rewriting row has the number of its context."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupRows:
@@ -46,19 +49,25 @@ class RowPlan:
     group: int
     weight: float
     """Share of this row's mean NLL in its group's loss."""
-    is_bare: bool
+    context: int
+    """Number of the context that the row begins with; the guarding rows have one of their own."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the row is an edit's prompt in the bare context."""
+        return self.context == 0
 
 
 def plan_rows(index: int, group: GroupRows) -> list[RowPlan]:
     """The rows of the batch's group number ``index``, the guarding row last."""
     num_prompts = sum(len(edit.prompts) for edit in group.edits)
     plans = [
-        RowPlan(row, (*row.ids, *edit.target[:-1]), edit.target, index, 1 / num_prompts, is_bare=i == 0)
+        RowPlan(row, (*row.ids, *edit.target[:-1]), edit.target, index, 1 / num_prompts, context=i)
         for edit in group.edits
         for i, row in enumerate(edit.prompts)
     ]
     guard = group.edits[0].kl
-    return [*plans, RowPlan(guard, guard.up_to_lookup, (), index, 0.0, is_bare=False)]
+    return [*plans, RowPlan(guard, guard.up_to_lookup, (), index, 0.0, context=GUARDING)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from editing_core.errors import UnknownModelFamily
 from editing_core.models.blocks import captured_inputs, causal_mask, embed, run_stretch, stretch
+from editing_core.models.families.registry import FAMILIES, family_of
 from editing_core.models.load import LoadedModel
-from editing_core.models.registry import FAMILIES, family_of
 from editing_core.versions.views import make_view
 from tests.support.decoding import engine_of, requests, run_all
 from tests.support.generation import greedy_ids

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from editing_core.errors import StoreMismatch
-from editing_core.models.registry import family_of
-from editing_core.versions.views import UnsupportedHook, make_view
+from editing_core.models.families.registry import family_of
+from editing_core.models.twins import UnsupportedHook
+from editing_core.versions.views import make_view
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, tiny_model
 
 NAMES = {family: tuple(family_of(family).projection_weight_name(layer) for layer in (1, 2)) for family in ALL_FAMILIES}

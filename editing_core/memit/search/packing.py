@@ -1,0 +1,202 @@
+"""Where the tokens of many rows lie when several rows share one line of a batch, so that little is padding.
+
+A row has a prefix (before its look-up token), whose first tokens may be another's as well, and a suffix (from the
+look-up token on). Rows with the same shared tokens go into one bin until it is full: its prefix part holds the shared
+tokens once and then each row's own, its suffix part each row's suffix; a mask keeps the rows apart. Knows no model.
+"""
+
+# Dims: R rows, B bins, P places of a bin's prefix part, S places of its suffix part.
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from math import ceil
+
+import torch
+from torch import Tensor
+
+BIN_TOKENS = 16
+"""Suffix tokens of a bin, where no row is longer: longer bins hold less padding and cost more in attention."""
+PREFIX_SLACK = 1.25
+"""How much more prefix than on average a bin may hold."""
+SHARED, NOBODY = -1, -2
+"""Rows' numbers at places that all rows of a bin see, and at padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many tokens a row has."""
+
+    shared: tuple[int, ...]
+    """Ids of its first prefix tokens, which rows with equal ones have in common."""
+    num_own: int
+    """Prefix tokens behind these."""
+    num_suffix: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """The bins of some rows. Places are counted within a bin; *flat* ones through all bins, B · P or B · S."""
+
+    bin_R: Tensor
+    own_at_R: Tensor
+    """Place of a row's first own prefix token in its bin's prefix part."""
+    suffix_at_R: Tensor
+    """Place of its first suffix token in its bin's suffix part."""
+    num_shared_R: Tensor
+    num_own_R: Tensor
+    num_suffix_R: Tensor
+    first_row_B: Tensor
+    """A row of each bin."""
+    num_prefix: int
+    """P, at least 1."""
+    num_suffix: int
+    """S."""
+
+    @property
+    def num_bins(self) -> int:
+        """B."""
+        return len(self.first_row_B)
+
+    @cached_property
+    def flat_own(self) -> Tensor:
+        """Flat place of each row's first own prefix token, [R]."""
+        return self.bin_R * self.num_prefix + self.own_at_R
+
+    @property
+    def flat_shared(self) -> Tensor:
+        """Flat place of the first shared token of each row: the first of its bin; [R]."""
+        return self.bin_R * self.num_prefix
+
+    @cached_property
+    def flat_suffix(self) -> Tensor:
+        """Flat place of each row's first suffix token, [R]."""
+        return self.bin_R * self.num_suffix + self.suffix_at_R
+
+    def prefix_index(self, shared_R: Tensor, own_R: Tensor, *, fill: int = 0) -> Tensor:
+        """For every flat prefix place [B · P] what lies there, if row r's shared and own tokens begin where told."""
+        index = torch.full((self.num_bins * self.num_prefix,), fill)
+        self._write_shared(index, shared_R)
+        _write_runs(index, self.flat_own, self.num_own_R, own_R)
+        return index
+
+    def suffix_index(self, first_R: Tensor) -> Tensor:
+        """For every flat suffix place [B · S] what lies there, if row r's suffix begins at ``first_R[r]``."""
+        index = torch.zeros(self.num_bins * self.num_suffix, dtype=torch.long)
+        _write_runs(index, self.flat_suffix, self.num_suffix_R, first_R)
+        return index
+
+    def prefix_positions(self) -> Tensor:
+        """Position of each prefix token in its row, [B, P]."""
+        positions = self.prefix_index(torch.zeros_like(self.bin_R), self.num_shared_R)
+        return positions.view(self.num_bins, self.num_prefix)
+
+    def suffix_positions(self) -> Tensor:
+        """Position of each suffix token in its row, [B, S]."""
+        return self.suffix_index(self.num_shared_R + self.num_own_R).view(self.num_bins, self.num_suffix)
+
+    def prefix_seen(self) -> Tensor:
+        """Which prefix place sees which, [B, P, P]."""
+        rows = self._prefix_rows()
+        place = torch.arange(self.num_prefix)
+        sees = (rows[:, :, None] == rows[:, None, :]) | (rows == SHARED)[:, None, :]
+        return sees & (place[None, :] <= place[:, None])
+
+    def suffix_seen(self) -> Tensor:
+        """Which prefix and suffix places each suffix place sees, [B, S, P + S]."""
+        before, rows = self._prefix_rows(), self._suffix_rows()
+        place = torch.arange(self.num_suffix)
+        sees_before = (rows[:, :, None] == before[:, None, :]) | (before == SHARED)[:, None, :]
+        sees = (rows[:, :, None] == rows[:, None, :]) & (place[None, :] <= place[:, None])
+        return torch.cat([sees_before, sees], dim=2)
+
+    def _write_shared(self, index: Tensor, first_R: Tensor, *, step: int = 1) -> None:
+        """Write each bin's shared part, as its first row has it."""
+        leads = self.first_row_B
+        _write_runs(index, self.flat_shared[leads], self.num_shared_R[leads], first_R[leads], step=step)
+
+    def _prefix_rows(self) -> Tensor:
+        rows = torch.full((self.num_bins * self.num_prefix,), NOBODY)
+        self._write_shared(rows, torch.full_like(self.bin_R, SHARED), step=0)
+        _write_runs(rows, self.flat_own, self.num_own_R, torch.arange(len(self.bin_R)), step=0)
+        return rows.view(self.num_bins, self.num_prefix)
+
+    def _suffix_rows(self) -> Tensor:
+        rows = torch.full((self.num_bins * self.num_suffix,), NOBODY)
+        _write_runs(rows, self.flat_suffix, self.num_suffix_R, torch.arange(len(self.bin_R)), step=0)
+        return rows.view(self.num_bins, self.num_suffix)
+
+
+def _write_runs(index: Tensor, to_R: Tensor, length_R: Tensor, first_R: Tensor, *, step: int = 1) -> None:
+    """Write first, first + step, … into ``index`` from ``to`` on, ``length`` of them, for every row."""
+    ramp = torch.arange(int(length_R.sum())) - (length_R.cumsum(0) - length_R).repeat_interleave(length_R)
+    index[to_R.repeat_interleave(length_R) + ramp] = first_R.repeat_interleave(length_R) + step * ramp
+
+
+def pack(rows: Sequence[Extent], *, bin_tokens: int = BIN_TOKENS) -> Packing:
+    """Put rows into bins, longest first, each into the fullest bin that still has room (best fit).
+
+    Rows without suffixes are packed by their prefixes.
+    """
+    by_suffix = any(row.num_suffix for row in rows)
+    sizes = [row.num_suffix if by_suffix else row.num_own for row in rows]
+    others = [row.num_own if by_suffix else 0 for row in rows]
+    room = max(bin_tokens, *sizes)
+    other_room = max(ceil(PREFIX_SLACK * room * sum(others) / max(1, sum(sizes))), *others)
+    bins = _Bins(room, other_room)
+    for r in sorted(range(len(rows)), key=lambda r: (rows[r].shared, -sizes[r], -others[r], r)):
+        bins.put(r, rows[r].shared, sizes[r], others[r])
+    return _packing(rows, bins.content)
+
+
+class _Bins:
+    """Bins that fill; those open are found by their rows' shared tokens and the room left."""
+
+    def __init__(self, room: int, other_room: int) -> None:
+        self.content: list[list[int]] = []
+        self._room, self._other_room = room, other_room
+        self._other_used: list[int] = []
+        self._open: defaultdict[tuple[int, ...], list[list[int]]] = defaultdict(
+            lambda: [[] for _ in range(self._room + 1)]
+        )
+
+    def put(self, row: int, shared: tuple[int, ...], size: int, other: int) -> None:
+        """Put a row into the fullest bin where it fits, else into a new one."""
+        stacks = self._open[shared]
+        for left in range(size, self._room + 1):
+            if stacks[left] and self._other_used[stacks[left][-1]] + other <= self._other_room:
+                return self._add(stacks[left].pop(), row, left - size, other, stacks)
+        self.content.append([])
+        self._other_used.append(0)
+        return self._add(len(self.content) - 1, row, self._room - size, other, stacks)
+
+    def _add(self, number: int, row: int, left: int, other: int, stacks: list[list[int]]) -> None:
+        self.content[number].append(row)
+        self._other_used[number] += other
+        stacks[left].append(number)
+
+
+def _packing(rows: Sequence[Extent], content: Sequence[Sequence[int]]) -> Packing:
+    bin_R, own_at_R, suffix_at_R = [0] * len(rows), [0] * len(rows), [0] * len(rows)
+    num_prefix, num_suffix = 1, 0
+    for number, members in enumerate(content):
+        own = list(accumulate((rows[r].num_own for r in members), initial=len(rows[members[0]].shared)))
+        suffix = list(accumulate((rows[r].num_suffix for r in members), initial=0))
+        for r, own_at, suffix_at in zip(members, own, suffix, strict=False):
+            bin_R[r], own_at_R[r], suffix_at_R[r] = number, own_at, suffix_at
+        num_prefix, num_suffix = max(num_prefix, own[-1]), max(num_suffix, suffix[-1])
+    return Packing(
+        bin_R=torch.tensor(bin_R),
+        own_at_R=torch.tensor(own_at_R),
+        suffix_at_R=torch.tensor(suffix_at_R),
+        num_shared_R=torch.tensor([len(row.shared) for row in rows]),
+        num_own_R=torch.tensor([row.num_own for row in rows]),
+        num_suffix_R=torch.tensor([row.num_suffix for row in rows]),
+        first_row_B=torch.tensor([members[0] for members in content]),
+        num_prefix=num_prefix,
+        num_suffix=num_suffix,
+    )

@@ -1,0 +1,83 @@
+"""The parts of a model as a search runs them: the same function as the library's, computed where somebody asks.
+
+A stretch of twins of the model's blocks. In the last one the MLP is computed at the places that are read, and at no
+other; an activation that the library writes as a chain of operations is torch's own. Knows no batches and no losses.
+"""
+
+# Dims: B bins, T tokens, H hidden size, Q places that are read.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
+
+from editing_core.models.blocks import run_stretch, stretch
+from editing_core.models.load import LoadedModel
+from editing_core.models.twins import twin_tree
+
+TO_THE_TOP = 10**6
+"""Beyond any model's last block."""
+
+
+class _OnlyWhereRead(nn.Module):
+    """An MLP that is computed at some flat places [Q] of its input; elsewhere it answers 0."""
+
+    def __init__(self, mlp: nn.Module) -> None:
+        super().__init__()
+        self.mlp = mlp
+        self.places_Q: Tensor | None = None
+        """None: everywhere."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, T, H] → [B, T, H]."""
+        if self.places_Q is None:
+            return self.mlp(hidden)
+        flat = hidden.flatten(0, 1)
+        places = self.places_Q.to(flat.device)
+        computed = self.mlp(flat[None, places])[0]
+        return torch.zeros_like(flat).index_copy(0, places, computed).view_as(hidden)
+
+
+class Part:
+    """Some consecutive blocks of a model, with the final norm if asked for."""
+
+    def __init__(self, loaded: LoadedModel, first: int, *, last: int, with_norm: bool = False) -> None:
+        self._stretch = stretch(loaded.model, loaded.family, first, last=last, with_norm=with_norm)
+        self._last_mlp = _exchange(self._stretch, loaded)
+
+    def run(
+        self,
+        hidden_BTH: Tensor,
+        mask: Tensor,
+        *,
+        positions_BT: Tensor,
+        cache: Any = None,
+        read_Q: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states [B, T, H] after the blocks; where ``read_Q`` is given, right at those flat places only."""
+        self._last_mlp.places_Q = read_Q
+        return run_stretch(self._stretch, hidden_BTH, mask, positions_RT=positions_BT, cache=cache)
+
+
+def _exchange(part: nn.Module, loaded: LoadedModel) -> _OnlyWhereRead:
+    """Put twins in the blocks' places, with what they compute otherwise; returns the last one's MLP."""
+    blocks = part.get_submodule(loaded.family.blocks)
+    twins = [twin_tree(block) for block in blocks.children()]
+    for twin in twins:
+        _exchange_activations(twin)
+    path, _, _ = loaded.family.projection.rpartition(".")
+    parent, _, name = path.rpartition(".")
+    last_mlp = _OnlyWhereRead(twins[-1].get_submodule(path))
+    twins[-1].get_submodule(parent)._modules[name] = last_mlp
+    part._modules[loaded.family.blocks] = nn.ModuleList(twins)
+    return last_mlp
+
+
+def _exchange_activations(module: nn.Module) -> None:
+    for inner in module.modules():
+        for name, child in inner._modules.items():
+            if isinstance(child, NewGELUActivation):
+                inner._modules[name] = nn.GELU(approximate="tanh")
