@@ -16,6 +16,7 @@ from editing_core.errors import InvalidEdit
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.editor import Update, solve_edits
 from editing_core.memit.groups import SubjectGroup, subject_groups
+from editing_core.memit.kept import KeptReads
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import Target, search_targets
 from editing_core.memit.tokens import EditRows, edit_rows
@@ -40,6 +41,7 @@ class JointEditor:
     batch_rows: int | None = None
     """Rows of searches at once; None: as many as fit into memory."""
     _rows: dict[str, EditRows] = field(default_factory=dict)
+    _kept: KeptReads = field(default_factory=KeptReads)
 
     def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
         """Per id of an edit that the tokenizer or the model's length does not allow: why."""
@@ -114,6 +116,7 @@ class JointEditor:
             torch.stack([places[edit.id] for edit in ordered]) if ordered else torch.empty(0),
             covariances=self.artefacts.covariances,
             config=self.config,
+            kept=self._kept,
             on_progress=on_progress,
         )
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from editing_core.memit.config import MemitConfig
+from editing_core.memit.kept import KeptReads
 from editing_core.memit.keys import KeySweep
 from editing_core.memit.solve import SOLVE_DTYPE, solve_delta
 from editing_core.memit.tokens import Row
@@ -49,25 +50,28 @@ def solve_edits(
     *,
     covariances: Mapping[int, Tensor],
     config: MemitConfig,
+    kept: KeptReads | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Update:
     """Solve all edits jointly from the original weights.
 
     ``rows[i]`` are edit i's prompt rows (one per context, the bare one first), ``targets_NH`` the z of each; both in
     canonical order. With no edits there is nothing to change: ``weights`` is empty. ``on_progress(done, total)``
-    counts layers.
+    counts layers. ``kept``: what earlier calls for the same model and configuration have read, to be used again.
     """
     weights: dict[str, Tensor] = {}
     layers: dict[int, LayerUpdate] = {}
     norms: dict[str, float] = {}
     if not rows:
         return Update(weights=weights, layers=layers, delta_norms=norms)
-    sweep = KeySweep(loaded, rows, layers=config.layers)
+    sweep = KeySweep(
+        loaded, rows, layers=config.layers, bare_weight=config.bare_weight, kept=KeptReads() if kept is None else kept
+    )
     targets = targets_NH.to(loaded.device)
     for done, layer in enumerate(config.layers):
         on_progress(done, len(config.layers))
         name = loaded.family.projection_weight_name(layer)
-        keys, hidden = sweep.read(make_view(loaded.model, weights), layer, bare_weight=config.bare_weight)
+        keys, hidden = sweep.read(make_view(loaded.model, weights), layer)
         residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
         delta = solve_delta(keys.T, residuals.T, covariances[layer].to(loaded.device), prior_weight=config.prior_weight)
         weights[name], norms[name] = _add(loaded, layer, delta)

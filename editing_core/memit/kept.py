@@ -1,0 +1,83 @@
+"""What the first edited layer reads of a set, kept between versions: no edit changes it.
+
+A set in canonical order is cut into chunks where its content says so, and not every so many edits: a new edit changes
+the chunk that it falls into and leaves the others, so that what was read for these is used again, to the bit. Belongs
+to one model with one configuration. Knows no model and no files.
+"""
+
+# Dims: N edits, R rows of a chunk, T tokens, M width of the projection's input, H hidden size.
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editing_core.memit.tokens import Row
+
+ChunkRows = Sequence[Sequence[Row]]
+CHUNK_ENDS = 1 / 32
+"""Share of edits that end a chunk."""
+MOST_CHUNK_EDITS = 64
+MOST_BYTES = 1 << 30
+"""What is kept at most; what was not used for longest goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRead:
+    """A chunk at the first edited layer, on the original weights."""
+
+    hidden_RTH: Tensor
+    """What enters the layer."""
+    keys_NM: Tensor
+    targets_now_NH: Tensor
+    """h^L of the bare rows."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the three tensors."""
+        return self.hidden_RTH.nbytes + self.keys_NM.nbytes + self.targets_now_NH.nbytes
+
+    def to(self, device: torch.device | str) -> FirstRead:
+        """The same on another device."""
+        return FirstRead(self.hidden_RTH.to(device), self.keys_NM.to(device), self.targets_now_NH.to(device))
+
+
+class KeptReads:
+    """First reads by the rows of their chunks, in main memory."""
+
+    def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._reads: OrderedDict[tuple[tuple[Row, ...], ...], FirstRead] = OrderedDict()
+        self.num_made = 0
+        """Chunks that had to be read."""
+
+    def chunks(self, rows: ChunkRows) -> Iterator[ChunkRows]:
+        """Cut a set into its chunks."""
+        first = 0
+        for i, edit in enumerate(rows):
+            if i + 1 == len(rows) or i + 1 - first == MOST_CHUNK_EDITS or _ends_chunk(edit):
+                yield rows[first : i + 1]
+                first = i + 1
+
+    def get(self, rows: ChunkRows, *, device: torch.device, make: Callable[[], FirstRead]) -> FirstRead:
+        """What was kept of a chunk, else what ``make`` reads."""
+        key = tuple(tuple(edit) for edit in rows)
+        if (kept := self._reads.get(key)) is not None:
+            self._reads.move_to_end(key)
+            return kept.to(device)
+        made = make()
+        self.num_made += 1
+        self._reads[key] = made.to("cpu")
+        while sum(read.size_bytes for read in self._reads.values()) > self._most_bytes:
+            self._reads.popitem(last=False)
+        return made
+
+
+def _ends_chunk(edit: Sequence[Row]) -> bool:
+    content = ",".join(str(i) for row in edit for i in (*row.ids, row.lookup))
+    return zlib.crc32(content.encode()) < CHUNK_ENDS * 2**32
