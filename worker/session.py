@@ -25,6 +25,7 @@ from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
 from editing_core.joint import JointEditor, Progress
 from editing_core.memit.config import MemitConfig, configure, preset
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.needs import outlook
 from editing_core.versions.identity import StoreIdentity, bind_identity
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
@@ -70,6 +71,8 @@ class EditingSession:
         """
         if settings.num_threads is not None:
             torch.set_num_threads(settings.num_threads)
+        needs = outlook(settings.model, device=settings.device, dtype=settings.dtype, layers=settings.layers)
+        log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told())
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
         config = _config(loaded, settings)

@@ -91,6 +91,7 @@ def _add(loaded: LoadedModel, layer: int, delta_HM: Tensor) -> tuple[Tensor, flo
     """The new matrix as stored, and ‖Δ‖ / ‖W‖."""
     original = loaded.family.projection_weight(loaded.model, layer)
     wide = original.to(SOLVE_DTYPE)
-    change = delta_HM.T if loaded.family.projection_is_transposed else delta_HM
+    delta = delta_HM.to(wide.device)
+    change = delta.T if loaded.family.projection_is_transposed else delta
     new = (wide + change).to(edited_dtype(original.dtype)).contiguous()
-    return new, float(delta_HM.norm() / wide.norm())
+    return new, float(delta.norm() / wide.norm())

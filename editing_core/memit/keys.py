@@ -35,8 +35,9 @@ class _Chunk:
     """What enters the layer that is next."""
 
     def at_lookup(self, values_RTX: Tensor) -> Tensor:
-        """The values at each row's look-up token, [R, X]."""
-        return values_RTX[torch.arange(len(self.lookup_R), device=values_RTX.device), self.lookup_R]
+        """The values at each row's look-up token, [R, X], of the first rows if there are no more."""
+        lookup = self.lookup_R[: len(values_RTX)].to(values_RTX.device)
+        return values_RTX[torch.arange(len(lookup), device=lookup.device), lookup]
 
 
 class KeySweep:
@@ -82,7 +83,7 @@ class KeySweep:
         if layer < last:
             above = stretch(model, family, layer + 1, last=last)
             out = run_stretch(above, out[:n], chunk.mask[:n], positions_RT=chunk.positions_RT[:n])
-        return keys, out[torch.arange(n, device=out.device), chunk.lookup_R[:n]]
+        return keys.to(self._loaded.device), chunk.at_lookup(out[:n]).to(self._loaded.device)
 
     def _begin(self, rows: Sequence[Sequence[Row]], kept: KeptReads) -> _Chunk:
         loaded = self._loaded

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editing_core.models.family import Family
+from editing_core.models.families.family import Family
 from editing_core.models.twins import twin_alone
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from editing_core.errors import InvalidSettings
+from editing_core.models.families.family import Family
 from editing_core.models.families.registry import family_of
-from editing_core.models.family import Family
 from editing_core.models.location import model_fingerprint, resolve_model_path
+from editing_core.models.memory import GIGA, Checkpoint, require_room
 
+LOGGER = logging.getLogger(__name__)
+SPREAD = "auto"
+"""The device that stands for all of them."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -47,7 +53,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where the weights are; of a model on several devices, where its embeddings are and its answers come back."""
         return next(self.model.parameters()).device
 
     @property
@@ -57,20 +63,31 @@ class LoadedModel:
 
 
 def load_model(source: str, *, device: str | None = None, dtype: str | None = None) -> LoadedModel:
-    """Load a demo name, folder or Hugging Face id.
+    """Load a demo name, folder or Hugging Face id, tensor by tensor onto its device, without a second copy.
 
-    ``device`` None: cuda if there, else cpu. ``dtype`` None: the checkpoint's on CUDA, float32 on CPU. Raises
-    UnknownModelFamily and InvalidSettings.
+    ``device`` None: cuda if there, else cpu; ``auto``: spread over all CUDA devices, for a model larger than one.
+    ``dtype`` None: the checkpoint's on CUDA, float32 on CPU. Raises UnknownModelFamily, and InvalidSettings also where
+    the weights do not fit into the memory that is free.
     """
     path = resolve_model_path(source)
-    family = family_of(json.loads((path / "config.json").read_text()).get("model_type", "none"))
-    where = _device(device)
+    family = family_at(path)
+    devices = devices_named(device)
+    wanted = dtype_named(dtype, devices[0])
+    needed = Checkpoint.of(path).weights_bytes(wanted)
+    require_room(source, needed, devices)
+    LOGGER.info("loading %s: %.2f GB of weights onto %s", source, needed / GIGA, ", ".join(map(str, devices)))
     transformers_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
-        path, dtype=_dtype(dtype, where), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        path,
+        dtype="auto" if wanted is None else wanted,
+        device_map=_device_map(devices),
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
     )
+    _require_on_devices(model, source)
     return wrap_model(
-        model.to(where),
+        model,
         AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True),
         family=family,
         source=source,
@@ -96,9 +113,37 @@ def wrap_model(model: Any, tokenizer: Any, *, family: Family, source: str, path:
     )
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def family_at(path: Path) -> Family:
+    """The family of the checkpoint in a folder; raises UnknownModelFamily."""
+    return family_of(json.loads((path / "config.json").read_text()).get("model_type", "none"))
+
+
+def devices_named(name: str | None) -> list[torch.device]:
+    """The devices that the weights may go to, by the name that ``load_model`` takes; raises InvalidSettings."""
+    if name == SPREAD and torch.cuda.is_available():
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    if name in {None, SPREAD}:
+        return [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
+    return [_device(name)]
+
+
+def _device_map(devices: Sequence[torch.device]) -> Any:
+    """One device for all, or as many blocks on each as fit; what does not fit is refused and never put elsewhere."""
+    return {"": devices[0]} if len(devices) == 1 else SPREAD
+
+
+def _require_on_devices(model: Any, source: str) -> None:
+    """Refuse what a device map has put elsewhere: a view cannot exchange a weight that is brought in for each call."""
+    elsewhere = [part for part, where in getattr(model, "hf_device_map", {}).items() if where in {"disk", "meta"}]
+    on_cpu = [part for part, where in getattr(model, "hf_device_map", {}).items() if where == "cpu"]
+    if elsewhere or (on_cpu and len(set(model.hf_device_map.values())) > 1):
+        raise InvalidSettings(
+            f"model {source!r} does not fit onto the CUDA devices: {', '.join([*elsewhere, *on_cpu][:5])} would have"
+            " to be loaded for each call; free memory on them or choose a smaller dtype"
+        )
+
+
+def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -108,9 +153,10 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _dtype(name: str | None, device: torch.device) -> torch.dtype | str:
+def dtype_named(name: str | None, device: torch.device) -> torch.dtype | None:
+    """The dtype that ``load_model`` loads in; None: the checkpoint's own. Raises InvalidSettings."""
     if name is None:
-        return torch.float32 if device.type == "cpu" else "auto"
+        return torch.float32 if device.type == "cpu" else None
     if name not in DTYPES:
         raise InvalidSettings(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
     return DTYPES[name]

@@ -18,6 +18,8 @@ from editing_core.errors import ErrataError
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Twins = dict[int, nn.Module]
 """From the id of an original module to its twin."""
+MOVERS = frozenset({"to", "cuda", "npu", "xpu", "mlu", "musa", "sdaa"})
+"""Methods that accelerate wraps, in functions that hold the original, to forbid moves; a twin has its class's own."""
 
 
 class UnsupportedHook(ErrataError):
@@ -66,6 +68,8 @@ def _copy_tree(module: ModuleT, twins: Twins) -> ModuleT:
 
 def _rebind_attributes(twin: nn.Module, twins: Twins) -> None:
     """Bind to the view whatever is bound to the original: methods and partials, among attributes and hooks."""
+    for name in MOVERS & twin.__dict__.keys():
+        del twin.__dict__[name]
     for name, value in twin.__dict__.items():
         if name in {"_parameters", "_buffers", "_modules"}:
             continue

@@ -111,7 +111,7 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         envvar="ERRATA_DEVICE",
-        help="Torch device; default: cuda if there, else cpu.",
+        help="Torch device; default: cuda if there, else cpu; auto spreads a model over all CUDA devices.",
         rich_help_panel=_RUNNING,
     ),
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from editing_core.errors import StoreMismatch
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.needs import outlook
 from editing_core.versions.identity import StoreIdentity, bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
@@ -19,7 +22,10 @@ from service.generation.resident import ResidentVersions
 from service.generation.routes import generation_router
 from service.generation.watcher import PointerWatcher
 from worker.protocol.ledger import Ledger
+from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
 
 
 class GenerationRuntime:
@@ -76,7 +82,10 @@ class GenerationRuntime:
         """
         if settings.num_threads is not None:
             torch.set_num_threads(settings.num_threads)
-        loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
+        device = settings.generation_device or settings.device
+        needs = outlook(settings.model, device=device, dtype=settings.dtype, layers=settings.layers)
+        log_event(LOGGER, "generation.memory", level=logging.INFO, **needs.told(), resident_versions=settings.resident_versions)
+        loaded = load_model(settings.model, device=device, dtype=settings.dtype)
         identity = bind_identity(settings.data, model=loaded.fingerprint, model_source=loaded.source)
         _require_same_dtype(identity, loaded)
         store = VersionStore(StoreLayout(settings.data))

@@ -36,7 +36,12 @@ class Settings(BaseSettings):
     corpus: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="text files, ':' between; none: the demo's own"
     )
-    device: str | None = Field(None, description="torch device; none: cuda if there, else cpu")
+    device: str | None = Field(
+        None, description="torch device; none: cuda if there, else cpu; auto: spread over all CUDA devices"
+    )
+    generation_device: str | None = Field(
+        None, description="torch device of generation, where it is not the worker's; none: ERRATA_DEVICE"
+    )
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="none: the checkpoint's on CUDA, float32 on CPU"
     )

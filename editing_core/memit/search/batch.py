@@ -125,7 +125,8 @@ class SearchBatch:
         hidden = flat.index_copy(0, rows.lookup_R, moved).view_as(self.suffix_BSH)
         read = rows.read_places
         out = self.upper.run(hidden, self.mask, positions_BT=self.positions_BS, cache=self.cache, read_Q=read)
-        log_probs = log_softmax(self.head(out.flatten(0, 1)[read]).to(delta_GH.dtype), dim=-1)
+        logits = self.head(out.flatten(0, 1)[read.to(out.device)])
+        log_probs = log_softmax(logits.to(delta_GH.device, delta_GH.dtype), dim=-1)
         told = log_probs[: len(rows.answer_Q)].gather(1, rows.answer_Q[:, None]).squeeze(1)
         nll = torch.zeros_like(rows.hidden_norm_G).index_add(0, rows.group_R[rows.ask_row_Q], -told * rows.share_Q)
         return nll, log_probs[len(rows.answer_Q) :]

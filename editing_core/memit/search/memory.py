@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from editing_core.memit.search.rows import GroupRows
 from editing_core.models.load import LoadedModel
+from editing_core.models.memory import free_bytes
 
 CPU_ROWS = 448
 """More rows at once are no faster on a few cores; 64 edits of six contexts and a guarding row."""
@@ -31,19 +31,6 @@ def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_la
     if free is None or not groups:
         return most
     return max(1, min(most, int(SHARE_OF_FREE * free / _bytes_per_row(loaded, groups, target_layer))))
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be had on the device; None where nobody tells."""
-    if device.type == "cuda":
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    told = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    return int(told["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in told else None
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -1,6 +1,6 @@
 """GPT-2: learned positions beside the embeddings, transposed projections (Conv1D), a head tied to the embeddings."""
 
-from editing_core.models.family import Family
+from editing_core.models.families.family import Family
 
 GPT2 = Family(
     model_type="gpt2",

@@ -1,6 +1,6 @@
 """GPT-NeoX and Pythia: rotary positions, two norms a block."""
 
-from editing_core.models.family import Family
+from editing_core.models.families.family import Family
 
 GPT_NEOX = Family(
     model_type="gpt_neox",

@@ -1,6 +1,6 @@
 """GPT-J: parallel attention and MLP, one norm a block, a head with bias."""
 
-from editing_core.models.family import Family
+from editing_core.models.families.family import Family
 
 GPTJ = Family(
     model_type="gptj",

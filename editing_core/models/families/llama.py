@@ -1,6 +1,6 @@
 """Llama: RMS norm, gated MLP without biases, grouped queries, rotary positions."""
 
-from editing_core.models.family import Family
+from editing_core.models.families.family import Family
 
 LLAMA = Family(
     model_type="llama",

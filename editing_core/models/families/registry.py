@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from editing_core.errors import UnknownModelFamily
+from editing_core.models.families.family import Family
 from editing_core.models.families.gpt2 import GPT2
 from editing_core.models.families.gpt_neox import GPT_NEOX
 from editing_core.models.families.gptj import GPTJ
 from editing_core.models.families.llama import LLAMA
-from editing_core.models.family import Family
 
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPTJ, GPT_NEOX, GPT2, LLAMA)}
 

@@ -104,8 +104,9 @@ class StepWindow:
     ) -> tuple[Tensor, Tensor]:
         """Keep the new keys and values and give back all that may be looked at, [N, A, length, D]."""
         keys_PALD, values_PALD = self._cache.layer(layer_idx, like=keys_NA1D)
-        keys_PALD[self._places_N, :, self._positions_N] = keys_NA1D[:, :, 0]
-        values_PALD[self._places_N, :, self._positions_N] = values_NA1D[:, :, 0]
+        places, positions = self._places_N.to(keys_PALD.device), self._positions_N.to(keys_PALD.device)
+        keys_PALD[places, :, positions] = keys_NA1D[:, :, 0]
+        values_PALD[places, :, positions] = values_NA1D[:, :, 0]
         used = self._places_N.shape[0]
         return keys_PALD[:used, :, : self._length], values_PALD[:used, :, : self._length]
 
