@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.kept import KeptReads
 from editing_core.memit.keys import KeySweep
-from editing_core.memit.solve import SOLVE_DTYPE, solve_delta
+from editing_core.memit.solve import solve_delta
 from editing_core.memit.tokens import Row
 from editing_core.models.load import LoadedModel
+from editing_core.precision import SOLVE_DTYPE, edited_dtype
 from editing_core.versions.views import make_view
 
 
@@ -80,11 +80,6 @@ def solve_edits(
             sweep.advance(make_view(loaded.model, weights), layer)
     on_progress(len(config.layers), len(config.layers))
     return Update(weights=weights, layers=layers, delta_norms=norms)
-
-
-def edited_dtype(model_dtype: torch.dtype) -> torch.dtype:
-    """Dtype of the edited matrices: never under float32, since rounding to half loses most of a small update."""
-    return torch.promote_types(model_dtype, torch.float32)
 
 
 def _add(loaded: LoadedModel, layer: int, delta_HM: Tensor) -> tuple[Tensor, float]:

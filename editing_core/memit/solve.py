@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from editing_core.errors import NotPositiveDefinite
-
-SOLVE_DTYPE = torch.float64
-"""The one place that decides the precision of the solve."""
+from editing_core.precision import SOLVE_DTYPE
 
 
 def solve_delta(keys_MN: Tensor, residuals_HN: Tensor, covariance_MM: Tensor, *, prior_weight: float) -> Tensor:

@@ -25,6 +25,7 @@ from editing_core.memit.search.memory import is_out_of_memory, rows_that_fit
 from editing_core.memit.search.prepare import SearchModel, prepare_batch
 from editing_core.memit.search.rows import GroupRows
 from editing_core.models.load import LoadedModel
+from editing_core.precision import search_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class _Search:
         self._model, self._groups, self._config = model, groups, config
         self._waiting, self._room, self._note = waiting, room, note
         loaded = model.loaded
-        self._dtype = torch.float64 if loaded.dtype == torch.float64 else torch.float32
+        self._dtype = search_dtype(loaded.dtype)
         self._batch: SearchBatch | None = None
         self._hidden: list[Tensor] = []
         self._delta = torch.empty(0, loaded.hidden_size, dtype=self._dtype, device=loaded.device)

@@ -19,6 +19,7 @@ from editing_core.models.families.family import Family
 from editing_core.models.families.registry import family_of
 from editing_core.models.location import model_fingerprint, resolve_model_path
 from editing_core.models.memory import GIGA, Checkpoint, require_room
+from editing_core.precision import default_model_dtype
 
 LOGGER = logging.getLogger(__name__)
 SPREAD = "auto"
@@ -156,7 +157,7 @@ def _device(name: str) -> torch.device:
 def dtype_named(name: str | None, device: torch.device) -> torch.dtype | None:
     """The dtype that ``load_model`` loads in; None: the checkpoint's own. Raises InvalidSettings."""
     if name is None:
-        return torch.float32 if device.type == "cpu" else None
+        return default_model_dtype(device)
     if name not in DTYPES:
         raise InvalidSettings(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
     return DTYPES[name]

@@ -12,12 +12,10 @@ from safetensors import safe_open
 
 from editing_core.errors import InvalidSettings
 from editing_core.models.families.family import Family
+from editing_core.precision import SOLVE_DTYPE, edited_dtype
 
 ITEM_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
-EDITED_ITEM_BYTES = 4
-"""Edited matrices are float32 at least."""
 STATISTICS_ITEM_BYTES = 4
-SOLVE_ITEM_BYTES = 8
 SOLVE_MATRICES = 3
 """Square matrices of the width of the keys that a solve holds at once."""
 GIGA = 1e9
@@ -80,9 +78,9 @@ def memory_needs(checkpoint: Checkpoint, family: Family, layers: Sequence[int], 
     widths = [shape[0] if family.projection_is_transposed else shape[1] for shape in shapes]
     return MemoryNeeds(
         model=checkpoint.weights_bytes(dtype),
-        version=sum(EDITED_ITEM_BYTES * prod(shape) for shape in shapes),
+        version=sum(edited_dtype(dtype).itemsize * prod(shape) for shape in shapes),
         statistics=sum(STATISTICS_ITEM_BYTES * width**2 for width in widths),
-        solve=SOLVE_MATRICES * SOLVE_ITEM_BYTES * max(widths, default=0) ** 2,
+        solve=SOLVE_MATRICES * SOLVE_DTYPE.itemsize * max(widths, default=0) ** 2,
     )
 
 

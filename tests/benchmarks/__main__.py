@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.core import measure_core
 from tests.benchmarks.hundred_edits import Run, measure
 
 MODELS = ("demo-gptj", "demo-gptneox")
 FLOORS = {"taken": 0.90, "ES": 0.95, "PS": 0.88, "NS": 0.95}
 MAX_PERPLEXITY_RISE = 0.10
 MAX_SECONDS = 60.0
+NUM_RUNS = 3
+"""Of the core, of which the median counts."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--model", choices=MODELS, action="append", help="default: both")
     parser.add_argument("--seed", type=int, action="append", help="default: 0, 1, 2")
+    parser.add_argument("--folder", type=Path, help="time the core on the model of this folder and not on demo-gptj")
     options = parser.parse_args()
     seeds = tuple(options.seed or (0, 1, 2))
     reached = [_bench(model, seeds) for model in options.model or MODELS]
+    reached.append(measure_core(Console(), folder=options.folder, num_runs=NUM_RUNS))
     return 0 if all(reached) else 1
 
 

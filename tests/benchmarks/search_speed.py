@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
+import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from editing_core.evaluation.metrics import evaluate_cases
+from editing_core.memit.editor import solve_edits
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import Target, search_targets
 from editing_core.memit.tokens import EditRows
+from editing_core.versions.views import make_view
 from tests.benchmarks.serial_targets import SerialTarget, serial_target
 from tests.benchmarks.workplace import Workplace
+from tests.support.wide_attention import attention_in_the_models_dtype
 
 T = TypeVar("T")
 NUM_EDITS = 64
 NUM_COUNTED = 8
 """Serial searches whose operations are counted."""
+NUM_IN_FLOAT64 = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,10 @@ class SearchSpeed:
     worst_difference: float
     same_losses_read: int
     """Edits whose searches took the same number of steps."""
+    taken: tuple[int, int]
+    """Edits that take, solved with our z and with the serial ones."""
+    worst_in_float64: float
+    same_losses_in_float64: bool
 
     @property
     def ratio(self) -> float:
@@ -55,6 +67,7 @@ def measure(place: Workplace, *, num_runs: int, say: Callable[[str], None]) -> S
         seconds, serial = _timed(lambda: [serial_target(place.loaded, edit, place.config) for edit in rows])
         serial_times.append(seconds / len(rows))
         say(f"run {run + 1} of {num_runs}: serial {serial_times[-1]:.3f} s an edit, Errata {ours_times[-1]:.3f} s")
+    exact = _in_float64(place, rows[:NUM_IN_FLOAT64])
     differences = sorted(_difference(a, b) for a, b in zip(ours, serial, strict=True))
     return SearchSpeed(
         serial_seconds=median(serial_times),
@@ -63,7 +76,34 @@ def measure(place: Workplace, *, num_runs: int, say: Callable[[str], None]) -> S
         median_difference=median(differences),
         worst_difference=differences[-1],
         same_losses_read=sum(a.num_losses == b.num_losses for a, b in zip(ours, serial, strict=True)),
+        taken=(
+            _num_taken(place, torch.stack([target.targets_EH[0] for target in ours])),
+            _num_taken(place, torch.stack([target.target_H for target in serial])),
+        ),
+        worst_in_float64=exact[0],
+        same_losses_in_float64=exact[1],
     )
+
+
+def _num_taken(place: Workplace, targets_NH: Tensor) -> int:
+    """How many edits take when they are solved with these z."""
+    editor, edits = place.editor(Path()), place.edits[:NUM_EDITS]
+    rows = [editor.rows_of(edit).prompts for edit in edits]
+    update = solve_edits(place.loaded, rows, targets_NH, covariances=place.artefacts.covariances, config=place.config)
+    view = make_view(place.loaded.model, update.weights)
+    scored = evaluate_cases(view, place.loaded.tokenizer, [(accepted.edit, ()) for accepted in edits])
+    return sum(case.taken for case in scored)
+
+
+def _in_float64(place: Workplace, rows: Sequence[EditRows]) -> tuple[float, bool]:
+    """Worst relative difference of z in float64, attention included, and whether all step counts agree."""
+    loaded = replace(place.loaded, model=copy.deepcopy(place.loaded.model).double())
+    wide = replace(place, loaded=loaded)
+    with attention_in_the_models_dtype():
+        ours = _ours(wide, rows)
+        serial = [serial_target(loaded, edit, place.config) for edit in rows]
+    pairs = list(zip(ours, serial, strict=True))
+    return max(_difference(a, b) for a, b in pairs), all(a.num_losses == b.num_losses for a, b in pairs)
 
 
 def _ours(place: Workplace, rows: Sequence[EditRows]) -> list[Target]:

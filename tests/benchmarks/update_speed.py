@@ -98,7 +98,7 @@ def measure_growth(place: Workplace) -> Growth:
         fresh.build((*live, *new))
         whole_seconds = time.perf_counter() - started
         same = place.editor(Path(name) / "grown").build((*live, *new))
-    return Growth(whole_seconds=whole_seconds, grown_seconds=grown_seconds, is_same=_digest(grown) == _digest(same))
+    return Growth(whole_seconds=whole_seconds, grown_seconds=grown_seconds, is_same=digest_of(grown) == digest_of(same))
 
 
 def plain_update(
@@ -150,5 +150,6 @@ def _worst(ours: Update, plain: dict[int, Tensor]) -> float:
     )
 
 
-def _digest(update: Update) -> str:
+def digest_of(update: Update) -> str:
+    """Sha256 of the edited matrices as they would be stored."""
     return hashlib.sha256(save(update.weights)).hexdigest()

@@ -54,7 +54,9 @@ def of_demo_model(name: DemoModel, folder: Path, num_edits: int) -> Workplace:
         hidden_size=loaded.hidden_size,
     )
     artefacts = prepare(loaded, corpus_for(name, None), PrepareOptions(layers=config.layers), root=folder)
-    return Workplace(name=name, loaded=loaded, artefacts=artefacts, config=config, edits=_accepted(draw(0, num_edits)))
+    return Workplace(
+        name=name, loaded=loaded, artefacts=artefacts, config=config, edits=as_accepted(draw(0, num_edits))
+    )
 
 
 def of_folder(folder: Path) -> Workplace:
@@ -71,12 +73,13 @@ def of_folder(folder: Path) -> Workplace:
         num_tokens=0,
     )
     config = MemitConfig(layers=layers, prior_weight=described["lambda"], clamp_factor=described["clamp"])
-    edits = _accepted([record.edit for record in read_counterfact(folder / "counterfact-dev.json")])
+    edits = as_accepted([record.edit for record in read_counterfact(folder / "counterfact-dev.json")])
     loaded = load_model(str(folder / "model"), device="cpu", dtype="float32")
     return Workplace(name=str(folder / "model"), loaded=loaded, artefacts=artefacts, config=config, edits=edits)
 
 
-def _accepted(edits: Sequence[Edit]) -> tuple[AcceptedEdit, ...]:
+def as_accepted(edits: Sequence[Edit]) -> tuple[AcceptedEdit, ...]:
+    """Edits as if one batch had brought them."""
     return tuple(
         AcceptedEdit(id=f"e{i:05}", edit=edit, batch="b", acceptance=1, created="2026-01-01T00:00:00Z")
         for i, edit in enumerate(edits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,17 @@ from editing_core.models.load import LoadedModel
 from tests.benchmarks.serial_targets import serial_target
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily
+from tests.support.wide_attention import attention_in_the_models_dtype
 
+TOLERANCE = 1e-9
+"""Of z in float64, relative."""
 STOP_LOSS: dict[TinyFamily, float] = {"gptj": 6.3, "gpt_neox": 6.3, "gpt2": 16.0, "llama": 7.0}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_models_dtype() -> Iterator[None]:
+    with attention_in_the_models_dtype():
+        yield
 
 
 def rows_of(loaded: LoadedModel, num_edits: int) -> list[EditRows]:
@@ -35,30 +44,25 @@ def test_a_batch_gives_the_z_of_the_plain_serial_search_with_the_same_step_count
     # Some edits stop early and some run out of steps, so that stopping one does not disturb the others.
     config = replace(CONFIG, stop_loss=STOP_LOSS[family])
     rows = rows_of(loaded, 12)
-    # GPT-J's attention computes its scores in float32 whatever the model's dtype is (transformers).
-    tolerance = 1e-5 if family == "gptj" else 1e-9
-
     batched = search_targets(loaded, [GroupRows((edit,)) for edit in rows], config, batch_rows=24)
     serial = [serial_target(loaded, edit, config) for edit in rows]
 
     assert [b.num_losses for b in batched] == [s.num_losses for s in serial]
     assert len({b.num_losses for b in batched}) > 1
     for ours, plain in zip(batched, serial, strict=True):
-        assert float((ours.targets_EH[0] - plain.target_H).norm() / plain.target_H.norm()) < tolerance
+        assert float((ours.targets_EH[0] - plain.target_H).norm() / plain.target_H.norm()) < TOLERANCE
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_z_of_a_batch_equals_z_one_by_one(family: TinyFamily) -> None:
     loaded = tiny_loaded(family, dtype=torch.float64)
     rows = rows_of(loaded, 10)
-    tolerance = 1e-5 if family == "gptj" else 1e-9
-
     together = search_targets(loaded, [GroupRows((edit,)) for edit in rows], CONFIG, batch_rows=10_000)
     alone = [search_targets(loaded, [GroupRows((edit,))], CONFIG, batch_rows=1)[0] for edit in rows]
 
     for one, other in zip(together, alone, strict=True):
         assert one.num_losses == other.num_losses
-        assert float((one.targets_EH - other.targets_EH).norm() / other.targets_EH.norm()) < tolerance
+        assert float((one.targets_EH - other.targets_EH).norm() / other.targets_EH.norm()) < TOLERANCE
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
@@ -73,11 +77,10 @@ def test_searches_that_end_give_their_places_to_waiting_ones_without_changing_an
         loaded, groups, config, batch_rows=5 * groups[0].num_rows, on_found=lambda index, _: found_at.append(index)
     )
 
-    tolerance = 1e-5 if family == "gptj" else 1e-9
     assert sorted(found_at) == list(range(20))
     for one, other in zip(together, in_turn, strict=True):
         assert one.num_losses == other.num_losses
-        assert float((one.targets_EH - other.targets_EH).norm() / other.targets_EH.norm()) < tolerance
+        assert float((one.targets_EH - other.targets_EH).norm() / other.targets_EH.norm()) < TOLERANCE
 
 
 def test_what_does_not_fit_into_memory_is_searched_in_smaller_batches(
