@@ -62,8 +62,8 @@ def _searches(place: Workplace, console: Console, *, num_runs: int) -> list[str]
         f"{found.ours_seconds:.3f} s: {found.ratio:.1f} times as many a second (aim {AIM_SEARCH_RATIO:.0f}); counted "
         f"operations {found.counted_ratio:.1f} times fewer; relative difference of z {found.median_difference:.1e} in "
         f"the median, {found.worst_difference:.1e} at worst, {found.same_losses_read} with equal step counts; in "
-        f"float64 {found.worst_in_float64:.1e} at worst, step counts {'equal' if found.same_losses_in_float64 else 'DIFFER'}; "
-        f"solved with either, {found.taken[0]} and {found.taken[1]} edits take"
+        f"float64 {found.worst_in_float64:.1e} at worst, step counts "
+        f"{'equal' if found.same_losses_in_float64 else 'DIFFER'}; solved with either, {found.taken[0]} and {found.taken[1]} edits take"
     )
     failed = {
         f"search ratio {found.ratio:.1f} < {LEAST_SEARCH_RATIO}": found.ratio < LEAST_SEARCH_RATIO,
