@@ -57,14 +57,16 @@ def measure_core(console: Console, *, folder: Path | None, num_runs: int) -> boo
 
 def _searches(place: Workplace, console: Console, *, num_runs: int) -> list[str]:
     found = search_speed.measure(place, num_runs=num_runs, say=console.print)
-    console.print(
-        f"{place.name}, z of {search_speed.NUM_EDITS} edits: serial {found.serial_seconds:.3f} s an edit, Errata "
-        f"{found.ours_seconds:.3f} s: {found.ratio:.1f} times as many a second (aim {AIM_SEARCH_RATIO:.0f}); counted "
-        f"operations {found.counted_ratio:.1f} times fewer; relative difference of z {found.median_difference:.1e} in "
-        f"the median, {found.worst_difference:.1e} at worst, {found.same_losses_read} with equal step counts; in "
-        f"float64 {found.worst_in_float64:.1e} at worst, step counts "
-        f"{'equal' if found.same_losses_in_float64 else 'DIFFER'}; solved with either, {found.taken[0]} and {found.taken[1]} edits take"
+    same = "equal" if found.same_losses_in_float64 else "DIFFERENT"
+    lines = (
+        f"{place.name}, z of {search_speed.NUM_EDITS} edits: serial {found.serial_seconds:.3f} s an edit, "
+        f"Errata {found.ours_seconds:.3f} s: {found.ratio:.1f} times as many a second (aim {AIM_SEARCH_RATIO:.0f}); "
+        f"counted operations {found.counted_ratio:.1f} times fewer",
+        f"  z differs by {found.median_difference:.1e} in the median, {found.worst_difference:.1e} at worst, relative",
+        f"  equal step counts: {found.same_losses_read}; solved with either, {found.taken} take",
+        f"  in float64, {search_speed.NUM_IN_FLOAT64} edits: {found.worst_in_float64:.1e} at worst, step counts {same}",
     )
+    console.print("\n".join(lines), highlight=False)
     failed = {
         f"search ratio {found.ratio:.1f} < {LEAST_SEARCH_RATIO}": found.ratio < LEAST_SEARCH_RATIO,
         f"serial search {found.serial_seconds:.2f} s an edit": found.serial_seconds > MOST_SERIAL_SECONDS,
