@@ -1,6 +1,6 @@
 """``python -m editing_core.prepare MODEL --corpus FILE…``: makes a model's artefacts ahead of the first start.
 
-Prints a progress bar and an account. Knows no environment: ``errata prepare`` gives every option.
+Text may be files or a dataset. Prints a progress bar and an account. Knows no environment: that is ``errata prepare``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,27 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from editing_core.covariance.defaults import corpus_for
-from editing_core.covariance.prepare import PrepareOptions, artefact_key, describe, prepare
+from editing_core.covariance.defaults import TEXT_COLUMN, corpus_for
+from editing_core.covariance.prepare import PrepareOptions, asked_tokens, describe, prepare
 from editing_core.errors import ErrataError
 from editing_core.memit.config import configure, preset
 from editing_core.models.load import load_model
 from editing_core.versions.layout import StoreLayout
 
-_TOKENS_HELP = "tokens for the covariances, as ERRATA_TOKENS of what is started (default: 10 · d_ff, at least 200,000)"
+_DESCRIPTION = (
+    "Make a model's artefacts, once: covariances from text or from published statistics, probes and held-out"
+    " perplexity from text. Work that was stopped is taken up where it was. Give what is started later the same text,"
+    " statistics, tokens and seed."
+)
+_DATASET_HELP = (
+    "Hugging Face dataset that is streamed as text, or a folder of Parquet, JSON, CSV or text files (default split:"
+    " train); instead of --corpus"
+)
+_STATISTICS_HELP = (
+    "folder of .npz second moments as ROME and MEMIT published them, one file a layer, as"
+    " transformer.h.3.mlp.fc_out_float32_mom2_100000.npz: read instead of making covariances from the text"
+)
+_TOKENS_HELP = "tokens for the covariances, as ERRATA_TOKENS of what is started (default: 10 · d_ff, at least 120,000)"
 _SEED_HELP = "seed of the context templates, as ERRATA_CONTEXT_SEED of what is started (default: 0)"
 
 
@@ -38,13 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare(options: argparse.Namespace, console: Console) -> None:
+    corpus = corpus_for(options.model, options.corpus, dataset=options.dataset, text_column=options.text_column)
     console.print(f"loading {options.model}", highlight=False)
     loaded = load_model(options.model, device=options.device, dtype=options.dtype)
     num_layers = loaded.family.num_layers(loaded.model)
     base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
     config = configure(base, num_layers=num_layers, layers=options.layers)
-    corpus = corpus_for(options.model, options.corpus)
-    wanted = PrepareOptions(layers=config.layers, num_tokens=options.tokens, context_seed=options.context_seed)
+    wanted = PrepareOptions(
+        layers=config.layers,
+        num_tokens=options.tokens,
+        context_seed=options.context_seed,
+        statistics=options.statistics,
+    )
     with progress_bar(console) as bar:
         task = bar.add_task("starting", total=None)
 
@@ -54,8 +72,8 @@ def _prepare(options: argparse.Namespace, console: Console) -> None:
         artefacts = prepare(loaded, corpus, wanted, root=StoreLayout(options.data).artefacts_dir, on_progress=tell)
     for name, value in describe(artefacts).items():
         console.print(f"{name}: {value}", markup=False, highlight=False)
-    asked = artefact_key(loaded, corpus, wanted).num_tokens
-    if artefacts.num_tokens < asked:
+    asked = asked_tokens(loaded, wanted)
+    if asked is not None and artefacts.num_tokens < asked:
         console.print(f"the corpus has no more: {asked} tokens were asked for", markup=False, highlight=False)
     console.print(f"kept in {StoreLayout(options.data).artefacts_dir}", markup=False, highlight=False)
 
@@ -75,9 +93,12 @@ class _Speed(ProgressColumn):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="errata prepare", description="Make a model's artefacts from text files.")
+    parser = argparse.ArgumentParser(prog="errata prepare", description=_DESCRIPTION)
     parser.add_argument("model", help="Hugging Face id, folder, demo-gptj or demo-gptneox")
     parser.add_argument("--corpus", type=Path, action="append", help="plain text in UTF-8; once for each file")
+    parser.add_argument("--dataset", metavar="NAME[:CONFIG][@SPLIT]", help=_DATASET_HELP)
+    parser.add_argument("--text-column", default=TEXT_COLUMN, help=f"its column with the text (default: {TEXT_COLUMN})")
+    parser.add_argument("--statistics", type=Path, metavar="FOLDER", help=_STATISTICS_HELP)
     parser.add_argument("--data", type=Path, default=Path("var"), help="folder of the store (default: var)")
     parser.add_argument("--layers", help="edited layers, as 3-8 or 3,4,5 (default: the model's preset)")
     parser.add_argument("--tokens", type=positive, help=_TOKENS_HELP)

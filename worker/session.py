@@ -214,8 +214,9 @@ def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:
 
 
 def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, layout: StoreLayout) -> ModelArtefacts:
-    corpus = corpus_for(settings.model, settings.corpus)
-    options = PrepareOptions(layers=config.layers, num_tokens=settings.tokens, context_seed=settings.context_seed)
+    corpus = corpus_for(settings.model, settings.corpus, dataset=settings.dataset, text_column=settings.text_column)
+    tokens, seed = settings.tokens, settings.context_seed
+    options = PrepareOptions(layers=config.layers, num_tokens=tokens, context_seed=seed, statistics=settings.statistics)
     return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=_progress_log())
 
 

@@ -34,16 +34,19 @@ class ArtefactKey:
     corpus: str
     """Digest."""
     layers: tuple[int, ...]
-    num_tokens: int
-    """Tokens asked for."""
+    num_tokens: int | None
+    """Tokens asked for; None: with ``statistics``."""
     window: int
     context_seed: int
     dtype: str
+    statistics: str | None = None
+    """Digest of the published second moments that were read instead of text."""
     format: int = FORMAT
 
     def folder_name(self) -> str:
-        """Name of the artefacts' folder."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
+        """Name of the artefacts' folder: of what there is, so that one kind of input does not rename another's."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ class ModelArtefacts:
         """Sha256 over the contexts and the covariances' bytes: what of the artefacts changes an edit."""
         digest = hashlib.sha256(json.dumps(list(self.contexts)).encode())
         for layer in sorted(self.covariances):
-            digest.update(self.covariances[layer].contiguous().numpy().tobytes())
+            digest.update(self.covariances[layer].contiguous().numpy().data)
         return f"sha256:{digest.hexdigest()}"
 
 
@@ -84,7 +87,7 @@ def write_artefacts(folder: Path, artefacts: ModelArtefacts, key: ArtefactKey) -
         "heldout_perplexity": artefacts.heldout_perplexity,
         "num_tokens": artefacts.num_tokens,
         "change_since_half": artefacts.change_since_half,
-        "tensors_sha256": hashlib.sha256((folder / TENSOR_FILE).read_bytes()).hexdigest(),
+        "tensors_sha256": _sha256(folder / TENSOR_FILE),
     }
     text = json.dumps(record, indent=1)
     write_durably(folder / RECORD_FILE, lambda file: file.write_text(text))
@@ -100,7 +103,7 @@ def read_artefacts(folder: Path) -> ModelArtefacts | None:
     if not (folder / RECORD_FILE).is_file():
         return None
     record: dict[str, Any] = json.loads((folder / RECORD_FILE).read_text())
-    found = hashlib.sha256((folder / TENSOR_FILE).read_bytes()).hexdigest()
+    found = _sha256(folder / TENSOR_FILE)
     if found != record["tensors_sha256"]:
         raise StoreDamaged(
             f"{folder / TENSOR_FILE}: sha256 is {found}, not {record['tensors_sha256']}: remove the folder"
@@ -121,6 +124,11 @@ def read_artefacts(folder: Path) -> ModelArtefacts | None:
         num_tokens=record["num_tokens"],
         change_since_half=record.get("change_since_half"),
     )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def torch_dtype_name(dtype: torch.dtype) -> str:

@@ -1,100 +1,59 @@
-"""Text files as windows of tokens: one part for statistics, the other held out for probes and perplexity.
+"""Text as the statistics see it: documents, of which some are held out, and windows of their tokens.
 
-Held out are files of their own, where there are any, else the last 2 % of the text. Memory is bounded by one line of
-text. Knows no model, only its tokenizer.
+Knows neither where text comes from (``text_files``, ``dataset``) nor a model, only its tokenizer.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from editing_core.errors import InvalidSettings
-
-HELDOUT_SHARE = 0.02
-_CHUNK_BYTES = 1 << 20
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Text files, read one after the other."""
-
-    files: tuple[Path, ...]
-    heldout_files: tuple[Path, ...] = ()
-    """Held out as a whole; none: the last 2 % of ``files`` are."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of all files together that are not held out as a whole."""
-        return sum(file.stat().st_size for file in self.files)
+class Corpus(Protocol):
+    """Text for a model's artefacts: the same documents in the same order whenever it is read."""
 
     def digest(self) -> str:
-        """Sha256 over the files' contents, in order."""
-        digest = hashlib.sha256()
-        for file in (*self.files, *self.heldout_files):
-            with file.open("rb") as stream:
-                while chunk := stream.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-            digest.update(b"\0")
-        if self.heldout_files:
-            digest.update(f"{len(self.heldout_files)} held out".encode())
-        return f"sha256:{digest.hexdigest()}"
+        """Differs where the documents differ, or which of them are held out."""
+        ...
 
-    def lines(self, *, heldout: bool) -> Iterator[str]:
-        """Non-blank lines that are not held out, or those that are."""
-        if self.heldout_files:
-            yield from _lines(self.heldout_files if heldout else self.files)
-        else:
-            yield from self._lines_beside_border(heldout=heldout)
-
-    def _lines_beside_border(self, *, heldout: bool) -> Iterator[str]:
-        """By the byte at which a line begins."""
-        border = int(self.size_bytes * (1 - HELDOUT_SHARE))
-        place = 0
-        for file in self.files:
-            with file.open("rb") as stream:
-                for number, raw in enumerate(stream, start=1):
-                    if (place >= border) == heldout and raw.strip():
-                        yield _decode(raw, file, number)
-                    place += len(raw)
-                    if place >= border and not heldout:
-                        return
+    def documents(self, *, heldout: bool) -> Iterator[str]:
+        """Non-blank documents that are not held out, or those that are; InvalidSettings where they cannot be read."""
+        ...
 
 
-def _lines(files: Sequence[Path]) -> Iterator[str]:
-    for file in files:
-        with file.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                if raw.strip():
-                    yield _decode(raw, file, number)
+@dataclass(slots=True, kw_only=True)
+class WindowReader:
+    """Packs the tokens of documents, an end-of-text after each, into full windows; a rest that fills none is left out.
+
+    ``num_documents`` and ``waiting`` are its place: another reader that is given them goes on behind the last window.
+    Memory is bounded by one document.
+    """
+
+    tokenizer: Any
+    num_tokens: int
+    """Tokens in a window."""
+    num_documents: int = 0
+    """Documents that were taken so far."""
+    waiting: deque[int] = field(default_factory=deque)
+    """Tokens of those documents that are in no window yet."""
+
+    def read(self, documents: Iterator[str]) -> Iterator[list[int]]:
+        """Windows of all documents, of which the first ``num_documents`` were taken before."""
+        yield from self._full_windows()
+        end = [self.tokenizer.eos_token_id] if self.tokenizer.eos_token_id is not None else []
+        for document in islice(documents, self.num_documents, None):
+            self.waiting += self.tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"] + end
+            self.num_documents += 1
+            yield from self._full_windows()
+
+    def _full_windows(self) -> Iterator[list[int]]:
+        while len(self.waiting) >= self.num_tokens:
+            yield [self.waiting.popleft() for _ in range(self.num_tokens)]
 
 
-def open_corpus(files: Sequence[Path]) -> Corpus:
-    """Check that the files can be read; raises InvalidSettings naming the one that cannot."""
-    if not files:
-        raise InvalidSettings("no corpus: give --corpus FILE (plain text in UTF-8), once for each file")
-    for file in files:
-        if not file.is_file():
-            raise InvalidSettings(f"corpus file {file}: there is no such file")
-    return Corpus(tuple(files))
-
-
-def token_windows(lines: Iterator[str], tokenizer: Any, *, num_tokens: int) -> Iterator[list[int]]:
-    """Pack the lines' tokens, one end-of-text between lines, into full windows; a rest that fills none is left out."""
-    waiting: list[int] = []
-    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    for line in lines:
-        waiting += tokenizer(line, add_special_tokens=False, verbose=False)["input_ids"] + end
-        while len(waiting) >= num_tokens:
-            yield waiting[:num_tokens]
-            waiting = waiting[num_tokens:]
-
-
-def _decode(raw: bytes, file: Path, number: int) -> str:
-    try:
-        return raw.decode().strip()
-    except UnicodeDecodeError as error:
-        raise InvalidSettings(f"corpus file {file}, line {number}: not UTF-8 ({error.reason})") from None
+def token_windows(documents: Iterator[str], tokenizer: Any, *, num_tokens: int) -> Iterator[list[int]]:
+    """The windows of ``documents`` from the first one on."""
+    return WindowReader(tokenizer=tokenizer, num_tokens=num_tokens).read(documents)

@@ -1,4 +1,4 @@
-"""Which text a model's artefacts are made from: the user's files, else, for the demo models, their own."""
+"""Which text a model's artefacts are made from: the user's, else, for the demo models, their own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from editing_core.covariance.corpus import Corpus, open_corpus
+from editing_core.covariance.corpus import Corpus
+from editing_core.covariance.dataset import open_dataset
+from editing_core.covariance.text_files import TextFiles, open_text_files
 from editing_core.demo.models import DemoModel, demo_corpus_path, demo_heldout_path
 from editing_core.errors import InvalidSettings
 
+TEXT_COLUMN = "text"
 
-def corpus_for(model: str, files: Sequence[Path] | None) -> Corpus:
-    """The corpus of ``files``, or without any that of a demo model; raises InvalidSettings for any other model."""
+
+def corpus_for(
+    model: str, files: Sequence[Path] | None, *, dataset: str | None = None, text_column: str = TEXT_COLUMN
+) -> Corpus:
+    """The corpus of ``files`` or ``dataset``, or without any that of a demo model.
+
+    Raises InvalidSettings for any other model, and for files beside a dataset.
+    """
+    if files and dataset:
+        raise InvalidSettings(
+            "text comes from files or from a dataset: give one of ERRATA_CORPUS and ERRATA_DATASET"
+            " (--corpus, --dataset)"
+        )
     if files:
-        return open_corpus(files)
+        return open_text_files(files)
+    if dataset:
+        return open_dataset(dataset, column=text_column)
     if model in get_args(DemoModel):
-        return Corpus((demo_corpus_path(),), heldout_files=(demo_heldout_path(),))
+        return TextFiles((demo_corpus_path(),), heldout_files=(demo_heldout_path(),))
     raise InvalidSettings(
-        f"model {model!r} needs text for its statistics: give --corpus FILE (ERRATA_CORPUS), ordinary text like that"
-        " which the model was trained on; a few megabytes do"
+        f"model {model!r} needs text for its statistics: give --corpus FILE (ERRATA_CORPUS) or --dataset NAME"
+        " (ERRATA_DATASET), ordinary text like that which the model was trained on; a few megabytes do"
     )

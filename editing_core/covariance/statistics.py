@@ -8,7 +8,7 @@ taken up again. Knows no corpus and no edits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,18 @@ from torch import Tensor
 from editing_core.models.blocks import captured_inputs, embed, run_stretch, stretch
 from editing_core.models.blocks import causal_mask as make_mask
 from editing_core.models.load import LoadedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covariances:
+    """E[k kᵀ] of the edited layers, finished."""
+
+    means: Mapping[int, Tensor]
+    """C of each layer [M, M], float32."""
+    num_tokens: int
+    """Tokens in each of them, at least."""
+    change_since_half: float | None = None
+    """How much the second half of the tokens changed the diagonals, relative, in the layer where it was most."""
 
 
 @dataclass(slots=True)
@@ -31,7 +43,7 @@ class SecondMoments:
     @classmethod
     def empty(cls, loaded: LoadedModel, layers: Sequence[int]) -> SecondMoments:
         """Nothing seen yet."""
-        widths = {layer: _width(loaded, layer) for layer in layers}
+        widths = {layer: key_width(loaded, layer) for layer in layers}
         return cls({layer: torch.zeros(m, m, dtype=torch.float64) for layer, m in widths.items()}, 0)
 
     @torch.no_grad()
@@ -60,11 +72,16 @@ class SecondMoments:
         now = {layer: total.diagonal() / self.num_tokens for layer, total in self.sums.items()}
         return {layer: float((now[layer] - then).norm() / now[layer].norm()) for layer, then in self.half_way.items()}
 
-    def means(self) -> dict[int, Tensor]:
-        """C of each layer [M, M], float32."""
-        return {layer: (total / max(self.num_tokens, 1)).float() for layer, total in self.sums.items()}
+    def covariances(self) -> Covariances:
+        """What the sums come to so far."""
+        return Covariances(
+            means={layer: (total / max(self.num_tokens, 1)).float() for layer, total in self.sums.items()},
+            num_tokens=self.num_tokens,
+            change_since_half=max(self.changes_since_half_way().values(), default=None),
+        )
 
 
-def _width(loaded: LoadedModel, layer: int) -> int:
+def key_width(loaded: LoadedModel, layer: int) -> int:
+    """M, the width of what a layer's MLP projects back (d_ff)."""
     rows, columns = loaded.family.projection_weight(loaded.model, layer).shape
     return int(rows if loaded.family.projection_is_transposed else columns)

@@ -79,6 +79,34 @@ CorpusOption = Annotated[
         rich_help_panel=_SOLVING,
     ),
 ]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        envvar="ERRATA_DATASET",
+        metavar="NAME[:CONFIG][@SPLIT]",
+        help="Hugging Face dataset, or a folder of one, instead of --corpus.",
+        rich_help_panel=_SOLVING,
+    ),
+]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        envvar="ERRATA_TEXT_COLUMN",
+        help="Column of the dataset that holds the text; default text.",
+        rich_help_panel=_SOLVING,
+    ),
+]
+StatisticsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--statistics",
+        envvar="ERRATA_STATISTICS",
+        help="Folder of published .npz second moments, instead of covariances from the text.",
+        rich_help_panel=_SOLVING,
+    ),
+]
 LayersOption = Annotated[
     str | None,
     typer.Option(

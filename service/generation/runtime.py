@@ -84,7 +84,13 @@ class GenerationRuntime:
             torch.set_num_threads(settings.num_threads)
         device = settings.generation_device or settings.device
         needs = outlook(settings.model, device=device, dtype=settings.dtype, layers=settings.layers)
-        log_event(LOGGER, "generation.memory", level=logging.INFO, **needs.told(), resident_versions=settings.resident_versions)
+        log_event(
+            LOGGER,
+            "generation.memory",
+            level=logging.INFO,
+            **needs.told(),
+            resident_versions=settings.resident_versions,
+        )
         loaded = load_model(settings.model, device=device, dtype=settings.dtype)
         identity = bind_identity(settings.data, model=loaded.fingerprint, model_source=loaded.source)
         _require_same_dtype(identity, loaded)

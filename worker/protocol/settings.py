@@ -16,8 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from editing_core.errors import InvalidSettings
 
 OPTIONS = frozenset(
-    {"model", "data", "host", "port", "redis_url", "corpus", "layers", "prior_weight", "clamp"}
-    | {"device", "dtype", "url", "api_key"}
+    {"model", "data", "host", "port", "redis_url", "corpus", "dataset", "layers", "prior_weight", "clamp"}
+    | {"device", "dtype", "url", "api_key", "text_column", "statistics"}
 )
 """Settings that commands take as options too."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     corpus: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="text files, ':' between; none: the demo's own"
     )
+    dataset: str | None = Field(
+        None, description="Hugging Face dataset as text instead, NAME[:CONFIG][@SPLIT], or a folder of one"
+    )
+    text_column: str = Field("text", description="column of the dataset that holds the text")
+    statistics: Path | None = Field(
+        None, description="folder of published .npz second moments; none: made from the text"
+    )
     device: str | None = Field(
         None, description="torch device; none: cuda if there, else cpu; auto: spread over all CUDA devices"
     )
@@ -48,7 +55,7 @@ class Settings(BaseSettings):
     num_threads: int | None = Field(None, ge=1, description="torch threads of each process; none: torch's default")
 
     # What is made once per model (`errata prepare`).
-    tokens: int | None = Field(None, ge=1, description="tokens for the covariances; none: 10 · d_ff, at least 200,000")
+    tokens: int | None = Field(None, ge=1, description="tokens for the covariances; none: 10 · d_ff, at least 120,000")
     context_seed: int = Field(0, ge=0, description="seed of the context templates")
 
     # How edits are solved; none: the model's preset.

@@ -14,6 +14,7 @@ from service.cli.options import (
     ClampOption,
     CorpusOption,
     DataOption,
+    DatasetOption,
     DeviceOption,
     DtypeOption,
     HostOption,
@@ -22,6 +23,8 @@ from service.cli.options import (
     PortOption,
     PriorWeightOption,
     RedisOption,
+    StatisticsOption,
+    TextColumnOption,
 )
 from service.cli.output import stderr
 from service.cli.whole import run_whole
@@ -44,6 +47,9 @@ def up(
     port: PortOption = None,
     redis: RedisOption = None,
     corpus: CorpusOption = None,
+    dataset: DatasetOption = None,
+    text_column: TextColumnOption = None,
+    statistics: StatisticsOption = None,
     layers: LayersOption = None,
     prior_weight: PriorWeightOption = None,
     clamp: ClampOption = None,
@@ -61,6 +67,9 @@ def up(
         "port": port,
         "redis_url": redis,
         "corpus": tuple(corpus) if corpus else None,
+        "dataset": dataset,
+        "text_column": text_column,
+        "statistics": statistics,
         "layers": layers,
         "prior_weight": prior_weight,
         "clamp": clamp,
@@ -106,6 +115,9 @@ def worker(
     data: DataOption = None,
     redis: RedisOption = None,
     corpus: CorpusOption = None,
+    dataset: DatasetOption = None,
+    text_column: TextColumnOption = None,
+    statistics: StatisticsOption = None,
     layers: LayersOption = None,
     prior_weight: PriorWeightOption = None,
     clamp: ClampOption = None,
@@ -119,6 +131,9 @@ def worker(
         data=data,
         redis_url=redis,
         corpus=tuple(corpus) if corpus else None,
+        dataset=dataset,
+        text_column=text_column,
+        statistics=statistics,
         layers=layers,
         prior_weight=prior_weight,
         clamp=clamp,
@@ -128,10 +143,9 @@ def worker(
 
 
 def prepare(context: typer.Context) -> None:
-    """Make a model's statistics once: errata prepare MODEL --corpus FILE…; its own --help has the rest."""
-    _run(
-        "editing_core.prepare", _with_twins(context.args, "data", "context_seed", *_OFFLINE_TWINS), child_environment()
-    )
+    """Make a model's statistics once, from text files or a dataset: errata prepare MODEL …; its --help has the rest."""
+    names = ("data", "context_seed", "dataset", "text_column", "statistics", *_OFFLINE_TWINS)
+    _run("editing_core.prepare", _with_twins(context.args, *names), child_environment())
 
 
 def evaluate(context: typer.Context) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from editing_core.covariance.corpus import open_corpus, token_windows
-from editing_core.covariance.prepare import PrepareOptions, artefact_key, prepare
+from editing_core.covariance.corpus import token_windows
+from editing_core.covariance.prepare import PrepareOptions, artefact_key, asked_tokens, prepare
+from editing_core.covariance.text_files import open_text_files
 from editing_core.errors import InvalidSettings, StoreDamaged
 from tests.support.tiny_loaded import tiny_loaded
 from tests.support.tiny_models import TinyFamily
@@ -27,11 +28,11 @@ def corpus_file(tmp_path: Path) -> Path:
 def test_the_covariance_is_the_mean_of_the_keys_second_moment(
     family: TinyFamily, corpus_file: Path, tmp_path: Path
 ) -> None:
-    loaded, corpus = tiny_loaded(family), open_corpus([corpus_file])
+    loaded, corpus = tiny_loaded(family), open_text_files([corpus_file])
     made = prepare(loaded, corpus, OPTIONS, root=tmp_path / "made")
 
     window = artefact_key(loaded, corpus, OPTIONS).window
-    ids = list(token_windows(corpus.lines(heldout=False), loaded.tokenizer, num_tokens=window))
+    ids = list(token_windows(corpus.documents(heldout=False), loaded.tokenizer, num_tokens=window))
     rows = torch.tensor(ids[: made.num_tokens // window])
     keys: list[torch.Tensor] = []
     hook = loaded.family.projection_module(loaded.model, 1).register_forward_pre_hook(lambda _m, a: keys.append(a[0]))
@@ -47,9 +48,9 @@ def test_the_covariance_is_the_mean_of_the_keys_second_moment(
 def test_work_that_was_stopped_is_taken_up_again_with_the_same_result(
     corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded, corpus = tiny_loaded("gptj"), open_corpus([corpus_file])
-    monkeypatch.setattr("editing_core.covariance.prepare.BATCH_TOKENS", 256)
-    monkeypatch.setattr("editing_core.covariance.prepare.SAVE_EVERY_SECONDS", 0.0)
+    loaded, corpus = tiny_loaded("gptj"), open_text_files([corpus_file])
+    monkeypatch.setattr("editing_core.covariance.collecting.BATCH_TOKENS", 256)
+    monkeypatch.setattr("editing_core.covariance.collecting.SAVE_EVERY_SECONDS", 0.0)
     whole = prepare(loaded, corpus, OPTIONS, root=tmp_path / "whole")
     seen: list[int] = []
 
@@ -74,7 +75,7 @@ def test_work_that_was_stopped_is_taken_up_again_with_the_same_result(
 def test_artefacts_are_read_back_as_they_were_made_and_differ_with_their_inputs(
     corpus_file: Path, tmp_path: Path
 ) -> None:
-    loaded, corpus = tiny_loaded("gpt_neox"), open_corpus([corpus_file])
+    loaded, corpus = tiny_loaded("gpt_neox"), open_text_files([corpus_file])
     made = prepare(loaded, corpus, OPTIONS, root=tmp_path / "a")
     read = prepare(loaded, corpus, OPTIONS, root=tmp_path / "a")
     assert read.fingerprint() == made.fingerprint()
@@ -92,8 +93,16 @@ def test_artefacts_are_read_back_as_they_were_made_and_differ_with_their_inputs(
     assert len(keys) == 4
 
 
+@pytest.mark.parametrize(("width", "asked"), [(768, 120_000), (4_096, 120_000), (16_384, 163_840)])
+def test_ten_tokens_for_each_component_of_the_keys_are_asked_for_and_120_000_at_least(
+    width: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editing_core.covariance.prepare.key_width", lambda loaded, layer: width)
+    assert asked_tokens(tiny_loaded("gptj"), PrepareOptions(layers=(0,))) == asked
+
+
 def test_changed_statistics_are_refused(corpus_file: Path, tmp_path: Path) -> None:
-    loaded, corpus = tiny_loaded("gptj"), open_corpus([corpus_file])
+    loaded, corpus = tiny_loaded("gptj"), open_text_files([corpus_file])
     prepare(loaded, corpus, OPTIONS, root=tmp_path / "a")
     (file,) = (tmp_path / "a").glob("*/artefacts.safetensors")
     content = bytearray(file.read_bytes())
@@ -104,8 +113,8 @@ def test_changed_statistics_are_refused(corpus_file: Path, tmp_path: Path) -> No
 
 
 def test_held_out_text_is_in_no_statistic(corpus_file: Path) -> None:
-    corpus = open_corpus([corpus_file])
-    used, heldout = list(corpus.lines(heldout=False)), list(corpus.lines(heldout=True))
+    corpus = open_text_files([corpus_file])
+    used, heldout = list(corpus.documents(heldout=False)), list(corpus.documents(heldout=True))
     assert used
     assert heldout
     assert not set(used) & set(heldout)
@@ -115,14 +124,16 @@ def test_held_out_text_is_in_no_statistic(corpus_file: Path) -> None:
 def test_a_corpus_that_is_missing_too_short_or_not_text_is_refused_by_name(tmp_path: Path) -> None:
     loaded = tiny_loaded("gptj")
     with pytest.raises(InvalidSettings, match=r"absent\.txt: there is no such file"):
-        open_corpus([tmp_path / "absent.txt"])
+        open_text_files([tmp_path / "absent.txt"])
     with pytest.raises(InvalidSettings, match="no corpus"):
-        open_corpus([])
+        open_text_files([])
     short = tmp_path / "short.txt"
     short.write_text("One line.\n")
     with pytest.raises(InvalidSettings, match="needs at least 128"):
-        prepare(loaded, open_corpus([short]), OPTIONS, root=tmp_path / "a")
+        prepare(loaded, open_text_files([short]), OPTIONS, root=tmp_path / "a")
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"fine\n\xff\xfe\n")
     with pytest.raises(InvalidSettings, match=r"binary\.txt, line 2: not UTF-8"):
-        list(open_corpus([binary]).lines(heldout=False)) + list(open_corpus([binary]).lines(heldout=True))
+        list(open_text_files([binary]).documents(heldout=False)) + list(
+            open_text_files([binary]).documents(heldout=True)
+        )
