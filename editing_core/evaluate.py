@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from editing_core.covariance.defaults import TEXT_COLUMN
 from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.evaluation.campaign import Campaign, CampaignResult, run_campaign
 from editing_core.evaluation.counterfact import read_counterfact
@@ -56,6 +57,9 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
         model=options.model,
         records=tuple(records),
         corpus=tuple(options.corpus or ()),
+        dataset=options.dataset,
+        text_column=options.text_column,
+        statistics=options.statistics,
         data=options.data,
         layers=options.layers,
         prior_weight=options.prior_weight,
@@ -117,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", default="demo-gptj", help="Hugging Face id, folder, demo-gptj or demo-gptneox (default: demo-gptj)")
     add("--limit", type=positive, help="only the first so many records")
     add("--corpus", type=Path, action="append", help="plain text in UTF-8; once for each file")
+    add("--dataset", metavar="NAME[:CONFIG][@SPLIT]", help="Hugging Face dataset as text instead, or a folder of one")
+    add("--text-column", default=TEXT_COLUMN, help=f"its column with the text (default: {TEXT_COLUMN})")
+    add("--statistics", type=Path, metavar="FOLDER", help="published .npz second moments, one file an edited layer")
     add(
         "--data",
         type=Path,

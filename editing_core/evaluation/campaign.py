@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from editing_core.covariance.corpus import Corpus
-from editing_core.covariance.defaults import corpus_for
+from editing_core.covariance.defaults import TEXT_COLUMN, corpus_for
 from editing_core.covariance.prepare import PrepareOptions, heldout_ids, prepare
 from editing_core.edits import AcceptedEdit, conflicts
 from editing_core.errors import InvalidEdit, InvalidSettings
@@ -38,6 +38,9 @@ class Campaign:
     records: tuple[CounterFactRecord, ...]
     data: Path
     corpus: tuple[Path, ...] = ()
+    dataset: str | None = None
+    text_column: str = TEXT_COLUMN
+    statistics: Path | None = None
     layers: str | None = None
     prior_weight: float | None = None
     clamp: float | None = None
@@ -78,7 +81,7 @@ class CampaignResult:
 
 def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, done, total: None) -> CampaignResult:
     """Run it; raises InvalidSettings and InvalidEdit for input that makes no sense."""
-    corpus = corpus_for(campaign.model, campaign.corpus)
+    corpus = corpus_for(campaign.model, campaign.corpus, dataset=campaign.dataset, text_column=campaign.text_column)
     if campaign.save is not None and campaign.save.exists():
         raise InvalidSettings(f"{campaign.save} exists already: choose a new folder for the edited model")
     on_progress("loading the model", 0, 1)
@@ -130,7 +133,9 @@ def _editor(
     loaded: LoadedModel, campaign: Campaign, corpus: Corpus, *, config: MemitConfig, seed: int, on_progress: Progress
 ) -> JointEditor:
     layout = StoreLayout(campaign.data)
-    options = PrepareOptions(layers=config.layers, num_tokens=campaign.num_tokens, context_seed=seed)
+    options = PrepareOptions(
+        layers=config.layers, num_tokens=campaign.num_tokens, context_seed=seed, statistics=campaign.statistics
+    )
     artefacts = prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=on_progress)
     return JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))
 

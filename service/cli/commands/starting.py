@@ -144,7 +144,7 @@ def worker(
 
 def prepare(context: typer.Context) -> None:
     """Make a model's statistics once, from text files or a dataset: errata prepare MODEL …; its --help has the rest."""
-    names = ("data", "context_seed", "dataset", "text_column", "statistics", *_OFFLINE_TWINS)
+    names = ("data", "context_seed", *_OFFLINE_TWINS)
     _run("editing_core.prepare", _with_twins(context.args, *names), child_environment())
 
 
@@ -154,7 +154,7 @@ def evaluate(context: typer.Context) -> None:
     _run("editing_core.evaluate", _with_twins(context.args, *names), child_environment())
 
 
-_OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "tokens")
+_OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "dataset", "text_column", "statistics", "tokens")
 
 
 def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
