@@ -17,8 +17,9 @@ from editing_core.memit.config import MemitConfig
 from editing_core.memit.editor import Update, solve_edits
 from editing_core.memit.groups import SubjectGroup, subject_groups
 from editing_core.memit.kept import KeptReads
+from editing_core.memit.search.pool import Target
 from editing_core.memit.search.rows import GroupRows
-from editing_core.memit.targets import Target, search_targets
+from editing_core.memit.targets import SearchDiverged, SearchTooLarge, search_targets
 from editing_core.memit.tokens import EditRows, edit_rows
 from editing_core.models.load import LoadedModel
 from editing_core.versions.target_files import TargetFiles
@@ -83,14 +84,18 @@ class JointEditor:
             if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
         ]
         own = sum(edit.id in wanted for group in groups for edit in group.edits)
-        search_targets(
-            self.loaded,
-            [GroupRows(tuple(self.rows_of(edit) for edit in group.edits)) for group in groups],
-            self.config,
-            batch_rows=self.batch_rows,
-            on_progress=lambda done, total: on_progress(own * done // max(1, total), own),
-            on_found=lambda index, target: self.targets.write(self._key(groups[index]), target),
-        )
+        try:
+            search_targets(
+                self.loaded,
+                [GroupRows(tuple(self.rows_of(edit) for edit in group.edits)) for group in groups],
+                self.config,
+                batch_rows=self.batch_rows,
+                on_progress=lambda done, total: on_progress(own * done // max(1, total), own),
+                on_found=lambda index, target: self.targets.write(self._key(groups[index]), target),
+            )
+        except (SearchDiverged, SearchTooLarge) as error:
+            subject = groups[error.group].edits[0].edit.subject
+            raise InvalidEdit(f"subject {subject!r}: {error.detail}", loc=("subject",)) from error
 
     def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
         """Per edit id the search that gave its z; all must be on disk."""

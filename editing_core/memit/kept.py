@@ -10,7 +10,6 @@ to one model with one configuration. Knows no model and no files.
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ CHUNK_ENDS = 1 / 32
 """Share of edits that end a chunk."""
 MOST_CHUNK_EDITS = 64
 MOST_BYTES = 1 << 30
-"""What is kept at most; what was not used for longest goes first."""
+"""What is kept at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,15 @@ class KeptReads:
 
     def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._reads: OrderedDict[tuple[tuple[Row, ...], ...], FirstRead] = OrderedDict()
+        self._reads: dict[tuple[tuple[Row, ...], ...], FirstRead] = {}
+        self._used: set[tuple[tuple[Row, ...], ...]] = set()
+        """Of the present set."""
         self.num_made = 0
         """Chunks that had to be read."""
 
     def chunks(self, rows: ChunkRows) -> Iterator[ChunkRows]:
-        """Cut a set into its chunks."""
+        """Cut a set into its chunks; it is the one that is in use from now on."""
+        self._used.clear()
         first = 0
         for i, edit in enumerate(rows):
             if i + 1 == len(rows) or i + 1 - first == MOST_CHUNK_EDITS or _ends_chunk(edit):
@@ -68,14 +70,23 @@ class KeptReads:
         """What was kept of a chunk, else what ``make`` reads."""
         key = tuple(tuple(edit) for edit in rows)
         if (kept := self._reads.get(key)) is not None:
-            self._reads.move_to_end(key)
+            self._used.add(key)
             return kept.to(device)
         made = make()
         self.num_made += 1
-        self._reads[key] = made.to("cpu")
-        while sum(read.size_bytes for read in self._reads.values()) > self._most_bytes:
-            self._reads.popitem(last=False)
+        if self._make_room(made.size_bytes):
+            self._reads[key] = made.to("cpu")
+            self._used.add(key)
         return made
+
+    def _make_room(self, size_bytes: int) -> bool:
+        """Drop what the present set does not use; where all is in use nothing more is kept, and what is there stays."""
+        held = sum(read.size_bytes for read in self._reads.values())
+        for key in [key for key in self._reads if key not in self._used]:
+            if held + size_bytes <= self._most_bytes:
+                break
+            held -= self._reads.pop(key).size_bytes
+        return held + size_bytes <= self._most_bytes
 
 
 def _ends_chunk(edit: Sequence[Row]) -> bool:

@@ -30,7 +30,9 @@ class _Chunk:
     positions_RT: Tensor
     lookup_R: Tensor
     num_edits: int
-    first: FirstRead
+    first_keys_NM: Tensor
+    first_now_NH: Tensor
+    """h^L of the bare rows on the original weights."""
     hidden_RTH: Tensor
     """What enters the layer that is next."""
 
@@ -61,8 +63,7 @@ class KeySweep:
     def read(self, model: nn.Module, layer: int) -> tuple[Tensor, Tensor]:
         """Keys [N, M] into ``layer`` and h^L [N, H] of the bare prompts, both at the look-up token, on ``model``."""
         if layer == self._layers[0]:
-            reads = [chunk.first for chunk in self._chunks]
-            return torch.cat([read.keys_NM for read in reads]), torch.cat([read.targets_now_NH for read in reads])
+            return torch.cat([c.first_keys_NM for c in self._chunks]), torch.cat([c.first_now_NH for c in self._chunks])
         found = [self._read_chunk(model, layer, chunk) for chunk in self._chunks]
         return torch.cat([keys for keys, _ in found]), torch.cat([hidden for _, hidden in found])
 
@@ -96,11 +97,16 @@ class KeySweep:
             positions_RT=torch.arange(num_tokens, device=loaded.device)[None].expand(len(ordered), -1),
             lookup_R=lengths - 1,
             num_edits=len(rows),
-            first=FirstRead(nothing, nothing, nothing),
+            first_keys_NM=nothing,
+            first_now_NH=nothing,
             hidden_RTH=nothing,
         )
-        chunk.first = kept.get(rows, device=loaded.device, make=lambda: self._first_read(ordered, chunk))
-        chunk.hidden_RTH = chunk.first.hidden_RTH
+        first = kept.get(rows, device=loaded.device, make=lambda: self._first_read(ordered, chunk))
+        chunk.hidden_RTH, chunk.first_keys_NM, chunk.first_now_NH = (
+            first.hidden_RTH,
+            first.keys_NM,
+            first.targets_now_NH,
+        )
         return chunk
 
     def _first_read(self, ordered: Sequence[Row], chunk: _Chunk) -> FirstRead:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from editing_core.errors import StoreDamaged
-from editing_core.memit.targets import Target
+from editing_core.memit.search.pool import Target
 from editing_core.versions.durable import locked, write_once
 
 LOGGER = logging.getLogger(__name__)

@@ -16,8 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from editing_core.evaluation.metrics import evaluate_cases
 from editing_core.memit.editor import solve_edits
+from editing_core.memit.search.pool import Target
 from editing_core.memit.search.rows import GroupRows
-from editing_core.memit.targets import Target, search_targets
+from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import EditRows
 from editing_core.versions.views import make_view
 from tests.benchmarks.serial_targets import SerialTarget, serial_target

@@ -21,7 +21,14 @@ SAVED_PER_TOKEN = 32
 15 to 29 in float32 and bfloat16 for the four families, the padding of bins included."""
 
 
-CPU_WORDS = ("can't allocate memory", "not enough memory")
+OUT_OF_MEMORY_WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Of errors that torch raises as a plain RuntimeError."""
 
 
 def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_layer: int) -> int:
@@ -34,8 +41,8 @@ def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_la
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a step failed for want of memory; on the CPU torch raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in CPU_WORDS)
+    """Whether a step failed for want of memory."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY_WORDS)
 
 
 def _bytes_per_row(loaded: LoadedModel, groups: Sequence[GroupRows], target_layer: int) -> float:
@@ -43,5 +50,5 @@ def _bytes_per_row(loaded: LoadedModel, groups: Sequence[GroupRows], target_laye
     longest = max(groups, key=lambda group: group.longest)
     suffix = max(group.longest_suffix for group in groups)
     per_block = 2 * longest.longest + SAVED_PER_TOKEN * suffix
-    asked = 3 * 4 * loaded.vocabulary_size * longest.num_asks / longest.num_rows
+    asked = 3 * 4 * loaded.vocabulary_size * max(group.num_asks / group.num_rows for group in groups)
     return float(num_blocks * per_block * loaded.hidden_size * loaded.dtype.itemsize + asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 from editing_core.memit.search.memory import CPU_ROWS, rows_that_fit
+from editing_core.memit.search.pool import Target
 from editing_core.memit.search.prepare import prepare_batch
 from editing_core.memit.search.rows import GroupRows
-from editing_core.memit.targets import search_targets
+from editing_core.memit.targets import SearchDiverged, SearchTooLarge, search_targets
 from editing_core.memit.tokens import EditRows, edit_rows
 from editing_core.models.load import LoadedModel
 from tests.benchmarks.serial_targets import serial_target
@@ -97,7 +99,7 @@ def test_what_does_not_fit_into_memory_is_searched_in_smaller_batches(
             raise torch.OutOfMemoryError("the device is small")
         return prepare_batch(loaded, chosen, **options)
 
-    monkeypatch.setattr("editing_core.memit.targets.prepare_batch", small_device)
+    monkeypatch.setattr("editing_core.memit.search.pool.prepare_batch", small_device)
     found = search_targets(loaded, groups, CONFIG, batch_rows=10_000)
     assert sizes[:3] == [7, 3, 1]
     assert "do not fit into memory" in caplog.text
@@ -112,8 +114,8 @@ def test_a_single_search_that_does_not_fit_is_an_error(monkeypatch: pytest.Monke
     def no_memory(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("nothing is free")
 
-    monkeypatch.setattr("editing_core.memit.targets.prepare_batch", no_memory)
-    with pytest.raises(torch.OutOfMemoryError):
+    monkeypatch.setattr("editing_core.memit.search.pool.prepare_batch", no_memory)
+    with pytest.raises(SearchTooLarge, match="rows of its edits"):
         search_targets(loaded, [GroupRows((rows_of(loaded, 1)[0],))], CONFIG)
 
 
@@ -168,3 +170,29 @@ def test_progress_counts_all_edits_and_may_stop_the_work() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         search_targets(loaded, rows, CONFIG, batch_rows=8, on_progress=stop)
+
+
+def overflowing(loaded: LoadedModel, token: int) -> LoadedModel:
+    """The model with one token whose embedding is beyond all numbers, as activations in float16 can be."""
+    with torch.no_grad():
+        loaded.model.get_input_embeddings().weight[token] = torch.inf
+    return loaded
+
+
+def test_a_search_that_overflows_spoils_no_other_and_is_an_error_when_all_others_are_done() -> None:
+    loaded = tiny_loaded("llama")
+    rows = rows_of(loaded, 8)
+    others = {i for number, row in enumerate(rows) if number != 3 for i in row.prompts[0].ids}
+    broken = overflowing(loaded, min({*rows[3].prompts[0].ids} - others))
+    alone = {}
+    for number, edit in enumerate(rows):
+        with suppress(SearchDiverged):
+            alone[number] = search_targets(broken, [GroupRows((edit,))], CONFIG)[0]
+    found: dict[int, Target] = {}
+
+    with pytest.raises(SearchDiverged, match="use bfloat16 or float32"):
+        search_targets(broken, [GroupRows((edit,)) for edit in rows], CONFIG, on_found=found.__setitem__)
+
+    assert 0 < len(alone) < len(rows)
+    assert found.keys() == alone.keys()
+    assert all(target.targets_EH.isfinite().all() for target in found.values())
