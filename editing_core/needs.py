@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoConfig
 
 from editing_core.memit.config import MemitConfig, configure, preset
 from editing_core.models.families.family import Family
-from editing_core.models.load import devices_named, dtype_named, family_at
+from editing_core.models.load import devices_named, dtype_named, family_at, skeleton
 from editing_core.models.location import resolve_model_path
-from editing_core.models.memory import GIGA, Checkpoint, MemoryNeeds, free_bytes, memory_needs
+from editing_core.models.memory import GIGA, MemoryNeeds, free_bytes, memory_needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,21 +20,20 @@ class Outlook:
     needs: MemoryNeeds
     devices: tuple[torch.device, ...]
 
-    def told(self) -> dict[str, float | str]:
-        """Needs and free memory in GB, for logs."""
+    def told(self, *names: str) -> dict[str, float | str]:
+        """The needs that are named (see ``MemoryNeeds``) and free memory in GB, for logs."""
         free = {str(device): free_bytes(device) for device in self.devices}
         known = {f"free_gb_{name}": round(size / GIGA, 1) for name, size in free.items() if size is not None}
-        return {"device": ", ".join(map(str, self.devices)), **self.needs.told(), **known}
+        return {"device": ", ".join(map(str, self.devices)), **self.needs.told(*names), **known}
 
 
 def outlook(source: str, *, device: str | None, dtype: str | None, layers: str | None = None) -> Outlook:
     """Read it off the model's files; raises what ``load_model`` raises."""
     path = resolve_model_path(source)
-    family, devices, checkpoint = family_at(path), devices_named(device), Checkpoint.of(path)
-    config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    edited = _edited(family, config.num_hidden_layers, config.hidden_size, layers)
-    wanted = dtype_named(dtype, devices[0]) or config.dtype or torch.float32
-    return Outlook(needs=memory_needs(checkpoint, family, edited.layers, wanted), devices=tuple(devices))
+    family, devices = family_at(path), devices_named(device)
+    outline = skeleton(path, dtype_named(dtype, devices[0]))
+    edited = _edited(family, family.num_layers(outline), outline.config.hidden_size, layers)
+    return Outlook(needs=memory_needs(outline, family, edited.layers), devices=tuple(devices))
 
 
 def _edited(family: Family, num_layers: int, hidden_size: int, layers: str | None) -> MemitConfig:

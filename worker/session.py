@@ -37,6 +37,7 @@ from worker.protocol.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 CHECK_SEED = 0
+WORKER_NEEDS = ("model", "version", "statistics", "solve")
 PROGRESS_LOG_SECONDS = 5.0
 
 
@@ -72,7 +73,7 @@ class EditingSession:
         if settings.num_threads is not None:
             torch.set_num_threads(settings.num_threads)
         needs = outlook(settings.model, device=settings.device, dtype=settings.dtype, layers=settings.layers)
-        log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told())
+        log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
         config = _config(loaded, settings)

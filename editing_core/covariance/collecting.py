@@ -56,6 +56,7 @@ def collect(
             saved = time.monotonic()
             pause = max(SAVE_EVERY_SECONDS, (saved - began) / SAVE_SHARE)
         on_tokens(moments.num_tokens)
+    _save(folder, moments, reader)
     return moments
 
 
@@ -73,6 +74,8 @@ def _save(folder: Path, moments: SecondMoments, reader: WindowReader) -> None:
 
 
 def _resume(loaded: LoadedModel, wanted: Pass, folder: Path) -> tuple[SecondMoments, WindowReader]:
+    for rest in folder.glob(f".{_file(folder).name}.*"):
+        rest.unlink()  # what a kill left of a file that was being written
     reader = WindowReader(tokenizer=loaded.tokenizer, num_tokens=wanted.window)
     if not _file(folder).is_file():
         return SecondMoments.empty(loaded, wanted.layers), reader

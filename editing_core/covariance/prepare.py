@@ -82,12 +82,12 @@ def _make(
     folder: Path,
     on_progress: Progress,
 ) -> ModelArtefacts:
+    heldout = heldout_ids(loaded, corpus)  # first: too little text is told before the long pass
     if options.statistics is None:
         covariances = _from_text(loaded, corpus, key, folder=folder / _PARTIAL, on_progress=on_progress)
     else:
         covariances = _from_published(loaded, options.statistics, key, on_progress=on_progress)
     on_progress("contexts and probes", 0, 1)
-    heldout = heldout_ids(loaded, corpus)
     artefacts = ModelArtefacts(
         contexts=draw_contexts(loaded, seed=options.context_seed),
         covariances=covariances.means,

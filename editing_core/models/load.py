@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from editing_core.errors import InvalidSettings
 from editing_core.models.families.family import Family
 from editing_core.models.families.registry import family_of
 from editing_core.models.location import model_fingerprint, resolve_model_path
-from editing_core.models.memory import GIGA, Checkpoint, require_room
+from editing_core.models.memory import GIGA, require_room, weights_bytes
 from editing_core.precision import default_model_dtype
 
 LOGGER = logging.getLogger(__name__)
@@ -73,14 +73,14 @@ def load_model(source: str, *, device: str | None = None, dtype: str | None = No
     path = resolve_model_path(source)
     family = family_at(path)
     devices = devices_named(device)
-    wanted = dtype_named(dtype, devices[0])
-    needed = Checkpoint.of(path).weights_bytes(wanted)
+    outline = skeleton(path, dtype_named(dtype, devices[0]))
+    needed = weights_bytes(outline)
     require_room(source, needed, devices)
     LOGGER.info("loading %s: %.2f GB of weights onto %s", source, needed / GIGA, ", ".join(map(str, devices)))
     transformers_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         path,
-        dtype="auto" if wanted is None else wanted,
+        dtype=outline.dtype,
         device_map=_device_map(devices),
         use_safetensors=True,
         trust_remote_code=False,
@@ -112,6 +112,13 @@ def wrap_model(model: Any, tokenizer: Any, *, family: Family, source: str, path:
         fingerprint=fingerprint,
         max_positions=int(model.config.max_position_embeddings),
     )
+
+
+def skeleton(path: Path, dtype: torch.dtype | None) -> Any:
+    """The model of a folder on the meta device, without weights; None: in the dtype that its configuration names."""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype or config.dtype or torch.float32)
 
 
 def family_at(path: Path) -> Family:

@@ -1,57 +1,29 @@
-"""What a model needs of memory, read off its files before anything is loaded, and what is free. Knows no edits."""
+"""What a model needs of memory, told before its weights are read, and what is free. Knows no edits and no files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from torch import nn
 
 from editing_core.errors import InvalidSettings
 from editing_core.models.families.family import Family
 from editing_core.precision import SOLVE_DTYPE, edited_dtype
 
-ITEM_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 STATISTICS_ITEM_BYTES = 4
 SOLVE_MATRICES = 3
 """Square matrices of the width of the keys that a solve holds at once."""
 GIGA = 1e9
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where a container sees its own limits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Shapes and dtypes of a checkpoint's tensors by name, read from the headers of its files alone."""
-
-    tensors: Mapping[str, tuple[tuple[int, ...], str]]
-
-    @classmethod
-    def of(cls, path: Path) -> Checkpoint:
-        """Read the headers of all *.safetensors in a folder."""
-        tensors = {}
-        for file in sorted(path.glob("*.safetensors")):
-            with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 -- the file is no mapping
-                    part = opened.get_slice(name)
-                    tensors[name] = tuple(part.get_shape()), str(part.get_dtype())
-        return cls(tensors)
-
-    def weights_bytes(self, dtype: torch.dtype | None) -> int:
-        """Bytes of all floating weights in ``dtype``; None: each in its own."""
-        return sum(
-            prod(shape) * (ITEM_BYTES[kind] if dtype is None else dtype.itemsize)
-            for shape, kind in self.tensors.values()
-            if kind in ITEM_BYTES
-        )
-
-    def projections(self, family: Family, layers: Sequence[int]) -> list[tuple[int, ...]]:
-        """Shapes of the edited matrices, [d_model, d_ff] or transposed; of those that the files name."""
-        names = [family.projection_weight_name(layer) for layer in layers]
-        short = [name.removeprefix(f"{family.base}.") for name in names]
-        found = [self.tensors.get(name) or self.tensors.get(alias) for name, alias in zip(names, short, strict=True)]
-        return [tensor[0] for tensor in found if tensor is not None]
+def weights_bytes(model: nn.Module) -> int:
+    """Bytes of all weights and buffers, tied ones once."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +38,20 @@ class MemoryNeeds:
     solve: int
     """Matrices of one layer's solve, on the device."""
 
-    def told(self) -> dict[str, float]:
-        """In GB, for logs."""
-        names = ("model", "version", "statistics", "solve")
+    def told(self, *names: str) -> dict[str, float]:
+        """Those named in GB, for logs."""
         return {f"{name}_gb": round(getattr(self, name) / GIGA, 3) for name in names}
 
 
-def memory_needs(checkpoint: Checkpoint, family: Family, layers: Sequence[int], dtype: torch.dtype) -> MemoryNeeds:
-    """What a model of this checkpoint needs with these edited layers."""
-    shapes = checkpoint.projections(family, layers)
-    widths = [shape[0] if family.projection_is_transposed else shape[1] for shape in shapes]
+def memory_needs(model: nn.Module, family: Family, layers: Sequence[int]) -> MemoryNeeds:
+    """What a model needs with these edited layers; it may be a skeleton on the meta device."""
+    edited = [family.projection_weight(model, layer) for layer in layers]
+    widths = [weight.shape[0 if family.projection_is_transposed else 1] for weight in edited]
     return MemoryNeeds(
-        model=checkpoint.weights_bytes(dtype),
-        version=sum(edited_dtype(dtype).itemsize * prod(shape) for shape in shapes),
+        model=weights_bytes(model),
+        version=sum(edited_dtype(weight.dtype).itemsize * weight.numel() for weight in edited),
         statistics=sum(STATISTICS_ITEM_BYTES * width**2 for width in widths),
-        solve=SOLVE_MATRICES * SOLVE_DTYPE.itemsize * max(widths, default=0) ** 2,
+        solve=SOLVE_MATRICES * SOLVE_DTYPE.itemsize * max(widths) ** 2,
     )
 
 
@@ -89,12 +60,29 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
+    limits = [limit for limit in (_available_bytes(), _left_of_control_group()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _available_bytes() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
     told = {name: value for name, _, value in (line.partition(":") for line in lines)}
     return int(told["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in told else None
+
+
+def _left_of_control_group(root: Path = CONTROL_GROUP) -> int | None:
+    """What a container's limit (cgroup version 2) leaves, its file cache counted as free; None: there is no limit."""
+    try:
+        limit = (root / "memory.max").read_text().strip()
+        used = int((root / "memory.current").read_text())
+        lines = (root / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    cache = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return max(0, int(limit) - used + cache) if limit.isdigit() else None
 
 
 def require_room(source: str, needed_bytes: int, devices: Sequence[torch.device]) -> None:

@@ -76,7 +76,7 @@ class GenerationRuntime:
     def start(cls, settings: Settings, ledger: Ledger, *, registry: CollectorRegistry) -> GenerationRuntime:
         """Load the model, serve what is live, follow the pointer.
 
-        Raises what ``load_model`` raises, and StoreMismatch when the store belongs to another model or
+        Raises what ``load_model`` and ``outlook`` raise, and StoreMismatch when the store belongs to another model or
         was solved in another dtype: what its checks found would not hold for what is served here. A live version
         that cannot be loaded does not stop the start: ``readiness`` tells of it.
         """
@@ -88,7 +88,7 @@ class GenerationRuntime:
             LOGGER,
             "generation.memory",
             level=logging.INFO,
-            **needs.told(),
+            **needs.told("model", "version"),
             resident_versions=settings.resident_versions,
         )
         loaded = load_model(settings.model, device=device, dtype=settings.dtype)

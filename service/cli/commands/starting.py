@@ -161,9 +161,10 @@ def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
     """Options from the environment before those of the command line, which win; the programs read no environment."""
     settings = read_settings()
     twins: list[str] = []
+    names_text = any(argument.startswith(("--corp", "--datas")) for argument in arguments)
     for name in names:
         value = getattr(settings, name)
-        if name == "corpus" and any(argument.startswith("--corp") for argument in arguments):
+        if name in {"corpus", "dataset"} and names_text:  # either replaces both
             continue
         for item in value if isinstance(value, tuple) else (value,):
             if item is not None:

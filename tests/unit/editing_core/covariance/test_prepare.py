@@ -129,7 +129,7 @@ def test_a_corpus_that_is_missing_too_short_or_not_text_is_refused_by_name(tmp_p
         open_text_files([])
     short = tmp_path / "short.txt"
     short.write_text("One line.\n")
-    with pytest.raises(InvalidSettings, match="needs at least 128"):
+    with pytest.raises(InvalidSettings, match="held out for probes and perplexity has 0 tokens; 128 are needed"):
         prepare(loaded, open_text_files([short]), OPTIONS, root=tmp_path / "a")
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"fine\n\xff\xfe\n")

@@ -1,0 +1,52 @@
+"""An update with its stages measured apart: keys and residuals, and the solve alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from torch import Tensor
+
+from editing_core.memit import editor
+from editing_core.memit.config import MemitConfig
+from editing_core.memit.editor import Update
+from editing_core.memit.solve import solve_delta
+from editing_core.memit.tokens import Row
+from editing_core.models.load import LoadedModel
+from tests.benchmarks.measuring.meter import Meter, Reading
+
+
+@dataclass(slots=True)
+class SolveReadings:
+    """Keys (with residuals, new matrices and views) and the solve, which takes turns with them, layer by layer."""
+
+    keys: Reading = field(default_factory=Reading)
+    solve: Reading = field(default_factory=Reading)
+
+
+def solve_measured(
+    loaded: LoadedModel,
+    rows: Sequence[Sequence[Row]],
+    targets_NH: Tensor,
+    *,
+    covariances: Mapping[int, Tensor],
+    config: MemitConfig,
+    meter: Meter,
+) -> tuple[Update, SolveReadings]:
+    """``solve_edits``, stopping the clock at each entrance and exit of ``solve_delta``."""
+    readings, keys = SolveReadings(), ExitStack()
+
+    def solve(*arguments: Any, **named: Any) -> Tensor:
+        keys.close()
+        with meter.piece(readings.solve):
+            delta = solve_delta(*arguments, **named)
+        keys.enter_context(meter.piece(readings.keys))
+        return delta
+
+    with patch.object(editor, "solve_delta", solve), keys:
+        keys.enter_context(meter.piece(readings.keys))
+        update = editor.solve_edits(loaded, rows, targets_NH, covariances=covariances, config=config)
+    return update, readings
