@@ -21,7 +21,10 @@ from tests.benchmarks.measuring.meter import Meter, Reading
 
 @dataclass(slots=True)
 class SolveReadings:
-    """Keys (with residuals, new matrices and views) and the solve, which takes turns with them, layer by layer."""
+    """Keys and the solve, which takes turns with them, layer by layer.
+
+    To the keys belong residuals, new matrices, views, and the way of each covariance to the device.
+    """
 
     keys: Reading = field(default_factory=Reading)
     solve: Reading = field(default_factory=Reading)
