@@ -185,6 +185,8 @@ class VersionRecord:
     status: Literal["live", "retired", "candidate", "rejected"] = "retired"
     removed: bool = False
     """The files are gone; the version cannot be asked or promoted any more."""
+    pinned: bool = False
+    """Kept, however old it becomes."""
 
     @property
     def number(self) -> int:

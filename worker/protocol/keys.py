@@ -42,6 +42,12 @@ class Key(StrEnum):
     PARENTS = "parents"  # hash version -> parent: which descends from which
     VERSION_EDITS = "version-edits:"  # set of the edits live in a version; gone when its files are removed
 
+    PINS = "pins"  # set of versions that are kept however old they become
+    PURGES = "purges"  # hash edit -> JSON {who, at, reason, hash}: edits whose text is to be erased everywhere
+    AUDIT = "audit"  # list of JSON lines, append-only: who did what, each with the hash of the one before
+    AUDIT_OF = "audit-of:"  # sorted set of the numbers of the audit's entries that name one id
+    RESTORING = "restoring"  # which backup is being restored; there only until that is done
+
     TOKEN = "token"  # noqa: S105  # number of the lease given out last: the fence
     LEASE = "lease:"  # "token holder" of whoever works on a unit, expiring
     ATTEMPTS = "attempts"  # hash unit -> how often it was begun

@@ -70,8 +70,11 @@ _MARK_REMOVED = """
 local revision, live = live_version()
 local marked = {}
 for i = 1, NUM_ARGS do
-  if A(i) ~= live and redis.call('HEXISTS', VERSION .. A(i), 'record') == 1 then
-    redis.call('HSET', VERSION .. A(i), 'removed', NOW)
+  local is_kept = A(i) == live or redis.call('SISMEMBER', PINS, A(i)) == 1
+  if not is_kept and redis.call('HEXISTS', VERSION .. A(i), 'record') == 1 then
+    if redis.call('HSET', VERSION .. A(i), 'removed', NOW) == 1 then
+      audit('version.removed', WHO, {{'version', A(i)}})
+    end
     redis.call('DEL', VERSION_EDITS .. A(i))
     marked[#marked + 1] = A(i)
   end
@@ -132,7 +135,7 @@ class Publication(VersionReading):
             return [json.loads(text) for text in redis.lrange(self._at(Key.PROMOTIONS), 0, -1)]
 
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
-        """Note, before it is done, that these versions' files go; return them without the one that is live now."""
+        """Note, before it is done, that these versions' files go; return them without those that are live or pinned now."""
         return list(self._run(_MARK_REMOVED, *versions))
 
     def _what_changed(self, previous: str, version: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -132,9 +132,10 @@ class Transitions(BatchReading):
         *,
         expected: BatchState | Collection[BatchState],
         lease: Lease | None = None,
+        who: str = "worker",
         **fields: Any,
     ) -> None:
-        """Move a batch, with ``fields`` (report, error, version) in the same script.
+        """Move a batch, with ``fields`` (report, error, version) in the same script; ``who`` as the audit tells it.
 
         Raises LostRace when its state is none of ``expected``, StaleLease when ``lease`` has ended or the batch is in
         another commit's hands, NotFound.
@@ -143,7 +144,7 @@ class Transitions(BatchReading):
         wanted = f" {' '.join(sorted(states))} "
         pairs = [part for name, value in fields.items() if value is not None for part in (name, _text(value))]
         unit, token = (lease.unit, lease.token) if lease else ("", "")
-        outcome, status = self._run(_MOVE, batch, to, wanted, unit, token, *pairs)
+        outcome, status = self._run(_MOVE, batch, to, wanted, unit, token, *pairs, who=who)
         if outcome == "stale":
             assert lease is not None
             raise stale(lease)
@@ -152,13 +153,13 @@ class Transitions(BatchReading):
         if outcome == "lost":
             raise LostRace(f"batch {batch} is {status}, not {' or '.join(sorted(states))}: it was not made {to}")
 
-    def cancel(self, batch: str) -> BatchRecord:
+    def cancel(self, batch: str, *, author: str | None = None) -> BatchRecord:
         """Take a batch back, up to ``ready``; one that was taken back already stays so.
 
         Raises BatchNotCancellable, NotFound.
         """
         try:
-            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES)
+            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES, who=author or "")
         except LostRace:
             record = self.batch(batch)
             if record.status == BatchState.CANCELLED:
