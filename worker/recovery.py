@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,8 +25,11 @@ from worker.protocol.jobs import ORIGINAL, BatchRecord, BatchSpec, Pointer, Vers
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
+from worker.protocol.moves.base import timestamp, utc_now
 from worker.protocol.moves.restoring import RestoredBatch, RestoredVersion
 from worker.protocol.settings import read_settings
+from worker.records.audit_file import read_copy, rejoined
+from worker.records.retaining import remove_versions
 
 LOGGER = logging.getLogger(__name__)
 
@@ -90,7 +93,15 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
         )
         for manifest in manifests
     ]
-    ledger.restore(pointer, versions=restored, batches=batches, parents=_parents(manifests), expected=expected)
+    ledger.restore(
+        pointer,
+        versions=restored,
+        batches=batches,
+        parents=_parents(manifests),
+        expected=expected,
+        chain=_chain_after(store, pointer, anything=bool(versions)),
+        pinned=[version for version in versions if store.layout.pinned_file(version).exists()],
+    )
     copy_to_head(ledger, store, pointer)
     if versions:
         log_event(
@@ -103,6 +114,17 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
             num_batches=len(batches),
         )
     return pointer
+
+
+def _chain_after(
+    store: VersionStore, pointer: Pointer, *, anything: bool
+) -> Callable[[Sequence[str]], Sequence[str]] | None:
+    """How the audit chain goes on; None for a store of which nothing is known yet."""
+    copy = read_copy(store.layout)
+    if not copy and not anything:
+        return None
+    at = timestamp(utc_now())
+    return lambda present: rejoined(copy, present, at=at, version=pointer.version, revision=pointer.revision)
 
 
 def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
@@ -138,17 +160,12 @@ def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
         log_event(LOGGER, "store.swept", removed=swept)
 
 
-def retain_versions(ledger: Ledger, store: VersionStore, pointer: Pointer, *, keep: int) -> None:
-    """Remove all but the live version and the last ``keep``; the ledger knows first, so that none goes live meanwhile.
+def retain_versions(ledger: Ledger, store: VersionStore, *, keep: int) -> None:
+    """Remove all versions but those that ``worker.protocol.records.retention`` keeps.
 
     Only for the holder of the commit's lease.
     """
-    folders = [version for version in store.list() if version != ORIGINAL]
-    doomed = [version for version in folders[:-keep] if version != pointer.version]
-    marked = ledger.mark_removed(doomed) if doomed else []
-    if marked:
-        store.retain(pointer.version, set(store.folders()) - set(marked), keep=keep)
-        log_event(LOGGER, "versions.removed", versions=marked)
+    remove_versions(ledger, store, ledger.retention(keep=keep, among=store.list()))
 
 
 def highest_on_disk(store: VersionStore) -> int:

@@ -60,6 +60,8 @@ class Manifest(BaseModel):
     checks: dict[str, JsonValue]
     """What the checks measured."""
     tensors: dict[str, TensorEntry]
+    purged: dict[str, str] = Field(default_factory=dict)
+    """Edits whose text was erased from here, with the hash of their content."""
     digest: str | None = None
     """``sha256:…`` of the tensor file; None before it is written."""
     size_bytes: int | None = Field(default=None, ge=0)

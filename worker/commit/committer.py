@@ -212,7 +212,7 @@ class Committer:
         self._metrics.count_edits("applied", len(group.edits))
         log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
         recovery.copy_to_head(self._ledger, self._session.store, pointer)
-        recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)
+        recovery.retain_versions(self._ledger, self._session.store, keep=self._keep_versions)
 
     def _reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
         (batch,) = group.ids

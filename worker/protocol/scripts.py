@@ -71,7 +71,8 @@ local function set_status(batch, status)
   end
   redis.call('SREM', COMMITTING, batch)
   if FINAL[status] or status == 'candidate' then
-    audit('batch.' .. status, WHO, {{{{'batch', batch}}, {{'version', redis.call('HGET', BATCH .. batch, 'version')}}}})
+    local who = status == 'cancelled' and redis.call('HGET', BATCH .. batch, 'cancelled_by') or WHO
+    audit('batch.' .. status, who, {{{{'batch', batch}}, {{'version', redis.call('HGET', BATCH .. batch, 'version')}}}})
   end
   if FINAL[status] then
     redis.call('SREM', OPEN, batch)

@@ -86,7 +86,7 @@ class LedgerBase:
             yield self._redis
 
     def _run(self, script: str, *args: object, who: str = "worker") -> Any:
-        """Run a move; ``script`` is its Lua after the prelude, ``who`` the audit chain's word (empty: a local client)."""
+        """Run a move; ``script`` is its Lua after the prelude, ``who`` is told in the audit (empty: a local client)."""
         registered = self._scripts.get(script)
         if registered is None:
             registered = self._scripts[script] = self._redis.register_script(PRELUDE + script)

@@ -135,7 +135,7 @@ class Publication(VersionReading):
             return [json.loads(text) for text in redis.lrange(self._at(Key.PROMOTIONS), 0, -1)]
 
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
-        """Note, before it is done, that these versions' files go; return them without those that are live or pinned now."""
+        """Note, before it is done, that these versions' files go; return them without those live or pinned now."""
         return list(self._run(_MARK_REMOVED, *versions))
 
     def _what_changed(self, previous: str, version: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -132,10 +132,9 @@ class Transitions(BatchReading):
         *,
         expected: BatchState | Collection[BatchState],
         lease: Lease | None = None,
-        who: str = "worker",
         **fields: Any,
     ) -> None:
-        """Move a batch, with ``fields`` (report, error, version) in the same script; ``who`` as the audit tells it.
+        """Move a batch, with ``fields`` (report, error, version) in the same script.
 
         Raises LostRace when its state is none of ``expected``, StaleLease when ``lease`` has ended or the batch is in
         another commit's hands, NotFound.
@@ -144,7 +143,7 @@ class Transitions(BatchReading):
         wanted = f" {' '.join(sorted(states))} "
         pairs = [part for name, value in fields.items() if value is not None for part in (name, _text(value))]
         unit, token = (lease.unit, lease.token) if lease else ("", "")
-        outcome, status = self._run(_MOVE, batch, to, wanted, unit, token, *pairs, who=who)
+        outcome, status = self._run(_MOVE, batch, to, wanted, unit, token, *pairs)
         if outcome == "stale":
             assert lease is not None
             raise stale(lease)
@@ -159,7 +158,7 @@ class Transitions(BatchReading):
         Raises BatchNotCancellable, NotFound.
         """
         try:
-            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES, who=author or "")
+            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES, cancelled_by=author or "")
         except LostRace:
             record = self.batch(batch)
             if record.status == BatchState.CANCELLED:

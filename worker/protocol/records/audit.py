@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from worker.protocol.jobs import Page
-from worker.protocol.keys import Key
+from worker.protocol.keys import Key, Keys
 from worker.protocol.moves.batches import BatchReading, read_cursor, write_cursor
 from worker.protocol.records.chain import AuditEntry, read_line
 
@@ -83,8 +83,8 @@ class AuditReading(BatchReading):
         return None if row is None else str(json.loads(row)["batch"])
 
 
-def write_chain(pipe: Any, keys: Any, lines: Sequence[str]) -> None:
-    """Put a whole chain in the place of what is there, within ``pipe``; ``keys`` from ``worker.protocol.keys``."""
+def write_chain(pipe: Any, keys: Keys, lines: Sequence[str]) -> None:
+    """Put a whole chain in the place of what is there, within ``pipe``."""
     pipe.delete(keys.at(Key.AUDIT))
     for start in range(0, len(lines), READ_AT_ONCE):
         pipe.rpush(keys.at(Key.AUDIT), *lines[start : start + READ_AT_ONCE])
@@ -93,5 +93,5 @@ def write_chain(pipe: Any, keys: Any, lines: Sequence[str]) -> None:
         for member in entry.ids():
             index.setdefault(member, {})[str(entry.number)] = entry.number
     for member, numbers in index.items():
-        scores: Mapping[str, int] = numbers
-        pipe.zadd(keys.at(Key.AUDIT_OF, member), scores)
+        pipe.delete(keys.at(Key.AUDIT_OF, member))
+        pipe.zadd(keys.at(Key.AUDIT_OF, member), numbers)

@@ -195,4 +195,3 @@ def _cut(piece: Piece) -> Iterator[Piece]:
     for start in range(0, max(1, len(piece.items)), step):
         if part := piece.items[start : start + step]:
             yield Piece(piece.key, piece.kind, part, piece.expires_ms)
-

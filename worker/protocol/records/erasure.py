@@ -39,7 +39,9 @@ for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
     doomed[#doomed + 1] = version
   end
 end
-redis.call('HSET', PURGES, edit, purge)
+local told = cjson.decode(purge)
+told.versions = doomed
+redis.call('HSET', PURGES, edit, cjson.encode(told))
 audit('purge.asked', WHO, {{'edit', edit}, {'versions', doomed}, {'reason', A(4) ~= '' and A(4)}})
 for _, version in ipairs(doomed) do
   redis.call('HSET', VERSION .. version, 'removed', NOW)
@@ -83,6 +85,8 @@ class Purge:
     author: str | None
     hash: str
     """Sha256 (hex) over subject, prompt and new object."""
+    versions: tuple[str, ...] = ()
+    """Versions that are removed because they hold it; told while it is ``asked``."""
 
 
 class Erasing(VersionReading):
@@ -117,7 +121,8 @@ class Erasing(VersionReading):
             state = "done"
         else:
             return None
-        return Purge(edit=edit, state=state, at=told["at"], author=told["author"], hash=told["hash"])
+        versions = tuple(told.get("versions") or ())
+        return Purge(edit=edit, state=state, at=told["at"], author=told["author"], hash=told["hash"], versions=versions)
 
     def pending_purges(self) -> list[str]:
         """The edits that are still to be erased."""
@@ -143,10 +148,9 @@ class Erasing(VersionReading):
 
     def redact_records(self, needles: Needles) -> int:
         """Take the texts out of all reports, errors and checks; how many were changed."""
-        changed = sum(self._redact(Key.EDIT_REPORTS, "", field, text, needles) for field, text in self._reports(needles))
-        changed += sum(
-            self._redact(Key.ATTEMPT_ERRORS, "", unit, text, needles) for unit, text in self._fields(Key.ATTEMPT_ERRORS)
-        )
+        changed = 0
+        for key in (Key.EDIT_REPORTS, Key.ATTEMPT_ERRORS):
+            changed += sum(self._redact(key, "", field, text, needles) for field, text in self._fields(key))
         for batch in self._members(Key.BATCHES):
             changed += self._redact_hash(Key.BATCH, batch, ("report", "error"), needles)
         for version in self._members(Key.VERSIONS):
@@ -158,7 +162,8 @@ class Erasing(VersionReading):
         row = self.edit_row(edit)
         with self._reaching() as redis:
             told = json.loads(redis.hget(self._at(Key.PURGES), edit))
-        left = {"batch": row["batch"], "edit": EMPTY.to_json(), "purged": {k: told[k] for k in ("at", "author", "hash")}}
+        kept = {name: told[name] for name in ("at", "author", "hash")}
+        left = {"batch": row["batch"], "edit": EMPTY.to_json(), "purged": kept}
         self._forget_requests(row["batch"])
         self._run(_ERASE_ROW, edit, json.dumps(left, ensure_ascii=False), subject_hash(row["edit"]["subject"]))
 
@@ -166,9 +171,6 @@ class Erasing(VersionReading):
         """Say that a purge is done, or (``what``) how else it ended."""
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
         self._run(_END, edit, what, json.dumps(pairs, ensure_ascii=False))
-
-    def _reports(self, needles: Needles) -> Iterator[tuple[str, str]]:
-        return ((edit, text) for edit, text in self._fields(Key.EDIT_REPORTS) if edit != needles.edit)
 
     def _fields(self, key: Key) -> Iterator[tuple[str, str]]:
         with self._reaching() as redis:

@@ -48,17 +48,17 @@ class Loading(AuditReading):
             if piece.key == Key.POINTER:
                 pointer = piece
             else:
-                self._write(piece)
+                self._load_piece(piece)
         self.note("ledger.restored", who="errata restore", note=f"restored {backup[:16]}", backup=backup)
         if pointer is not None:
-            self._write(pointer)
+            self._load_piece(pointer)
 
     def end_loading(self) -> None:
         """Say that ledger and files are both in their place."""
         with self._reaching() as redis:
             redis.delete(self._at(Key.RESTORING))
 
-    def _write(self, piece: Piece) -> None:
+    def _load_piece(self, piece: Piece) -> None:
         name = f"{self.keys.prefix}{piece.key}"
         with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
             _put(pipe, name, piece)

@@ -10,7 +10,6 @@ from worker.protocol.jobs import ORIGINAL, VersionRecord
 from worker.protocol.keys import Key
 from worker.protocol.moves.versions import VersionReading
 
-
 _PIN = """
 local version = A(1)
 if version ~= 'v0' then
@@ -61,20 +60,21 @@ class Retaining(VersionReading):
     def retention(self, *, keep: int, among: Collection[str] | None = None) -> list[Retained]:
         """What the last ``keep``, the pins and the references leave; newest first, the original left out.
 
-        ``among``: only these versions (those whose files are whole), as if there were no others.
+        ``among``: only these versions (those that have files), as if there were no others; one that the ledger calls
+        removed still goes, where a removal was broken off.
         """
         live = self.pointer().version
         with self._reaching() as redis:
             known = redis.zrevrange(self._at(Key.VERSIONS), 0, -1)
         wanted = [version for version in known if among is None or version in among]
-        records = [record for record in self._version_records(wanted) if not record.removed]
+        records = [record for record in self._version_records(wanted) if among is not None or not record.removed]
         return retention_plan(records, live=live, keep=keep)
 
 
 def retention_plan(records: Sequence[VersionRecord], *, live: str, keep: int) -> list[Retained]:
-    """Decide about versions that still have their files; newest first."""
+    """Decide about versions; newest first."""
     numbered = sorted((record for record in records if record.id != ORIGINAL), key=lambda r: r.number, reverse=True)
-    last = {record.id for record in numbered[:keep]}
+    last = {record.id for record in [record for record in numbered if not record.removed][:keep]}
     candidate_of = {record.parent: record.id for record in numbered if record.status == "candidate"}
 
     def why(record: VersionRecord) -> str | None:
@@ -85,7 +85,7 @@ def retention_plan(records: Sequence[VersionRecord], *, live: str, keep: int) ->
             (record.id in candidate_of, f"the candidate {candidate_of.get(record.id)} was made from it"),
             (record.id in last, f"one of the last {keep}"),
         )
-        return next((reason for holds, reason in reasons if holds), None)
+        return None if record.removed else next((reason for holds, reason in reasons if holds), None)
 
     return [Retained(version=record.id, why=why(record)) for record in numbered]
 
