@@ -216,6 +216,7 @@ class VersionOut(BaseModel):
     parent: str | None
     status: Literal["live", "retired", "candidate", "rejected"]
     removed: bool = Field(description="its files are gone: it cannot be asked or promoted any more")
+    pinned: bool = Field(description="kept, however old it becomes")
     created: str
     edits: int = Field(description="number of edits in its set")
     digest: str = Field(description="of the bytes of the edited matrices as served")

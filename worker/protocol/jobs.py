@@ -166,6 +166,8 @@ class EditRecord:
     version: str | None
     """The version that took the edit in."""
     report: dict[str, Any] | None
+    purged: dict[str, Any] | None = None
+    """When the edit's text was erased, by whom, and the hash of it; None: it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,7 @@ class EditReading(VersionReading):
                 status=status[edit],
                 version=batches[rows[edit]["batch"]].version,
                 report=json.loads(report) if report else None,
+                purged=rows[edit].get("purged"),
             )
             for edit, report in zip(ids, reports, strict=True)
             if edit in rows
