@@ -90,6 +90,8 @@ class EditRecord(Record):
     taken: bool | None = None
     """Whether the model answers with the new object; None: not tested yet."""
     report: dict[str, Any] | None = None
+    purged: dict[str, Any] | None = None
+    """When its text was erased, by whom, and the hash of it; None: it is there."""
 
 
 class Version(Record):

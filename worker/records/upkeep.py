@@ -116,7 +116,7 @@ class Upkeep(threading.Thread):
         told = rewrite_log(self._redis)
         for edit in erased:
             purge = self._ledger.purge(edit)
-            self._ledger.end_purge(edit, "purge.done", hash=purge.hash if purge else None, append_only_file=told)
+            self._ledger.end_purge(edit, "purge.done", content=purge.hash if purge else None, append_only_file=told)
         log_event(LOGGER, "purge.done", edits=erased, append_only_file=told)
         copy_audit(self._ledger, self._store.layout)
 

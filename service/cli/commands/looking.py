@@ -129,7 +129,8 @@ def _short(text: str) -> str:
 
 
 def _export(found: list[EditRecord], file: Path) -> None:
-    lines = [json.dumps(as_input(Edit.from_json(record.model_dump())), ensure_ascii=False) for record in found]
+    whole = [record for record in found if record.purged is None]
+    lines = [json.dumps(as_input(Edit.from_json(record.model_dump())), ensure_ascii=False) for record in whole]
     try:
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:

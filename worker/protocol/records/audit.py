@@ -9,7 +9,7 @@ from typing import Any
 from worker.protocol.jobs import Page
 from worker.protocol.keys import Key, Keys
 from worker.protocol.moves.batches import BatchReading, read_cursor, write_cursor
-from worker.protocol.records.chain import AuditEntry, read_line
+from worker.protocol.records.chain import FRAME, AuditEntry, read_line
 
 READ_AT_ONCE = 500
 
@@ -59,6 +59,7 @@ class AuditReading(BatchReading):
 
     def note(self, what: str, *, who: str | None, note: str = "", **fields: Any) -> bool:
         """Add an entry; False when one was added under this ``note`` (an id) before."""
+        assert not FRAME & set(fields), fields
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
         return bool(self._run(_NOTE, what, note, json.dumps(pairs, ensure_ascii=False), who=who or ""))
 

@@ -18,7 +18,8 @@ BEGINNING = "0" * 40
 INDEXED = frozenset({"batch", "batches", "version", "versions", "previous", "edit", "edits", "note"})
 """Fields whose ids an entry can be found by."""
 _HASH = ',"hash":"'
-_FRAME = frozenset({"number", "at", "what", "who", "before", "hash"})
+FRAME = frozenset({"number", "at", "what", "who", "before", "hash"})
+"""What every entry has; no field may have such a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ def read_line(line: str) -> AuditEntry:
             at=record["at"],
             what=record["what"],
             who=record["who"],
-            fields={name: value for name, value in record.items() if name not in _FRAME},
+            fields={name: value for name, value in record.items() if name not in FRAME},
             before=record["before"],
             hash=record["hash"],
         )
