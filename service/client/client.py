@@ -24,7 +24,17 @@ from service.client.base import part as _part
 from service.client.base import read as _read
 from service.client.errors import ErrataApiError, ServiceUnreachable, WaitTimedOut
 from service.client.keeping import Keeping
-from service.client.records import Batch, EditInput, EditRecord, Generation, Promotion, Readiness, Score, Version
+from service.client.records import (
+    Batch,
+    Difference,
+    EditInput,
+    EditRecord,
+    Generation,
+    Promotion,
+    Readiness,
+    Score,
+    Version,
+)
 
 _UNAVAILABLE = 503
 _LONGEST_OUTAGE_SECONDS = 60.0
@@ -43,8 +53,8 @@ class ErrataClient(Keeping):
     ) -> Batch:
         """Queue a batch; with ``wait_seconds`` the answer is held up to so long for a final state.
 
-        ``options`` are further fields of the body (``promote``, ``on_failure``). Without a key of the caller one is
-        made, so that a repeat after a broken connection never makes a second batch.
+        ``options`` are further fields of the body (``remove``: ids to take out, ``promote``, ``dry_run``). Without a
+        key of the caller one is made, so that a repeat after a broken connection never makes a second batch.
         """
         response = self._transport.request(
             "POST",
@@ -122,6 +132,15 @@ class ErrataClient(Keeping):
         """Make a version live; of an older one this is the rollback."""
         response = self._transport.request("POST", f"/versions/{_part(version)}/promote", idempotent=True)
         return _read(Promotion, _json(response))
+
+    def discard(self, version: str) -> Version:
+        """Give up a candidate."""
+        response = self._transport.request("DELETE", f"/versions/{_part(version)}", idempotent=False)
+        return _read(Version, _json(response))
+
+    def difference(self, a: str, b: str) -> Difference:
+        """What is in force in version ``b`` and not in ``a``, and the other way round."""
+        return _read(Difference, self._get(f"/versions/{_part(a)}/diff/{_part(b)}"))
 
     def generate(self, prompt: str, **options: Any) -> Generation:
         """What the model writes after a prompt; ``options`` as in API.md (``max_new_tokens``, ``version``, …)."""

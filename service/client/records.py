@@ -109,6 +109,18 @@ class Version(Record):
     """Kept, however old it becomes."""
 
 
+class Difference(Record):
+    """Two versions side by side."""
+
+    a: str
+    b: str
+    same_weights: bool
+    added: list[dict[str, Any]]
+    superseded: list[dict[str, Any]]
+    """Each with ``old`` and ``new``."""
+    reverted: list[dict[str, Any]]
+
+
 class Promotion(Version):
     """The version that is live now, and what its promotion changed."""
 

@@ -72,9 +72,10 @@ local function set_status(batch, status)
   redis.call('SREM', COMMITTING, batch)
   if FINAL[status] or status == 'candidate' then
     local who = status == 'cancelled' and redis.call('HGET', BATCH .. batch, 'cancelled_by') or WHO
-    audit('batch.' .. status, who, {{{{'batch', batch}}, {{'version', redis.call('HGET', BATCH .. batch, 'version')}}}})
-  end
-  if FINAL[status] then
+    local known = redis.call('HMGET', BATCH .. batch, 'version', 'spec')
+    audit('batch.' .. status, who, {{
+      {{'batch', batch}}, {{'version', known[1]}}, {{'remove', cjson.decode(known[2]).remove}}
+    }})
     redis.call('SREM', OPEN, batch)
     redis.call('DEL', SHARDS .. batch, SHARD_PROGRESS .. batch)
     redis.call('HDEL', BATCH .. batch, 'token')

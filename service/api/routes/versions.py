@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,10 +12,13 @@ from pydantic import BaseModel, Field, field_validator
 from service.api.access.security import Admin, Reader
 from service.api.routes.answers import promotion_out, version_out
 from service.api.routes.batches import Paging
+from service.api.routes.comparing import difference
 from service.api.routes.documented import refusals
 from service.api.routes.records.provenance import SettingsOut, model_of, settings_of
-from service.api.schemas import Page, PromotionOut, VersionOut
+from service.api.schemas.answers import DiffOut, Page, PromotionOut, VersionOut
 from service.api.state import State
+from worker.protocol.errors import LedgerDown, NotACandidate
+from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -57,9 +61,28 @@ def get_version(state: State, principal: Reader, version: str) -> VersionDetail:
     return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live, "settings": settings_of(state)})
 
 
+@router.get("/versions/{a}/diff/{b}", responses=refusals(404, 503))
+def compare_versions(state: State, principal: Reader, a: str, b: str) -> DiffOut:
+    """What is in force in version `b` and not in `a`, and the other way round."""
+    return difference(state.ledger, a, b)
+
+
+@router.delete("/versions/{version}", responses=refusals(404, 409, 503))
+def discard_version(state: State, principal: Admin, version: str) -> VersionOut:
+    """Give up a candidate: its batch ends as `discarded`."""
+    known = state.ledger.version(version)
+    reason = f"discarded by {principal.name or 'a local client'}"
+    if not state.ledger.discard([version], reason=reason, author=principal.name):
+        raise NotACandidate(f"version {version} is {known.status}: only a candidate can be discarded")
+    log_event(logger, "version_discarded", version=version, author=principal.name)
+    with suppress(LedgerDown):  # the files go with the next commit
+        state.queue.enqueue_unit(COMMIT_UNIT)
+    return version_out(state.ledger.version(version), model_of(state))
+
+
 @router.post("/versions/{version}/promote", responses=refusals(404, 409, 503))
 def promote_version(state: State, principal: Admin, version: str) -> PromotionOut:
-    """Make a version live, without any computation: an older one is the rollback."""
+    """Make a version live, without any computation: a candidate, or an older one, which is the rollback."""
     promotion = state.ledger.promote(version, author=principal.name)
     log_event(
         logger,

@@ -25,9 +25,9 @@ from tests.support.facts import fact, take_in
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.connections import connect
-from worker.protocol.errors import BackupRefused, LedgerDown
+from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import BatchState
-from worker.protocol.keys import Key, Keys
+from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.records.chain import read_line, verify_chain
 from worker.protocol.settings import fresh_environment
@@ -57,7 +57,7 @@ class Traffic(threading.Thread):
 
     def run(self) -> None:
         number = 0
-        while not self.stopped.wait(0.02):
+        while not self.stopped.wait(0.25):
             number += 1
             self.accepted.append(self._place.send(fact(f"Person {number}", "Rome"), idempotency=("ann", str(number))))
             if number % 3 == 0:
@@ -170,7 +170,7 @@ def require_agreement(place: WorkerBench) -> None:
     assert (head.revision, head.version) == (pointer.revision, pointer.version)
     manifest = place.store.read_manifest(pointer.version)
     assert live(place) == {accepted.id for accepted in manifest.live}
-    assert {row.id for row in ledger.versions().items if not row.removed} == set(place.store.list())
+    assert {row.id for row in ledger.versions(limit=500).items if not row.removed} == set(place.store.list())
     assert place.store.damaged() == {}
     batches = ledger.batches(limit=500).items
     for record in batches:
@@ -209,74 +209,3 @@ def test_backup_that_is_killed_leaves_no_file_under_its_name_and_the_next_one_ti
         assert run(["backup", str(folder / "b.tar"), "--data", str(place.data), "--redis", place.redis_url]) == 0
     assert [path.name for path in folder.iterdir()] == ["b.tar"]
     unpack(folder / "b.tar", tmp_path / "out", on_bytes=lambda _: None)
-
-
-def small_backup(place: WorkerBench, tmp_path: Path) -> Path:
-    ledger = place.ledger
-    reconcile_pointer(ledger, place.store)
-    take_in(ledger, *(fact(f"Person {i}", "Rome") for i in range(1_500)), shard_size=5_000)
-    target = tmp_path / "store.tar"
-    assert run(["backup", str(target), "--data", str(place.data), "--redis", place.redis_url]) == ExitCode.OK
-    return target
-
-
-def test_restore_into_what_is_not_empty_is_refused_and_says_why(
-    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = small_backup(place, tmp_path)
-    used = tmp_path / "used"
-    used.mkdir()
-    (used / "notes.txt").write_text("mine")
-    capsys.readouterr()
-    assert run(["restore", str(target), "--data", str(used)]) == ExitCode.USAGE
-    assert "is not empty (it holds notes.txt)" in capsys.readouterr().err
-    assert run(["restore", str(target), "--data", str(tmp_path / "new"), "--redis", place.redis_url]) == ExitCode.USAGE
-    assert "is known there already" in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "store.tar", "used"]
-    assert place.ledger.open_count() == 1
-
-
-def test_damaged_backup_is_refused_and_nothing_is_made(
-    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = small_backup(place, tmp_path)
-    content = bytearray(target.read_bytes())
-    content[len(content) // 2] ^= 1
-    target.write_bytes(content)
-    assert run(["restore", str(target), "--data", str(tmp_path / "new")]) == ExitCode.USAGE
-    assert "use another backup" in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
-
-
-def test_restore_that_broke_off_in_redis_is_begun_anew_by_the_same_backup_only(
-    place: WorkerBench, tmp_path: Path
-) -> None:
-    target = small_backup(place, tmp_path)
-    with running_redis(tmp_path / "other") as redis, connect(redis.url) as client:
-        _, digest = unpack(target, tmp_path / "out", on_bytes=lambda _: None)
-        ledger = Ledger(client, Keys(open_identity(place.data).id))
-        ledger.load([], backup=digest)
-        client.sadd(ledger.keys.at(Key.OPEN), "b-half")
-        with pytest.raises(BackupRefused, match="from another backup"):
-            ledger.require_empty(backup="0" * 64)
-        assert run(["restore", str(target), "--data", str(tmp_path / "new"), "--redis", redis.url]) == ExitCode.OK
-        assert ledger.open_count() == 1
-        assert len(ledger.find_edits(limit=500).items) == 500
-        assert client.get(ledger.keys.at(Key.RESTORING)) is None
-        assert ledger.known_pointer() == place.ledger.known_pointer()
-
-
-def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
-    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = small_backup(place, tmp_path)
-    capsys.readouterr()
-    place_options = ["--data", str(place.data), "--redis", place.redis_url]
-    assert run(["backup", str(target), *place_options]) == ExitCode.USAGE
-    assert "is there already" in capsys.readouterr().err
-    (tmp_path / "backups").mkdir()
-    assert run(["backup", str(tmp_path / "backups"), *place_options]) == ExitCode.OK
-    (made,) = (tmp_path / "backups").iterdir()
-    assert made.name.startswith(f"errata-{open_identity(place.data).id}-")
-    assert [entry.what for entry in place.ledger.audit().items][:2] == ["backup.made"] * 2

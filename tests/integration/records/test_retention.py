@@ -43,6 +43,13 @@ def seven(bench: Bench, store: VersionStore) -> VersionStore:
     return store
 
 
+def test_the_live_version_and_the_last_ones_stay_and_the_ledger_knows(bench: Bench, seven: VersionStore) -> None:
+    bench.ledger.promote("v2", author=None)
+    retain_versions(bench.ledger, seven, keep=3)
+    assert seven.list() == ["v0", "v2", "v5", "v6", "v7"]
+    assert [row.id for row in bench.ledger.versions().items if row.removed] == ["v4", "v3", "v1"]
+
+
 def test_pinned_versions_stay_until_they_are_unpinned(bench: Bench, seven: VersionStore) -> None:
     bench.ledger.pin("v2", author="ann")
     retain_versions(bench.ledger, seven, keep=2)

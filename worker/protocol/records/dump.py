@@ -19,8 +19,8 @@ PIECE = 500
 """Members, or fields with their values, in one line."""
 FOLLOWING = frozenset({Key.EDITS, Key.EDIT_REPORTS, Key.EDIT_ORDER, Key.AUDIT, Key.BATCH_EDITS, Key.IDEMPOTENCY})
 """Read after the moment, up to what it knew; beside them ended batches and versions whose files are gone."""
-PARTLY = frozenset({Key.BATCH, Key.SHARDS, Key.VERSION, Key.VERSION_EDITS})
-"""Members that the moment takes itself: of open batches, and of versions that have files."""
+PARTLY = frozenset({Key.BATCH, Key.SHARDS, Key.VERSION, Key.VERSION_EDITS, Key.VERSION_HISTORY})
+"""Members that the moment takes itself: of open batches and candidates, and of versions that have files."""
 DERIVED = frozenset({Key.SUBJECT_EDITS, Key.AUDIT_OF})
 LEFT_OUT = frozenset({Key.LEASE, Key.BEAT, Key.SHARD_PROGRESS, Key.RESTORING})
 AT_ONCE = tuple(sorted(set(Key) - FOLLOWING - PARTLY - DERIVED - LEFT_OUT))
@@ -45,6 +45,12 @@ for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
   if redis.call('HEXISTS', VERSION .. version, 'removed') == 0 then
     take('version:' .. version)
     take('version-edits:' .. version)
+    take('version-history:' .. version)
+  end
+end
+for _, version in ipairs(redis.call('HKEYS', CANDIDATES)) do
+  for _, batch in ipairs(cjson.decode(redis.call('HGET', VERSION .. version, 'record')).batches) do
+    take('batch:' .. batch)
   end
 end
 return {found, redis.call('LLEN', AUDIT)}
@@ -135,9 +141,7 @@ class Dumping(BatchReading):
             if f"{Key.BATCH}{batch}" not in moment.by_key:
                 yield from self._member_hash(Key.BATCH, batch)
             yield from self._places(Key.BATCH_EDITS, batch)
-        for version in moment.members(Key.VERSIONS):
-            if f"{Key.VERSION}{version}" not in moment.by_key:
-                yield from self._member_hash(Key.VERSION, version)
+        yield from self._other_versions(moment)
         yield from self._requests(set(moment.members(Key.BATCHES)))
         yield from self._chain(moment.audit_length)
 
@@ -168,6 +172,16 @@ class Dumping(BatchReading):
             fields = redis.hgetall(self._at(key, member))
         if fields:
             yield Piece(f"{key}{member}", "hash", [text for pair in fields.items() for text in pair])
+
+    def _other_versions(self, moment: Moment) -> Iterator[Piece]:
+        """Versions whose files are gone: removed, or discarded and in no list any more."""
+        listed = set(moment.members(Key.VERSIONS))
+        with self._reaching() as redis:
+            for key in redis.scan_iter(match=self._at(Key.VERSION, "*"), count=PIECE):
+                fields, name = redis.hgetall(key), key.removeprefix(self.keys.prefix)
+                known = name.removeprefix(Key.VERSION) in listed or "discarded" in fields
+                if known and name not in moment.by_key and "removed" in fields:
+                    yield Piece(name, "hash", [text for pair in fields.items() for text in pair])
 
     def _places(self, key: Key, member: str) -> Iterator[Piece]:
         with self._reaching() as redis:

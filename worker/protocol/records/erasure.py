@@ -29,6 +29,7 @@ if not row then return {'unknown', ''} end
 if cjson.decode(row).purged then return {'done', ''} end
 if redis.call('HEXISTS', PURGES, edit) == 1 then return {'asked', ''} end
 local status = status_of(batch)
+if status == 'candidate' then return {'candidate', redis.call('HGET', BATCH .. batch, 'version')} end
 if not FINAL[status] then return {'open', status} end
 local revision, live = live_version()
 if redis.call('SISMEMBER', VERSION_EDITS .. live, edit) == 1 then return {'live', live} end
@@ -45,7 +46,7 @@ redis.call('HSET', PURGES, edit, cjson.encode(told))
 audit('purge.asked', WHO, {{'edit', edit}, {'versions', doomed}, {'reason', A(4) ~= '' and A(4)}})
 for _, version in ipairs(doomed) do
   redis.call('HSET', VERSION .. version, 'removed', NOW)
-  redis.call('DEL', VERSION_EDITS .. version)
+  redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
   audit('version.removed', WHO, {{'version', version}})
 end
 return {'asked', ''}
@@ -62,6 +63,9 @@ local edit, row, subject = A(1), A(2), A(3)
 redis.call('HSET', EDITS, edit, row)
 redis.call('HDEL', EDIT_REPORTS, edit)
 redis.call('ZREM', SUBJECT_EDITS .. subject, edit)
+for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
+  redis.call('SREM', VERSION_HISTORY .. version, edit)
+end
 return 1
 """
 
@@ -106,7 +110,8 @@ class Erasing(VersionReading):
         text = json.dumps(purge, ensure_ascii=False)
         outcome, detail = self._run(_ASK, edit, row["batch"], text, reason or "", who=author or "")
         if outcome not in {"asked", "done"}:
-            raise NotErasable(f"edit {edit} cannot be erased: {_REFUSALS[outcome].format(detail, batch=row['batch'])}")
+            why = _REFUSALS[outcome].format(detail, batch=row["batch"], edit=edit)
+            raise NotErasable(f"edit {edit} cannot be erased: {why}")
         found = self.purge(edit)
         assert found is not None
         return found
@@ -151,9 +156,9 @@ class Erasing(VersionReading):
         changed = 0
         for key in (Key.EDIT_REPORTS, Key.ATTEMPT_ERRORS):
             changed += sum(self._redact(key, "", field, text, needles) for field, text in self._fields(key))
-        for batch in self._members(Key.BATCHES):
+        for batch in self._all_in(Key.BATCHES):
             changed += self._redact_hash(Key.BATCH, batch, ("report", "error"), needles)
-        for version in self._members(Key.VERSIONS):
+        for version in self._all_in(Key.VERSIONS):
             changed += self._redact_hash(Key.VERSION, version, ("record",), needles)
         return changed
 
@@ -176,7 +181,7 @@ class Erasing(VersionReading):
         with self._reaching() as redis:
             yield from redis.hscan_iter(self._at(key), count=SCAN_AT_ONCE)
 
-    def _members(self, key: Key) -> Iterator[str]:
+    def _all_in(self, key: Key) -> Iterator[str]:
         with self._reaching() as redis:
             yield from redis.zrange(self._at(key), 0, -1)
 
@@ -202,8 +207,9 @@ class Erasing(VersionReading):
 
 
 _REFUSALS = {
+    "candidate": "it waits in the candidate {0}: promote or discard that first (DELETE /versions/{0})",
     "open": "its batch {batch} is {0}: cancel it (DELETE /batches/{batch}), or wait for its end",
-    "live": "it is in force in {0}: take it out first (promote a version without it), then purge it",
+    "live": "it is in force in {0}: take it out first (DELETE /edits/{edit}), then purge it",
     "pinned": "the pinned version {0} holds it: unpin that first (DELETE /versions/{0}/pin)",
     "unknown": "it is gone",
 }

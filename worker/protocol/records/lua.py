@@ -8,7 +8,8 @@ from __future__ import annotations
 
 AUDIT = """
 local INDEXED = {
-  batch = true, batches = true, version = true, versions = true, previous = true, edit = true, edits = true, note = true
+  batch = true, batches = true, version = true, versions = true, previous = true,
+  edit = true, edits = true, remove = true, note = true
 }
 
 local function audit(what, who, fields)

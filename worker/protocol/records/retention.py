@@ -74,7 +74,8 @@ class Retaining(VersionReading):
 def retention_plan(records: Sequence[VersionRecord], *, live: str, keep: int) -> list[Retained]:
     """Decide about versions; newest first."""
     numbered = sorted((record for record in records if record.id != ORIGINAL), key=lambda r: r.number, reverse=True)
-    last = {record.id for record in [record for record in numbered if not record.removed][:keep]}
+    published = [record.id for record in numbered if not record.removed and record.status != "candidate"]
+    last = set(published[:keep])
     candidate_of = {record.parent: record.id for record in numbered if record.status == "candidate"}
 
     def why(record: VersionRecord) -> str | None:

@@ -12,7 +12,7 @@ from editing_core.versions.layout import StoreLayout
 from service.api.access.security import Admin
 from service.api.problems import InvalidInput
 from service.api.routes.documented import refusals
-from service.api.schemas import Page
+from service.api.schemas.answers import Page
 from service.api.state import ApiState, State
 from worker.protocol.records.chain import AuditEntry, Verdict, verify_chain
 

@@ -12,7 +12,7 @@ from service.api.access.security import Admin, Reader
 from service.api.routes.answers import version_out
 from service.api.routes.documented import refusals
 from service.api.routes.records.provenance import model_of
-from service.api.schemas import VersionOut
+from service.api.schemas.answers import VersionOut
 from service.api.state import State
 from worker.protocol.logs import log_event
 from worker.protocol.records.erasure import Purge

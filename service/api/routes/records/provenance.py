@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from editing_core.versions.identity import open_identity
 from service.api.routes.answers import edit_detail, edit_out
-from service.api.schemas import EditDetail, EditOut
+from service.api.schemas.answers import EditDetail, EditOut
 from service.api.state import ApiState
 from worker.protocol.jobs import EditRecord
 
