@@ -14,6 +14,7 @@ import typer
 from editing_core.errors import InvalidSettings
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import CommandFailed, print_json, printable, stderr, stdout, table
+from service.cli.waiting import wait_visibly
 from service.client.client import ErrataClient
 from service.client.records import AuditEntry
 from worker.protocol.records.chain import verify_chain
@@ -85,6 +86,7 @@ def purge(
     reason: Annotated[
         str | None, typer.Option(help="Kept in the audit, for good: name nobody and no fact in it.")
     ] = None,
+    take_out: Annotated[bool, typer.Option("--take-out", help="Take it out first, if it is in force.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the worker has erased it.")] = True,
     url: UrlOption = None,
     api_key: KeyOption = None,
@@ -92,9 +94,11 @@ def purge(
 ) -> None:
     """Erase EDIT's text everywhere, and the versions that hold it; its id and its hash stay. Cannot be undone.
 
-    An edit that is in force is refused: take it out first. Backups and copies elsewhere are yours to erase.
+    An edit that is in force is refused without --take-out. Backups and copies elsewhere are yours to erase.
     """
     with open_client(url, api_key) as client:
+        if take_out and client.edit(edit).status == "live":
+            _take_out(client, edit)
         state = client.purge(edit, reason=reason)
         while wait and state.state != "done":
             time.sleep(PURGE_SECONDS)
@@ -104,6 +108,12 @@ def purge(
         return
     words = "is erased" if state.state == "done" else "will be erased by the worker"
     stdout().print(f"edit {edit} {words}; what stays is its id and sha256:{state.hash}", soft_wrap=True)
+
+
+def _take_out(client: ErrataClient, edit: str) -> None:
+    done = wait_visibly(client, client.submit_edits([], remove=[edit]).id, stderr())
+    if not done.succeeded:
+        raise CommandFailed(f"edit {edit} was not taken out: batch {done.id} is {done.status}: {done.error}")
 
 
 def _followed(client: ErrataClient, begin: list[AuditEntry], **wanted: str | None) -> Iterator[AuditEntry]:

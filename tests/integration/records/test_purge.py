@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from editing_core.edits import Edit, Neighbor
 from editing_core.errors import NotFound
+from editing_core.versions.durable import locked
 from editing_core.versions.layout import StoreLayout
-from tests.support.facts import fact
+from tests.support.facts import fact, take_in
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.connections import connect_queue
@@ -217,8 +219,6 @@ def test_texts_that_another_edit_brought_in_too_stay_with_that_one(place: Worker
 
 
 def test_purge_waits_while_a_version_that_must_go_is_read(place: WorkerBench) -> None:
-    from editing_core.versions.durable import locked
-
     edit = rolled_back(place)
     place.ledger.ask_purge(edit, author=None)
     with place.worker():
@@ -227,6 +227,31 @@ def test_purge_waits_while_a_version_that_must_go_is_read(place: WorkerBench) ->
             assert place.ledger.pending_purges() == [edit]
         await_purged(place, edit)
     require_gone(place, edit)
+
+
+def test_edit_beneath_a_live_one_is_purged_from_under_it(place: WorkerBench) -> None:
+    older, newer = secret_edit(), replace(secret_edit(), target_new="Rome", source=None)
+    with place.worker():
+        first = place.send(older)
+        assert place.wait(first).status == BatchState.APPLIED
+        second = place.send(newer)
+        live = place.wait(second).version
+        assert live is not None
+        (edit,) = place.ledger.batch_edits(first)
+        assert edit.id in place.ledger.superseded_edit_ids(live)
+        digest = place.store.read_manifest(live).digest
+        place.ledger.ask_purge(edit.id, author=None)
+        await_purged(place, edit.id)
+        manifest = place.store.read_manifest(live)
+        assert (manifest.digest, manifest.superseded) == (digest, ())
+        assert manifest.purged == {edit.id: older.content_key()}
+        assert place.ledger.superseded_edit_ids(live) == frozenset()
+        assert SECRETS[1].encode() not in StoreLayout(place.data).manifest_file(live).read_bytes()
+        assert place.store.list() == ["v0", live]
+        (top,) = place.ledger.batch_edits(second)
+        taken_out = place.wait(take_in(place.ledger, remove=[top.id]).record.spec.id)
+        assert taken_out.version is not None
+        assert place.store.read_manifest(taken_out.version).edit_set.everything == ()
 
 
 def test_what_was_sent_with_the_batch_is_forgotten(place: WorkerBench) -> None:
