@@ -15,6 +15,7 @@ from typing import Any
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ErrataError, StoreDamaged
+from editing_core.versions.durable import locked
 from editing_core.versions.head import mark_published, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout, version_number
@@ -151,16 +152,18 @@ def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
 def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
     """Remove what commits that died have left: half-written folders, and versions that were never published.
 
-    Damaged versions stay: what they are can no longer be told. Only for the holder of the commit's lease: no other
-    process writes versions then.
+    Damaged versions stay: what they are can no longer be told; one that is being read goes the next time. Only for
+    the holder of the commit's lease: no other process writes versions then.
     """
     swept = store.sweep_partial()
     published = ledger.published()
     for version in {*store.list()} - {ORIGINAL} - published:
         if was_published(store.layout, version):
             continue
-        store.remove(version)
-        swept.append(version)
+        with locked(store.layout.version_dir(version), wait=False) as is_free:
+            if is_free:
+                store.remove(version)
+                swept.append(version)
     if swept:
         log_event(LOGGER, "store.swept", removed=swept)
 

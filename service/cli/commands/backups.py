@@ -18,7 +18,7 @@ from service.cli.backup.making import make_backup
 from service.cli.backup.restoring import restore_backup
 from service.cli.commands.upkeep import reached
 from service.cli.options import DataOption, RedisOption
-from service.cli.output import stderr, stdout
+from service.cli.output import CommandFailed, stderr, stdout
 from worker.protocol.connections import connect
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
@@ -45,8 +45,11 @@ def backup(
     path = target / f"errata-{store}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar" if target.is_dir() else target
     if path.exists():
         raise InvalidSettings(f"{path} is there already: name another file")
-    with reached(settings) as url, connect(url) as client, _bar("writing") as (on_bytes, on_total):
-        made = make_backup(Ledger(client, Keys(store)), layout, path, on_bytes=on_bytes, on_total=on_total)
+    try:
+        with reached(settings) as url, connect(url) as client, _bar("writing") as (on_bytes, on_total):
+            made = make_backup(Ledger(client, Keys(store)), layout, path, on_bytes=on_bytes, on_total=on_total)
+    except OSError as error:
+        raise CommandFailed(f"{error.filename or path}: {error.strerror or error}; there is no backup") from error
     stdout().print(
         f"{made.path}: {made.size_bytes / 1e6:.1f} MB, {made.num_batches} batches, live version {made.version}",
         soft_wrap=True,

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from editing_core.edits import Edit, Neighbor
+from editing_core.edits import Edit
 from editing_core.errors import NotFound
 from editing_core.versions.durable import locked
 from editing_core.versions.layout import StoreLayout
+from tests.support.erasure import SECRETS, await_purged, found_in_files, found_in_redis, secret_edit
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
@@ -22,25 +23,6 @@ from worker.protocol.errors import NotErasable
 from worker.protocol.jobs import BatchState, EditStatus
 from worker.protocol.keys import Key
 from worker.protocol.records.chain import verify_chain
-
-SECRETS = ("Zyxwvia", "Qwertzland", "Uiopish", "fghjkly told", "https://example.org/cvbnm", "Asdfghia", "Yxcvburg")
-"""Every text of the edit below that no other edit has."""
-WAIT_SECONDS = 120.0
-
-
-def secret_edit() -> Edit:
-    subject, new, true, note, source, other, other_true = SECRETS
-    return Edit(
-        subject=subject,
-        prompt=f"The tongue {note} of {{}} is",
-        target_new=new,
-        target_true=true,
-        relation=f"relation {note}",
-        paraphrases=(f"{{}} and {note} speak",),
-        neighborhood=(Neighbor(prompt=f"The tongue of {other} is", target=other_true),),
-        source=source,
-        note=note,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -66,39 +48,6 @@ def rolled_back(place: WorkerBench, *others: Edit) -> str:
         assert place.wait(place.send(fact("Chopin", "Oslo"))).status == BatchState.APPLIED
     (edit,) = place.ledger.batch_edits(batch)
     return edit.id
-
-
-def await_purged(place: WorkerBench, edit: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        purge = place.ledger.purge(edit)
-        if purge is None or purge.state == "done":
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"the purge is not done:\n{place.log.read_text()[-4000:]}")
-
-
-def found_in_files(data: Path) -> list[str]:
-    files = [path for path in data.rglob("*") if path.is_file()]
-    return [f"{path}: {secret}" for path in files for secret in SECRETS if secret.encode() in path.read_bytes()]
-
-
-def found_in_redis(url: str) -> list[str]:
-    redis = connect_queue(url)
-    readers = {
-        b"string": lambda key: [redis.get(key)],
-        b"hash": lambda key: [part for pair in redis.hgetall(key).items() for part in pair],
-        b"set": redis.smembers,
-        b"zset": lambda key: redis.zrange(key, 0, -1),
-        b"list": lambda key: redis.lrange(key, 0, -1),
-        b"stream": lambda key: [str(redis.xrange(key)).encode()],
-    }
-    found = []
-    for key in redis.scan_iter():
-        for value in (key, *readers[redis.type(key)](key)):
-            found += [f"{key!r}: {secret}" for secret in SECRETS if secret.encode() in value]
-    redis.close()
-    return found
 
 
 def require_gone(place: WorkerBench, edit: str) -> None:

@@ -97,3 +97,14 @@ def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
     (made,) = (tmp_path / "backups").iterdir()
     assert made.name.startswith(f"errata-{open_identity(place.data).id}-")
     assert [entry.what for entry in place.ledger.audit().items][:2] == ["backup.made"] * 2
+
+
+def test_backup_that_cannot_be_written_is_told_in_one_line(
+    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_backup(place, tmp_path)
+    (tmp_path / "file").write_text("")
+    capsys.readouterr()
+    target = tmp_path / "file" / "b.tar"
+    assert run(["backup", str(target), "--data", str(place.data), "--redis", place.redis_url]) == ExitCode.FAILED
+    assert capsys.readouterr().err.count("\n") == 1

@@ -18,12 +18,13 @@ from editing_core.versions.target_files import TargetFiles
 from tests.integration.test_recovery import accepted, full_store, write
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import Bench
+from worker.metrics import Metrics
 from worker.protocol.errors import StaleLease
 from worker.protocol.keys import Key
 from worker.records.collecting import collect_targets, contents_of
 from worker.records.retaining import copy_pins
 from worker.records.sizes import store_bytes
-from worker.recovery import reconcile_pointer, retain_versions
+from worker.recovery import reconcile_pointer, retain_versions, sweep_unpublished
 
 HOUR_SECONDS = 3600.0
 
@@ -153,6 +154,26 @@ def test_sizes_are_those_of_the_files(store: VersionStore) -> None:
     assert sizes["artefacts"] == 0
     assert sizes["targets"] == (store.layout.targets_dir / "aa" / "aa1.safetensors").stat().st_size
     assert sizes["versions"] > 2 * store.layout.tensor_file("v7").stat().st_size
+
+
+def test_sizes_are_a_figure_by_kind(store: VersionStore) -> None:
+    full_store(store)
+    metrics = Metrics()
+    metrics.show_bytes(store_bytes(store.layout))
+    figures = {
+        kind: metrics.registry.get_sample_value("errata_store_bytes", {"kind": kind})
+        for kind in ("versions", "targets", "artefacts", "exports")
+    }
+    assert figures == store_bytes(store.layout)
+
+
+def test_unpublished_version_that_is_being_read_is_swept_the_next_time(bench: Bench, seven: VersionStore) -> None:
+    write(seven, 9, parent="v7", entered={}, live=[])
+    with locked(seven.layout.version_dir("v9"), shared=True):
+        sweep_unpublished(bench.ledger, seven)
+        assert "v9" in seven.list()
+    sweep_unpublished(bench.ledger, seven)
+    assert "v9" not in seven.list()
 
 
 def test_pins_are_one_set(bench: Bench, seven: VersionStore) -> None:
