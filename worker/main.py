@@ -22,8 +22,10 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from editing_core.errors import ErrataError
+from editing_core.export.version import Exporter
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
+from worker.exporting.stage import ExportStage
 from worker.metrics import Metrics
 from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
@@ -89,10 +91,19 @@ def open_workplace(settings: Settings) -> Workplace:
         max_attempts=settings.max_attempts,
         keep_versions=settings.keep_versions,
     )
+    exporter = ExportStage(
+        ledger=ledger,
+        exporter=Exporter(
+            store=session.store, model=settings.model, served=lambda: session.loaded, device=settings.device
+        ),
+        hands=hands,
+        metrics=metrics,
+        max_attempts=settings.max_attempts,
+    )
     return Workplace(
         queue=queue,
         hands=hands,
-        stages=Stages(targets=targets, committer=committer),
+        stages=Stages(targets=targets, committer=committer, exporter=exporter),
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
     )

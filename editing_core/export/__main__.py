@@ -1,4 +1,4 @@
-"""``python -m editing_core.export VERSION --format FORMAT --out FOLDER``: exports from a store's files, without a service.
+"""``python -m editing_core.export VERSION --format FORMAT --out FOLDER``: exports from a store's files, no service.
 
 Prints a progress bar and an account. Knows no environment: that is ``errata export``.
 """

@@ -132,8 +132,8 @@ _PRECISION = {
         "this checkpoint computes the served model's logits exactly."
     ),
     ("hf", False): (
-        "All in {dtype}, rounded where the base or the edited matrices were wider. That costs the edits a part of their "
-        "change, told below as ‖rounded − served‖/‖Δ‖."
+        "All in {dtype}, rounded where the base or the edited matrices were wider. That costs the edits a part of "
+        "their change, told below as ‖rounded − served‖/‖Δ‖."
     ),
     ("peft", True): (
         "Rank {rank}, which is all that the change needs: what is lost is no more than float32 rounds anyway. Logits "

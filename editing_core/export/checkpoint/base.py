@@ -1,4 +1,4 @@
-"""The files of a base model: which safetensors files it is loaded from, and which tensor lies where under which name."""
+"""The files of a base model: which it is loaded from, and which tensor lies where under which name."""
 
 from __future__ import annotations
 
