@@ -25,6 +25,7 @@ from editing_core.errors import ErrataError
 from editing_core.export.version import Exporter
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
+from worker.commit.outcomes import Outcomes
 from worker.exporting.stage import ExportStage
 from worker.metrics import Metrics
 from worker.progress import Hands
@@ -83,29 +84,45 @@ def open_workplace(settings: Settings) -> Workplace:
         metrics=metrics,
         max_attempts=settings.max_attempts,
     )
-    committer = Committer(
-        ledger=ledger,
-        session=session,
-        hands=hands,
-        metrics=metrics,
-        max_attempts=settings.max_attempts,
-        keep_versions=settings.keep_versions,
-    )
-    exporter = ExportStage(
-        ledger=ledger,
-        exporter=Exporter(
-            store=session.store, model=settings.model, served=lambda: session.loaded, device=settings.device
-        ),
-        hands=hands,
-        metrics=metrics,
-        max_attempts=settings.max_attempts,
-    )
+    committer = _committer(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
+    exporter = _exporter(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
     return Workplace(
         queue=queue,
         hands=hands,
         stages=Stages(targets=targets, committer=committer, exporter=exporter),
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
+    )
+
+
+def _committer(
+    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+) -> Committer:
+    outcomes = Outcomes(
+        ledger=ledger,
+        session=session,
+        metrics=metrics,
+        keep_versions=settings.keep_versions,
+        candidate_seconds=settings.candidate_seconds,
+    )
+    return Committer(
+        ledger=ledger,
+        session=session,
+        hands=hands,
+        metrics=metrics,
+        outcomes=outcomes,
+        max_attempts=settings.max_attempts,
+    )
+
+
+def _exporter(
+    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+) -> ExportStage:
+    exporter = Exporter(
+        store=session.store, model=settings.model, served=lambda: session.loaded, device=settings.device
+    )
+    return ExportStage(
+        ledger=ledger, exporter=exporter, hands=hands, metrics=metrics, max_attempts=settings.max_attempts
     )
 
 

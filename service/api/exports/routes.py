@@ -16,7 +16,7 @@ from service.api.exports.schemas import ExportIn, ExportOut
 from service.api.problems import InvalidInput, RequestProblem
 from service.api.routes.batches import Paging
 from service.api.routes.documented import refusals
-from service.api.schemas import Page
+from service.api.schemas.answers import Page
 from service.api.state import ApiState, State
 from worker.protocol.errors import LedgerDown
 from worker.protocol.exports.moves import Requested

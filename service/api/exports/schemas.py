@@ -7,7 +7,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from editing_core.export.request import DEFAULT_DTYPE, ExportDtype, ExportRequest, Format
-from service.api.schemas import ProgressOut, Request
+from service.api.schemas.answers import ProgressOut
+from service.api.schemas.requests import Request
 from worker.protocol.exports.records import ExportRecord, ExportState
 
 
