@@ -53,7 +53,8 @@ def _answer(job: dict[str, Any]) -> None:
         for prompt in job["prompts"]:
             given = tokenizer(prompt, return_tensors="pt")
             written = model.generate(**given, max_new_tokens=NUM_TOKENS, do_sample=False)
-            texts.append(tokenizer.decode(written[0, given["input_ids"].shape[1] :]))
+            new = written[0, given["input_ids"].shape[1] :]
+            texts.append(tokenizer.decode(new, skip_special_tokens=True))
     Path(f"{job['out']}.json").write_text(json.dumps(texts))
 
 
