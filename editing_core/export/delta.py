@@ -19,6 +19,10 @@ from editing_core.versions.manifest import Manifest
 
 EXACT = 2.0**-24
 """Of ‖W‖: what rounding to float32 may cost. An adapter that loses no more is as exact as the version itself."""
+SPARE_PROBES = 8
+"""Probes beyond the rank that is expected."""
+POWER_STEPS = 2
+PROBE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +74,16 @@ class Factors:
         return self.a_RM.shape[0]
 
 
-def factorise(change: Change, *, is_transposed: bool, max_rank: int | None) -> Factors:
+def factorise(change: Change, *, is_transposed: bool, num_edits: int, max_rank: int | None) -> Factors:
     """The best factors of the change (thin SVD), of the rank that it needs or, if that is less, of ``max_rank``.
 
-    ``is_transposed``: the matrix is stored [M, H], as Conv1D does.
+    ``is_transposed``: the matrix is stored [M, H], as Conv1D does. ``num_edits``: the rank that is expected, as each
+    edit adds one at most; a change of a higher rank is found all the same, and takes longer.
     """
     delta_HM = change.delta.T if is_transposed else change.delta
-    u_HK, sizes_K, v_KM = torch.linalg.svd(delta_HM, full_matrices=False)
-    needed = _needed_rank(sizes_K, allowed=EXACT * float(change.edited.double().norm()))
+    allowed = EXACT * float(change.edited.double().norm())
+    u_HK, sizes_K, v_KM, left_out = _thin_svd(delta_HM, num_edits, allowed=allowed)
+    needed = _needed_rank(sizes_K, left_out, allowed=allowed)
     rank = max(1, min(needed, max_rank or needed))
     roots_R = sizes_K[:rank].sqrt()
     a_RM = (roots_R[:, None] * v_KM[:rank]).float().contiguous()
@@ -86,9 +92,37 @@ def factorise(change: Change, *, is_transposed: bool, max_rank: int | None) -> F
     return Factors(a_RM=a_RM, b_HR=b_HR, needed_rank=needed, error=_ratio(lost, delta_HM.norm()))
 
 
-def _needed_rank(sizes_K: Tensor, *, allowed: float) -> int:
+def _thin_svd(delta_HM: Tensor, expected_rank: int, *, allowed: float) -> tuple[Tensor, Tensor, Tensor, float]:
+    """U, sizes, V and the norm of what these leave out: of the change's range where that is small, else of all.
+
+    The range is found by random probing with power steps, which costs a few products instead of a full decomposition:
+    what it leaves out is measured, and may be no more than ``allowed``.
+    """
+    width = expected_rank + SPARE_PROBES
+    if 2 * width < min(delta_HM.shape):
+        range_HK = _range(delta_HM, width)
+        within_KM = range_HK.T @ delta_HM
+        left_out = float((delta_HM - range_HK @ within_KM).norm())
+        if left_out <= allowed:
+            u_KK, sizes_K, v_KM = torch.linalg.svd(within_KM, full_matrices=False)
+            return range_HK @ u_KK, sizes_K, v_KM, left_out
+    return (*torch.linalg.svd(delta_HM, full_matrices=False), 0.0)
+
+
+def _range(delta_HM: Tensor, width: int) -> Tensor:
+    """An orthonormal basis [H, K] of what the largest directions of the change reach (Halko et al., 2011)."""
+    probes_MK = torch.randn(
+        delta_HM.shape[1], width, generator=torch.Generator().manual_seed(PROBE_SEED), dtype=delta_HM.dtype
+    )
+    range_HK = torch.linalg.qr(delta_HM @ probes_MK).Q
+    for _ in range(POWER_STEPS):
+        range_HK = torch.linalg.qr(delta_HM @ torch.linalg.qr(delta_HM.T @ range_HK).Q).Q
+    return range_HK
+
+
+def _needed_rank(sizes_K: Tensor, left_out: float, *, allowed: float) -> int:
     """The least rank of which the rest, the root of the sum of the smaller squares, is no more than allowed."""
-    rest_K = sizes_K.square().flip(0).cumsum(0).flip(0).sqrt()
+    rest_K = (sizes_K.square().flip(0).cumsum(0).flip(0) + left_out**2).sqrt()
     return int((rest_K > allowed).sum())
 
 

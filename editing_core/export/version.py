@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from editing_core.edits import AcceptedEdit
-from editing_core.errors import ExportRefused, StoreMismatch
+from editing_core.errors import ExportRefused, InvalidSettings, StoreMismatch
 from editing_core.evaluation.scoring import OnRows, counting_rows
 from editing_core.export.adapter import Adapter, write_adapter
 from editing_core.export.card import Record, told_edit, write_card
@@ -179,7 +179,14 @@ def _recheck_checkpoint(
         return None
     count = counting_rows(lambda done, total: on_phase("asking", done, total), 2 * len(source.edits))
     before = _taken_with(exporter.served(), source.tensors, source.edits, on_rows=count)
-    after = _taken_with(load_model(str(folder), device=exporter.device, dtype=dtype), {}, source.edits, on_rows=count)
+    try:
+        loaded = load_model(str(folder), device=exporter.device, dtype=dtype)
+    except InvalidSettings as error:
+        raise ExportRefused(
+            f"a checkpoint in {dtype} is loaded to ask its edits again, and that failed: {error.detail}. Export in "
+            "float32, or with `errata export --out` where no other model is in memory"
+        ) from error
+    after = _taken_with(loaded, {}, source.edits, on_rows=count)
     return compare(source.edits, before, after)
 
 
@@ -220,7 +227,12 @@ def _factorised(source: _Source, on_phase: OnPhase) -> tuple[Adapter, dict[str, 
     for done, name in enumerate(sorted(source.tensors)):
         on_phase("factorising", done, len(source.tensors))
         change = change_of(name, source.base, source.manifest, source.tensors)
-        found = factorise(change, is_transposed=is_transposed, max_rank=source.request.max_rank)
+        found = factorise(
+            change,
+            is_transposed=is_transposed,
+            num_edits=len(source.edits),
+            max_rank=source.request.max_rank,
+        )
         factors[name] = found
         matrices[name] = {"change": change.size, "lost": found.error, "needed_rank": found.needed_rank}
     return Adapter(factors=factors, is_transposed=is_transposed), matrices

@@ -25,24 +25,40 @@ OF_FLOAT32 = 1e-6
 """Some times what float32 rounds, relative to the change."""
 
 
-def change(rank: int, *, size: float = 1.0) -> Change:
+def change(rank: int) -> Change:
     generator = torch.Generator().manual_seed(0)
     original = torch.randn(24, 40, generator=generator)
     left, right = (torch.randn(n, rank, generator=generator, dtype=torch.float64) for n in original.shape)
-    return Change(name="w", original=original, edited=(original.double() + size * left @ right.T).float())
+    return Change(name="w", original=original, edited=(original.double() + left @ right.T).float())
 
 
 @pytest.mark.parametrize("rank", [1, 5, 24])
 def test_the_rank_found_is_that_of_the_change_however_it_was_rounded(rank: int) -> None:
-    factors = factorise(change(rank), is_transposed=False, max_rank=None)
+    factors = factorise(change(rank), is_transposed=False, num_edits=rank, max_rank=None)
     assert factors.needed_rank == factors.rank == rank
+    assert factors.error < OF_FLOAT32
+
+
+@pytest.mark.parametrize("num_edits", [5, 7, 3, 200], ids=lambda expected: f"expected-{expected}")
+def test_probing_finds_the_rank_and_the_factors_that_the_whole_decomposition_finds(num_edits: int) -> None:
+    """Sizes over four orders of magnitude; where fewer are expected than there are, the whole is decomposed."""
+    generator = torch.Generator().manual_seed(2)
+    left, right = (torch.linalg.qr(torch.randn(n, 5, generator=generator, dtype=torch.float64)).Q for n in (96, 160))
+    original = torch.randn(96, 160, generator=generator)
+    delta = left * torch.logspace(1, -3, 5, dtype=torch.float64) @ right.T
+    found = Change(name="w", original=original, edited=(original.double() + delta).float())
+    factors = factorise(found, is_transposed=False, num_edits=num_edits, max_rank=None)
+    u, sizes, v = torch.linalg.svd(found.delta, full_matrices=False)
+    expected = u[:, :5] * sizes[:5] @ v[:5]
+    assert factors.needed_rank == 5
+    assert (factors.b_HR.double() @ factors.a_RM.double() - expected).norm() < OF_FLOAT32 * sizes[0]
     assert factors.error < OF_FLOAT32
 
 
 @pytest.mark.parametrize("is_transposed", [False, True])
 def test_of_a_lower_rank_the_best_is_taken_and_what_it_loses_is_told(is_transposed: bool) -> None:
     found = change(5)
-    factors = factorise(found, is_transposed=is_transposed, max_rank=2)
+    factors = factorise(found, is_transposed=is_transposed, num_edits=5, max_rank=2)
     sizes = torch.linalg.svdvals(found.delta)
     assert (factors.rank, factors.needed_rank) == (2, 5)
     assert factors.error == pytest.approx(float(sizes[2:].norm() / sizes.norm()), rel=1e-5)
@@ -52,7 +68,7 @@ def test_of_a_lower_rank_the_best_is_taken_and_what_it_loses_is_told(is_transpos
 
 
 def test_layers_of_unequal_rank_are_brought_to_one_without_a_change() -> None:
-    one, three = (factorise(change(rank), is_transposed=False, max_rank=None) for rank in (1, 3))
+    one, three = (factorise(change(rank), is_transposed=False, num_edits=rank, max_rank=None) for rank in (1, 3))
     adapter = Adapter(factors={"a.weight": one, "b.weight": three}, is_transposed=False)
     found = adapter.tensors()
     assert {tuple(tensor.shape) for name, tensor in found.items() if "lora_A" in name} == {(3, 40)}
