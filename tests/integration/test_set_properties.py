@@ -83,8 +83,11 @@ class History:
         record = self.place.wait(batch)
         assert record.status == BatchState.APPLIED, record
         assert record.version == self.live
-        new = self.place.ledger.batch_edits(batch)
-        self.sets[self.live] = self.sets[before].joined(new, without=doomed)
+        joined = self.sets[before].joined(self.place.ledger.batch_edits(batch), without=doomed)
+        if self.live == before:  # all of it was in force already
+            assert joined.live == self.sets[before].live
+        else:
+            self.sets[self.live] = joined
 
     def _send(self, edits: tuple[Edit, ...], doomed: list[str], death: tuple[str, str] | None) -> str:
         if death is None:
