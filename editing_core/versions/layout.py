@@ -11,10 +11,10 @@ A store is one folder:
 ``targets/``        z files, each made once
 ``artefacts/``      what is known of the model: contexts, covariances, probes
 ``redis/``          data of the embedded Redis
+``exports/``        versions exported by the worker, a folder each
 ``api-keys.json``   API keys, hashed
 ``audit.jsonl``     copy of the audit chain
 ``audit-notes/``    what is to go into the chain, from commands that need no Redis
-``exports/``        versions written out for others
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ class StoreLayout:
         return self.root / "redis"
 
     @property
+    def exports_dir(self) -> Path:
+        """What the worker has exported."""
+        return self.root / "exports"
+
+    @property
     def api_keys(self) -> Path:
         """API keys, hashed."""
         return self.root / "api-keys.json"
@@ -89,11 +94,6 @@ class StoreLayout:
     def notes_dir(self) -> Path:
         """What is to go into the audit chain."""
         return self.root / "audit-notes"
-
-    @property
-    def exports_dir(self) -> Path:
-        """Versions written out for others."""
-        return self.root / "exports"
 
     def version_dir(self, version: str) -> Path:
         """The version's folder; ``version`` may come from outside, so it is checked to be a version's name."""

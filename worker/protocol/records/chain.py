@@ -15,7 +15,18 @@ from typing import Any
 
 BEGINNING = "0" * 40
 """What the first line names as the hash before it."""
-INDEXED = frozenset({"batch", "batches", "version", "versions", "previous", "edit", "edits", "note", "remove"})
+INDEXED = frozenset({
+    "batch",
+    "batches",
+    "version",
+    "versions",
+    "previous",
+    "edit",
+    "edits",
+    "export",
+    "note",
+    "remove",
+})
 """Fields whose ids an entry can be found by."""
 _HASH = ',"hash":"'
 FRAME = frozenset({"number", "at", "what", "who", "before", "hash"})

@@ -22,7 +22,9 @@ FOLLOWING = frozenset({Key.EDITS, Key.EDIT_REPORTS, Key.EDIT_ORDER, Key.AUDIT, K
 PARTLY = frozenset({Key.BATCH, Key.SHARDS, Key.VERSION, Key.VERSION_EDITS, Key.VERSION_HISTORY})
 """Members that the moment takes itself: of open batches and candidates, and of versions that have files."""
 DERIVED = frozenset({Key.SUBJECT_EDITS, Key.AUDIT_OF})
-LEFT_OUT = frozenset({Key.LEASE, Key.BEAT, Key.SHARD_PROGRESS, Key.RESTORING})
+EXPORTED = frozenset({Key.EXPORT, Key.EXPORTS, Key.EXPORT_SEQUENCE, Key.OPEN_EXPORTS})
+"""Their files are in no backup; they can be made again."""
+LEFT_OUT = EXPORTED | {Key.LEASE, Key.BEAT, Key.SHARD_PROGRESS, Key.RESTORING}
 AT_ONCE = tuple(sorted(set(Key) - FOLLOWING - PARTLY - DERIVED - LEFT_OUT))
 
 _MOMENT = """

@@ -160,6 +160,8 @@ class Erasing(VersionReading):
             changed += self._redact_hash(Key.BATCH, batch, ("report", "error"), needles)
         for version in self._all_in(Key.VERSIONS):
             changed += self._redact_hash(Key.VERSION, version, ("record",), needles)
+        for export in self._all_in(Key.EXPORTS):
+            changed += self._redact_hash(Key.EXPORT, export, ("result", "error"), needles)
         return changed
 
     def erase_row(self, edit: str) -> None:
