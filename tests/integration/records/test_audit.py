@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from editing_core.errors import NotFound
+from editing_core.export.request import ExportRequest
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.api.access.keys import KeyFile
 from tests.integration.test_recovery import full_store
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready, publish
+from tests.support.published import publish as publish_one
 from tests.support.redis_server import Bench
 from worker.protocol.errors import LostRace, QueueFull
 from worker.protocol.jobs import BatchState
@@ -115,6 +117,37 @@ def test_pages_give_every_entry_once_newest_first(bench: Bench, wanted: dict[str
         if cursor is None:
             break
     assert numbers == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_exports_and_take_outs_are_found_by_what_they_are_about(bench: Bench) -> None:
+    ledger = bench.ledger
+    batch = make_ready(ledger, ("P", "x"))
+    edit = edit_of(ledger, batch)
+    version = publish(ledger, batch, live=[edit])
+    export = ledger.request_export(
+        ExportRequest(version=version, format="hf", dtype="float32"), author="ann", is_lost=False
+    ).record.id
+    ledger.fail_export(export, "no room")
+    assert told(ledger, version=version)[-1] == ("export.asked", "ann")
+    removal = take_in(ledger, remove=[edit], author="bob").record.spec.id
+    ledger.cancel(removal, author="bob")
+    assert told(ledger, edit=edit)[-2:] == [("batch.accepted", "bob"), ("batch.cancelled", "bob")]
+    assert ("export.failed", "worker") in told(ledger)
+
+
+def test_candidates_are_told_from_their_making_to_their_end(bench: Bench) -> None:
+    ledger = bench.ledger
+    first = publish_one(ledger, take_in(ledger, fact("P", "x")).record.spec.id, candidate_until="2999")
+    ledger.promote(first, author="ann")
+    second = publish_one(ledger, take_in(ledger, fact("Q", "x")).record.spec.id, candidate_until="2999")
+    ledger.discard([second], reason="no", author="bob")
+    assert told(ledger, version=first)[:4] == [
+        ("batch.candidate", "worker"),
+        ("version.candidate", "worker"),
+        ("batch.applied", "ann"),
+        ("version.promoted", "ann"),
+    ]
+    assert told(ledger, version=second)[2:] == [("batch.discarded", "bob"), ("version.discarded", "bob")]
 
 
 def test_note_under_one_id_is_added_once(bench: Bench) -> None:
