@@ -35,6 +35,8 @@ class MemitConfig:
     kl_factor: float = 0.0625
     stop_loss: float = 0.05
     """An edit whose loss is under this stops."""
+    guard_weight: float = 4.0
+    """w: weight of a held key (a guard, a protected neighbour, an edit that is already true); an edit's is 1."""
     bare_weight: float = 0.5
     """Weight of the bare context's key; the other contexts share the rest equally."""
 
@@ -50,7 +52,7 @@ class MemitConfig:
     def target_settings(self) -> dict[str, Any]:
         """The settings that change a z; layers below the target layer and λ do not."""
         record = self.to_json()
-        for name in ("prior_weight", "bare_weight"):
+        for name in ("prior_weight", "bare_weight", "guard_weight"):
             del record[name]
         return {**record, "layers": self.target_layer}
 
