@@ -19,6 +19,7 @@ from editing_core.errors import InvalidEdit
 from editing_core.guarding.answers import OriginalAnswers
 from editing_core.guarding.guards import AcceptedGuard
 from editing_core.guarding.holding import Holder, Holding
+from editing_core.guarding.reports import Standing
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.editor import HeldKeys, Update, solve_edits
 from editing_core.memit.groups import SubjectGroup, subject_groups
@@ -77,7 +78,9 @@ class JointEditor:
 
     def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
         """Edits whose z, under their present subject's group, is not on disk."""
-        return [edit for group in self._open_groups(live) for edit in group.edits if self._key(group) not in self.targets]
+        return [
+            edit for group in self._open_groups(live) for edit in group.edits if self._key(group) not in self.targets
+        ]
 
     def compute_targets(
         self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
@@ -119,9 +122,7 @@ class JointEditor:
 
     def settled(self, live: Iterable[AcceptedEdit]) -> frozenset[str]:
         """Ids of the edits that ask for nothing: all edits about their subject are already true."""
-        return frozenset(
-            edit.id for group in subject_groups(live) if self._is_settled(group) for edit in group.edits
-        )
+        return frozenset(edit.id for group in subject_groups(live) if self._is_settled(group) for edit in group.edits)
 
     def solved(self, live: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
         """The edits that the solve moves, in the order in which it takes them."""
@@ -135,6 +136,16 @@ class JointEditor:
         contexts = tuple(self.artefacts.contexts)
         holder = Holder(self.loaded.tokenizer, contexts, self.loaded.max_positions, self._held_rows)
         return holder.hold(everything, guards, settled=rows)
+
+    def standing(self, live: Iterable[AcceptedEdit], update: Update) -> Standing:
+        """What became of the edits in the solve that gave ``update``."""
+        everything = tuple(live)
+        ids = [row.id for row in self.solved(everything)]
+        return Standing(
+            searches=self.searches(everything),
+            already_true=self.settled(everything),
+            nearest={ids[i]: (ids[j], cosine) for i, (j, cosine) in update.nearest.items()},
+        )
 
     def build(
         self,

@@ -15,6 +15,7 @@ from typing import Any
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ErrataError, StoreDamaged
+from editing_core.guarding.guards import AcceptedGuard
 from editing_core.versions.head import mark_published, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout, version_number
@@ -69,6 +70,7 @@ def copy_to_head(ledger: Ledger, store: VersionStore, pointer: Pointer) -> None:
 def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer | None) -> Pointer:
     """Write the ledger anew from the manifests of published versions; the pointer is HEAD's.
 
+    The guards are those of the newest version, unless the ledger has not lost its memory: no rollback touches them.
     Published are those that bear the mark, and HEAD's version with its ancestors. Any other folder may be what a commit
     left behind that died before it published: its batches are not taken as applied. Raises StoreDamaged, LostRace.
     """
@@ -92,7 +94,9 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
         )
         for manifest in manifests
     ]
-    ledger.restore(pointer, versions=restored, batches=batches, parents=_parents(manifests), expected=expected)
+    guards = _newest_guards(manifests) if expected is None else ()
+    parents = _parents(manifests)
+    ledger.restore(pointer, versions=restored, batches=batches, parents=parents, guards=guards, expected=expected)
     copy_to_head(ledger, store, pointer)
     if versions:
         log_event(
@@ -105,6 +109,11 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
             num_batches=len(batches),
         )
     return pointer
+
+
+def _newest_guards(manifests: Sequence[Manifest]) -> tuple[AcceptedGuard, ...]:
+    newest = max(manifests, key=lambda manifest: version_number(manifest.version), default=None)
+    return newest.accepted_guards if newest is not None else ()
 
 
 def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:

@@ -103,9 +103,10 @@ def configure(
     layers: str | None = None,
     prior_weight: float | None = None,
     clamp: float | None = None,
+    guard_weight: float | None = None,
 ) -> MemitConfig:
     """``base`` with the user's choices put in; raises InvalidSettings for layers that the model has not."""
-    for name, value in (("prior weight", prior_weight), ("clamp", clamp)):
+    for name, value in (("prior weight", prior_weight), ("clamp", clamp), ("guard weight", guard_weight)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InvalidSettings(f"{name} {value}: it must be a number above 0")
     config = base
@@ -115,6 +116,8 @@ def configure(
         config = replace(config, prior_weight=prior_weight)
     if clamp is not None:
         config = replace(config, clamp_factor=clamp)
+    if guard_weight is not None:
+        config = replace(config, guard_weight=guard_weight)
     if config.layers[-1] > num_layers - 2:
         raise InvalidSettings(
             f"layers {layers or config.layers}: the last edited layer must lie below the model's last block"

@@ -108,9 +108,7 @@ def solve_edits(
     return Update(weights=weights, layers=layers, delta_norms=norms, nearest=nearest)
 
 
-def _sweep(
-    loaded: LoadedModel, rows: Sequence[Sequence[Row]], config: MemitConfig, kept: KeptReads | None
-) -> KeySweep:
+def _sweep(loaded: LoadedModel, rows: Sequence[Sequence[Row]], config: MemitConfig, kept: KeptReads | None) -> KeySweep:
     return KeySweep(
         loaded, rows, layers=config.layers, bare_weight=config.bare_weight, kept=KeptReads() if kept is None else kept
     )

@@ -16,7 +16,6 @@ from torch import Tensor
 from editing_core.errors import NotPositiveDefinite
 from editing_core.precision import SOLVE_DTYPE
 
-
 BLOCK_EDITS = 1024
 """Edits whose likeness to all others is held in memory at once."""
 

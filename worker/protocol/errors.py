@@ -9,6 +9,7 @@ ErrataError
 ├── InvalidCursor          a page's cursor that nobody gave out
 ├── BatchNotCancellable    a batch that is too far on to be cancelled
 ├── StaleCandidate         a candidate whose parent is no longer live
+├── GuardConflict          two guards that give one prompt two answers
 ├── AttemptsUsedUp         a unit of work that was begun too often
 └── LostRace               a move whose expected state is not there any more
     └── StaleLease         … because the lease behind it ended
@@ -91,6 +92,13 @@ class NotACandidate(ErrataError):
 
     slug = "not-a-candidate"
     title = "The version is not a candidate"
+
+
+class GuardConflict(ErrataError):
+    """A guard that gives a prompt another answer than one that is kept, or beside it."""
+
+    slug = "guard-conflict"
+    title = "Two guards contradict each other"
 
 
 class AttemptsUsedUp(ErrataError):

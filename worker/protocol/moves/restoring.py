@@ -10,6 +10,7 @@ from typing import Any
 from redis.exceptions import WatchError
 
 from editing_core.edits import AcceptedEdit
+from editing_core.guarding.guards import AcceptedGuard
 from worker.protocol.errors import LostRace
 from worker.protocol.jobs import BatchSpec, BatchState, Pointer, VersionRecord
 from worker.protocol.keys import Key, subject_hash
@@ -47,12 +48,13 @@ class Restoring(LedgerBase):
         versions: Sequence[RestoredVersion],
         batches: Sequence[RestoredBatch],
         parents: Mapping[str, str],
+        guards: Sequence[AcceptedGuard] = (),
         expected: Pointer | None = None,
     ) -> None:
         """Write these versions and batches beside whatever else is known, then the pointer, all at once.
 
         Edits not known so far come before all others in the lists: their places are below zero.
-        ``parents`` may name versions that are no longer kept.
+        ``parents`` may name versions that are no longer kept. Guards that are known stay as they are.
         Raises LostRace when the known pointer is not ``expected``.
         """
         with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
@@ -62,6 +64,8 @@ class Restoring(LedgerBase):
                 raise LostRace(f"the pointer is at {version} (revision {revision}) now: nothing was restored")
             pipe.multi()
             self._write(pipe, versions, batches)
+            for guard in guards:
+                pipe.hsetnx(self._at(Key.GUARDS), guard.id, json.dumps(guard.to_json(), ensure_ascii=False))
             if parents:
                 pipe.hset(self._at(Key.PARENTS), mapping=parents)
             pipe.hset(self._at(Key.POINTER), mapping={"revision": pointer.revision, "version": pointer.version})

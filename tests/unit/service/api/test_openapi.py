@@ -58,6 +58,9 @@ def test_only_what_is_built_is_described(tmp_path: Path) -> None:
         "delete /versions/{version}",
         "get /versions/{a}/diff/{b}",
         "delete /edits/{edit}",
+        "get /guards",
+        "post /guards",
+        "delete /guards/{guard}",
     }
 
 
@@ -75,7 +78,7 @@ def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:
     described = document(tmp_path)
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     for path, methods in described["paths"].items():
-        guarded = path.split("/")[1] in {"edits", "batches", "versions"}
+        guarded = path.split("/")[1] in {"edits", "batches", "guards", "versions"}
         for operation in methods.values():
             assert ("security" in operation) == guarded
             assert ("401" in operation["responses"]) == guarded
