@@ -39,7 +39,7 @@ class Key(StrEnum):
     GUARDS = "guards"  # hash id -> JSON: facts that must not change, whatever version is live
 
     VERSION_NUMBER = "version-number"  # number given out last; never used twice
-    VERSION = "version:"  # hash {record, removed, discarded}
+    VERSION = "version:"  # hash {record, removed, discarded, adopted: the promotion that made a candidate live}
     VERSIONS = "versions"  # sorted set of all published versions and candidates by number
     PARENTS = "parents"  # hash version -> parent: which descends from which
     VERSION_EDITS = "version-edits:"  # set of the edits live in a version; gone when its files are removed
