@@ -92,10 +92,8 @@ class JointEditor:
         wanted = {edit.id for edit in edits}
         groups = [
             group
-            for group in subject_groups(live)
-            if any(edit.id in wanted for edit in group.edits)
-            and not self._is_settled(group)
-            and self._key(group) not in self.targets
+            for group in self._open_groups(live)
+            if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
         ]
         own = sum(edit.id in wanted for group in groups for edit in group.edits)
         try:
@@ -122,7 +120,9 @@ class JointEditor:
 
     def settled(self, live: Iterable[AcceptedEdit]) -> frozenset[str]:
         """Ids of the edits that ask for nothing: all edits about their subject are already true."""
-        return frozenset(edit.id for group in subject_groups(live) if self._is_settled(group) for edit in group.edits)
+        everything = tuple(live)
+        moved = {edit.id for group in self._open_groups(everything) for edit in group.edits}
+        return frozenset(edit.id for edit in everything if edit.id not in moved)
 
     def solved(self, live: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
         """The edits that the solve moves, in the order in which it takes them."""
@@ -177,12 +177,15 @@ class JointEditor:
 
     def _open_groups(self, live: Iterable[AcceptedEdit]) -> Iterator[SubjectGroup]:
         """The groups that need a z."""
-        return (group for group in subject_groups(live) if not self._is_settled(group))
-
-    def _is_settled(self, group: SubjectGroup) -> bool:
+        groups = subject_groups(live)
         answers = OriginalAnswers(self.loaded, self.targets.root, self._answers)
-        return all(answers.gives(edit.edit.filled_prompt, edit.edit.target_new) for edit in group.edits)
+        given = answers.given(_asked(edit) for group in groups for edit in group.edits)
+        return (group for group in groups if not all(_asked(edit) in given for edit in group.edits))
 
     def _key(self, group: SubjectGroup) -> str:
         model = f"{self.loaded.fingerprint} {self.loaded.dtype}"
         return group.target_key(model=model, contexts=self.artefacts.contexts, config=self.config)
+
+
+def _asked(accepted: AcceptedEdit) -> tuple[str, str]:
+    return accepted.edit.filled_prompt, accepted.edit.target_new

@@ -52,10 +52,11 @@ def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    parser.add_argument("--data", type=Path, help="folder of the model's artefacts and z, to be used again")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="errata-") as folder:
-        place = of_demo_model("demo-gptj", Path(folder), 1)
-        text = told(measure(place, Path(folder) / "z"))
+    with tempfile.TemporaryDirectory(prefix="errata-") as name:
+        folder = options.data or Path(name)
+        text = told(measure(of_demo_model("demo-gptj", folder, 1), folder / "z"))
     print(text)
     (options.out / "coinciding.md").write_text(text)
     return 0

@@ -21,7 +21,6 @@ from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import heldout_ids
 from editing_core.demo.facts import load_facts, prompt_of
 from editing_core.edits import AcceptedEdit, Edit, Neighbor
-from editing_core.evaluation.metrics import evaluate_cases, summarise
 from editing_core.evaluation.perplexity import perplexity
 from editing_core.evaluation.scoring import score_targets
 from editing_core.models.load import LoadedModel
@@ -31,10 +30,10 @@ from tests.benchmarks.measuring.machine import machine
 from tests.benchmarks.workplace import Workplace, as_accepted, of_demo_model
 
 SEEDS = (0, 1, 2)
-WEIGHTS = (0.25, 1.0, 4.0, 16.0, 64.0)
+WEIGHTS = (0.01, 0.05, 0.25, 1.0, 4.0)
 NUM_NEIGHBORS = 10
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("weight", "protected kept", "unprotected kept", "ES", "PS", "taken", "told", "perplexity", "held keys")
+COLUMNS = ("weight", "protected kept", "unprotected kept", "ES", "PS", "taken", "perplexity", "held keys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,6 @@ class Line:
     efficacy: float
     paraphrases: float
     taken: float
-    told: float
     perplexity_rise: float
     num_held: float
     """Keys held."""
@@ -57,14 +55,16 @@ def main() -> int:
     """Measure, print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    parser.add_argument("--data", type=Path, help="folder of the model's artefacts and z, to be used again")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="errata-") as folder:
-        place = of_demo_model("demo-gptj", Path(folder), 1)
-        lines: dict[str, list[Line]] = {}
+    lines: dict[str, list[Line]] = {}
+    with tempfile.TemporaryDirectory(prefix="errata-") as name:
+        folder = options.data or Path(name)
+        place = of_demo_model("demo-gptj", folder, 1)
         for seed in SEEDS:
-            for name, line in measure(place, Path(folder) / "z", seed):
-                lines.setdefault(name, []).append(line)
-                print(seed, name, line, flush=True)
+            for weight, line in measure(place, folder / "z", seed):
+                lines.setdefault(weight, []).append(line)
+                print(seed, weight, line, flush=True)
     text = told(lines)
     print(text)
     (options.out / "protection.md").write_text(text)
@@ -83,17 +83,15 @@ def measure(place: Workplace, folder: Path, seed: int) -> Iterator[tuple[str, Li
         config = place.config if weight is None else replace(place.config, guard_weight=weight)
         editor = replace(place, config=config).editor(folder)
         view = make_view(place.loaded.model, editor.build(live).weights)
-        metrics = summarise(evaluate_cases(view, place.loaded.tokenizer, [(edit, ()) for edit in edits]))
         viewed = replace(place.loaded, model=view)
         yield (
             "none" if weight is None else f"{weight:g}",
             Line(
                 protected=kept(viewed, live, [edit.neighborhood for edit in edits]),
                 unprotected=kept(viewed, live, others),
-                efficacy=metrics.efficacy_score or 0.0,
-                paraphrases=metrics.paraphrase_score or 0.0,
-                taken=metrics.taken,
-                told=metrics.told,
+                efficacy=preferred(viewed, [(edit, (edit.filled_prompt,)) for edit in edits]),
+                paraphrases=preferred(viewed, [(edit, edit.filled_paraphrases) for edit in edits]),
+                taken=taken(viewed, edits),
                 perplexity_rise=perplexity(view, heldout) / base - 1,
                 num_held=len(editor.holding(live).rows),
             ),
@@ -131,11 +129,27 @@ def kept(loaded: LoadedModel, live: Sequence[AcceptedEdit], neighbors: Sequence[
     return fmean(float(true.mean_logprob > new.mean_logprob) for true, new in both)
 
 
+def preferred(loaded: LoadedModel, cases: Sequence[tuple[Edit, Sequence[str]]]) -> float:
+    """Mean over the edits that have such prompts of the share after which the new object is likelier than the old."""
+    asked = [(edit, prompts) for edit, prompts in cases if prompts]
+    pairs = [(p, target or "") for e, prompts in asked for p in prompts for target in (e.target_new, e.target_true)]
+    scores = iter(score_targets(loaded.model, loaded.tokenizer, pairs))
+    return fmean(
+        fmean(float(next(scores).mean_logprob > next(scores).mean_logprob) for _ in prompts) for _, prompts in asked
+    )
+
+
+def taken(loaded: LoadedModel, edits: Sequence[Edit]) -> float:
+    """Share of the edits whose new object greedy decoding gives."""
+    scores = score_targets(loaded.model, loaded.tokenizer, [(edit.filled_prompt, edit.target_new) for edit in edits])
+    return fmean(float(score.greedy_match) for score in scores)
+
+
 def told(lines: dict[str, list[Line]]) -> str:
     """The table, with what it was measured on."""
     rows = ["| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS)]
     for name, own in lines.items():
-        shares = ("protected", "unprotected", "efficacy", "paraphrases", "taken", "told")
+        shares = ("protected", "unprotected", "efficacy", "paraphrases", "taken")
         cells = [f"{100 * fmean(getattr(line, share) for line in own):.1f} %" for share in shares]
         rise, num_held = (fmean(getattr(line, part) for line in own) for part in ("perplexity_rise", "num_held"))
         rows.append("| " + " | ".join([name, *cells, f"{rise:+.2%}", f"{num_held:.0f}"]) + " |")

@@ -24,6 +24,7 @@ from editing_core.versions.views import make_view
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, accepted, tiny_edits, tiny_loaded
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, wordy_model
 
+WEIGHTY = replace(CONFIG, guard_weight=4.0)
 GUARDS = tuple(
     AcceptedGuard(guard=Guard(prompt=f"{name} lives in", target="Rome", subject=name), created="", author=None)
     for name in ("Rocard", "Toyota", "Brunei", "Danielle Darrieux")
@@ -41,7 +42,7 @@ def joint(loaded: LoadedModel, folder: Path) -> JointEditor:
         heldout_perplexity=1.0,
         num_tokens=1,
     )
-    return JointEditor(loaded=loaded, artefacts=artefacts, config=CONFIG, targets=TargetFiles(folder))
+    return JointEditor(loaded=loaded, artefacts=artefacts, config=WEIGHTY, targets=TargetFiles(folder))
 
 
 def solved(editor: JointEditor, edits: list[AcceptedEdit], guards: tuple[AcceptedGuard, ...] = ()) -> Update:
@@ -75,7 +76,7 @@ def test_each_layers_change_is_that_of_the_formula_with_the_guards_keys_in_the_b
         found = update.layers[layer]
         k, r = found.keys_NM.T, found.residuals_NH.T
         bracket = CONFIG.prior_weight * editor.artefacts.covariances[layer] + k @ k.T
-        bracket += CONFIG.guard_weight * held_MP @ held_MP.T
+        bracket += WEIGHTY.guard_weight * held_MP @ held_MP.T
         expected = r @ k.T @ torch.linalg.inv(bracket)
         # GPT-J's attention computes its scores in float32 whatever the model's dtype is (transformers).
         tolerance = 1e-5 if family == "gptj" else 1e-8
