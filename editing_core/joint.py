@@ -1,26 +1,33 @@
 """From a live set to new weights: rows, the search for missing z, the joint solve, for one model and its artefacts.
 
+Edits that are already true ask for nothing: where that holds for all of a subject's, no z is searched for them, and the
+solve holds them as it holds guards. (Beside a nonzero residual at nearly the same key, a zero one would halve it.)
+
 Shared by the worker and by ``errata evaluate``. Knows no versions, checks or queue; never changes the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 
 from editing_core.covariance.artefacts import ModelArtefacts
-from editing_core.edits import AcceptedEdit, canonical
+from editing_core.edits import AcceptedEdit, canonical, normalise
 from editing_core.errors import InvalidEdit
+from editing_core.guarding.answers import OriginalAnswers
+from editing_core.guarding.guards import AcceptedGuard
+from editing_core.guarding.holding import Holder, Holding
+from editing_core.guarding.reports import Standing
 from editing_core.memit.config import MemitConfig
-from editing_core.memit.editor import Update, solve_edits
+from editing_core.memit.editor import HeldKeys, Update, solve_edits
 from editing_core.memit.groups import SubjectGroup, subject_groups
 from editing_core.memit.kept import KeptReads
 from editing_core.memit.search.pool import Target
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import SearchDiverged, SearchTooLarge, search_targets
-from editing_core.memit.tokens import EditRows, edit_rows
+from editing_core.memit.tokens import EditRows, Row, edit_rows
 from editing_core.models.load import LoadedModel
 from editing_core.versions.target_files import TargetFiles
 
@@ -43,6 +50,9 @@ class JointEditor:
     """Rows of searches at once; None: as many as fit into memory."""
     _rows: dict[str, EditRows] = field(default_factory=dict)
     _kept: KeptReads = field(default_factory=KeptReads)
+    _kept_of_held: KeptReads = field(default_factory=KeptReads)
+    _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
+    _held_rows: dict[tuple[str, str | None], tuple[Row, ...]] = field(default_factory=dict)
 
     def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
         """Per id of an edit that the tokenizer or the model's length does not allow: why."""
@@ -68,7 +78,9 @@ class JointEditor:
 
     def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
         """Edits whose z, under their present subject's group, is not on disk."""
-        return [edit for group in subject_groups(live) if self._key(group) not in self.targets for edit in group.edits]
+        return [
+            edit for group in self._open_groups(live) for edit in group.edits if self._key(group) not in self.targets
+        ]
 
     def compute_targets(
         self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
@@ -80,7 +92,7 @@ class JointEditor:
         wanted = {edit.id for edit in edits}
         groups = [
             group
-            for group in subject_groups(live)
+            for group in self._open_groups(live)
             if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
         ]
         own = sum(edit.id in wanted for group in groups for edit in group.edits)
@@ -100,17 +112,53 @@ class JointEditor:
             raise InvalidEdit(f"edit {first} (its subject's search): {error.detail}", loc=("subject",)) from error
 
     def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
-        """Per edit id the search that gave its z; all must be on disk."""
+        """Per edit id the search that gave its z; all must be on disk. Edits that are already true have none."""
         return {
             edit.id: target
-            for group in subject_groups(live)
+            for group in self._open_groups(live)
             for target in [self.targets.read(self._key(group))]
             for edit in group.edits
         }
 
-    def build(self, live: Iterable[AcceptedEdit], *, on_progress: Progress = _silent) -> Update:
+    def settled(self, live: Iterable[AcceptedEdit]) -> frozenset[str]:
+        """Ids of the edits that ask for nothing: all edits about their subject are already true."""
+        everything = tuple(live)
+        moved = {edit.id for group in self._open_groups(everything) for edit in group.edits}
+        return frozenset(edit.id for edit in everything if edit.id not in moved)
+
+    def solved(self, live: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
+        """The edits that the solve moves, in the order in which it takes them."""
+        return canonical(edit for group in self._open_groups(live) for edit in group.edits)
+
+    def holding(self, live: Iterable[AcceptedEdit], guards: Iterable[AcceptedGuard] = ()) -> Holding:
+        """What the solve holds where it is."""
+        everything = tuple(live)
+        settled = self.settled(everything)
+        rows = {row.id: self.rows_of(row).prompts for row in everything if row.id in settled}
+        contexts = tuple(self.artefacts.contexts)
+        holder = Holder(self.loaded.tokenizer, contexts, self.loaded.max_positions, self._held_rows)
+        return holder.hold(everything, guards, settled=rows)
+
+    def standing(self, live: Iterable[AcceptedEdit], update: Update) -> Standing:
+        """What became of the edits in the solve that gave ``update``."""
+        everything = tuple(live)
+        ids = [row.id for row in self.solved(everything)]
+        return Standing(
+            searches=self.searches(everything),
+            already_true=self.settled(everything),
+            nearest={ids[i]: (ids[j], cosine) for i, (j, cosine) in update.nearest.items()},
+        )
+
+    def build(
+        self,
+        live: Iterable[AcceptedEdit],
+        *,
+        guards: Iterable[AcceptedGuard] = (),
+        on_progress: Progress = _silent,
+    ) -> Update:
         """Solve the whole live set jointly; every z must be on disk. The order given leaves no trace."""
-        ordered = canonical(live)
+        everything = tuple(live)
+        ordered = self.solved(everything)
         places = {
             edit.id: target.targets_EH[i]
             for group in subject_groups(ordered)
@@ -124,9 +172,22 @@ class JointEditor:
             covariances=self.artefacts.covariances,
             config=self.config,
             kept=self._kept,
+            held=HeldKeys(rows=self.holding(everything, guards).rows, kept=self._kept_of_held),
+            subjects=[normalise(accepted.edit.subject) for accepted in ordered],
             on_progress=on_progress,
         )
+
+    def _open_groups(self, live: Iterable[AcceptedEdit]) -> Iterator[SubjectGroup]:
+        """The groups that need a z."""
+        groups = subject_groups(live)
+        answers = OriginalAnswers(self.loaded, self.targets.root, self._answers)
+        given = answers.given(_asked(edit) for group in groups for edit in group.edits)
+        return (group for group in groups if not all(_asked(edit) in given for edit in group.edits))
 
     def _key(self, group: SubjectGroup) -> str:
         model = f"{self.loaded.fingerprint} {self.loaded.dtype}"
         return group.target_key(model=model, contexts=self.artefacts.contexts, config=self.config)
+
+
+def _asked(accepted: AcceptedEdit) -> tuple[str, str]:
+    return accepted.edit.filled_prompt, accepted.edit.target_new

@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +22,9 @@ from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
+from editing_core.guarding.guards import AcceptedGuard, canonical_guards
+from editing_core.guarding.holding import Holding
+from editing_core.guarding.reports import Standing
 from editing_core.joint import JointEditor, Progress
 from editing_core.memit.config import MemitConfig, configure, preset
 from editing_core.models.load import LoadedModel, load_model
@@ -33,13 +35,13 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.target_files import TargetFiles
 from editing_core.versions.views import make_view
+from worker.progress import logged_progress
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 CHECK_SEED = 0
 WORKER_NEEDS = ("model", "version", "statistics", "solve")
-PROGRESS_LOG_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,11 @@ class Candidate:
     """The edited matrices by parameter name, exactly as they would be served."""
     delta_norms: dict[str, float]
     """‖Δ‖ / ‖W‖ by parameter name."""
+    guards: tuple[AcceptedGuard, ...] = ()
+    """Those in force in the solve, by id."""
+    holding: Holding = field(default_factory=Holding)
+    standing: Standing | None = None
+    """What the solve found out about the edits; None where nobody asked."""
 
 
 class EditingSession:
@@ -112,10 +119,18 @@ class EditingSession:
         """Put the z of these edits' groups within ``live`` on disk; those that are there cost nothing."""
         self._editor.compute_targets(edits, live=live, on_progress=on_progress)
 
-    def build_candidate(self, live: Sequence[AcceptedEdit], *, on_progress: Progress) -> Candidate:
+    def build_candidate(
+        self, live: Sequence[AcceptedEdit], *, guards: Sequence[AcceptedGuard] = (), on_progress: Progress
+    ) -> Candidate:
         """Solve the whole live set jointly from the original weights."""
-        update = self._editor.build(live, on_progress=on_progress)
-        return Candidate(weights=update.weights, delta_norms=update.delta_norms)
+        update = self._editor.build(live, guards=guards, on_progress=on_progress)
+        return Candidate(
+            weights=update.weights,
+            delta_norms=update.delta_norms,
+            guards=canonical_guards(guards),
+            holding=self._editor.holding(live, guards),
+            standing=self._editor.standing(live, update),
+        )
 
     def check(
         self,
@@ -143,9 +158,13 @@ class EditingSession:
             limits=self._limits,
             seed=CHECK_SEED,
             is_takedown=is_takedown,
+            guards=candidate.guards,
+            protected=candidate.holding.prompts,
             on_progress=on_progress,
         )
-        self._add_searches(report, live)
+        report.summary["guards"]["only_tested"] = candidate.holding.left_out
+        if candidate.standing is not None:
+            candidate.standing.add_to(report.edits)
         return report
 
     def write_version(
@@ -170,6 +189,7 @@ class EditingSession:
             settings=settings.values,
             edits=tuple(accepted.to_json() for accepted in edits.live),
             superseded=tuple(accepted.to_json() for accepted in edits.superseded),
+            guards=tuple(accepted.to_json() for accepted in candidate.guards),
             batches=batches,
             delta_norms=candidate.delta_norms,
             checks=report.summary,
@@ -186,18 +206,10 @@ class EditingSession:
             self._parent = (version, make_view(model, tensors))
         return self._parent[1]
 
-    def _add_searches(self, report: CheckReport, live: Sequence[AcceptedEdit]) -> None:
-        """Tell with each new edit how its search for z ended: a high loss says that the model could not be moved."""
-        searches = self._editor.searches(live)
-        for edit_id, row in report.edits.items():
-            if edit_id in searches:
-                found = searches[edit_id]
-                row["search"] = {"loss": found.loss, "nll": found.nll, "losses_read": found.num_losses}
-
 
 def check_limits(settings: Settings) -> CheckLimits:
     """The limits of the checks as the settings have them."""
-    names = {field.name for field in fields(CheckLimits)} & set(Settings.model_fields)
+    names = {limit.name for limit in fields(CheckLimits)} & set(Settings.model_fields)
     return CheckLimits(**{name: getattr(settings, name) for name in names})
 
 
@@ -210,6 +222,7 @@ def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:
         layers=settings.layers,
         prior_weight=settings.prior_weight,
         clamp=settings.clamp,
+        guard_weight=settings.guard_weight,
     )
 
 
@@ -217,19 +230,7 @@ def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, lay
     corpus = corpus_for(settings.model, settings.corpus, dataset=settings.dataset, text_column=settings.text_column)
     tokens, seed = settings.tokens, settings.context_seed
     options = PrepareOptions(layers=config.layers, num_tokens=tokens, context_seed=seed, statistics=settings.statistics)
-    return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=_progress_log())
-
-
-def _progress_log() -> Callable[[str, int, int], None]:
-    next_line = time.monotonic() + PROGRESS_LOG_SECONDS
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            next_line = time.monotonic() + PROGRESS_LOG_SECONDS
-            log_event(LOGGER, "prepare.progress", what=what, done=done, total=total)
-
-    return tell
+    return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=logged_progress())
 
 
 def _settings_of_the_solve(loaded: LoadedModel, artefacts: ModelArtefacts, config: MemitConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import StoreDamaged
+from editing_core.guarding.guards import AcceptedGuard
 from editing_core.versions.layout import is_version_name
 
 FORMAT = 1
@@ -56,6 +57,8 @@ class Manifest(BaseModel):
     """The live set in canonical order, each as ``AcceptedEdit.to_json``."""
     superseded: tuple[dict[str, JsonValue], ...] = ()
     """Edits that a live one about the same thing supersedes or repeats: what comes back when that is taken out."""
+    guards: tuple[dict[str, JsonValue], ...] = ()
+    """The guards that the version was solved and tested with, by id, each as ``AcceptedGuard.to_json``."""
     batches: dict[str, dict[str, JsonValue]]
     """By batch id: acceptance number, author, created, options, and what it took out."""
     delta_norms: dict[str, float]
@@ -80,9 +83,9 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _edits_are_readable(self) -> Self:
         try:
-            ids = [accepted.id for accepted in self.edit_set.everything]
+            ids = [accepted.id for accepted in self.edit_set.everything] + [held.id for held in self.accepted_guards]
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"an edit of the live set cannot be read: {error}") from None
+            raise ValueError(f"an edit of the live set, or a guard, cannot be read: {error}") from None
         if len(set(ids)) != len(ids):
             raise ValueError("the set holds an edit twice")
         return self
@@ -92,6 +95,11 @@ class Manifest(BaseModel):
         """The live set, and what lies beneath it."""
         beneath = tuple(AcceptedEdit.from_json(record) for record in self.superseded)
         return EditSet(live=self.live, superseded=beneath)
+
+    @property
+    def accepted_guards(self) -> tuple[AcceptedGuard, ...]:
+        """The guards, by id."""
+        return tuple(AcceptedGuard.from_json(record) for record in self.guards)
 
     @property
     def live(self) -> tuple[AcceptedEdit, ...]:

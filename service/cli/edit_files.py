@@ -19,6 +19,9 @@ from editing_core.evaluation.counterfact import is_counterfact, parse_record
 
 _TEXTS = ("subject", "prompt", "target_new", "target_true", "relation", "source", "note")
 _LISTS = ("paraphrases", "neighborhood")
+_FLAGS = ("protect",)
+_TRUTH = {"true": True, "false": False, "": False}
+"""What a flag's CSV cell may say."""
 _REQUIRED = ("subject", "prompt", "target_new")
 _BODY_OPTIONS = ("promote", "on_failure", "dry_run", "remove")
 _BETWEEN = "|"
@@ -66,7 +69,7 @@ def read_edit_file(path: Path) -> EditFile:
 
 def as_input(edit: Edit) -> dict[str, Any]:
     """The edit as POST /edits takes it: without what is not given."""
-    return {name: value for name, value in edit.to_json().items() if value not in (None, [])}
+    return {name: value for name, value in edit.to_json().items() if value not in (None, [], False)}
 
 
 def _read_text(path: Path) -> str:
@@ -133,6 +136,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[_Row]:
 def _of_cells(cells: Mapping[str, str]) -> dict[str, Any]:
     record: dict[str, Any] = {name: text for name, text in cells.items() if name in _TEXTS and text != ""}
     record |= {name: cells[name] for name in _REQUIRED}
+    record |= {name: _TRUTH.get(cells[name].strip().lower(), cells[name]) for name in _FLAGS if name in cells}
     record["paraphrases"] = list(_parts(cells.get("paraphrases", "")))
     record["neighborhood"] = []
     for part in _parts(cells.get("neighborhood", "")):
@@ -165,11 +169,14 @@ def _check_types(record: Mapping[str, Any], place: str) -> None:
     for name in _TEXTS:
         if not isinstance(record.get(name), str | None) or (name in _REQUIRED and record[name] is None):
             raise InvalidSettings(f"{place}: {name} is not text, but {_kind(record[name])}")
+    for name in _FLAGS:
+        if not isinstance(record.get(name), bool | None):
+            raise InvalidSettings(f"{place}: {name} is not true or false, but {_kind(record[name])}")
     _check_lists(record, place)
 
 
 def _check_names(names: list[str], place: str, kind: str) -> None:
-    known = (*_TEXTS, *_LISTS)
+    known = (*_TEXTS, *_LISTS, *_FLAGS)
     for name in names:
         if name not in known:
             raise InvalidSettings(f"{place}: unknown {kind} {name!r}: {', '.join(known)}")

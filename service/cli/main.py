@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import typer
 
 from editing_core.errors import ErrataError
-from service.cli.commands import asking, backups, editing, exporting, looking, records, sets, starting, upkeep
+from service.cli.commands import asking, editing, guarding, looking, sets, starting, upkeep
+from service.cli.commands.keeping import backups, exporting, records
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
     ErrataApiError,
@@ -43,6 +44,7 @@ app.command(rich_help_panel=_EDITING)(looking.promote)
 app.command(rich_help_panel=_EDITING)(sets.take_out)
 app.command(rich_help_panel=_EDITING)(sets.discard)
 app.command(rich_help_panel=_EDITING)(sets.diff)
+app.add_typer(guarding.guards, name="guards", rich_help_panel=_EDITING)
 app.command(rich_help_panel=_ASKING)(asking.generate)
 app.command(rich_help_panel=_ASKING)(asking.score)
 app.command(rich_help_panel=_UPKEEP)(records.audit)

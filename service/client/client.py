@@ -30,6 +30,8 @@ from service.client.records import (
     EditRecord,
     Export,
     Generation,
+    Guard,
+    GuardInput,
     Promotion,
     Readiness,
     Score,
@@ -107,6 +109,20 @@ class ErrataClient(Keeping):
     def edit(self, edit_id: str) -> EditRecord:
         """One edit with its report."""
         return _read(EditRecord, self._get(f"/edits/{_part(edit_id)}"))
+
+    def guards(self) -> Iterator[Guard]:
+        """The facts that must not change."""
+        return (_read(Guard, item) for item in self._pages("/guards"))
+
+    def add_guards(self, guards: Sequence[GuardInput]) -> list[Guard]:
+        """Keep facts that must not change, from the next version on; those that are kept already stay as they are."""
+        body = {"guards": [dict(guard) for guard in guards]}
+        response = self._transport.request("POST", "/guards", idempotent=True, json=body)
+        return [_read(Guard, item) for item in _object(response).get("guards", [])]
+
+    def remove_guard(self, guard: str) -> Guard:
+        """Take a guard away."""
+        return _read(Guard, _json(self._transport.request("DELETE", f"/guards/{_part(guard)}", idempotent=False)))
 
     def versions(self) -> Iterator[Version]:
         """All versions that are known."""

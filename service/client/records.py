@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict
 EditInput = Mapping[str, Any]
 """One edit as API.md has it: ``subject``, ``prompt``, ``target_new``, and optional fields."""
 
+GuardInput = Mapping[str, Any]
+"""One guard: ``prompt``, ``target``, and ``subject`` where it is known."""
+
 SUCCEEDED = frozenset({"applied", "candidate", "reported"})
 FINAL = SUCCEEDED | {"rejected", "failed", "cancelled", "discarded"}
 """Batch states after which nothing happens by itself."""
@@ -85,6 +88,8 @@ class EditRecord(Record):
     author: str | None = None
     paraphrases: list[str] = []
     neighborhood: list[dict[str, Any]] = []
+    protect: bool = False
+    """Whether the solve holds on to the neighbourhood's answers."""
     source: str | None = None
     note: str | None = None
     taken: bool | None = None
@@ -92,6 +97,17 @@ class EditRecord(Record):
     report: dict[str, Any] | None = None
     purged: dict[str, Any] | None = None
     """When its text was erased, by whom, and the hash of it; None: it is there."""
+
+
+class Guard(Record):
+    """A fact that must not change."""
+
+    id: str
+    prompt: str
+    target: str
+    subject: str | None = None
+    created: str | None = None
+    author: str | None = None
 
 
 class Version(Record):

@@ -22,8 +22,8 @@ from worker.recovery import (
     reconcile_pointer,
     restore_from_store,
     sweep_unpublished,
-    version_record,
 )
+from worker.retelling import version_record
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ ErrataError
 ├── NotErasable            an edit whose text is still needed
 ├── BackupRefused          a backup that cannot be made, read, or put back here
 ├── StaleCandidate         a candidate whose parent is no longer live
+├── GuardConflict          two guards that give one prompt two answers
 ├── AttemptsUsedUp         a unit of work that was begun too often
 └── LostRace               a move whose expected state is not there any more
     └── StaleLease         … because the lease behind it ended
@@ -107,6 +108,13 @@ class NotACandidate(ErrataError):
 
     slug = "not-a-candidate"
     title = "The version is not a candidate"
+
+
+class GuardConflict(ErrataError):
+    """A guard that gives a prompt another answer than one that is kept, or beside it."""
+
+    slug = "guard-conflict"
+    title = "Two guards contradict each other"
 
 
 class AttemptsUsedUp(ErrataError):

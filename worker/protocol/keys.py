@@ -36,6 +36,8 @@ class Key(StrEnum):
     BATCH_EDITS = "batch-edits:"  # sorted set of a batch's edits
     SUBJECT_EDITS = "subject-edits:"  # sorted set of the edits about one subject, by the hash of its normalised name
 
+    GUARDS = "guards"  # hash id -> JSON: facts that must not change, whatever version is live
+
     VERSION_NUMBER = "version-number"  # number given out last; never used twice
     VERSION = "version:"  # hash {record, removed, discarded, adopted: the promotion that made a candidate live}
     VERSIONS = "versions"  # sorted set of all published versions and candidates by number

@@ -14,6 +14,7 @@ Every method raises LedgerDown when Redis is away.
 from __future__ import annotations
 
 from worker.protocol.exports.moves import Exports
+from worker.protocol.guarding.guards import Guarding
 from worker.protocol.moves.acceptance import Acceptance
 from worker.protocol.moves.edits import EditReading
 from worker.protocol.moves.leases import Leases
@@ -30,5 +31,5 @@ class Records(Retaining, Erasing, Dumping, Loading):
     """What is kept to look back on: ``worker.protocol.records``."""
 
 
-class Ledger(Acceptance, Leases, Transitions, Publication, EditReading, Restoring, Exports, Records):
+class Ledger(Acceptance, Leases, Transitions, Publication, EditReading, Restoring, Guarding, Exports, Records):
     """``Ledger(redis, Keys(store_id))``; ``redis`` from ``connections.connect``."""

@@ -36,6 +36,7 @@ class EditOut(BaseModel):
     relation: str
     paraphrases: list[str]
     neighborhood: list[NeighborOut]
+    protect: bool = Field(description="whether the solve holds on to its neighbourhood's answers")
     source: str | None
     note: str | None
     batch: str

@@ -11,7 +11,7 @@ import typer
 
 from editing_core.edits import Edit
 from editing_core.errors import InvalidSettings
-from service.cli.commands.records import show_retention
+from service.cli.commands.keeping.records import show_retention
 from service.cli.edit_files import as_input
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, stderr, stdout, table

@@ -10,6 +10,7 @@ from typing import Any
 from redis.exceptions import WatchError
 
 from editing_core.edits import AcceptedEdit
+from editing_core.guarding.guards import AcceptedGuard
 from worker.protocol.errors import LostRace
 from worker.protocol.jobs import BatchSpec, BatchState, Pointer, VersionRecord
 from worker.protocol.keys import Key, subject_hash
@@ -48,6 +49,7 @@ class Restoring(LedgerBase):
         versions: Sequence[RestoredVersion],
         batches: Sequence[RestoredBatch],
         parents: Mapping[str, str],
+        guards: Sequence[AcceptedGuard] = (),
         expected: Pointer | None = None,
         chain: Callable[[Sequence[str]], Sequence[str]] | None = None,
         pinned: Collection[str] = (),
@@ -56,7 +58,7 @@ class Restoring(LedgerBase):
 
         Edits not known so far come before all others in the lists: their places are below zero.
         ``parents`` may name versions that are no longer kept. ``chain`` makes the audit chain anew from the lines that
-        are there; None: it stays. ``pinned``: these versions are pinned.
+        are there; None: it stays. ``pinned``: these versions are pinned. Guards that are known stay as they are.
         Raises LostRace when the known pointer is not ``expected``.
         """
         with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
@@ -71,6 +73,8 @@ class Restoring(LedgerBase):
                 write_chain(pipe, self.keys, lines)
             if pinned:
                 pipe.sadd(self._at(Key.PINS), *pinned)
+            for guard in guards:
+                pipe.hsetnx(self._at(Key.GUARDS), guard.id, json.dumps(guard.to_json(), ensure_ascii=False))
             if parents:
                 pipe.hset(self._at(Key.PARENTS), mapping=parents)
             pipe.hset(self._at(Key.POINTER), mapping={"revision": pointer.revision, "version": pointer.version})

@@ -67,6 +67,9 @@ def test_only_what_is_built_is_described(tmp_path: Path) -> None:
         "delete /versions/{version}",
         "get /versions/{a}/diff/{b}",
         "delete /edits/{edit}",
+        "get /guards",
+        "post /guards",
+        "delete /guards/{guard}",
     }
 
 
@@ -80,11 +83,14 @@ def test_every_refusal_is_described_as_a_problem(tmp_path: Path) -> None:
             assert media <= {"application/problem+json"}, (method, path)
 
 
+GUARDED = {"edits", "batches", "versions", "guards", "exports", "audit", "retention"}
+
+
 def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:
     described = document(tmp_path)
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     for path, methods in described["paths"].items():
-        guarded = path.split("/")[1] in {"edits", "batches", "versions", "exports", "audit", "retention"}
+        guarded = path.split("/")[1] in GUARDED
         for operation in methods.values():
             assert ("security" in operation) == guarded
             assert ("401" in operation["responses"]) == guarded
