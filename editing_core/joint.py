@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.edits import AcceptedEdit, canonical
 from editing_core.errors import InvalidEdit
-from editing_core.memit.config import MemitConfig
+from editing_core.memit.config import MemitConfig, configure, preset
 from editing_core.memit.editor import Update, solve_edits
 from editing_core.memit.groups import SubjectGroup, subject_groups
 from editing_core.memit.kept import KeptReads
@@ -31,6 +32,21 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody wants."""
 
 
+def config_for(
+    loaded: LoadedModel,
+    base: MemitConfig | None = None,
+    *,
+    layers: str | None = None,
+    prior_weight: float | None = None,
+    clamp: float | None = None,
+) -> MemitConfig:
+    """The constants for a model: ``base``, or its preset, with what is given put in. Raises InvalidSettings."""
+    num_layers = loaded.family.num_layers(loaded.model)
+    if base is None:
+        base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
+    return configure(base, num_layers=num_layers, layers=layers, prior_weight=prior_weight, clamp=clamp)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointEditor:
     """Edits one model, always from its original weights."""
@@ -43,6 +59,16 @@ class JointEditor:
     """Rows of searches at once; None: as many as fit into memory."""
     _rows: dict[str, EditRows] = field(default_factory=dict)
     _kept: KeptReads = field(default_factory=KeptReads)
+
+    def solve_settings(self) -> dict[str, Any]:
+        """All that decides a version's weights beside the original model, the live set and the stored z."""
+        return {
+            **self.config.to_json(),
+            "dtype": str(self.loaded.dtype).removeprefix("torch."),
+            "contexts": list(self.artefacts.contexts),
+            "statistics": self.artefacts.fingerprint(),
+            "statistics_tokens": self.artefacts.num_tokens,
+        }
 
     def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
         """Per id of an edit that the tokenizer or the model's length does not allow: why."""
@@ -69,6 +95,10 @@ class JointEditor:
     def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
         """Edits whose z, under their present subject's group, is not on disk."""
         return [edit for group in subject_groups(live) if self._key(group) not in self.targets for edit in group.edits]
+
+    def target_keys(self, live: Iterable[AcceptedEdit]) -> list[str]:
+        """The names of the z that the set needs, one for each of ``subject_groups(live)``, in their order."""
+        return [self._key(group) for group in subject_groups(live)]
 
     def compute_targets(
         self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent

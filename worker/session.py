@@ -5,8 +5,6 @@ Knows no queue and no ledger. Nothing is changed in place, so a progress callbac
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -22,11 +20,12 @@ from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
-from editing_core.joint import JointEditor, Progress
-from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.joint import JointEditor, Progress, config_for
+from editing_core.memit.config import MemitConfig
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.models.machine import circumstances
 from editing_core.needs import outlook
-from editing_core.versions.identity import StoreIdentity, bind_identity
+from editing_core.versions.identity import StoreIdentity, bind_identity, settings_fingerprint
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
@@ -76,19 +75,19 @@ class EditingSession:
         log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
-        config = _config(loaded, settings)
+        config = config_for(loaded, layers=settings.layers, prior_weight=settings.prior_weight, clamp=settings.clamp)
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
         artefacts = _artefacts(loaded, settings, config, layout)
-        values = _settings_of_the_solve(loaded, artefacts, config)
+        targets = TargetFiles(layout.targets_dir)
+        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
+        values = editor.solve_settings()
         identity = bind_identity(
             layout.root,
             model=loaded.fingerprint,
             model_source=settings.model,
-            settings=_digest(values),
+            settings=settings_fingerprint(values),
             settings_values=values,
         )
-        targets = TargetFiles(layout.targets_dir)
-        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
         return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=check_limits(settings))
 
     def open_parent(self, version: str) -> None:
@@ -168,6 +167,7 @@ class EditingSession:
             delta_norms=candidate.delta_norms,
             checks=report.summary,
             tensors={},
+            made_with=circumstances(self._editor.loaded.device),
         )
         return self.store.write(manifest, candidate.weights)
 
@@ -202,18 +202,6 @@ def check_limits(settings: Settings) -> CheckLimits:
     )
 
 
-def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:
-    num_layers = loaded.family.num_layers(loaded.model)
-    base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
-    return configure(
-        base,
-        num_layers=num_layers,
-        layers=settings.layers,
-        prior_weight=settings.prior_weight,
-        clamp=settings.clamp,
-    )
-
-
 def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, layout: StoreLayout) -> ModelArtefacts:
     corpus = corpus_for(settings.model, settings.corpus, dataset=settings.dataset, text_column=settings.text_column)
     tokens, seed = settings.tokens, settings.context_seed
@@ -231,18 +219,3 @@ def _progress_log() -> Callable[[str, int, int], None]:
             log_event(LOGGER, "prepare.progress", what=what, done=done, total=total)
 
     return tell
-
-
-def _settings_of_the_solve(loaded: LoadedModel, artefacts: ModelArtefacts, config: MemitConfig) -> dict[str, Any]:
-    """All that decides a version's weights beside the original model, the live set and the stored z."""
-    return {
-        **config.to_json(),
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "contexts": list(artefacts.contexts),
-        "statistics": artefacts.fingerprint(),
-        "statistics_tokens": artefacts.num_tokens,
-    }
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

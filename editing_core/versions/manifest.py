@@ -60,6 +60,8 @@ class Manifest(BaseModel):
     checks: dict[str, JsonValue]
     """What the checks measured."""
     tensors: dict[str, TensorEntry]
+    made_with: dict[str, JsonValue] = Field(default_factory=dict)
+    """What decides the last bits beside all this: libraries, threads, processor (``editing_core.models.machine``)."""
     digest: str | None = None
     """``sha256:…`` of the tensor file; None before it is written."""
     size_bytes: int | None = Field(default=None, ge=0)

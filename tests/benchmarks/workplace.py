@@ -19,7 +19,7 @@ from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.demo.models import DemoModel
 from editing_core.edits import AcceptedEdit, Edit
-from editing_core.evaluation.counterfact import read_counterfact
+from editing_core.formats.counterfact import read_counterfact
 from editing_core.evaluation.probes import ProbeSet
 from editing_core.joint import JointEditor
 from editing_core.memit.config import MemitConfig, preset
