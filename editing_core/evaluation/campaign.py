@@ -17,9 +17,9 @@ from editing_core.covariance.prepare import PrepareOptions, heldout_ids, prepare
 from editing_core.edits import AcceptedEdit, conflicts
 from editing_core.errors import InvalidEdit, InvalidSettings
 from editing_core.evaluation.checkpoint import save_checkpoint
-from editing_core.formats.counterfact import CounterFactRecord
 from editing_core.evaluation.metrics import Metrics, evaluate_cases, summarise
 from editing_core.evaluation.perplexity import perplexity
+from editing_core.formats.counterfact import CounterFactRecord
 from editing_core.joint import JointEditor, config_for
 from editing_core.memit.config import MemitConfig
 from editing_core.models.load import LoadedModel, load_model

@@ -1,8 +1,8 @@
 """CSV: a header with Errata's own names, then one edit a row.
 
 Columns are separated by commas, semicolons or tabs, as the header shows. An empty cell is not given. A cell of
-``paraphrases`` or ``neighborhood`` is a JSON list, or texts with ``|`` between them (a neighbour's target after ``=>``);
-these two columns may also stand several times, and their cells are added up. Knows no other format.
+``paraphrases`` or ``neighborhood`` is a JSON list, or texts with ``|`` between them (a neighbour's target after
+``=>``); these two columns may also stand several times, and their cells are added up. Knows no other format.
 """
 
 from __future__ import annotations
