@@ -95,7 +95,7 @@ def run(
     console = Console(stderr=True)
     try:
         if to is not None:
-            to.open("a").close()  # told now, and not after the whole computation
+            _require_writable(to)
         outcome = _remake(make_task(), console, same_model=same_model)
         width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
         tell(outcome, Console(width=width, markup=False, highlight=False, emoji=False))
@@ -105,6 +105,14 @@ def run(
         console.print(f"{name}: {error}", style="red", markup=False, highlight=False)
         return 2
     return 0 if outcome.is_written else 1
+
+
+def _require_writable(file: Path) -> None:
+    """Raise InvalidSettings now and not after the whole computation."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise InvalidSettings(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _remake(task: Task, console: Console, *, same_model: bool) -> Outcome:

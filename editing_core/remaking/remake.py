@@ -179,7 +179,7 @@ def _draft(manifest: Manifest, place: Workplace, live: tuple[AcceptedEdit, ...])
     """The source's manifest with what is of the new store; its name stays, so that what names it finds it."""
     settings = place.identity.settings
     assert settings is not None
-    kept = {accepted.id for accepted in live}
+    kept = {accepted.id for accepted in live} | _beneath(manifest, place.editor, live)
     changed = {
         "parent": ORIGINAL,
         "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -187,11 +187,19 @@ def _draft(manifest: Manifest, place: Workplace, live: tuple[AcceptedEdit, ...])
         "model_fingerprint": place.loaded.fingerprint,
         "settings": settings.values,
         "edits": tuple(record for record in manifest.edits if record["id"] in kept),
+        "superseded": tuple(record for record in manifest.superseded if record["id"] in kept),
         "made_with": circumstances(place.loaded.device),
         "digest": None,
         "size_bytes": None,
     }
     return manifest.model_copy(update=changed)
+
+
+def _beneath(manifest: Manifest, editor: JointEditor, live: tuple[AcceptedEdit, ...]) -> set[str]:
+    """The superseded edits that may come back one day: of things that an edit in force is about, and usable."""
+    about = {accepted.edit.identity for accepted in live}
+    beneath = [accepted for accepted in manifest.edit_set.superseded if accepted.edit.identity in about]
+    return {accepted.id for accepted in beneath} - set(editor.problems(beneath))
 
 
 def _compare(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from editing_core.errors import ErrataError
-from service.cli.commands import asking, editing, looking, starting, upkeep
+from service.cli.commands import asking, editing, looking, starting, upkeep, verifying
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
     ErrataApiError,
@@ -44,6 +44,9 @@ app.command(rich_help_panel=_ASKING)(asking.generate)
 app.command(rich_help_panel=_ASKING)(asking.score)
 app.add_typer(upkeep.keys, name="keys", rich_help_panel=_UPKEEP)
 app.command(rich_help_panel=_UPKEEP)(upkeep.recover)
+app.command(rich_help_panel=_UPKEEP)(verifying.verify)
+for command in (starting.rebuild, starting.migrate):
+    app.command(rich_help_panel=_UPKEEP, add_help_option=False, context_settings=_PASSED_THROUGH)(command)
 
 
 def run(arguments: Sequence[str]) -> int:
