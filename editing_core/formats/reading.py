@@ -20,6 +20,8 @@ from editing_core.formats.lines import Row, complaint, read_lines
 from editing_core.formats.tables import table_rows
 
 TABLE = "csv"
+NUM_NAMED = 10
+"""Lines of records that cannot be used, beside the first."""
 BODY_OPTIONS = ("promote", "on_failure", "dry_run", "remove")
 """Fields beside ``edits`` in a body of POST /edits."""
 
@@ -64,11 +66,16 @@ def read_edit_file(path: Path, *, form: str | None = None) -> EditFile:
     options: dict[str, Any] = {}
     lines: list[int] = []
     edits: list[Edit] = []
+    unusable: list[tuple[int, InvalidSettings]] = []
     chosen = None if form is None else FORMS["errata" if form == TABLE else form]
     for row in _rows(path, form, options):
         chosen = chosen or _form_of(row.value)
-        lines.append(row.line)
-        edits.append(_edit(path, row, chosen))
+        try:
+            edits.append(_edit(path, row, chosen))
+            lines.append(row.line)
+        except InvalidSettings as error:
+            unusable.append((row.line, error))
+    _refuse(unusable)
     _check_options(path, options)
     if not edits and not options.get("remove"):
         raise complaint(path, None, "holds no edits")
@@ -106,6 +113,18 @@ def _edit(path: Path, row: Row, form: Form) -> Edit:
         case = f" (case_id {row.value['case_id']!r})" if "case_id" in row.value else ""
         raise complaint(path, row.line, f"{told(error, form.fields)}{case}", loc=error.loc) from None
     return edit
+
+
+def _refuse(unusable: list[tuple[int, InvalidSettings]]) -> None:
+    """Raise the first complaint, with the lines of the others, so that all can be mended at once."""
+    if not unusable:
+        return
+    first, others = unusable[0][1], [str(line) for line, _ in unusable[1:]]
+    if not others:
+        raise first
+    more = f" and {len(others) - NUM_NAMED} more" if len(others) > NUM_NAMED else ""
+    told = f" (records that cannot be used begin also on the lines {', '.join(others[:NUM_NAMED])}{more})"
+    raise InvalidSettings(first.detail + told, loc=first.loc)
 
 
 def _check_options(path: Path, options: Mapping[str, Any]) -> None:

@@ -131,7 +131,8 @@ def _settings_difference(root: Path, held: SettingsBinding, wanted: SettingsBind
     told = "; ".join(differences) or f"fingerprint {wanted.fingerprint[:12]}… here, {held.fingerprint[:12]}… there"
     return (
         f"the store {root} was solved with other settings: {told}. Start with the store's settings; or solve its edits "
-        "anew with others into another folder: `errata rebuild --out FOLDER` with --layers, --prior-weight or --clamp"
+        "anew with others into another folder: `errata rebuild --out FOLDER` with --layers, --prior-weight, --clamp or "
+        "--new-statistics"
     )
 
 

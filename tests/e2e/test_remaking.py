@@ -1,4 +1,4 @@
-"""A version of the demo model made anew in an empty folder: same bits, same scores without z, and on the other model."""
+"""A version of the demo model made anew in an empty folder: same bits, same scores without z, on the other model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class Remade:
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        print(done.stdout)
         read: dict[str, Any] = json.loads(told.read_text())
         return read
 

@@ -18,7 +18,6 @@ from service.cli.output import CommandFailed, ExitCode, print_json, stdout, tabl
 from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer
 from service.client.records import ResidentDigests
 from worker.protocol.connections import connect
-from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import Pointer, VersionRecord
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
@@ -83,7 +82,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     try:
         ledger = Ledger(connect(_redis_url(settings)), Keys(open_identity(settings.data).id))
         pointer, records = ledger.known_pointer(), list(_records(ledger))
-    except (LedgerDown, ErrataError) as error:
+    except ErrataError as error:
         yield Finding(what=what, told=f"not reached, not compared: {error}")
         return
     yield _pointer(settings, pointer)
@@ -101,7 +100,11 @@ def _redis_url(settings: Settings) -> str:
     if settings.redis_url is not None:
         return settings.redis_url
     embedded = plan_embedded_redis(settings.data)
-    embedded.wait_until_up(_REDIS_SECONDS)
+    try:
+        embedded.wait_until_up(_REDIS_SECONDS)
+    except ErrataError:
+        embedded.stop()
+        raise
     return embedded.url
 
 

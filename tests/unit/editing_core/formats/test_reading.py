@@ -227,3 +227,13 @@ def test_too_large_a_file_is_refused_with_the_limit(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("editing_core.formats.lines.MOST_BYTES", 1 << 20)
     path = _write(tmp_path, "e.json", "[" + " " * (1 << 20) + "]")
     assert _complaint(path) == "e.json:1: the file is larger than 1 MiB: cut it into parts"
+
+
+def test_all_lines_that_have_to_be_mended_are_named_at_once(tmp_path: Path) -> None:
+    bad = EMMA | {"prompt": "none"}
+    text = "\n".join(map(json.dumps, [bad, EMMA, bad, bad]))
+    complaint = _complaint(_write(tmp_path, "e.jsonl", text))
+    assert complaint.startswith("e.jsonl:1: prompt 'none' has 0 slots")
+    assert complaint.endswith("(records that cannot be used begin also on the lines 3, 4)")
+    many = _complaint(_write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, [bad] * 13))))
+    assert many.endswith("10, 11 and 2 more)")

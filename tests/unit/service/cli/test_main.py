@@ -14,7 +14,20 @@ from service.cli.output import ExitCode
 from tests.support.free_port import free_port
 
 EMMA = ("--subject", "Emma", "--prompt", "{} was written by", "--target-new", "Wells")
-COMMANDS = ("up", "serve", "worker", "edit", "edits", "batches", "versions", "promote", "generate", "score", "recover", "verify")
+COMMANDS = (
+    "up",
+    "serve",
+    "worker",
+    "edit",
+    "edits",
+    "batches",
+    "versions",
+    "promote",
+    "generate",
+    "score",
+    "recover",
+    "verify",
+)
 
 
 @pytest.fixture(autouse=True)
