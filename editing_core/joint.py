@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from editing_core.guarding.answers import OriginalAnswers
 from editing_core.guarding.guards import AcceptedGuard
 from editing_core.guarding.holding import Holder, Holding
 from editing_core.guarding.reports import Standing
-from editing_core.memit.config import MemitConfig
+from editing_core.memit.config import MemitConfig, configure, preset
 from editing_core.memit.editor import HeldKeys, Update, solve_edits
 from editing_core.memit.groups import SubjectGroup, subject_groups
 from editing_core.memit.kept import KeptReads
@@ -38,6 +39,29 @@ def _silent(done: int, total: int) -> None:
     """Progress that nobody wants."""
 
 
+def config_for(
+    loaded: LoadedModel,
+    base: MemitConfig | None = None,
+    *,
+    layers: str | None = None,
+    prior_weight: float | None = None,
+    clamp: float | None = None,
+    guard_weight: float | None = None,
+) -> MemitConfig:
+    """The constants for a model: ``base``, or its preset, with what is given put in. Raises InvalidSettings."""
+    num_layers = loaded.family.num_layers(loaded.model)
+    if base is None:
+        base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
+    return configure(
+        base,
+        num_layers=num_layers,
+        layers=layers,
+        prior_weight=prior_weight,
+        clamp=clamp,
+        guard_weight=guard_weight,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointEditor:
     """Edits one model, always from its original weights."""
@@ -53,6 +77,16 @@ class JointEditor:
     _kept_of_held: KeptReads = field(default_factory=KeptReads)
     _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
     _held_rows: dict[tuple[str, str | None], tuple[Row, ...]] = field(default_factory=dict)
+
+    def solve_settings(self) -> dict[str, Any]:
+        """All that decides a version's weights beside the original model, the live set and the stored z."""
+        return {
+            **self.config.to_json(),
+            "dtype": str(self.loaded.dtype).removeprefix("torch."),
+            "contexts": list(self.artefacts.contexts),
+            "statistics": self.artefacts.fingerprint(),
+            "statistics_tokens": self.artefacts.num_tokens,
+        }
 
     def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
         """Per id of an edit that the tokenizer or the model's length does not allow: why."""
@@ -79,8 +113,12 @@ class JointEditor:
     def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
         """Edits whose z, under their present subject's group, is not on disk."""
         return [
-            edit for group in self._open_groups(live) for edit in group.edits if self._key(group) not in self.targets
+            edit for group in self.open_groups(live) for edit in group.edits if self._key(group) not in self.targets
         ]
+
+    def target_keys(self, live: Iterable[AcceptedEdit]) -> list[str]:
+        """The names of the z that the set needs, one for each of ``open_groups(live)``, in their order."""
+        return [self._key(group) for group in self.open_groups(live)]
 
     def compute_targets(
         self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
@@ -92,7 +130,7 @@ class JointEditor:
         wanted = {edit.id for edit in edits}
         groups = [
             group
-            for group in self._open_groups(live)
+            for group in self.open_groups(live)
             if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
         ]
         own = sum(edit.id in wanted for group in groups for edit in group.edits)
@@ -115,7 +153,7 @@ class JointEditor:
         """Per edit id the search that gave its z; all must be on disk. Edits that are already true have none."""
         return {
             edit.id: target
-            for group in self._open_groups(live)
+            for group in self.open_groups(live)
             for target in [self.targets.read(self._key(group))]
             for edit in group.edits
         }
@@ -123,12 +161,12 @@ class JointEditor:
     def settled(self, live: Iterable[AcceptedEdit]) -> frozenset[str]:
         """Ids of the edits that ask for nothing: all edits about their subject are already true."""
         everything = tuple(live)
-        moved = {edit.id for group in self._open_groups(everything) for edit in group.edits}
+        moved = {edit.id for group in self.open_groups(everything) for edit in group.edits}
         return frozenset(edit.id for edit in everything if edit.id not in moved)
 
     def solved(self, live: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
         """The edits that the solve moves, in the order in which it takes them."""
-        return canonical(edit for group in self._open_groups(live) for edit in group.edits)
+        return canonical(edit for group in self.open_groups(live) for edit in group.edits)
 
     def holding(self, live: Iterable[AcceptedEdit], guards: Iterable[AcceptedGuard] = ()) -> Holding:
         """What the solve holds where it is."""
@@ -177,8 +215,8 @@ class JointEditor:
             on_progress=on_progress,
         )
 
-    def _open_groups(self, live: Iterable[AcceptedEdit]) -> Iterator[SubjectGroup]:
-        """The groups that need a z."""
+    def open_groups(self, live: Iterable[AcceptedEdit]) -> Iterator[SubjectGroup]:
+        """The subjects' groups that need a z: not all that they say is true for the original already."""
         groups = subject_groups(live)
         answers = OriginalAnswers(self.loaded, self.targets.root, self._answers)
         given = answers.given(_asked(edit) for group in groups for edit in group.edits)

@@ -5,8 +5,6 @@ Knows no queue and no ledger. Nothing is changed in place, so a progress callbac
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -25,11 +23,12 @@ from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
 from editing_core.guarding.guards import AcceptedGuard, canonical_guards
 from editing_core.guarding.holding import Holding
 from editing_core.guarding.reports import Standing
-from editing_core.joint import JointEditor, Progress
-from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.joint import JointEditor, Progress, config_for
+from editing_core.memit.config import MemitConfig
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.models.machine import circumstances
 from editing_core.needs import outlook
-from editing_core.versions.identity import StoreIdentity, bind_identity
+from editing_core.versions.identity import StoreIdentity, bind_identity, settings_fingerprint
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
@@ -86,19 +85,25 @@ class EditingSession:
         log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
-        config = _config(loaded, settings)
+        config = config_for(
+            loaded,
+            layers=settings.layers,
+            prior_weight=settings.prior_weight,
+            clamp=settings.clamp,
+            guard_weight=settings.guard_weight,
+        )
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
         artefacts = _artefacts(loaded, settings, config, layout)
-        values = _settings_of_the_solve(loaded, artefacts, config)
+        targets = TargetFiles(layout.targets_dir)
+        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
+        values = editor.solve_settings()
         identity = bind_identity(
             layout.root,
             model=loaded.fingerprint,
             model_source=settings.model,
-            settings=_digest(values),
+            settings=settings_fingerprint(values),
             settings_values=values,
         )
-        targets = TargetFiles(layout.targets_dir)
-        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
         return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=check_limits(settings))
 
     def open_parent(self, version: str) -> None:
@@ -194,6 +199,7 @@ class EditingSession:
             delta_norms=candidate.delta_norms,
             checks=report.summary,
             tensors={},
+            made_with=circumstances(self._editor.loaded.device),
         )
         return self.store.write(manifest, candidate.weights)
 
@@ -213,36 +219,8 @@ def check_limits(settings: Settings) -> CheckLimits:
     return CheckLimits(**{name: getattr(settings, name) for name in names})
 
 
-def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:
-    num_layers = loaded.family.num_layers(loaded.model)
-    base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
-    return configure(
-        base,
-        num_layers=num_layers,
-        layers=settings.layers,
-        prior_weight=settings.prior_weight,
-        clamp=settings.clamp,
-        guard_weight=settings.guard_weight,
-    )
-
-
 def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, layout: StoreLayout) -> ModelArtefacts:
     corpus = corpus_for(settings.model, settings.corpus, dataset=settings.dataset, text_column=settings.text_column)
     tokens, seed = settings.tokens, settings.context_seed
     options = PrepareOptions(layers=config.layers, num_tokens=tokens, context_seed=seed, statistics=settings.statistics)
     return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=logged_progress())
-
-
-def _settings_of_the_solve(loaded: LoadedModel, artefacts: ModelArtefacts, config: MemitConfig) -> dict[str, Any]:
-    """All that decides a version's weights beside the original model, the live set and the stored z."""
-    return {
-        **config.to_json(),
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "contexts": list(artefacts.contexts),
-        "statistics": artefacts.fingerprint(),
-        "statistics_tokens": artefacts.num_tokens,
-    }
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from editing_core.errors import InvalidSettings
@@ -52,6 +53,12 @@ class MemitConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "layers": list(self.layers)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MemitConfig:
+        """Read what ``to_json`` wrote, also among other settings; what is missing has its default."""
+        own = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        return cls(**own | {"layers": tuple(own["layers"])})
 
     def target_settings(self) -> dict[str, Any]:
         """The settings that change a z; layers below the target layer and λ do not."""

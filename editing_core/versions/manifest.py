@@ -68,6 +68,8 @@ class Manifest(BaseModel):
     tensors: dict[str, TensorEntry]
     purged: dict[str, str] = Field(default_factory=dict)
     """Edits whose text was erased from here, with the hash of their content."""
+    made_with: dict[str, JsonValue] = Field(default_factory=dict)
+    """What decides the last bits beside all this: libraries, threads, processor (``editing_core.models.machine``)."""
     digest: str | None = None
     """``sha256:…`` of the tensor file; None before it is written."""
     size_bytes: int | None = Field(default=None, ge=0)

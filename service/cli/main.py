@@ -10,7 +10,7 @@ import typer
 
 from editing_core.errors import ErrataError
 from service.cli.commands import asking, editing, guarding, looking, sets, starting, upkeep
-from service.cli.commands.keeping import backups, exporting, records
+from service.cli.commands.keeping import backups, exporting, records, verifying
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
     ErrataApiError,
@@ -57,6 +57,9 @@ app.command(rich_help_panel=_UPKEEP)(exporting.export)
 app.command(rich_help_panel=_UPKEEP)(exporting.exports)
 app.add_typer(upkeep.keys, name="keys", rich_help_panel=_UPKEEP)
 app.command(rich_help_panel=_UPKEEP)(upkeep.recover)
+app.command(rich_help_panel=_UPKEEP)(verifying.verify)
+for command in (starting.rebuild, starting.migrate):
+    app.command(rich_help_panel=_UPKEEP, add_help_option=False, context_settings=_PASSED_THROUGH)(command)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -34,6 +34,7 @@ from service.client.records import (
     GuardInput,
     Promotion,
     Readiness,
+    ResidentDigests,
     Score,
     Version,
 )
@@ -131,6 +132,10 @@ class ErrataClient(Keeping):
     def version(self, version: str) -> Version:
         """One version."""
         return _read(Version, self._get(f"/versions/{_part(version)}"))
+
+    def resident_digests(self) -> ResidentDigests:
+        """The digests of the versions in the service's memory, computed from their tensors now."""
+        return _read(ResidentDigests, self._get("/resident"))
 
     def promote(self, version: str) -> Promotion:
         """Make a version live; of an older one this is the rollback."""

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from editing_core.errors import StoreMismatch
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.needs import outlook
-from editing_core.versions.identity import StoreIdentity, bind_identity
+from editing_core.versions.identity import StoreIdentity, bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.asking import Asker
@@ -20,6 +20,7 @@ from service.generation.lineage import Lineage
 from service.generation.metrics import GenerationMetrics
 from service.generation.resident import ResidentVersions
 from service.generation.routes import generation_router
+from service.generation.verifying.digests import resident_router
 from service.generation.watcher import PointerWatcher
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
@@ -71,6 +72,7 @@ class GenerationRuntime:
             max_new_tokens=settings.max_new_tokens,
         )
         self.router: APIRouter = generation_router(self.asker)
+        self.router.include_router(resident_router(loaded, self._residents, store=open_identity(settings.data).id))
 
     @classmethod
     def start(cls, settings: Settings, ledger: Ledger, *, registry: CollectorRegistry) -> GenerationRuntime:

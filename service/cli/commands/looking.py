@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,9 @@ import typer
 
 from editing_core.edits import Edit
 from editing_core.errors import InvalidSettings
+from editing_core.formats.own import write_lines
+from editing_core.formats.tables import write_table
 from service.cli.commands.keeping.records import show_retention
-from service.cli.edit_files import as_input
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, stderr, stdout, table
 from service.client.records import EditRecord, Version
@@ -35,8 +35,8 @@ def edits(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write them as JSONL, which `errata edit` reads back: those that are live, "
-            "unless --status or --batch says otherwise.",
+            help="Write them as JSONL, or as CSV where FILE ends so, which `errata edit` reads back: those that are "
+            "live, unless --status or --batch says otherwise.",
         ),
     ] = None,
     limit: LimitOption = 100,
@@ -129,10 +129,10 @@ def _short(text: str) -> str:
 
 
 def _export(found: list[EditRecord], file: Path) -> None:
-    whole = [record for record in found if record.purged is None]
-    lines = [json.dumps(as_input(Edit.from_json(record.model_dump())), ensure_ascii=False) for record in whole]
+    edits = [Edit.from_json(record.model_dump()) for record in found if record.purged is None]
+    text = write_table(edits) if file.suffix.lower() == ".csv" else write_lines(edits)
     try:
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        file.write_bytes(text.encode())
     except OSError as error:
         raise InvalidSettings(f"{file}: cannot be written: {error.strerror}") from None
-    stderr().print(f"{len(lines)} edits written to {file}")
+    stderr().print(f"{len(edits)} edits written to {file}")

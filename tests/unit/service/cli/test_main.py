@@ -15,7 +15,7 @@ from tests.support.free_port import free_port
 
 EMMA = ("--subject", "Emma", "--prompt", "{} was written by", "--target-new", "Wells")
 COMMANDS = ("up", "serve", "worker", "edit", "edits", "batches", "versions", "promote", "generate", "score", "recover")
-RECORDS = ("audit", "pin", "unpin", "purge", "backup", "restore")
+RECORDS = ("audit", "pin", "unpin", "purge", "backup", "restore", "verify")
 LEAVING = ("export", "exports")
 
 
@@ -138,7 +138,9 @@ def test_the_command_line_imports_no_torch() -> None:
     ("arguments", "code", "words"),
     [
         (("prepare", "--help"), ExitCode.OK, "usage: errata prepare"),
-        (("evaluate", "/nowhere/records.json"), ExitCode.USAGE, "/nowhere/records.json: there is no such file"),
+        (("rebuild", "--help"), ExitCode.OK, "usage: errata rebuild"),
+        (("migrate", "--to", "demo-gptneox", "--out", "/nowhere/new"), ExitCode.USAGE, "there is no version store in"),
+        (("evaluate", "/nowhere/records.json"), ExitCode.USAGE, "/nowhere/records.json: cannot be read"),
     ],
 )
 def test_what_runs_offline_has_its_own_help_and_its_own_exit_code(
