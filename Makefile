@@ -5,10 +5,10 @@ STAMP := .venv/.installed
 PYTEST := $(PYTHON) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check demo-model bench
+.PHONY: help install demo up test test-slow check settings-table demo-model bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with everything in it; again only when pyproject.toml or constraints.txt change
 
@@ -45,6 +45,9 @@ check: install ## all that must hold before a change is merged: format, lint, ty
 	.venv/bin/lint-imports
 	$(PYTEST) -m "not slow"
 	$(PYTEST) -m slow
+
+settings-table: install ## write the README's table of settings anew from the code
+	$(PYTHON) -m worker.protocol.configuration.table README.md
 
 demo-model: install ## train the demo models again from the tables in editing_core/demo/text (about an hour on two cores)
 	for architecture in gptj gptneox; do \

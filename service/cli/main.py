@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from editing_core.errors import ErrataError
-from service.cli.commands import asking, editing, guarding, looking, sets, starting, upkeep
+from service.cli.commands import asking, configuring, editing, guarding, looking, sets, starting, upkeep
 from service.cli.commands.keeping import backups, exporting, records, verifying
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
@@ -47,6 +47,7 @@ app.command(rich_help_panel=_EDITING)(sets.diff)
 app.add_typer(guarding.guards, name="guards", rich_help_panel=_EDITING)
 app.command(rich_help_panel=_ASKING)(asking.generate)
 app.command(rich_help_panel=_ASKING)(asking.score)
+app.command(rich_help_panel=_UPKEEP)(configuring.config)
 app.command(rich_help_panel=_UPKEEP)(records.audit)
 app.command(rich_help_panel=_UPKEEP)(records.pin)
 app.command(rich_help_panel=_UPKEEP)(records.unpin)

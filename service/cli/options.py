@@ -31,6 +31,10 @@ KeyOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="ERRATA_CONFIG", help="TOML file of settings.", rich_help_panel=_RUNNING),
+]
 ModelOption = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker.protocol.settings import Settings
+from worker.protocol.configuration.table import with_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "worker", "editing_core")
@@ -73,10 +73,6 @@ def test_no_folder_holds_more_than_nine_modules() -> None:
     assert not {name: count for name, count in modules.items() if count > MAX_FOLDER_FILES}
 
 
-def test_the_readme_lists_every_setting_with_its_default() -> None:
+def test_the_readme_holds_the_table_of_settings_that_the_code_makes() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, field in Settings.model_fields.items():
-        twin = field.validation_alias if isinstance(field.validation_alias, str) else f"ERRATA_{name.upper()}"
-        text = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-        default = "" if field.default in (None, ()) else f"`{text}`"
-        assert f"| `{twin}` | {field.description} | {default} |" in readme, twin
+    assert readme == with_table(readme), "run: make settings-table"

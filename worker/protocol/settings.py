@@ -1,23 +1,27 @@
 """Every setting of every process, in one class, so that all processes of an installation agree.
 
-Read from the environment (``ERRATA_…``, ``REDIS_URL``) in one place; options of the command line win. Knows no meaning
-beyond type and range.
+Read in one place: from a file (``ERRATA_CONFIG``), over it from the environment (``ERRATA_…``, ``REDIS_URL``), over
+both from options of the command line. Knows no meaning beyond type and range.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from editing_core.errors import InvalidSettings
+from worker.protocol.configuration.contradictions import contradictions
+from worker.protocol.configuration.effective import HIDDEN, Effective, Source, effective, hide_password
+from worker.protocol.configuration.file import read_file
 
 OPTIONS = frozenset(
     {"model", "data", "host", "port", "redis_url", "corpus", "dataset", "layers", "prior_weight", "clamp"}
-    | {"device", "dtype", "url", "api_key", "text_column", "statistics"}
+    | {"device", "dtype", "url", "api_key", "text_column", "statistics", "config"}
 )
 """Settings that commands take as options too."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -27,6 +31,8 @@ class Settings(BaseSettings):
     """All settings; a field ``name`` is read from ``ERRATA_NAME``."""
 
     model_config = SettingsConfigDict(env_prefix="ERRATA_", extra="forbid", frozen=True, populate_by_name=True)
+
+    config: Path | None = Field(None, description="TOML file of settings; each variable wins over its line there")
 
     # What is served, and where its files are.
     model: str = Field("demo-gptj", description="Hugging Face id, folder, demo-gptj or demo-gptneox")
@@ -119,27 +125,61 @@ class Settings(BaseSettings):
             return tuple(Path(part) for part in value.split(":") if part)
         return value
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if found := list(contradictions(self)):
+            raise ValueError("; ".join(found))
+        return self
+
+
+def variables() -> dict[str, str]:
+    """Every setting's environment variable, by the setting's name."""
+    return {name: _twin(name) for name in Settings.model_fields}
+
 
 def known_environment() -> set[str]:
     """Names of all environment variables that are read."""
-    return {
-        field.validation_alias if isinstance(field.validation_alias, str) else f"ERRATA_{name.upper()}"
-        for name, field in Settings.model_fields.items()
-    }
+    return set(variables().values())
 
 
 def read_settings(**options: object) -> Settings:
-    """Settings from the environment, with ``options`` (those that are not None) winning.
+    """Settings from file and environment, with ``options`` (those that are not None) winning.
 
-    Raises InvalidSettings for an unknown ``ERRATA_…`` variable, and for a value of the wrong type or range.
+    Raises InvalidSettings for an unknown ``ERRATA_…`` variable or line of the file, for a value of the wrong type or
+    range, and for settings that contradict each other.
     """
+    return _read(_given(options))[0]
+
+
+def explained_settings(**options: object) -> list[Effective]:
+    """Every setting in force with its source, secrets hidden. Raises as ``read_settings``."""
+    given = _given(options)
+    settings, from_file = _read(given)
+    from_environment = {name for name, variable in variables().items() if variable in os.environ}
+    by = {Source.OPTION: given, Source.ENVIRONMENT: from_environment, Source.FILE: from_file}
+    return effective(settings, variables(), by=by)
+
+
+def _given(options: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
+    """The settings, and what the file gave of them."""
     unknown = sorted(name for name in os.environ if name.startswith("ERRATA_") and name not in known_environment())
     if unknown:
-        raise InvalidSettings(f"unknown environment variable {unknown[0]}: the README lists those that are read")
+        raise InvalidSettings(
+            f"unknown environment variable {unknown[0]}: `errata config` and the README list those that are read"
+        )
+    path = given.get("config", os.environ.get("ERRATA_CONFIG"))
+    names = Settings.model_fields.keys() - {"config"}
+    content = read_file(Path(str(path)), names) if path else {}
+    from_file = {name: value for name, value in content.items() if _twin(name) not in os.environ and name not in given}
     try:
-        return Settings(**{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]
+        return Settings(**{**from_file, **given}), from_file  # type: ignore[arg-type]
     except ValidationError as error:
-        raise InvalidSettings("; ".join(_explain(item) for item in error.errors())) from None
+        told = "; ".join(_explain(item, from_file=from_file) for item in error.errors())
+        raise InvalidSettings(f"{path}: {told}" if from_file else told) from None
 
 
 def child_environment(**options: object) -> dict[str, str]:
@@ -168,8 +208,14 @@ def _as_text(value: object) -> str:
     return ":".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _explain(item: object) -> str:
+def _explain(item: object, *, from_file: Collection[str]) -> str:
     assert isinstance(item, dict)
-    name = str(item["loc"][0]) if item["loc"] else "settings"
-    option = f" (--{name.removesuffix('_url').replace('_', '-')})" if name in OPTIONS else ""
-    return f"{_twin(name)}{option} = {item.get('input')!r}: {item['msg']}"
+    if not item["loc"]:
+        return str(item["msg"]).removeprefix("Value error, ")
+    name = str(item["loc"][0])
+    if name in from_file:
+        told = name
+    else:
+        told = f"{_twin(name)} (--{name.removesuffix('_url').replace('_', '-')})" if name in OPTIONS else _twin(name)
+    value = HIDDEN if name == "api_key" else hide_password(repr(item.get("input")))
+    return f"{told} = {value}: {item['msg']}"

@@ -13,6 +13,7 @@ import typer
 
 from service.cli.options import (
     ClampOption,
+    ConfigOption,
     CorpusOption,
     DataOption,
     DatasetOption,
@@ -42,6 +43,7 @@ class Role(StrEnum):
 
 def up(
     *,
+    config: ConfigOption = None,
     model: ModelOption = None,
     data: DataOption = None,
     host: HostOption = None,
@@ -62,6 +64,7 @@ def up(
     Without --redis a Redis of its own is started, which keeps its data in the data folder.
     """
     options: dict[str, object] = {
+        "config": config,
         "model": model,
         "data": data,
         "host": host,
@@ -88,6 +91,7 @@ def up(
 def serve(
     *,
     role: Annotated[Role | None, typer.Option(envvar="ERRATA_ROLE", help="Routes to serve; default all.")] = None,
+    config: ConfigOption = None,
     model: ModelOption = None,
     data: DataOption = None,
     host: HostOption = None,
@@ -100,6 +104,7 @@ def serve(
     _become(
         "service.serve",
         role=role.value if role else None,
+        config=config,
         model=model,
         data=data,
         host=host,
@@ -112,6 +117,7 @@ def serve(
 
 def worker(
     *,
+    config: ConfigOption = None,
     model: ModelOption = None,
     data: DataOption = None,
     redis: RedisOption = None,
@@ -128,6 +134,7 @@ def worker(
     """Run one worker alone, with a Redis that is already there; start as many as there are GPUs."""
     _become(
         "worker.main",
+        config=config,
         model=model,
         data=data,
         redis_url=redis,

@@ -15,7 +15,7 @@ from tests.support.free_port import free_port
 
 EMMA = ("--subject", "Emma", "--prompt", "{} was written by", "--target-new", "Wells")
 COMMANDS = ("up", "serve", "worker", "edit", "edits", "batches", "versions", "promote", "generate", "score", "recover")
-RECORDS = ("audit", "pin", "unpin", "purge", "backup", "restore", "verify")
+RECORDS = ("config", "audit", "pin", "unpin", "purge", "backup", "restore", "verify")
 LEAVING = ("export", "exports")
 
 

@@ -1,0 +1,1 @@
+"""Where settings come from, whether they agree, and how they are told."""

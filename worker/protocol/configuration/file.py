@@ -1,0 +1,35 @@
+"""The settings file: TOML, one line for each setting, named as its variable is in lower case without ``ERRATA_``.
+
+Knows no meaning and no range: what it reads is checked as if it stood in the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
+
+from editing_core.errors import InvalidSettings
+
+
+def read_file(path: Path, names: Collection[str]) -> dict[str, object]:
+    """Settings by name. Raises InvalidSettings for a file that cannot be read, and for a name not among ``names``."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidSettings(f"the settings file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"the settings file {path} is not TOML: {error}") from None
+    for name, value in content.items():
+        if name not in names:
+            raise InvalidSettings(f"unknown setting {name!r} in {path}{_nearest(name, names)}")
+        if isinstance(value, dict):
+            raise InvalidSettings(f"{name} in {path} is a table: settings are written as {name} = VALUE")
+    return content
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    plain = name.lower().removeprefix("errata_")
+    found = [plain] if plain in names else difflib.get_close_matches(plain, names, n=1)
+    return f": is {found[0]} meant?" if found else ": `errata config` lists all settings"
