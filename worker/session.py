@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
+from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
+from editing_core.evaluation.culprits.trials import Trials
+from editing_core.evaluation.gate.edit_reports import add_searches
 from editing_core.joint import JointEditor, Progress
 from editing_core.memit.config import MemitConfig, configure, preset
 from editing_core.models.load import LoadedModel, load_model
@@ -121,6 +124,7 @@ class EditingSession:
         live: Sequence[AcceptedEdit],
         new: Sequence[AcceptedEdit],
         parent: str,
+        is_takedown: bool,
         on_progress: Progress,
     ) -> CheckReport:
         """Test the candidate as it would be served, against its parent and against the original."""
@@ -138,10 +142,15 @@ class EditingSession:
             delta_norms=candidate.delta_norms,
             limits=self._limits,
             seed=CHECK_SEED,
+            is_takedown=is_takedown,
             on_progress=on_progress,
         )
-        self._add_searches(report, live)
+        add_searches(report.edits, self._editor.searches(live))
         return report
+
+    def trials(self, parent: str) -> Trials:
+        """Tries of other sets on this version, to find which edits break a check."""
+        return Trials(editor=self._editor, parent=self._parent_view(parent), limits=self._limits, seed=CHECK_SEED)
 
     def write_version(
         self,
@@ -149,7 +158,7 @@ class EditingSession:
         candidate: Candidate,
         *,
         parent: str,
-        live: Sequence[AcceptedEdit],
+        edits: EditSet,
         batches: dict[str, dict[str, Any]],
         report: CheckReport,
     ) -> Manifest:
@@ -163,7 +172,8 @@ class EditingSession:
             store=self._identity.id,
             model_fingerprint=self._editor.loaded.fingerprint,
             settings=settings.values,
-            edits=tuple(accepted.to_json() for accepted in live),
+            edits=tuple(accepted.to_json() for accepted in edits.live),
+            superseded=tuple(accepted.to_json() for accepted in edits.superseded),
             batches=batches,
             delta_norms=candidate.delta_norms,
             checks=report.summary,
@@ -180,26 +190,11 @@ class EditingSession:
             self._parent = (version, make_view(model, tensors))
         return self._parent[1]
 
-    def _add_searches(self, report: CheckReport, live: Sequence[AcceptedEdit]) -> None:
-        """Tell with each new edit how its search for z ended: a high loss says that the model could not be moved."""
-        searches = self._editor.searches(live)
-        for edit_id, row in report.edits.items():
-            if edit_id in searches:
-                found = searches[edit_id]
-                row["search"] = {"loss": found.loss, "nll": found.nll, "losses_read": found.num_losses}
-
 
 def check_limits(settings: Settings) -> CheckLimits:
     """The limits of the checks as the settings have them."""
-    return CheckLimits(
-        min_taken=settings.min_taken,
-        min_neighbors_kept=settings.min_neighbors_kept,
-        min_earlier_kept=settings.min_earlier_kept,
-        max_drift=settings.max_drift,
-        max_perplexity_rise=settings.max_perplexity_rise,
-        max_delta_norm=settings.max_delta_norm,
-        max_delta_per_edit=settings.max_delta_per_edit,
-    )
+    names = {field.name for field in fields(CheckLimits)} & set(Settings.model_fields)
+    return CheckLimits(**{name: getattr(settings, name) for name in names})
 
 
 def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:

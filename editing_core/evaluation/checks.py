@@ -25,6 +25,7 @@ from torch import nn
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.gate.asking import Answering, Models, Plan, earlier_to_ask, questions_about
 from editing_core.evaluation.gate.measuring import Measuring
+from editing_core.evaluation.gate.takedown import judge_takedown
 from editing_core.evaluation.gate.verdict import CheckLimits, CheckReport, judge
 from editing_core.evaluation.probes import ProbeSet
 from editing_core.evaluation.scoring import counting_rows
@@ -46,12 +47,14 @@ def run_checks(
     delta_norms: Mapping[str, float],
     limits: CheckLimits,
     seed: int,
+    is_takedown: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CheckReport:
     """Test the candidate; ``live`` is its whole live set, ``new`` those of it that this commit brings.
 
     ``parent`` is the version before (``original`` itself for v0). ``base_perplexity`` is the original's on
-    ``heldout_ids``. ``on_progress(done, total)`` is called after each batch of rows and may raise.
+    ``heldout_ids``. ``on_progress(done, total)`` is called after each batch of rows and may raise. With
+    ``is_takedown`` judged is harm against the original alone.
     """
     measuring = measuring_of(
         Models(
@@ -71,7 +74,8 @@ def run_checks(
         on_progress=on_progress,
     )
     reports = measuring.measure_all()
-    return judge(measuring.figures, limits, edits=reports)
+    verdict = judge_takedown if is_takedown else judge
+    return verdict(measuring.figures, limits, edits=reports)
 
 
 def measuring_of(

@@ -83,9 +83,7 @@ class _Search(Generic[ReasonT]):
             self._known[left_out] = self.test(left_out)
         return self._known[left_out]
 
-    def leave_out(
-        self, guess: Callable[[frozenset[int]], Collection[int]], rank: Callable[[], Sequence[int]]
-    ) -> None:
+    def leave_out(self, guess: Callable[[frozenset[int]], Collection[int]], rank: Callable[[], Sequence[int]]) -> None:
         """Find a rest that passes, if there is one."""
         wide: frozenset[int] = frozenset()
         for _ in range(MOST_GUESSES):

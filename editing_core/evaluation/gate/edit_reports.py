@@ -15,7 +15,7 @@ the candidate writes), ``kept``, ``made`` (not given by the author)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from editing_core.errors import ErrataError
 from editing_core.evaluation.continuations import continue_greedily, tells
 from editing_core.evaluation.gate.neighbors import NeighborQuestion
 from editing_core.evaluation.scoring import OnRows, TargetScore, prompt_ids, score_targets
+from editing_core.memit.search.pool import Target
 from editing_core.memit.tokens import target_ids
 
 Pair = tuple[str, str | int]
@@ -152,6 +153,14 @@ def report_edit(questions: EditQuestions, answers: Answers, tokenizer: Any) -> d
         "neighbors": neighbors_of(questions, answers, tokenizer),
         "left_out": list(questions.left_out),
     }
+
+
+def add_searches(reports: Mapping[str, dict[str, Any]], searches: Mapping[str, Target]) -> None:
+    """Tell with each edit how its search for z ended: a high loss says that the model could not be moved."""
+    for edit_id, row in reports.items():
+        if edit_id in searches:
+            found = searches[edit_id]
+            row["search"] = {"loss": found.loss, "nll": found.nll, "losses_read": found.num_losses}
 
 
 def neighbors_of(questions: EditQuestions, answers: Answers, tokenizer: Any) -> dict[str, Any]:

@@ -66,6 +66,12 @@ class Measuring:
         self.figures = replace(self.figures, told=sum(told) / len(told) if told else None)
         return reports
 
+    def measure(self, stages: Collection[Limit]) -> None:
+        """Measure what these limits are about."""
+        for stage in stages:
+            if stage in self._stages:
+                self._stages[stage]()
+
     def find_broken(self, limits: CheckLimits, *, first: Collection[Limit] = ()) -> tuple[Broken, ...]:
         """What the new edits break, as far as it is found: limits of ``first``, then the others, cheapest first.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from editing_core.evaluation.gate.summary import summary_of, without_nan
@@ -46,6 +46,8 @@ class CheckReport:
     summary: dict[str, Any]
     edits: dict[str, dict[str, Any]]
     """By edit id, of the new edits: see ``editing_core.evaluation.gate.edit_reports``."""
+    broken: tuple[Limit, ...] = ()
+    """The limits that the new edits break; those that only all live edits together break are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +123,27 @@ class Measured:
 
 def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str, Any]]) -> CheckReport:
     """Compare each figure with its limit."""
-    reasons = tuple(broken.reason for broken in broken_limits(measured, limits))
-    return CheckReport(
-        passed=not reasons,
-        reasons=reasons,
-        summary=summary_of(measured, limits),
-        edits=without_nan(edits),
-    )
+    found = broken_limits(measured, limits)
+    report = report_of(measured, limits, tuple(broken.reason for broken in found), edits=edits)
+    return replace(report, broken=tuple(dict.fromkeys(broken.limit for broken in found if not broken.is_capacity)))
+
+
+def report_of(
+    measured: Measured, limits: CheckLimits, reasons: tuple[str, ...], *, edits: dict[str, dict[str, Any]]
+) -> CheckReport:
+    """The report with these reasons against the candidate; without any it has passed."""
+    summary = summary_of(measured, limits)
+    return CheckReport(passed=not reasons, reasons=reasons, summary=summary, edits=without_nan(edits))
 
 
 def broken_limits(measured: Measured, limits: CheckLimits) -> tuple[Broken, ...]:
     """Every limit that the figures break; where numbers are not finite, that alone."""
-    broken = tuple(Broken("finite", reason) for reason in _not_finite(measured))
+    broken = tuple(Broken("finite", reason) for reason in not_finite(measured))
     return broken or (*_shares(measured, limits), *_harm(measured, limits))
 
 
-def _not_finite(measured: Measured) -> Iterator[str]:
+def not_finite(measured: Measured) -> Iterator[str]:
+    """A reason where the candidate does not compute finite numbers."""
     figures = {
         "drift on the probe set": measured.drift,
         "perplexity on held-out text": measured.perplexity.candidate,

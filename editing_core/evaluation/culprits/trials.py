@@ -1,0 +1,121 @@
+"""Tries of one live set after another on one parent: solved, tested as far as the verdict needs, weighed for evidence.
+
+What the parent answers is asked once for all of them. Knows no batches and no search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from editing_core.edits import AcceptedEdit, canonical
+from editing_core.evaluation.checks import CheckLimits, CheckReport, measuring_of
+from editing_core.evaluation.culprits.shares import EditShares, shares_of
+from editing_core.evaluation.culprits.suspects import Evidence
+from editing_core.evaluation.gate.asking import Answering, Models
+from editing_core.evaluation.gate.edit_reports import add_searches
+from editing_core.evaluation.gate.measuring import Measuring
+from editing_core.evaluation.gate.verdict import Broken, Limit, judge
+from editing_core.joint import JointEditor, Progress
+from editing_core.memit.editor import Update
+from editing_core.versions.views import make_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One set, solved; what is measured of it grows."""
+
+    live: tuple[AcceptedEdit, ...]
+    new: tuple[AcceptedEdit, ...]
+    update: Update
+    measuring: Measuring
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The edited matrices, as they would be served."""
+        return self.update.weights
+
+
+class Trials:
+    """Everything that is tried on one parent."""
+
+    def __init__(self, *, editor: JointEditor, parent: nn.Module, limits: CheckLimits, seed: int) -> None:
+        self.limits = limits
+        self._editor, self._seed = editor, seed
+        self._parent = Answering(parent, editor.loaded.tokenizer)
+
+    def solve(self, live: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, on_progress: Progress) -> Try:
+        """Solve a set, and measure nothing yet. ``new``: those of ``live`` that have to answer for what is measured.
+
+        Where edits about one subject come and go, the z of those that stay is searched for anew.
+        """
+        missing = self._editor.missing_targets(live)
+        if missing:
+            self._editor.compute_targets(missing, live=live, on_progress=on_progress)
+        update = self._editor.build(live, on_progress=on_progress)
+        loaded, artefacts = self._editor.loaded, self._editor.artefacts
+        models = Models(
+            original=loaded.model,
+            parent=self._parent,
+            candidate=Answering(make_view(loaded.model, update.weights), loaded.tokenizer),
+            tokenizer=loaded.tokenizer,
+        )
+        measuring = measuring_of(
+            models,
+            live=live,
+            new=new,
+            probes=artefacts.probes,
+            heldout_ids=artefacts.heldout_ids,
+            base_perplexity=artefacts.heldout_perplexity,
+            delta_norms=update.delta_norms,
+            max_earlier=self.limits.max_earlier,
+            seed=self._seed,
+            on_progress=on_progress,
+        )
+        return Try(live=tuple(live), new=tuple(new), update=update, measuring=measuring)
+
+    def broken(self, attempt: Try, *, first: Collection[Limit]) -> tuple[Broken, ...]:
+        """What the new edits break: at least one limit if any; those of ``first`` are looked at first."""
+        return attempt.measuring.find_broken(self.limits, first=first)
+
+    def report(self, attempt: Try) -> CheckReport:
+        """The whole report: what is not measured yet is measured now."""
+        reports = attempt.measuring.measure_all()
+        add_searches(reports, self._editor.searches(attempt.live))
+        return judge(attempt.measuring.figures, self.limits, edits=reports)
+
+    def evidence(self, attempt: Try, broken: Collection[Limit]) -> dict[str, Evidence]:
+        """Per new edit what speaks against it; of ``broken`` all must be measured, and what is not counts for nothing."""
+        measuring = attempt.measuring
+        rows = {edit.id: row for row, edit in enumerate(canonical(attempt.live))}
+        shares = shares_of(
+            self._editor.loaded,
+            attempt.update,
+            covariances=self._editor.artefacts.covariances,
+            prior_weight=self._editor.config.prior_weight,
+        )
+        searches = self._editor.searches(attempt.live)
+        neighbors = measuring.neighbors_lost() if "neighbors" in broken else {}
+        missed = measuring.not_taken() if "taken" in broken else frozenset()
+        lost = [rows[edit] for edit in measuring.earlier_lost()] if "earlier" in broken else []
+        movers = _movers(shares, [rows[edit.id] for edit in attempt.new], lost)
+        return {
+            edit.id: Evidence(
+                size=float(shares.size_N[rows[edit.id]]),
+                disturbance=float(shares.disturbance_N[rows[edit.id]]),
+                unreached=float(shares.unreached_N[rows[edit.id]]),
+                loss=searches[edit.id].loss,
+                neighbors_lost=neighbors.get(edit.id, (0, 0))[0],
+                neighbors_total=neighbors.get(edit.id, (0, 0))[1],
+                earlier_lost=movers.count(rows[edit.id]),
+                is_taken=edit.id not in missed,
+            )
+            for edit in attempt.new
+        }
+
+
+def _movers(shares: EditShares, new: Sequence[int], lost: Sequence[int]) -> list[int]:
+    """Of each lost edit the new one whose share moves it most."""
+    return [max(new, key=lambda row: float(shares.moved_NN[row, place])) for place in lost] if new else []
