@@ -1,7 +1,7 @@
 """Each edit's share in the change of the weights: the solve with only that edit's residual kept.
 
-The change is a sum over edits, Δ = Σᵢ rᵢ aᵢᵀ with aᵢ = (λC + K Kᵀ)⁻¹ kᵢ, so what it does falls into parts that add up, and
-nothing has to be solved again to see whose they are. Knows no checks.
+The change is a sum over edits, Δ = Σᵢ rᵢ aᵢᵀ with aᵢ = (λC + K Kᵀ)⁻¹ kᵢ, so what it does falls into parts that add up,
+and nothing has to be solved again to see whose they are. Knows no checks.
 """
 
 # Dims: N edits, M width of the projection's input, H of its output.

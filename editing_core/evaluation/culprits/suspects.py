@@ -1,7 +1,7 @@
 """From evidence about each edit to a ranking, and to how many of the worst should be left out.
 
-For each limit that is broken the figure that speaks of it counts. How many are enough is foreseen as if the parts of the
-harm added up; a test tells whether that was right. Knows no model and makes no test.
+For each limit that is broken the figure that speaks of it counts. How many are enough is foreseen as if the parts of
+the harm added up; a test tells whether that was right. Knows no model and makes no test.
 """
 
 from __future__ import annotations
@@ -86,7 +86,6 @@ def _is_kept(
     limit: Limit, evidence: Sequence[Evidence], figures: Measured, *, limits: CheckLimits, out: Collection[int]
 ) -> bool:
     """Whether the limit would be kept without these edits, if the parts of the harm added up."""
-    left = 1 - sum(_shares(evidence, limit)[place] for place in out)
     rows = [evidence[place] for place in out]
     match limit:
         case "taken":
@@ -99,17 +98,35 @@ def _is_kept(
         case "earlier":
             again = figures.earlier.count + sum(row.earlier_lost for row in rows)
             return _reaches(again, figures.earlier.total, limits.min_earlier_kept)
+        case _:
+            left = 1 - sum(_shares(evidence, limit)[place] for place in out)
+            return _harm(limit, figures, num_out=len(rows), left=left) <= _allowed(limit, limits)
+
+
+def _harm(limit: Limit, figures: Measured, *, num_out: int, left: float) -> float:
+    """The figure that the limit is about, with this part of the harm left."""
+    match limit:
         case "norms":
             norm = max(figures.delta_norms.values(), default=0.0)
-            num_left = max(1, figures.num_live - len(rows))
-            return norm**2 * left <= min(limits.max_delta_norm**2, limits.max_delta_per_edit**2 * num_left)
+            return norm * math.sqrt(max(0.0, left) / max(1, figures.num_live - num_out))
         case "drift":
-            return figures.drift_from_parent * left <= limits.max_drift
+            return figures.drift_from_parent * left
         case "perplexity":
-            rise = math.log1p(figures.perplexity.rise_over_parent)
-            return rise * left <= math.log1p(limits.max_perplexity_rise)
-        case "finite":
-            return not math.isinf(max((_blame(row, limit) for row in evidence), default=0.0)) or left <= 0
+            return math.log1p(figures.perplexity.rise_over_parent) * left
+        case _:
+            return left
+
+
+def _allowed(limit: Limit, limits: CheckLimits) -> float:
+    match limit:
+        case "norms":
+            return limits.max_delta_per_edit
+        case "drift":
+            return limits.max_drift
+        case "perplexity":
+            return math.log1p(limits.max_perplexity_rise)
+        case _:
+            return 0.0
 
 
 def _reaches(count: int, total: int, least: float) -> bool:

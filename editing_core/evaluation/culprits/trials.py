@@ -87,7 +87,7 @@ class Trials:
         return judge(attempt.measuring.figures, self.limits, edits=reports)
 
     def evidence(self, attempt: Try, broken: Collection[Limit]) -> dict[str, Evidence]:
-        """Per new edit what speaks against it; of ``broken`` all must be measured, and what is not counts for nothing."""
+        """Per new edit what speaks against it; all of ``broken`` must be measured, other checks count for nothing."""
         measuring = attempt.measuring
         rows = {edit.id: row for row, edit in enumerate(canonical(attempt.live))}
         shares = shares_of(

@@ -36,20 +36,6 @@ class CheckLimits:
     """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """The verdict, for people and for the ledger: everything in it is plain JSON."""
-
-    passed: bool
-    reasons: tuple[str, ...]
-    """Why not; empty when passed."""
-    summary: dict[str, Any]
-    edits: dict[str, dict[str, Any]]
-    """By edit id, of the new edits: see ``editing_core.evaluation.gate.edit_reports``."""
-    broken: tuple[Limit, ...] = ()
-    """The limits that the new edits break; those that only all live edits together break are left out."""
-
-
 @dataclass(frozen=True, slots=True)
 class Share:
     """So many of so many; ``blame`` names the edits that cost most, worst first."""
@@ -76,6 +62,20 @@ class Broken:
     reason: str
     is_capacity: bool = False
     """It is broken by all live edits together, and not by those that are new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """The verdict, for people and for the ledger: everything in it is plain JSON."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    """Why not; empty when passed."""
+    summary: dict[str, Any]
+    edits: dict[str, dict[str, Any]]
+    """By edit id, of the new edits: see ``editing_core.evaluation.gate.edit_reports``."""
+    broken: tuple[Broken, ...] = ()
+    """What the new edits break; what only all live edits together break is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str,
     """Compare each figure with its limit."""
     found = broken_limits(measured, limits)
     report = report_of(measured, limits, tuple(broken.reason for broken in found), edits=edits)
-    return replace(report, broken=tuple(dict.fromkeys(broken.limit for broken in found if not broken.is_capacity)))
+    return replace(report, broken=tuple(broken for broken in found if not broken.is_capacity))
 
 
 def report_of(
