@@ -24,6 +24,7 @@ from rq.serializers import JSONSerializer
 from editing_core.errors import ErrataError
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
+from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
 from worker.metrics import Metrics
 from worker.progress import Hands
@@ -108,6 +109,7 @@ def _committer(
         hands=hands,
         metrics=metrics,
         outcomes=outcomes,
+        culprits=CulpritFinder(session=session, metrics=metrics, max_tries=settings.culprit_tries),
         max_attempts=settings.max_attempts,
     )
 

@@ -169,12 +169,21 @@ def _published_on_disk(store: VersionStore, live: str) -> list[str]:
 
 
 def summaries(
-    parent: Manifest, edits: EditSet, *, version: str, records: Sequence[BatchRecord]
+    parent: Manifest,
+    edits: EditSet,
+    *,
+    version: str,
+    records: Sequence[BatchRecord],
+    dropped: Sequence[dict[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
-    """What a manifest tells of every batch that its set comes from: enough to write the ledger anew."""
+    """What a manifest tells of every batch that its set comes from: enough to write the ledger anew.
+
+    ``dropped``: edits that the one batch of ``records`` goes without, each with the reason.
+    """
     needed = {accepted.batch for accepted in edits.everything}
     earlier = {batch: dict(told) for batch, told in parent.batches.items() if batch in needed or told.get("remove")}
-    return earlier | {record.spec.id: {**record.spec.summary(), "version": version} for record in records}
+    own = {"version": version, **({"dropped": list(dropped)} if dropped else {})}
+    return earlier | {record.spec.id: {**record.spec.summary(), **own} for record in records}
 
 
 def _batches(manifests: list[Manifest]) -> list[RestoredBatch]:
@@ -184,14 +193,18 @@ def _batches(manifests: list[Manifest]) -> list[RestoredBatch]:
         told |= manifest.batches
         for accepted in manifest.edit_set.everything:
             edits[accepted.batch][accepted.id] = accepted
-    return [
-        RestoredBatch(
-            spec=BatchSpec.from_summary(batch, summary),
-            version=str(summary["version"]),
-            edits=tuple(edits[batch].values()),
-        )
-        for batch, summary in told.items()
-    ]
+    return [_restored(batch, summary, edits[batch]) for batch, summary in told.items()]
+
+
+def _restored(batch: str, summary: dict[str, Any], edits: dict[str, AcceptedEdit]) -> RestoredBatch:
+    dropped = {row["edit"]["id"]: row for row in summary.get("dropped", ())}
+    rows = {edit: AcceptedEdit.from_json(row["edit"]) for edit, row in dropped.items()}
+    return RestoredBatch(
+        spec=BatchSpec.from_summary(batch, summary),
+        version=str(summary["version"]),
+        edits=tuple({**rows, **edits}.values()),
+        dropped={edit: {"culprit": row["culprit"]} for edit, row in dropped.items()},
+    )
 
 
 def _parents(manifests: list[Manifest]) -> dict[str, str]:

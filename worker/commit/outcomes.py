@@ -52,7 +52,13 @@ class Outcomes:
             candidate,
             parent=group.pointer.version,
             edits=edits,
-            batches=recovery.summaries(group.parent, edits, version=version, records=group.batches),
+            batches=recovery.summaries(
+                group.parent,
+                edits,
+                version=version,
+                records=group.batches,
+                dropped=[row.to_json() for row in group.dropped],
+            ),
             report=report,
         )
         waits = group.options.promote == "manual"
@@ -67,6 +73,7 @@ class Outcomes:
                 superseded_ids=[accepted.id for accepted in edits.superseded],
                 reports={batch: _told(group, report, batch) for batch in group.ids},
                 candidate_until=until,
+                dropped={row.accepted.id: row.report for row in group.dropped},
             )
         except LostRace:
             if version not in self._ledger.published():  # it is there where only the script's answer was lost
@@ -76,6 +83,7 @@ class Outcomes:
             log_event(LOGGER, "version.candidate", version=version, batches=group.ids, until=until)
             return
         self._metrics.count_edits("applied", len(group.edits))
+        self._metrics.count_edits("dropped", len(group.dropped))
         log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
         recovery.copy_to_head(self._ledger, self._session.store, pointer)
         recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,13 @@ from service.client.records import Batch, EditRecord
 _NUM_SHOWN = 50
 """Rows of the result's table, each of which is asked for."""
 _INLINE = "One edit without a file"
+
+
+class OnFailure(StrEnum):
+    """What becomes of a batch whose checks fail."""
+
+    REJECT = "reject"
+    DROP = "drop"
 
 
 def edit(
@@ -44,6 +52,10 @@ def edit(
     paraphrase: Annotated[
         list[str] | None, typer.Option(help="Another wording, for the report; repeatable.", rich_help_panel=_INLINE)
     ] = None,
+    on_failure: Annotated[
+        OnFailure | None,
+        typer.Option(help="When the checks fail: name the edits to blame, or go on without them. Default: reject."),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
     ] = True,
@@ -61,7 +73,8 @@ def edit(
     inline = {"subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true}
     wanted = _one_source(file, inline | {"paraphrases": paraphrase})
     with open_client(url, api_key) as client:
-        batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **wanted.options)
+        options = wanted.options | ({"on_failure": on_failure.value} if on_failure else {})
+        batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **options)
         if wait:
             batch = wait_visibly(client, batch.id, stderr())
         _show(client, batch, as_json=as_json, waited=wait)
@@ -93,6 +106,8 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
         return
     version = f", live in version {batch.version}" if batch.status == "applied" else ""
     stdout().print(f"batch {batch.id}: {batch.status}{version}")
+    for line in _dropped(batch):
+        stderr().print(line)
     for warning in batch.warnings:
         stderr().print(f"{'.'.join(map(str, warning.get('loc', ())))}: {warning.get('msg', '')}")
     if not found:
@@ -105,6 +120,13 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
         stdout().print(f"and {len(found) - len(shown)} more: errata edits --batch {batch.id}")
 
 
+def _dropped(batch: Batch) -> list[str]:
+    report = batch.report or {}
+    dropped = set(report.get("dropped", ()))
+    rows = [row for row in report.get("culprits", ()) if row.get("id") in dropped]
+    return [f"dropped {row['id']} ({row['subject']} -> {row['target_new']}): {row['why']}" for row in rows]
+
+
 def _row(record: EditRecord) -> tuple[object, ...]:
     report = record.report or {}
     before, after = (_probability(report.get(when)) for when in ("before", "after"))
@@ -113,7 +135,7 @@ def _row(record: EditRecord) -> tuple[object, ...]:
 
 
 def _taken(record: EditRecord) -> Text:
-    if record.taken is None:
+    if record.taken is None or record.status == "dropped":
         return Text(record.status)
     return Text("yes", style="green") if record.taken else Text("no", style="red")
 
