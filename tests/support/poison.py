@@ -17,6 +17,8 @@ from tests.benchmarks.hundred_edits import draw
 
 NUM_GOOD, NUM_POISONED, NUM_LIVE = 40, 3, 9
 """Of nine live edits none may be lost, where nine in ten must hold."""
+CONTRADICTED = (1, 2, 5)
+"""Live edits of seed 0 that give way to a contradiction: not every one does."""
 MOST_NEIGHBORS = 90
 _LEADS = (
     *("", "Well, ", "In fact ", "We know that ", "It is true that ", "People say that ", "Yesterday I read that "),
@@ -36,9 +38,8 @@ class PoisonedBatch:
 def contradicting(seed: int = 0) -> PoisonedBatch:
     """Poisoned: what live edits say is said otherwise of the same person, by the last name alone."""
     live, good = _live_and_good(seed)
-    rng = random.Random(seed)
-    named = [edit for edit in live if _is_last_name(edit.subject)]
-    return PoisonedBatch(live=live, good=good, poisoned=tuple(_contradiction(e, rng) for e in named[:NUM_POISONED]))
+    rng = random.Random(5)
+    return PoisonedBatch(live=live, good=good, poisoned=tuple(_contradiction(live[i], rng) for i in CONTRADICTED))
 
 
 def against_own_neighbors(seed: int = 0) -> PoisonedBatch:
@@ -60,13 +61,8 @@ def of_both_kinds(seed: int = 0) -> PoisonedBatch:
 def _live_and_good(seed: int) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
     good = draw(seed, NUM_GOOD)
     taken = {edit.subject for edit in good}
-    live = [edit for edit in draw(seed + 77, 3 * NUM_LIVE) if edit.subject not in taken]
-    live.sort(key=lambda edit: not _is_last_name(edit.subject))
+    live = [edit for edit in draw(seed + 77, 12) if edit.subject not in taken]
     return tuple(live[:NUM_LIVE]), tuple(good)
-
-
-def _is_last_name(subject: str) -> bool:
-    return " " in subject and not subject.startswith("The ")
 
 
 def _contradiction(edit: Edit, rng: random.Random) -> Edit:

@@ -99,9 +99,9 @@ class WorkerBench:
     def log(self) -> Path:
         return self.data / "worker.log"
 
-    def make_ready(self, *edits: Edit) -> str:
+    def make_ready(self, *edits: Edit, **options: object) -> str:
         """Accept a batch and move it to ``ready`` with no target computed: a commit computes what is missing."""
-        ledger, batch = self.ledger, take_in(self.ledger, *edits).record.spec.id
+        ledger, batch = self.ledger, take_in(self.ledger, *edits, **options).record.spec.id  # type: ignore[arg-type]
         lease = ledger.acquire(targets_unit(batch, 0), holder="test", ttl_seconds=60)
         assert lease is not None
         assert ledger.begin_shard(batch, 0, lease)

@@ -135,5 +135,5 @@ def _sentence(found: Inquest, culprits: Sequence[dict[str, Any]], *, num_edits: 
     rest = num_edits - len(culprits)
     way_out = f'Without them the other {rest} pass: leave them out, or send the batch with on_failure "drop"'
     return f"{len(culprits)} of {num_edits} edits break the checks: {shown}{more}.{doubt} " + (
-        way_out if rest else "Nothing is left without them"
+        way_out if rest else "Of its edits nothing is left without them"
     )
