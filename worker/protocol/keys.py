@@ -38,7 +38,7 @@ class Key(StrEnum):
     SUBJECT_EDITS = "subject-edits:"  # sorted set of the edits about one subject, by the hash of its normalised name
 
     VERSION_NUMBER = "version-number"  # number given out last; never used twice
-    VERSION = "version:"  # hash {record, removed, discarded}
+    VERSION = "version:"  # hash {record, removed, discarded, adopted: the promotion that made a candidate live}
     VERSIONS = "versions"  # sorted set of all published versions and candidates by number
     PARENTS = "parents"  # hash version -> parent: which descends from which
     VERSION_EDITS = "version-edits:"  # set of the edits live in a version; gone when its files are removed

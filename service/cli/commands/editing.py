@@ -20,6 +20,7 @@ from service.client.records import Batch, EditRecord
 
 _NUM_SHOWN = 50
 """Rows of the result's table, each of which is asked for."""
+_WHERE = {"applied": ", live in version {}", "candidate": ", version {} waits: `errata promote` makes it live"}
 _INLINE = "One edit without a file"
 
 
@@ -56,6 +57,14 @@ def edit(
         OnFailure | None,
         typer.Option(help="When the checks fail: name the edits to blame, or go on without them. Default: reject."),
     ] = None,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="Let it wait as a candidate until `errata promote`, and not go live.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen, with all reports.")] = False,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="EDIT", help="Take this edit out in the same version; repeatable.")
+>>>>>>> main
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
     ] = True,
@@ -68,12 +77,15 @@ def edit(
 ) -> None:
     """Send a batch of edits, wait until it is live or rejected, and show each edit's result.
 
-    Exit code 0: applied (or queued, with --no-wait). 1: the batch was rejected or failed.
+    Exit code 0: applied, a candidate or reported as asked (or queued, with --no-wait). 1: the batch was rejected or
+    failed.
     """
     inline = {"subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true}
     wanted = _one_source(file, inline | {"paraphrases": paraphrase})
+    asked = {"promote": "manual" if manual else None, "dry_run": dry_run or None, "remove": remove}
+    asked |= {"on_failure": on_failure.value if on_failure else None}
+    options = wanted.options | {name: value for name, value in asked.items() if value is not None}
     with open_client(url, api_key) as client:
-        options = wanted.options | ({"on_failure": on_failure.value} if on_failure else {})
         batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **options)
         if wait:
             batch = wait_visibly(client, batch.id, stderr())
@@ -104,7 +116,7 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
     if as_json:
         print_json({"batch": batch.model_dump(mode="json"), "edits": [e.model_dump(mode="json") for e in found]})
         return
-    version = f", live in version {batch.version}" if batch.status == "applied" else ""
+    version = _WHERE.get(batch.status, "").format(batch.version)
     stdout().print(f"batch {batch.id}: {batch.status}{version}")
     for line in _dropped(batch):
         stderr().print(line)

@@ -80,6 +80,7 @@ if version ~= 'v0' then
   if redis.call('HEXISTS', CANDIDATES, version) == 1 then
     if redis.call('HGET', PARENTS, version) ~= previous then return {'stale', previous, revision} end
     redis.call('HDEL', CANDIDATES, version)
+    redis.call('HSET', VERSION .. version, 'adopted', revision + 1)
     for _, batch in ipairs(cjson.decode(known[1]).batches) do
       set_status(batch, 'applied')
       count_edits(batch, 'applied')
@@ -184,8 +185,8 @@ class Publication(VersionReading):
                 f"{version} was made from {self.version(version).parent}, and {previous} is live now: "
                 "what it was tested against is not what it would replace"
             )
-        rolled_back, restored = self._what_changed(previous, version)
         pointer = Pointer(revision=int(revision), version=version)
+        rolled_back, restored = self._what_changed(previous, pointer)
         return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)
 
     def discard(self, versions: Sequence[str], *, reason: str) -> list[str]:
@@ -205,8 +206,11 @@ class Publication(VersionReading):
         """Note, before it is done, that these versions' files go; return them without the one that is live now."""
         return list(self._run(_MARK_REMOVED, *versions))
 
-    def _what_changed(self, previous: str, version: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        if previous == version or self._was_candidate(version):
+    def _what_changed(self, previous: str, pointer: Pointer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        version = pointer.version
+        with self._reaching() as redis:
+            adopted = redis.hget(self._at(Key.VERSION, version), "adopted")
+        if previous == version or adopted == str(pointer.revision):  # what a candidate brings is new
             return (), ()
         now_live, was_live = self.live_edit_ids(version), self.live_edit_ids(previous)
         undone = set(self.lineage(previous)) - set(self.lineage(version)) - {ORIGINAL}
@@ -217,8 +221,3 @@ class Publication(VersionReading):
             since = {edit for edits in pipe.execute() for edit in edits}
         since -= self._of_key(Key.DROPPED, list(since))
         return tuple(sorted(since - now_live)), tuple(sorted(now_live - was_live))
-
-    def _was_candidate(self, version: str) -> bool:
-        """Whether the last promotion was this version's first: what it brings is new, and nothing comes back."""
-        authors = [move["author"] for move in self.promotions() if move["version"] == version]
-        return len(authors) == 1 and authors[0] != "commit"
