@@ -63,7 +63,6 @@ def edit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen, with all reports.")] = False,
     remove: Annotated[
         list[str] | None, typer.Option(metavar="EDIT", help="Take this edit out in the same version; repeatable.")
->>>>>>> main
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
