@@ -69,6 +69,13 @@ def prepare_model(folder: Path, family: TinyFamily) -> PreparedModel:
     return PreparedModel(settings=settings, artefacts=StoreLayout(folder / "data").artefacts_dir)
 
 
+def prepare_demo_model(folder: Path) -> PreparedModel:
+    """The artefacts of demo-gptj, with the default limits of the checks."""
+    settings: dict[str, object] = {"model": "demo-gptj", "device": "cpu"}
+    EditingSession.open(Settings.model_validate({**settings, "data": folder / "data"}))
+    return PreparedModel(settings=settings, artefacts=StoreLayout(folder / "data").artefacts_dir)
+
+
 @dataclass(slots=True)
 class WorkerBench:
     """One store, its Redis, and the workers that are started on it."""

@@ -1,7 +1,7 @@
 """Each edit's share in the change of the weights: the solve with only that edit's residual kept.
 
-The change is a sum over edits, Δ = Σᵢ rᵢ aᵢᵀ with aᵢ = (λC + K Kᵀ)⁻¹ kᵢ, so what it does falls into parts that add up,
-and nothing has to be solved again to see whose they are. Knows no checks.
+The change is a sum over edits, Δ = Σᵢ rᵢ aᵢᵀ with aᵢ = (λC + K Kᵀ)⁻¹ kᵢ, so nothing has to be solved again to see whose
+doing it is. Knows no checks.
 """
 
 # Dims: N edits, M width of the projection's input, H of its output.
@@ -24,9 +24,9 @@ class EditShares:
     """Figures of all edits of a set, in its order; each is a sum over the layers."""
 
     size_N: Tensor
-    """Part in ‖Δ‖² / ‖W‖²."""
+    """Part in ‖Δ‖² / ‖W‖²; all parts add up to it."""
     disturbance_N: Tensor
-    """Part in E‖Δk‖² / E‖Wk‖² over ordinary text: how far its share makes the layers drift."""
+    """E‖rᵢ aᵢᵀ k‖² / E‖Wk‖² over ordinary text: how far its share alone makes the layers drift."""
     unreached_N: Tensor
     """‖r − Δk‖ / ‖r‖ at the target layer: the edit's own residual after the solve, at most about 1."""
     moved_NN: Tensor
@@ -66,13 +66,8 @@ def _layer_shares(
     norms_N = residuals_NH.norm(dim=1).clamp(min=torch.finfo(delta_HM.dtype).tiny)
     ordinary = ((weight_HM @ covariance_MM) * weight_HM).sum()
     return EditShares(
-        size_N=_parts(answers_NM, delta_HM, residuals_NH) / weight_HM.square().sum().cpu(),
-        disturbance_N=_parts(answers_NM, delta_HM @ covariance_MM, residuals_NH) / ordinary.cpu(),
+        size_N=(((answers_NM @ delta_HM.T) * residuals_NH).sum(1) / weight_HM.square().sum()).cpu(),
+        disturbance_N=(norms_N.square() * ((answers_NM @ covariance_MM) * answers_NM).sum(1) / ordinary).cpu(),
         unreached_N=((residuals_NH - keys_NM @ delta_HM.T).norm(dim=1) / norms_N).cpu(),
         moved_NN=(norms_N[:, None] * (answers_NM @ keys_NM.T).abs() / norms_N).cpu(),
     )
-
-
-def _parts(answers_NM: Tensor, change_HM: Tensor, residuals_NH: Tensor) -> Tensor:
-    """Per edit its part in the scalar product of the change with the sum of all shares."""
-    return ((answers_NM @ change_HM.T) * residuals_NH).sum(1).cpu()

@@ -20,7 +20,7 @@ class Evidence:
     size: float
     """Part in the size of the change: see ``shares``."""
     disturbance: float
-    """Part in how far the edited layers drift on ordinary text."""
+    """How far its share makes the edited layers drift on ordinary text."""
     unreached: float
     """Its own residual after the solve, as a part of what it asked for."""
     loss: float
