@@ -22,10 +22,12 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from editing_core.errors import ErrataError
+from editing_core.export.version import Exporter
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
 from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
+from worker.exporting.stage import ExportStage
 from worker.metrics import Metrics
 from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
@@ -84,10 +86,11 @@ def open_workplace(settings: Settings) -> Workplace:
         max_attempts=settings.max_attempts,
     )
     committer = _committer(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
+    exporter = _exporter(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
     return Workplace(
         queue=queue,
         hands=hands,
-        stages=Stages(targets=targets, committer=committer),
+        stages=Stages(targets=targets, committer=committer, exporter=exporter),
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
     )
@@ -111,6 +114,17 @@ def _committer(
         outcomes=outcomes,
         culprits=CulpritFinder(session=session, metrics=metrics, max_tries=settings.culprit_tries),
         max_attempts=settings.max_attempts,
+    )
+
+
+def _exporter(
+    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+) -> ExportStage:
+    exporter = Exporter(
+        store=session.store, model=settings.model, served=lambda: session.loaded, device=settings.device
+    )
+    return ExportStage(
+        ledger=ledger, exporter=exporter, hands=hands, metrics=metrics, max_attempts=settings.max_attempts
     )
 
 

@@ -64,6 +64,8 @@ class EditingSession:
         self._editor = editor
         self._identity = identity
         self._limits = limits
+        self.loaded = editor.loaded
+        """The model that is edited, as it is served without edits."""
         self._parent: tuple[str, nn.Module] = (ORIGINAL, editor.loaded.model)
 
     @classmethod

@@ -10,6 +10,7 @@ A store is one folder:
 ``targets/``        z files, each made once
 ``artefacts/``      what is known of the model: contexts, covariances, probes
 ``redis/``          data of the embedded Redis
+``exports/``        versions exported by the worker, a folder each
 ``api-keys.json``   API keys, hashed
 """
 
@@ -70,6 +71,11 @@ class StoreLayout:
     def redis_dir(self) -> Path:
         """Data of the embedded Redis."""
         return self.root / "redis"
+
+    @property
+    def exports_dir(self) -> Path:
+        """What the worker has exported."""
+        return self.root / "exports"
 
     @property
     def api_keys(self) -> Path:

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from service.api.access.security import scoped
 from service.api.errors import install_error_handlers
+from service.api.exports import routes as exports
 from service.api.limits import BodyLimit, RequestGuard
 from service.api.metrics import ApiMetrics
 from service.api.routes import batches, edits, system, versions
@@ -58,7 +59,7 @@ def create_app(
 def _include_routes(app: FastAPI, state: ApiState) -> None:
     app.include_router(system.router)
     if state.settings.role != "generation":
-        for part in (edits, batches, versions):
+        for part in (edits, batches, versions, exports):
             app.include_router(part.router)
     if state.generation is not None:
         app.include_router(state.generation.router, dependencies=[Depends(scoped("read"))], tags=["model"])

@@ -12,7 +12,6 @@ ServiceUnreachable when no answer comes, and UnexpectedAnswer when it is not one
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -22,12 +21,13 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
-from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer, WaitTimedOut
+from service.client.errors import ErrataApiError, UnexpectedAnswer
 from service.client.records import (
     Batch,
     Difference,
     EditInput,
     EditRecord,
+    Export,
     Generation,
     ListPage,
     Promotion,
@@ -37,9 +37,8 @@ from service.client.records import (
     Version,
 )
 from service.client.transport import Transport
+from service.client.waiting import UNAVAILABLE, wait_for_end
 
-_UNAVAILABLE = 503
-_LONGEST_OUTAGE_SECONDS = 60.0
 RecordT = TypeVar("RecordT", bound=Record)
 
 
@@ -110,23 +109,13 @@ class ErrataClient:
 
         ``on_progress`` gets every answer. Raises WaitTimedOut after ``timeout_seconds``.
         """
-        started = answered = time.monotonic()
-        while True:
-            try:
-                batch = self.batch(batch_id)
-            except (ServiceUnreachable, ErrataApiError) as error:
-                outage_seconds = time.monotonic() - answered
-                if getattr(error, "status", _UNAVAILABLE) != _UNAVAILABLE or outage_seconds > _LONGEST_OUTAGE_SECONDS:
-                    raise
-            else:
-                answered = time.monotonic()
-                if on_progress is not None:
-                    on_progress(batch)
-                if batch.is_final:
-                    return batch
-            if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
-                raise WaitTimedOut(f"batch {batch_id} has no final state after {timeout_seconds:g} s; it goes on")
-            time.sleep(poll_seconds)
+        return wait_for_end(
+            lambda: self.batch(batch_id),
+            what=f"batch {batch_id}",
+            on_progress=on_progress,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=poll_seconds,
+        )
 
     def edits(
         self, *, subject: str | None = None, batch: str | None = None, status: str | None = None
@@ -161,6 +150,32 @@ class ErrataClient:
         """What is in force in version ``b`` and not in ``a``, and the other way round."""
         return _read(Difference, self._get(f"/versions/{_part(a)}/diff/{_part(b)}"))
 
+    def export(self, version: str, form: str, **options: Any) -> Export:
+        """Have a version written as ``hf`` or ``peft`` (``options``: ``dtype``, ``max_rank``), or find it written."""
+        path, body = f"/versions/{_part(version)}/export", {"format": form, **_given(options)}
+        return _read(Export, _json(self._transport.request("POST", path, idempotent=True, json=body)))
+
+    def exports(self) -> Iterator[Export]:
+        """All exports, the one asked for last first."""
+        return (_read(Export, item) for item in self._pages("/exports"))
+
+    def wait_for_export(
+        self,
+        export_id: str,
+        *,
+        on_progress: Callable[[Export], None] | None = None,
+        timeout_seconds: float | None = None,
+        poll_seconds: float = 0.3,
+    ) -> Export:
+        """The same as ``wait_for_batch`` for an export."""
+        return wait_for_end(
+            lambda: _read(Export, self._get(f"/exports/{_part(export_id)}")),
+            what=f"export {export_id}",
+            on_progress=on_progress,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=poll_seconds,
+        )
+
     def generate(self, prompt: str, **options: Any) -> Generation:
         """What the model writes after a prompt; ``options`` as in API.md (``max_new_tokens``, ``version``, …)."""
         response = self._transport.request(
@@ -178,7 +193,7 @@ class ErrataClient:
         try:
             response = self._transport.request("GET", "/readyz", idempotent=False)
         except ErrataApiError as error:
-            if error.status != _UNAVAILABLE:
+            if error.status != UNAVAILABLE:
                 raise
             return Readiness(ready=False, status=error.detail or error.title)
         return Readiness(ready=True, **{k: v for k, v in _object(response).items() if k != "ready"})

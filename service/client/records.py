@@ -128,6 +128,27 @@ class Promotion(Version):
     """Edits in force again."""
 
 
+class Export(Record):
+    """A version that is written, or was, into the service's data folder."""
+
+    id: str
+    status: str
+    version: str
+    format: str
+    progress: Progress | None = None
+    path: str
+    """Its folder within the service's data folder."""
+    result: dict[str, Any] | None = None
+    """What came out; None before it is done."""
+    error: str | None = None
+    """Why it failed, and what to do."""
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing happens to this export by itself any more."""
+        return self.status in {"done", "failed"}
+
+
 class Generation(Record):
     """One answer of the model."""
 

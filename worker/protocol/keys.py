@@ -50,6 +50,11 @@ class Key(StrEnum):
     ATTEMPTS = "attempts"  # hash unit -> how often it was begun
     ATTEMPT_ERRORS = "attempt-errors"  # hash unit -> why the last attempt ended early
 
+    EXPORT = "export:"  # hash {spec, status, updated, progress, result, error} per export
+    EXPORTS = "exports"  # sorted set of all exports, in the order in which they were asked for
+    EXPORT_SEQUENCE = "export-sequence"  # number of the export asked for last
+    OPEN_EXPORTS = "open-exports"  # set of those that wait or run: the reconciler's work
+
     STAGE_SECONDS = "stage-seconds"  # hash stage -> seconds spent in it, by all workers: for the figures alone
     STAGE_COUNTS = "stage-counts"  # hash stage -> how often it was gone through
 
@@ -98,6 +103,19 @@ RECONCILE_UNIT = "reconcile"
 
 COMMIT_UNIT = "commit"
 """The unit of work that puts ready batches into the weights; there is one."""
+
+
+EXPORT_PREFIX = "export-"
+
+
+def export_unit(export: str) -> str:
+    """The unit of work that writes one export."""
+    return f"{EXPORT_PREFIX}{export}"
+
+
+def export_of(unit: str) -> str | None:
+    """The export of a unit made by ``export_unit``; None for any other unit."""
+    return unit.removeprefix(EXPORT_PREFIX) if unit.startswith(EXPORT_PREFIX) else None
 
 
 def commit_attempts(batch: str) -> str:

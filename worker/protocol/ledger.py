@@ -13,6 +13,7 @@ Every method raises LedgerDown when Redis is away.
 
 from __future__ import annotations
 
+from worker.protocol.exports.moves import Exports
 from worker.protocol.moves.acceptance import Acceptance
 from worker.protocol.moves.edits import EditReading
 from worker.protocol.moves.leases import Leases
@@ -21,5 +22,5 @@ from worker.protocol.moves.restoring import Restoring
 from worker.protocol.moves.transitions import Transitions
 
 
-class Ledger(Acceptance, Leases, Transitions, Publication, EditReading, Restoring):
+class Ledger(Acceptance, Leases, Transitions, Publication, EditReading, Restoring, Exports):
     """``Ledger(redis, Keys(store_id))``; ``redis`` from ``connections.connect``."""

@@ -40,7 +40,9 @@ def add_key(
     *,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read (ask, list), edit (send edits, too), admin (promote, too); default read. Repeatable."),
+        typer.Option(
+            help="read (ask, list), edit (send edits, too), admin (promote and export, too); default read. Repeatable."
+        ),
     ] = None,
     data: DataOption = None,
 ) -> None:

@@ -55,6 +55,9 @@ def test_only_what_is_built_is_described(tmp_path: Path) -> None:
         "get /versions",
         "get /versions/{version}",
         "post /versions/{version}/promote",
+        "post /versions/{version}/export",
+        "get /exports",
+        "get /exports/{export}",
         "delete /versions/{version}",
         "get /versions/{a}/diff/{b}",
         "delete /edits/{edit}",
@@ -75,14 +78,14 @@ def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:
     described = document(tmp_path)
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     for path, methods in described["paths"].items():
-        guarded = path.split("/")[1] in {"edits", "batches", "versions"}
+        guarded = path.split("/")[1] in {"edits", "batches", "versions", "exports"}
         for operation in methods.values():
             assert ("security" in operation) == guarded
             assert ("401" in operation["responses"]) == guarded
 
 
 def test_the_role_generation_serves_no_edits(tmp_path: Path) -> None:
-    assert not {"/edits", "/batches", "/versions"} & set(document(tmp_path, role="generation")["paths"])
+    assert not {"/edits", "/batches", "/versions", "/exports"} & set(document(tmp_path, role="generation")["paths"])
 
 
 def test_the_example_is_a_batch_that_would_be_taken() -> None:
