@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks.culprits [--kind contradicting|neighbors|both]``: a real ledger and Redis, the worker's own
 stages on demo-gptj. Prints the seconds of z, keys, solve and checks (of the processor and by the clock) for the good
 batch, for the poisoned one with ``drop`` and with ``reject``, and what was named; exit code 1 when a poisoned batch
-takes more than 3 times as long as the good one, or when the edits named are not the poisoned ones.
+takes more than 3 times the good one's seconds of the processor (those by the clock hold where nothing else computes),
+or when the edits named are not the poisoned ones.
 """
 
 from __future__ import annotations
@@ -141,8 +142,8 @@ def _add(table: Table, kind: str, outcomes: dict[str, Outcome], batch: PoisonedB
             missed.append(f"{kind}, {name}: {outcome.record.status}: {outcome.record.error}")
         if set(outcome.named) != set(expected):
             missed.append(f"{kind}, {name}: named {[edit.subject for edit in outcome.named]}")
-        if max(times) > MOST_TIMES:
-            missed.append(f"{kind}, {name}: {max(times):.2f} times the good batch")
+        if times[0] > MOST_TIMES:
+            missed.append(f"{kind}, {name}: {times[0]:.2f} times the good batch")
     return missed
 
 

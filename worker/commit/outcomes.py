@@ -21,6 +21,7 @@ from worker.protocol.moves.base import timestamp, utc_now
 
 if TYPE_CHECKING:
     from editing_core.evaluation.checks import CheckReport
+    from editing_core.versions.manifest import Manifest
     from worker.session import Candidate, EditingSession
 
 LOGGER = logging.getLogger(__name__)
@@ -47,20 +48,7 @@ class Outcomes:
     def publish(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, lease: Lease) -> None:
         """Write the version and make it live, or a candidate where that was asked for. Raises LostRace, StaleLease."""
         edits = group.set
-        manifest = self._session.write_version(
-            version,
-            candidate,
-            parent=group.pointer.version,
-            edits=edits,
-            batches=recovery.summaries(
-                group.parent,
-                edits,
-                version=version,
-                records=group.batches,
-                dropped=[row.to_json() for row in group.dropped],
-            ),
-            report=report,
-        )
+        manifest = self._write(version, group, candidate, report)
         waits = group.options.promote == "manual"
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
         self._tell_repeats(group)
@@ -110,6 +98,17 @@ class Outcomes:
             fields = {"version": group.pointer.version, "report": report}
             self._ledger.move(batch, state, expected=BatchState.APPLYING, lease=lease, **fields)
         log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
+
+    def _write(self, version: str, group: Group, candidate: Candidate, report: CheckReport) -> Manifest:
+        told = [row.to_json() for row in group.dropped]
+        return self._session.write_version(
+            version,
+            candidate,
+            parent=group.pointer.version,
+            edits=group.set,
+            batches=recovery.summaries(group.parent, group.set, version=version, records=group.batches, dropped=told),
+            report=report,
+        )
 
     def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
         (batch,) = group.ids
