@@ -103,9 +103,21 @@ def test_where_every_edit_is_to_blame_nothing_is_left_to_apply(prepared: Prepare
     assert "nothing is left without them" in record.error
 
 
-def test_no_edit_is_named_where_the_tries_do_not_suffice_or_none_are_allowed(
-    prepared: PreparedModel, tmp_path: Path
-) -> None:
+def test_a_full_store_blames_no_edit_and_drops_none(prepared: PreparedModel, tmp_path: Path) -> None:
+    with running_redis(tmp_path / "redis") as redis:
+        bench = prepared.bench(tmp_path / "data", redis.url)
+        with bench.worker():
+            assert bench.wait(bench.send(*edits())).status == BatchState.APPLIED
+        bench.settings = bench.settings | {"max_drift": MAX_DRIFT}
+        with bench.worker():
+            record = bench.wait(bench.send(fact("Nile", "Rome"), options=DROP))
+    assert record.status == BatchState.REJECTED
+    assert record.error is not None
+    assert "no edit of this batch is to blame; the store is full: 9 live edits, drift" in record.error
+    assert "culprits" not in (record.report or {})
+
+
+def test_no_edit_is_named_where_no_tries_are_allowed(prepared: PreparedModel, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis") as redis:
         bench = prepared.bench(tmp_path / "data", redis.url, max_drift=MAX_DRIFT, culprit_tries=0)
         with bench.worker():

@@ -64,18 +64,16 @@ class CulpritFinder:
         trials = self._session.trials(group.parent.version)
         inquiry = Inquiry(trials, sets, broken=report.broken, max_tries=self._max_tries, on_progress=work.on_progress)
         found = inquiry.run()
-        log_event(
-            LOGGER, "batch.culprits", batch=group.ids[0], culprits=list(found.culprits), tries=found.num_tries,
-            complete=found.is_complete,
-        )  # fmt: skip
+        told = {"culprits": list(found.culprits), "tries": found.num_tries, "complete": found.is_complete}
+        log_event(LOGGER, "batch.culprits", batch=group.ids[0], **told)
         named = {accepted.id: accepted for accepted in group.edits}
         blaming = _blaming(report, found, named)
         if group.options.on_failure != "drop" or found.rest is None or not found.rest.new:
             return group, candidate, blaming
         final = trials.report(found.rest)
-        told = {name: blaming.summary[name] for name in ("culprits", "culprit_search")}
         if not final.passed:  # all live edits together are too much, which is no edit's fault
             return group, candidate, replace(blaming, reasons=(*blaming.reasons, *final.reasons))
+        searched = {name: blaming.summary[name] for name in ("culprits", "culprit_search")}
         dropped = tuple(Dropped(named[edit], {**blaming.edits[edit], "taken": False}) for edit in found.culprits)
         own = {row.accepted.id: row.report for row in dropped} if group.options.dry_run else {}
         return (
@@ -83,7 +81,7 @@ class CulpritFinder:
             Candidate(weights=found.rest.weights, delta_norms=found.rest.update.delta_norms),
             replace(
                 final,
-                summary={**final.summary, **told, "dropped": list(found.culprits)},
+                summary={**final.summary, **searched, "dropped": list(found.culprits)},
                 edits={**final.edits, **own},
             ),
         )
@@ -133,7 +131,7 @@ def _sentence(found: Inquest, culprits: Sequence[dict[str, Any]], *, num_edits: 
     more = f" and {len(culprits) - NAMED_CULPRITS} more" if len(culprits) > NAMED_CULPRITS else ""
     doubt = "" if found.is_complete else f" Some of them may be innocent: {found.num_tries} tries were allowed."
     rest = num_edits - len(culprits)
-    way_out = f'Without them the other {rest} pass: leave them out, or send the batch with on_failure "drop"'
+    way_out = f'Without them the other {rest} break no limit: leave them out, or send the batch with on_failure "drop"'
     return f"{len(culprits)} of {num_edits} edits break the checks: {shown}{more}.{doubt} " + (
         way_out if rest else "Of its edits nothing is left without them"
     )

@@ -4,11 +4,11 @@ The change is a sum over edits, Δ = Σᵢ rᵢ aᵢᵀ with aᵢ = (λC + K K�
 doing it is. Knows no checks.
 """
 
-# Dims: N edits, M width of the projection's input, H of its output.
+# Dims: N edits, L lost ones of them, M width of the projection's input, H of its output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,14 +29,19 @@ class EditShares:
     """E‖rᵢ aᵢᵀ k‖² / E‖Wk‖² over ordinary text: how far its share alone makes the layers drift."""
     unreached_N: Tensor
     """‖r − Δk‖ / ‖r‖ at the target layer: the edit's own residual after the solve, at most about 1."""
-    moved_NN: Tensor
-    """[i, j]: how far the share of edit i moves the output at edit j's key, as a part of ‖rⱼ‖."""
+    moved_NL: Tensor
+    """[i, j]: how far the share of edit i moves the output at the j-th lost edit's key, as a part of ‖r‖ of that."""
 
 
 def shares_of(
-    loaded: LoadedModel, update: Update, *, covariances: Mapping[int, Tensor], prior_weight: float
+    loaded: LoadedModel,
+    update: Update,
+    *,
+    covariances: Mapping[int, Tensor],
+    prior_weight: float,
+    lost: Sequence[int] = (),
 ) -> EditShares:
-    """The shares of the edits that ``update`` was solved for, float64 on the CPU."""
+    """The shares of the edits that ``update`` was solved for, float64 on the CPU; ``lost``: places of some of them."""
     layers = [
         _layer_shares(
             found,
@@ -44,6 +49,7 @@ def shares_of(
             loaded.family.projection_weight(loaded.model, layer),
             is_transposed=loaded.family.projection_is_transposed,
             prior_weight=prior_weight,
+            lost=lost,
         )
         for layer, found in update.layers.items()
     ]
@@ -51,12 +57,18 @@ def shares_of(
         size_N=torch.stack([layer.size_N for layer in layers]).sum(0),
         disturbance_N=torch.stack([layer.disturbance_N for layer in layers]).sum(0),
         unreached_N=layers[-1].unreached_N,
-        moved_NN=torch.stack([layer.moved_NN for layer in layers]).sum(0),
+        moved_NL=torch.stack([layer.moved_NL for layer in layers]).sum(0),
     )
 
 
 def _layer_shares(
-    found: LayerUpdate, covariance_MM: Tensor, weight: Tensor, *, is_transposed: bool, prior_weight: float
+    found: LayerUpdate,
+    covariance_MM: Tensor,
+    weight: Tensor,
+    *,
+    is_transposed: bool,
+    prior_weight: float,
+    lost: Sequence[int],
 ) -> EditShares:
     delta_HM, keys_NM = found.delta_HM, found.keys_NM.to(found.delta_HM)
     residuals_NH, covariance_MM = found.residuals_NH.to(delta_HM), covariance_MM.to(delta_HM)
@@ -69,5 +81,5 @@ def _layer_shares(
         size_N=(((answers_NM @ delta_HM.T) * residuals_NH).sum(1) / weight_HM.square().sum()).cpu(),
         disturbance_N=(norms_N.square() * ((answers_NM @ covariance_MM) * answers_NM).sum(1) / ordinary).cpu(),
         unreached_N=((residuals_NH - keys_NM @ delta_HM.T).norm(dim=1) / norms_N).cpu(),
-        moved_NN=(norms_N[:, None] * (answers_NM @ keys_NM.T).abs() / norms_N).cpu(),
+        moved_NL=(norms_N[:, None] * (answers_NM @ keys_NM[list(lost)].T).abs() / norms_N[list(lost)]).cpu(),
     )

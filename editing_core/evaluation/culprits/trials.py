@@ -90,17 +90,18 @@ class Trials:
         """Per new edit what speaks against it; all of ``broken`` must be measured, other checks count for nothing."""
         measuring = attempt.measuring
         rows = {edit.id: row for row, edit in enumerate(canonical(attempt.live))}
+        lost = [rows[edit] for edit in sorted(measuring.earlier_lost())] if "earlier" in broken else []
         shares = shares_of(
             self._editor.loaded,
             attempt.update,
             covariances=self._editor.artefacts.covariances,
             prior_weight=self._editor.config.prior_weight,
+            lost=lost,
         )
         searches = self._editor.searches(attempt.live)
         neighbors = measuring.neighbors_lost() if "neighbors" in broken else {}
         missed = measuring.not_taken() if "taken" in broken else frozenset()
-        lost = [rows[edit] for edit in measuring.earlier_lost()] if "earlier" in broken else []
-        movers = _movers(shares, [rows[edit.id] for edit in attempt.new], lost)
+        movers = _movers(shares, [rows[edit.id] for edit in attempt.new])
         return {
             edit.id: Evidence(
                 size=float(shares.size_N[rows[edit.id]]),
@@ -116,6 +117,6 @@ class Trials:
         }
 
 
-def _movers(shares: EditShares, new: Sequence[int], lost: Sequence[int]) -> list[int]:
+def _movers(shares: EditShares, new: Sequence[int]) -> list[int]:
     """Of each lost edit the new one whose share moves it most."""
-    return [max(new, key=lambda row: float(shares.moved_NN[row, place])) for place in lost] if new else []
+    return [new[place] for place in shares.moved_NL[list(new)].argmax(0).tolist()] if new else []

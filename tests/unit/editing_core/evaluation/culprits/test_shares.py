@@ -34,7 +34,7 @@ def solved(family: TinyFamily, *, wishes: torch.Tensor) -> tuple[Update, EditSha
         sample = torch.randn(2 * width, width, generator=generator, dtype=torch.float64)
         covariances[layer] = sample.T @ sample / len(sample)
     update = solve_edits(loaded, rows, wishes, covariances=covariances, config=config)
-    shares = shares_of(loaded, update, covariances=covariances, prior_weight=config.prior_weight)
+    shares = shares_of(loaded, update, covariances=covariances, prior_weight=config.prior_weight, lost=range(NUM_EDITS))
     return update, shares, covariances
 
 
@@ -74,6 +74,6 @@ def test_the_edit_that_asks_for_most_has_the_largest_share_and_moves_others_most
     _, shares, _ = solved(family, wishes=wishes_of(family, strong=4))
     assert int(shares.size_N.argmax()) == int(shares.disturbance_N.argmax()) == 4
     others = [place for place in range(NUM_EDITS) if place != 4]
-    assert all(int(shares.moved_NN[:, place].argmax()) in {place, 4} for place in others)
-    assert float(shares.moved_NN[4, others].min()) > 0
+    assert all(int(shares.moved_NL[:, place].argmax()) in {place, 4} for place in others)
+    assert float(shares.moved_NL[4, others].min()) > 0
     assert bool((shares.unreached_N >= 0).all())
