@@ -91,11 +91,13 @@ class JointEditor:
                 self.config,
                 batch_rows=self.batch_rows,
                 on_progress=lambda done, total: on_progress(own * done // max(1, total), own),
-                on_found=lambda index, target: self.targets.write(self._key(groups[index]), target),
+                on_found=lambda index, target: self.targets.write(
+                    self._key(groups[index]), target, edits=[edit.edit.content_key() for edit in groups[index].edits]
+                ),
             )
         except (SearchDiverged, SearchTooLarge) as error:
-            subject = groups[error.group].edits[0].edit.subject
-            raise InvalidEdit(f"subject {subject!r}: {error.detail}", loc=("subject",)) from error
+            first = groups[error.group].edits[0].id  # named by its id: this text is logged, and edits' texts are not
+            raise InvalidEdit(f"edit {first} (its subject's search): {error.detail}", loc=("subject",)) from error
 
     def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
         """Per edit id the search that gave its z; all must be on disk."""

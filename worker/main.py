@@ -38,6 +38,7 @@ from worker.protocol.logs import log_event, start_logging
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings, read_settings
 from worker.reconcile import Heartbeat, Reconciler
+from worker.records.upkeep import Upkeep
 from worker.recovery import reconcile_pointer
 from worker.session import EditingSession
 from worker.targets import TargetStage
@@ -59,6 +60,7 @@ class Workplace:
     stages: Stages
     reconciler: Reconciler
     heartbeat: Heartbeat
+    upkeep: Upkeep
 
 
 def open_workplace(settings: Settings) -> Workplace:
@@ -93,6 +95,7 @@ def open_workplace(settings: Settings) -> Workplace:
         stages=Stages(targets=targets, committer=committer, exporter=exporter),
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
+        upkeep=Upkeep(ledger, queue, session.store, redis=redis, metrics=metrics, hands=hands, settings=settings),
     )
 
 
@@ -170,6 +173,7 @@ class QueueWorker(SimpleWorker):
 def serve(place: Workplace) -> None:
     """Work until asked to stop; RQ's loop ends when Redis goes away, the model stays."""
     place.heartbeat.start()
+    place.upkeep.start()
     try:
         while True:
             try:
@@ -182,6 +186,7 @@ def serve(place: Workplace) -> None:
                 return
             time.sleep(PAUSE_SECONDS)
     finally:
+        place.upkeep.stop()
         place.heartbeat.stop()
 
 

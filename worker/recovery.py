@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ErrataError, StoreDamaged
+from editing_core.versions.durable import locked
 from editing_core.versions.head import mark_published, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout, version_number
@@ -26,8 +27,11 @@ from worker.protocol.jobs import ORIGINAL, BatchRecord, BatchSpec, Pointer, Vers
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
+from worker.protocol.moves.base import timestamp, utc_now
 from worker.protocol.moves.restoring import RestoredBatch, RestoredVersion
 from worker.protocol.settings import read_settings
+from worker.records.audit_file import read_copy, rejoined
+from worker.records.retaining import remove_versions
 
 LOGGER = logging.getLogger(__name__)
 
@@ -84,15 +88,15 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
         raise StoreDamaged(f"{store.layout.head} names {pointer.version}, whose files are damaged or gone")
     manifests = [store.read_manifest(version) for version in versions]
     batches = _batches(manifests)
-    restored = [
-        RestoredVersion(
-            record=version_record(manifest, [batch.spec.id for batch in batches if batch.version == manifest.version]),
-            edit_ids=tuple(edit.id for edit in manifest.live),
-            superseded_ids=tuple(edit.id for edit in manifest.edit_set.superseded),
-        )
-        for manifest in manifests
-    ]
-    ledger.restore(pointer, versions=restored, batches=batches, parents=_parents(manifests), expected=expected)
+    ledger.restore(
+        pointer,
+        versions=_restored(manifests, batches),
+        batches=batches,
+        parents=_parents(manifests),
+        expected=expected,
+        chain=_chain_after(store, pointer, anything=bool(versions)),
+        pinned=[version for version in versions if store.layout.pinned_file(version).exists()],
+    )
     copy_to_head(ledger, store, pointer)
     if versions:
         log_event(
@@ -105,6 +109,28 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
             num_batches=len(batches),
         )
     return pointer
+
+
+def _restored(manifests: Sequence[Manifest], batches: Sequence[RestoredBatch]) -> list[RestoredVersion]:
+    return [
+        RestoredVersion(
+            record=version_record(manifest, [batch.spec.id for batch in batches if batch.version == manifest.version]),
+            edit_ids=tuple(edit.id for edit in manifest.live),
+            superseded_ids=tuple(edit.id for edit in manifest.edit_set.superseded),
+        )
+        for manifest in manifests
+    ]
+
+
+def _chain_after(
+    store: VersionStore, pointer: Pointer, *, anything: bool
+) -> Callable[[Sequence[str]], Sequence[str]] | None:
+    """How the audit chain goes on; None for a store of which nothing is known yet."""
+    copy = read_copy(store.layout)
+    if not copy and not anything:
+        return None
+    at = timestamp(utc_now())
+    return lambda present: rejoined(copy, present, at=at, version=pointer.version, revision=pointer.revision)
 
 
 def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
@@ -126,31 +152,28 @@ def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
 def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
     """Remove what commits that died have left: half-written folders, and versions that were never published.
 
-    Damaged versions stay: what they are can no longer be told. Only for the holder of the commit's lease: no other
-    process writes versions then.
+    Damaged versions stay: what they are can no longer be told; one that is being read goes the next time. Only for
+    the holder of the commit's lease: no other process writes versions then.
     """
     swept = store.sweep_partial()
     published = ledger.published()
     for version in {*store.list()} - {ORIGINAL} - published:
         if was_published(store.layout, version):
             continue
-        store.remove(version)
-        swept.append(version)
+        with locked(store.layout.version_dir(version), wait=False) as is_free:
+            if is_free:
+                store.remove(version)
+                swept.append(version)
     if swept:
         log_event(LOGGER, "store.swept", removed=swept)
 
 
-def retain_versions(ledger: Ledger, store: VersionStore, pointer: Pointer, *, keep: int) -> None:
-    """Remove all but the live version and the last ``keep``; the ledger knows first, so that none goes live meanwhile.
+def retain_versions(ledger: Ledger, store: VersionStore, *, keep: int) -> None:
+    """Remove all versions but those that ``worker.protocol.records.retention`` keeps.
 
     Only for the holder of the commit's lease.
     """
-    folders = [version for version in store.list() if version not in {ORIGINAL, *ledger.candidates()}]
-    doomed = [version for version in folders[:-keep] if version != pointer.version]
-    marked = ledger.mark_removed(doomed) if doomed else []
-    if marked:
-        store.retain(pointer.version, set(store.folders()) - set(marked), keep=keep)
-        log_event(LOGGER, "versions.removed", versions=marked)
+    remove_versions(ledger, store, ledger.retention(keep=keep, among=store.list()))
 
 
 def highest_on_disk(store: VersionStore) -> int:
@@ -169,21 +192,12 @@ def _published_on_disk(store: VersionStore, live: str) -> list[str]:
 
 
 def summaries(
-    parent: Manifest,
-    edits: EditSet,
-    *,
-    version: str,
-    records: Sequence[BatchRecord],
-    dropped: Sequence[dict[str, Any]] = (),
+    parent: Manifest, edits: EditSet, *, version: str, records: Sequence[BatchRecord]
 ) -> dict[str, dict[str, Any]]:
-    """What a manifest tells of every batch that its set comes from: enough to write the ledger anew.
-
-    ``dropped``: edits that the one batch of ``records`` goes without, each with the reason.
-    """
+    """What a manifest tells of every batch that its set comes from: enough to write the ledger anew."""
     needed = {accepted.batch for accepted in edits.everything}
     earlier = {batch: dict(told) for batch, told in parent.batches.items() if batch in needed or told.get("remove")}
-    own = {"version": version, **({"dropped": list(dropped)} if dropped else {})}
-    return earlier | {record.spec.id: {**record.spec.summary(), **own} for record in records}
+    return earlier | {record.spec.id: {**record.spec.summary(), "version": version} for record in records}
 
 
 def _batches(manifests: list[Manifest]) -> list[RestoredBatch]:
@@ -193,18 +207,18 @@ def _batches(manifests: list[Manifest]) -> list[RestoredBatch]:
         told |= manifest.batches
         for accepted in manifest.edit_set.everything:
             edits[accepted.batch][accepted.id] = accepted
-    return [_restored(batch, summary, edits[batch]) for batch, summary in told.items()]
-
-
-def _restored(batch: str, summary: dict[str, Any], edits: dict[str, AcceptedEdit]) -> RestoredBatch:
-    dropped = {row["edit"]["id"]: row for row in summary.get("dropped", ())}
-    rows = {edit: AcceptedEdit.from_json(row["edit"]) for edit, row in dropped.items()}
-    return RestoredBatch(
-        spec=BatchSpec.from_summary(batch, summary),
-        version=str(summary["version"]),
-        edits=tuple({**rows, **edits}.values()),
-        dropped={edit: {"culprit": row["culprit"]} for edit, row in dropped.items()},
-    )
+        for accepted in manifest.dropped_edits:
+            edits[accepted.batch][accepted.id] = accepted
+    dropped = {row["id"]: row for manifest in manifests for row in manifest.dropped}
+    return [
+        RestoredBatch(
+            spec=BatchSpec.from_summary(batch, summary),
+            version=str(summary["version"]),
+            edits=tuple(edits[batch].values()),
+            dropped={edit: {"culprit": row["culprit"]} for edit, row in dropped.items() if edit in edits[batch]},
+        )
+        for batch, summary in told.items()
+    ]
 
 
 def _parents(manifests: list[Manifest]) -> dict[str, str]:

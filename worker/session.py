@@ -162,6 +162,7 @@ class EditingSession:
         parent: str,
         edits: EditSet,
         batches: dict[str, dict[str, Any]],
+        dropped: Sequence[dict[str, Any]],
         report: CheckReport,
     ) -> Manifest:
         """Write the version complete and synced; it is not live by that."""
@@ -177,6 +178,7 @@ class EditingSession:
             edits=tuple(accepted.to_json() for accepted in edits.live),
             superseded=tuple(accepted.to_json() for accepted in edits.superseded),
             batches=batches,
+            dropped=tuple(dropped),
             delta_norms=candidate.delta_norms,
             checks=report.summary,
             tensors={},

@@ -56,6 +56,8 @@ class Manifest(BaseModel):
     """The live set in canonical order, each as ``AcceptedEdit.to_json``."""
     superseded: tuple[dict[str, JsonValue], ...] = ()
     """Edits that a live one about the same thing supersedes or repeats: what comes back when that is taken out."""
+    dropped: tuple[dict[str, JsonValue], ...] = ()
+    """Edits that one of ``batches`` went in without, each as ``AcceptedEdit.to_json`` with its ``culprit``."""
     batches: dict[str, dict[str, JsonValue]]
     """By batch id: acceptance number, author, created, options, and what it took out."""
     delta_norms: dict[str, float]
@@ -63,6 +65,8 @@ class Manifest(BaseModel):
     checks: dict[str, JsonValue]
     """What the checks measured."""
     tensors: dict[str, TensorEntry]
+    purged: dict[str, str] = Field(default_factory=dict)
+    """Edits whose text was erased from here, with the hash of their content."""
     digest: str | None = None
     """``sha256:…`` of the tensor file; None before it is written."""
     size_bytes: int | None = Field(default=None, ge=0)
@@ -90,6 +94,12 @@ class Manifest(BaseModel):
         """The live set, and what lies beneath it."""
         beneath = tuple(AcceptedEdit.from_json(record) for record in self.superseded)
         return EditSet(live=self.live, superseded=beneath)
+
+    @property
+    def dropped_edits(self) -> tuple[AcceptedEdit, ...]:
+        """Those of ``dropped``."""
+        rows = ({name: value for name, value in row.items() if name != "culprit"} for row in self.dropped)
+        return tuple(AcceptedEdit.from_json(row) for row in rows)
 
     @property
     def live(self) -> tuple[AcceptedEdit, ...]:

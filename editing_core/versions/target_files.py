@@ -1,13 +1,15 @@
 """The z of every search ever made for a store, one file each, named by all that changes the number.
 
 A z file is made once: written aside, then linked; who comes second uses the first. One that is found damaged is set
-aside and counts as never made. Knows no search.
+aside and counts as never made. It says of which edits it is, by the hashes of their contents, so that one can tell
+whether anything still needs it. Knows no search.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from editing_core.versions.durable import locked, write_once
 
 LOGGER = logging.getLogger(__name__)
 _PARTS = {"targets", "delta", "search"}
+EDITS = "edits"
+"""Under which a file's metadata names its edits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,14 @@ class TargetFiles:
                 LOGGER.warning("%s cannot be read (%s): set aside, to be computed anew", path, damage)
         return damage is None
 
-    def write(self, key: str, target: Target) -> None:
-        """Keep a result under its key; if another process was first, its result stays."""
+    def write(self, key: str, target: Target, *, edits: Iterable[str] = ()) -> None:
+        """Keep a result under its key; if another process was first, its result stays.
+
+        ``edits``: content keys of the edits that it is of.
+        """
         counts = torch.tensor([target.loss, target.nll, target.num_losses], dtype=torch.float64)
         tensors = {"targets": target.targets_EH.contiguous(), "delta": target.delta_H.contiguous(), "search": counts}
-        write_once(self._file(key), save(tensors))
+        write_once(self._file(key), save(tensors, metadata={EDITS: " ".join(edits)}))
 
     def read(self, key: str) -> Target:
         """The z of this key; raises StoreDamaged if its file cannot be read."""

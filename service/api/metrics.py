@@ -52,7 +52,7 @@ class ApiMetrics:
     def observe(self, scope: Scope, status: int, duration_seconds: float) -> None:
         """Count one finished request."""
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE") else "other"
+        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE") else "other"
         self.requests.labels(method, route, status).inc()
         self.latency.labels(method, route).observe(duration_seconds)
 

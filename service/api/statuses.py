@@ -28,6 +28,7 @@ STATUS_OF: dict[type[ErrataError], int] = {
     protocol.IdempotencyMismatch: 422,
     protocol.InvalidCursor: 422,
     protocol.BatchNotCancellable: 409,
+    protocol.NotErasable: 409,
     protocol.StaleCandidate: 409,
     protocol.EditNotLive: 409,
     protocol.NotACandidate: 409,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from editing_core.errors import ErrataError
-from service.cli.commands import asking, editing, exporting, looking, sets, starting, upkeep
+from service.cli.commands import asking, backups, editing, exporting, looking, records, sets, starting, upkeep
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
     ErrataApiError,
@@ -45,6 +45,12 @@ app.command(rich_help_panel=_EDITING)(sets.discard)
 app.command(rich_help_panel=_EDITING)(sets.diff)
 app.command(rich_help_panel=_ASKING)(asking.generate)
 app.command(rich_help_panel=_ASKING)(asking.score)
+app.command(rich_help_panel=_UPKEEP)(records.audit)
+app.command(rich_help_panel=_UPKEEP)(records.pin)
+app.command(rich_help_panel=_UPKEEP)(records.unpin)
+app.command(rich_help_panel=_UPKEEP)(records.purge)
+app.command(rich_help_panel=_UPKEEP)(backups.backup)
+app.command(rich_help_panel=_UPKEEP)(backups.restore)
 app.command(rich_help_panel=_UPKEEP)(exporting.export)
 app.command(rich_help_panel=_UPKEEP)(exporting.exports)
 app.add_typer(upkeep.keys, name="keys", rich_help_panel=_UPKEEP)

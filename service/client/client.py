@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-import httpx
-from pydantic import ValidationError
-
-from service.client.errors import ErrataApiError, UnexpectedAnswer
+from service.client.base import given as _given
+from service.client.base import json_of as _json
+from service.client.base import object_of as _object
+from service.client.base import part as _part
+from service.client.base import read as _read
+from service.client.errors import ErrataApiError
+from service.client.keeping import Keeping
 from service.client.records import (
     Batch,
     Difference,
@@ -29,37 +30,16 @@ from service.client.records import (
     EditRecord,
     Export,
     Generation,
-    ListPage,
     Promotion,
     Readiness,
-    Record,
     Score,
     Version,
 )
-from service.client.transport import Transport
 from service.client.waiting import UNAVAILABLE, wait_for_end
 
-RecordT = TypeVar("RecordT", bound=Record)
 
-
-class ErrataClient:
+class ErrataClient(Keeping):
     """One service, spoken to by one key."""
-
-    def __init__(self, base_url: str, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> None:
-        self._transport = Transport(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
-        self.base_url = self._transport.base_url
-
-    def __enter__(self) -> ErrataClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._transport.close()
 
     def submit_edits(
         self,
@@ -197,46 +177,3 @@ class ErrataClient:
                 raise
             return Readiness(ready=False, status=error.detail or error.title)
         return Readiness(ready=True, **{k: v for k, v in _object(response).items() if k != "ready"})
-
-    def _get(self, path: str, **params: Any) -> Any:
-        return _json(self._transport.request("GET", path, idempotent=True, params=params))
-
-    def _pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
-        cursor: str | None = None
-        while True:
-            page = _read(ListPage, self._get(path, cursor=cursor, limit=500, **params))
-            yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        kind = response.headers.get("Content-Type", "no type")
-        raise UnexpectedAnswer(f"{response.url} answered with {kind}, not with JSON: that is not Errata") from None
-
-
-def _read(kind: type[RecordT], body: Any) -> RecordT:
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        place, words = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
-        raise UnexpectedAnswer(
-            f"the answer is no {kind.__name__.lower()} ({place}: {words}): that is not Errata, or another one"
-        ) from None
-
-
-def _object(response: httpx.Response) -> dict[str, Any]:
-    body = _json(response)
-    return body if isinstance(body, dict) else {}
-
-
-def _part(text: str) -> str:
-    return quote(text, safe="")

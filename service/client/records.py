@@ -90,6 +90,8 @@ class EditRecord(Record):
     taken: bool | None = None
     """Whether the model answers with the new object; None: not tested yet."""
     report: dict[str, Any] | None = None
+    purged: dict[str, Any] | None = None
+    """When its text was erased, by whom, and the hash of it; None: it is there."""
 
 
 class Version(Record):
@@ -103,6 +105,8 @@ class Version(Record):
     digest: str | None = None
     removed: bool = False
     """Its files are gone: it cannot be asked or promoted any more."""
+    pinned: bool = False
+    """Kept, however old it becomes."""
 
 
 class Difference(Record):
@@ -126,6 +130,45 @@ class Promotion(Version):
     """Edits no longer in force."""
     restored: Sequence[str] = ()
     """Edits in force again."""
+
+
+class AuditEntry(Record):
+    """One thing that was done."""
+
+    number: int
+    at: str
+    what: str
+    who: str | None = None
+    """Name of the API key, ``commit``, ``worker``; None: a local client."""
+    details: dict[str, Any] = {}
+    """Ids and figures."""
+    hash: str
+
+
+class Verification(Record):
+    """Whether the audit is whole."""
+
+    whole: bool
+    ledger: dict[str, Any]
+    file: dict[str, Any] | None = None
+    difference: str | None = None
+
+
+class Retention(Record):
+    """What retention would do now."""
+
+    keep_versions: int
+    versions: list[dict[str, Any]]
+
+
+class PurgeState(Record):
+    """How far the erasure of an edit's text is."""
+
+    edit: str
+    state: str
+    """``asked`` or ``done``."""
+    hash: str
+    versions: list[str] = []
 
 
 class Export(Record):

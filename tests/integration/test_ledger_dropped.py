@@ -81,7 +81,6 @@ def write_dropping(bench: Bench, store: VersionStore, batch: str) -> AcceptedEdi
     kept, dropped = bench.ledger.batch_edits(batch)
     original = store.read_manifest("v0")
     live = original.edit_set.joined([kept])
-    told = [Dropped(dropped, REPORT).to_json()]
     manifest = Manifest(
         version="v1",
         parent="v0",
@@ -90,7 +89,8 @@ def write_dropping(bench: Bench, store: VersionStore, batch: str) -> AcceptedEdi
         model_fingerprint="f",
         settings={},
         edits=tuple(edit.to_json() for edit in live.live),
-        batches=summaries(original, live, version="v1", records=[bench.ledger.batch(batch)], dropped=told),
+        batches=summaries(original, live, version="v1", records=[bench.ledger.batch(batch)]),
+        dropped=(Dropped(dropped, REPORT).to_json(),),
         delta_norms={"w": 0.1},
         checks={},
         tensors={},

@@ -64,8 +64,14 @@ class CulpritFinder:
         trials = self._session.trials(group.parent.version)
         inquiry = Inquiry(trials, sets, broken=report.broken, max_tries=self._max_tries, on_progress=work.on_progress)
         found = inquiry.run()
-        told = {"culprits": list(found.culprits), "tries": found.num_tries, "complete": found.is_complete}
-        log_event(LOGGER, "batch.culprits", batch=group.ids[0], **told)
+        log_event(
+            LOGGER,
+            "batch.culprits",
+            batch=group.ids[0],
+            culprits=list(found.culprits),
+            tries=found.num_tries,
+            complete=found.is_complete,
+        )
         named = {accepted.id: accepted for accepted in group.edits}
         blaming = _blaming(report, found, named)
         if group.options.on_failure != "drop" or found.rest is None or not found.rest.new:

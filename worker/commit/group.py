@@ -27,7 +27,7 @@ class Dropped:
 
     def to_json(self) -> dict[str, Any]:
         """What a manifest keeps of it."""
-        return {"edit": self.accepted.to_json(), "culprit": self.report["culprit"]}
+        return {**self.accepted.to_json(), "culprit": self.report["culprit"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ class Outcomes:
         self._metrics.count_edits("dropped", len(group.dropped))
         log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
         recovery.copy_to_head(self._ledger, self._session.store, pointer)
-        recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)
+        recovery.retain_versions(self._ledger, self._session.store, keep=self._keep_versions)
 
     def reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
         """The one batch of the group goes no further."""
@@ -100,13 +100,15 @@ class Outcomes:
         log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
 
     def _write(self, version: str, group: Group, candidate: Candidate, report: CheckReport) -> Manifest:
-        told = [row.to_json() for row in group.dropped]
+        batches = recovery.summaries(group.parent, group.set, version=version, records=group.batches)
+        earlier = [row for row in group.parent.dropped if row["batch"] in batches]
         return self._session.write_version(
             version,
             candidate,
             parent=group.pointer.version,
             edits=group.set,
-            batches=recovery.summaries(group.parent, group.set, version=version, records=group.batches, dropped=told),
+            batches=batches,
+            dropped=[*earlier, *(row.to_json() for row in group.dropped)],
             report=report,
         )
 

@@ -7,6 +7,8 @@ killed worker) is tried again as often as any other work.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from editing_core.errors import ErrataError
 from editing_core.export.card import read_record
 from editing_core.export.folder import sweep_partial
 from editing_core.export.request import ExportRequest
+from editing_core.versions.durable import locked
 from worker.metrics import Metrics
 from worker.progress import Hands, Work, WorkerStopping
 from worker.protocol.errors import AttemptsUsedUp, LedgerDown, StaleLease
@@ -81,6 +84,7 @@ class ExportStage:
             with (
                 self._hands.working(lease, send=lambda p: self._ledger.export_progress(export, p, lease)) as work,
                 self._metrics.stage("exporting"),
+                self._held(request.version),
             ):
                 record = self._written(request, work)
         except (StaleLease, WorkerStopping, LedgerDown):
@@ -112,6 +116,16 @@ class ExportStage:
             )
         finally:
             work.end()
+
+    @contextmanager
+    def _held(self, version: str) -> Iterator[None]:
+        """Keep the version's files from being removed meanwhile; of one that has none the export says so itself."""
+        folder = self._exporter.store.layout.versions_dir / version
+        if not folder.is_dir():
+            yield
+            return
+        with locked(folder, shared=True):
+            yield
 
     def _fail(self, export: str, error: str, lease: Lease | None) -> None:
         log_event(LOGGER, "export.failed", level=logging.ERROR, export=export, reason=error)

@@ -8,6 +8,8 @@ ErrataError
 ├── IdempotencyMismatch    one idempotency key, two bodies
 ├── InvalidCursor          a page's cursor that nobody gave out
 ├── BatchNotCancellable    a batch that is too far on to be cancelled
+├── NotErasable            an edit whose text is still needed
+├── BackupRefused          a backup that cannot be made, read, or put back here
 ├── StaleCandidate         a candidate whose parent is no longer live
 ├── AttemptsUsedUp         a unit of work that was begun too often
 └── LostRace               a move whose expected state is not there any more
@@ -70,6 +72,20 @@ class BatchNotCancellable(ErrataError):
 
     slug = "batch-not-cancellable"
     title = "The batch cannot be cancelled any more"
+
+
+class NotErasable(ErrataError):
+    """An edit that is in force, on its way, or in a pinned version: its text is still needed."""
+
+    slug = "edit-not-erasable"
+    title = "The edit's text cannot be erased yet"
+
+
+class BackupRefused(ErrataError):
+    """A backup that cannot be made, cannot be read, or cannot be put back here; nothing was changed."""
+
+    slug = "backup-refused"
+    title = "The backup cannot be used"
 
 
 class StaleCandidate(ErrataError):

@@ -45,6 +45,12 @@ class Key(StrEnum):
     VERSION_HISTORY = "version-history:"  # set of the edits that those supersede or repeat; gone with them
     CANDIDATES = "candidates"  # hash version -> until when it is kept, of those that wait to be promoted
 
+    PINS = "pins"  # set of versions that are kept however old they become
+    PURGES = "purges"  # hash edit -> JSON {who, at, reason, hash}: edits whose text is to be erased everywhere
+    AUDIT = "audit"  # list of JSON lines, append-only: who did what, each with the hash of the one before
+    AUDIT_OF = "audit-of:"  # sorted set of the numbers of the audit's entries that name one id
+    RESTORING = "restoring"  # which backup is being restored; there only until that is done
+
     TOKEN = "token"  # noqa: S105  # number of the lease given out last: the fence
     LEASE = "lease:"  # "token holder" of whoever works on a unit, expiring
     ATTEMPTS = "attempts"  # hash unit -> how often it was begun

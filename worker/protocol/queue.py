@@ -108,6 +108,13 @@ class WorkQueue:
         with reaching():
             self.redis.delete(self._keys.at(Key.BEAT, unit))
 
+    def forget(self, unit: str) -> None:
+        """Delete what ended jobs of the unit have left: their tracebacks may quote an edit."""
+        with reaching():
+            self.redis.delete(f"rq:results:{self.job_id(unit)}")
+            if self._job_state(unit) == JobState.NONE:
+                self._delete_remains(unit)
+
     def job_id(self, unit: str) -> str:
         """RQ's jobs of all stores share one name space."""
         return f"{self.store_id}-{unit}"

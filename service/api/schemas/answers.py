@@ -158,6 +158,7 @@ class VersionOut(BaseModel):
     status: Literal["live", "retired", "candidate", "discarded"]
     expires: str | None = Field(description="until when a candidate waits to be promoted")
     removed: bool = Field(description="its files are gone: it cannot be asked or promoted any more")
+    pinned: bool = Field(description="kept, however old it becomes")
     created: str
     edits: int = Field(description="number of edits in its set")
     digest: str = Field(description="of the bytes of the edited matrices as served")

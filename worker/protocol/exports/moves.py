@@ -37,6 +37,7 @@ redis.call('HSET', EXPORT .. export, 'spec', spec, 'status', 'queued', 'updated'
 redis.call('ZADD', EXPORTS, redis.call('INCR', EXPORT_SEQUENCE), export)
 redis.call('SADD', OPEN_EXPORTS, export)
 forget_attempts(unit)
+audit('export.asked', WHO, {{'version', cjson.decode(spec).version}, {'export', export}})
 return 'queued'
 """
 )
@@ -71,6 +72,7 @@ redis.call('HSET', EXPORT .. export, 'status', status, field, text, 'updated', N
 redis.call('HDEL', EXPORT .. export, 'progress')
 redis.call('SREM', OPEN_EXPORTS, export)
 forget_attempts(unit)
+audit('export.' .. status, WHO, {{'export', export}})
 return 'ended'
 """
 )
@@ -94,7 +96,7 @@ class Exports(BatchReading):
         """
         spec = json.dumps({**request.to_json(), "created": self._now(), "author": author}, ensure_ascii=False)
         unit = export_unit(request.id)
-        outcome = self._run(_REQUEST, request.id, spec, unit, MAX_OPEN_EXPORTS, int(is_lost))
+        outcome = self._run(_REQUEST, request.id, spec, unit, MAX_OPEN_EXPORTS, int(is_lost), who=author or "")
         if outcome == "full":
             raise QueueFull(f"{MAX_OPEN_EXPORTS} exports wait, as many as are allowed: try again when some are done")
         return Requested(self.export(request.id), outcome == "queued")

@@ -55,6 +55,12 @@ def test_only_what_is_built_is_described(tmp_path: Path) -> None:
         "get /versions",
         "get /versions/{version}",
         "post /versions/{version}/promote",
+        "put /versions/{version}/pin",
+        "delete /versions/{version}/pin",
+        "post /edits/{edit}/purge",
+        "get /audit",
+        "get /audit/verification",
+        "get /retention",
         "post /versions/{version}/export",
         "get /exports",
         "get /exports/{export}",
@@ -78,7 +84,7 @@ def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:
     described = document(tmp_path)
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     for path, methods in described["paths"].items():
-        guarded = path.split("/")[1] in {"edits", "batches", "versions", "exports"}
+        guarded = path.split("/")[1] in {"edits", "batches", "versions", "exports", "audit", "retention"}
         for operation in methods.values():
             assert ("security" in operation) == guarded
             assert ("401" in operation["responses"]) == guarded
