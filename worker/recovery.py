@@ -205,9 +205,7 @@ def _batches(manifests: list[Manifest]) -> list[RestoredBatch]:
     told: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
         told |= manifest.batches
-        for accepted in manifest.edit_set.everything:
-            edits[accepted.batch][accepted.id] = accepted
-        for accepted in manifest.dropped_edits:
+        for accepted in (*manifest.edit_set.everything, *manifest.dropped_edits):
             edits[accepted.batch][accepted.id] = accepted
     dropped = {row["id"]: row for manifest in manifests for row in manifest.dropped}
     return [
