@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(10.0, gt=0, description="pause between two looks for forgotten work")
     job_timeout_seconds: int = Field(6 * 3600, ge=60, description="longest single job")
     max_attempts: int = Field(3, ge=1, description="starts of one unit of work before it is failed")
+    culprit_tries: int = Field(
+        40, ge=0, description="sets tested to find which edits of a failed batch are to blame; 0: none are sought"
+    )
     worker_metrics_port: int | None = Field(
         None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
     )
