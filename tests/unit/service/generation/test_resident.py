@@ -16,7 +16,9 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.errors import NothingServed
-from service.generation.resident import ResidentVersions
+from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.resident import ResidentVersions
+from service.generation.versions.room import Room
 from tests.support.generation import view_of, write_version
 from tests.support.tiny_loaded import tiny_loaded
 
@@ -35,8 +37,9 @@ def store(tmp_path: Path) -> VersionStore:
 
 @pytest.fixture
 def residents(store: VersionStore) -> Iterator[ResidentVersions]:
-    loop = DecodeLoop(max_jobs=1)
-    made = ResidentVersions(LOADED, store, loop, num_places=2, max_waiting=8, max_resident=2)
+    loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
+    room = Room(limit_bytes=None, free_bytes=lambda: None)
+    made = ResidentVersions(loader, DecodeLoop(), room=room, max_resident=2)
     yield made
     made.close()
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 
-from service.generation.decoding.score import NUM_TOP, score
+from service.generation.decoding.requests import ScoreRequest
+from service.generation.decoding.score import NUM_TOP, Score
 from service.generation.errors import GenerationFailed
+from tests.support.decoding import engine_of
 from tests.support.generation import greedy_ids
 from tests.support.tiny_models import TINY_FAMILIES, TinyFamily, tiny_model, tiny_tokenizer
 
 PROMPT = tiny_tokenizer()("The mother tongue of Danielle Darrieux is")["input_ids"]
 TARGET = tiny_tokenizer()(" French and English")["input_ids"]
+
+
+def score(model: Any, prompt: Sequence[int], target: Sequence[int], *, prefill_tokens: int = 64) -> Score:
+    engine = engine_of(model, prefill_tokens=prefill_tokens)
+    [answer] = engine.submit([ScoreRequest(prompt_ids=tuple(prompt), target_ids=tuple(target))])
+    while engine.busy:
+        engine.step()
+    found: Score = answer.result(0)
+    return found
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
