@@ -206,16 +206,6 @@ def conflicts(edits: Sequence[Edit]) -> list[tuple[int, int]]:
     return found
 
 
-def merge_live(live: Iterable[AcceptedEdit], new: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
-    """The joint live set: of each identity the edit accepted last, in canonical order (by content, then id)."""
-    chosen: dict[tuple[str, str], AcceptedEdit] = {}
-    for accepted in (*live, *new):
-        held = chosen.get(accepted.edit.identity)
-        if held is None or (held.acceptance, held.id) <= (accepted.acceptance, accepted.id):
-            chosen[accepted.edit.identity] = accepted
-    return canonical(chosen.values())
-
-
 def canonical(edits: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
     """The order in which a set is solved: by content, so that the order of arrival leaves no trace."""
     return tuple(sorted(edits, key=lambda accepted: (accepted.edit.content_key(), accepted.id)))

@@ -12,7 +12,7 @@ ErrataError
     ├── StoreDamaged       files that are incomplete or differ from their digest
     └── StoreMismatch      a store that belongs to another model or other settings
 
-Knows nothing of HTTP: which status answers which error is told in ``service.api.errors``.
+Knows nothing of HTTP: which status answers which error is told in ``service.api.statuses``.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from rq.serializers import JSONSerializer
 from editing_core.errors import ErrataError
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
+from worker.commit.outcomes import Outcomes
 from worker.metrics import Metrics
 from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
@@ -81,20 +82,33 @@ def open_workplace(settings: Settings) -> Workplace:
         metrics=metrics,
         max_attempts=settings.max_attempts,
     )
-    committer = Committer(
-        ledger=ledger,
-        session=session,
-        hands=hands,
-        metrics=metrics,
-        max_attempts=settings.max_attempts,
-        keep_versions=settings.keep_versions,
-    )
+    committer = _committer(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
     return Workplace(
         queue=queue,
         hands=hands,
         stages=Stages(targets=targets, committer=committer),
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
+    )
+
+
+def _committer(
+    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+) -> Committer:
+    outcomes = Outcomes(
+        ledger=ledger,
+        session=session,
+        metrics=metrics,
+        keep_versions=settings.keep_versions,
+        candidate_seconds=settings.candidate_seconds,
+    )
+    return Committer(
+        ledger=ledger,
+        session=session,
+        hands=hands,
+        metrics=metrics,
+        outcomes=outcomes,
+        max_attempts=settings.max_attempts,
     )
 
 

@@ -53,7 +53,7 @@ class Reconciler:
             return []
         try:
             pointer = reconcile_pointer(self._ledger, self._store)
-            woken = self._wake(self._open_units())
+            woken = self._wake([*self._open_units(), *self._expire()])
             self._metrics.show(
                 depth=self._queue.depth(), open_batches=self._ledger.open_count(), revision=pointer.revision
             )
@@ -79,6 +79,14 @@ class Reconciler:
             else:
                 units[COMMIT_UNIT] = None
         return list(units)
+
+    def _expire(self) -> list[str]:
+        """Give up candidates that nobody has promoted in time; a commit removes their files."""
+        doomed = self._ledger.expired_candidates()
+        if not doomed or not (gone := self._ledger.discard(doomed, reason="it was not promoted in time")):
+            return []
+        log_event(LOGGER, "candidates.expired", versions=gone)
+        return [COMMIT_UNIT]
 
     def _wake(self, units: list[str]) -> list[str]:
         if not units:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ErrataError, StoreDamaged
 from editing_core.versions.head import mark_published, was_published
@@ -60,7 +61,7 @@ def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
 
 def copy_to_head(ledger: Ledger, store: VersionStore, pointer: Pointer) -> None:
     """Tell the files what is published: the versions' marks first, then HEAD."""
-    for version in ledger.published().intersection(store.folders()):
+    for version in (ledger.published() - set(ledger.candidates())).intersection(store.folders()):
         mark_published(store.layout, version)
     store.write_head(pointer.revision, pointer.version)
 
@@ -87,6 +88,7 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
         RestoredVersion(
             record=version_record(manifest, [batch.spec.id for batch in batches if batch.version == manifest.version]),
             edit_ids=tuple(edit.id for edit in manifest.live),
+            superseded_ids=tuple(edit.id for edit in manifest.edit_set.superseded),
         )
         for manifest in manifests
     ]
@@ -143,7 +145,7 @@ def retain_versions(ledger: Ledger, store: VersionStore, pointer: Pointer, *, ke
 
     Only for the holder of the commit's lease.
     """
-    folders = [version for version in store.list() if version != ORIGINAL]
+    folders = [version for version in store.list() if version not in {ORIGINAL, *ledger.candidates()}]
     doomed = [version for version in folders[:-keep] if version != pointer.version]
     marked = ledger.mark_removed(doomed) if doomed else []
     if marked:
@@ -167,11 +169,11 @@ def _published_on_disk(store: VersionStore, live: str) -> list[str]:
 
 
 def summaries(
-    parent: Manifest, live: Sequence[AcceptedEdit], *, version: str, records: Sequence[BatchRecord]
+    parent: Manifest, edits: EditSet, *, version: str, records: Sequence[BatchRecord]
 ) -> dict[str, dict[str, Any]]:
     """What a manifest tells of every batch that its set comes from: enough to write the ledger anew."""
-    needed = {accepted.batch for accepted in live}
-    earlier = {batch: dict(told) for batch, told in parent.batches.items() if batch in needed}
+    needed = {accepted.batch for accepted in edits.everything}
+    earlier = {batch: dict(told) for batch, told in parent.batches.items() if batch in needed or told.get("remove")}
     return earlier | {record.spec.id: {**record.spec.summary(), "version": version} for record in records}
 
 
@@ -180,7 +182,7 @@ def _batches(manifests: list[Manifest]) -> list[RestoredBatch]:
     told: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
         told |= manifest.batches
-        for accepted in manifest.live:
+        for accepted in manifest.edit_set.everything:
             edits[accepted.batch][accepted.id] = accepted
     return [
         RestoredBatch(

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
+from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
 from editing_core.joint import JointEditor, Progress
@@ -121,6 +122,7 @@ class EditingSession:
         live: Sequence[AcceptedEdit],
         new: Sequence[AcceptedEdit],
         parent: str,
+        is_takedown: bool,
         on_progress: Progress,
     ) -> CheckReport:
         """Test the candidate as it would be served, against its parent and against the original."""
@@ -138,6 +140,7 @@ class EditingSession:
             delta_norms=candidate.delta_norms,
             limits=self._limits,
             seed=CHECK_SEED,
+            is_takedown=is_takedown,
             on_progress=on_progress,
         )
         self._add_searches(report, live)
@@ -149,7 +152,7 @@ class EditingSession:
         candidate: Candidate,
         *,
         parent: str,
-        live: Sequence[AcceptedEdit],
+        edits: EditSet,
         batches: dict[str, dict[str, Any]],
         report: CheckReport,
     ) -> Manifest:
@@ -163,7 +166,8 @@ class EditingSession:
             store=self._identity.id,
             model_fingerprint=self._editor.loaded.fingerprint,
             settings=settings.values,
-            edits=tuple(accepted.to_json() for accepted in live),
+            edits=tuple(accepted.to_json() for accepted in edits.live),
+            superseded=tuple(accepted.to_json() for accepted in edits.superseded),
             batches=batches,
             delta_norms=candidate.delta_norms,
             checks=report.summary,
@@ -191,15 +195,8 @@ class EditingSession:
 
 def check_limits(settings: Settings) -> CheckLimits:
     """The limits of the checks as the settings have them."""
-    return CheckLimits(
-        min_taken=settings.min_taken,
-        min_neighbors_kept=settings.min_neighbors_kept,
-        min_earlier_kept=settings.min_earlier_kept,
-        max_drift=settings.max_drift,
-        max_perplexity_rise=settings.max_perplexity_rise,
-        max_delta_norm=settings.max_delta_norm,
-        max_delta_per_edit=settings.max_delta_per_edit,
-    )
+    names = {field.name for field in fields(CheckLimits)} & set(Settings.model_fields)
+    return CheckLimits(**{name: getattr(settings, name) for name in names})
 
 
 def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from editing_core.edits import AcceptedEdit, merge_live, normalise
+from editing_core.edit_sets import edit_set
+from editing_core.edits import AcceptedEdit, normalise
 from editing_core.errors import StoreError
 from worker.metrics import Metrics
 from worker.progress import Hands, WorkerStopping
@@ -116,14 +117,24 @@ class TargetStage:
                 self._queue.enqueue_unit(COMMIT_UNIT)
 
     def _same_subjects(self, edits: Sequence[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
-        """What will be in force about these subjects if all that waits goes in: z depends on the subject's group."""
+        """What will be in force about these subjects if all that waits goes in: z depends on the subject's group.
+
+        A batch that is committed alone meets none of the others that wait, and they do not meet it.
+        """
         subjects = {normalise(accepted.edit.subject) for accepted in edits}
         manifest = self._session.store.read_manifest(self._ledger.pointer().version)
-        live = [accepted for accepted in manifest.live if normalise(accepted.edit.subject) in subjects]
+        own = edits[0].batch
+        waiting = {record.spec.id: record.spec for record in self._ledger.open_batches()}
+        met = {batch for batch, spec in waiting.items() if not spec.options.is_alone} - {own}
+        if own in waiting and waiting[own].options.is_alone:
+            met = set()
+        removed = {edit for batch in met | {own} if batch in waiting for edit in waiting[batch].remove}
+        known = [row for row in manifest.edit_set.everything if normalise(row.edit.subject) in subjects]
         ids = [edit for subject in sorted(subjects) for edit in self._ledger.edits_about(subject)]
-        pending = [row.accepted for row in self._ledger.edits(ids) if row.status == EditStatus.PENDING]
-        unusable = self._session.problems(pending)
-        return merge_live(live, [accepted for accepted in pending if accepted.id not in unusable])
+        rows = [row for row in self._ledger.edits(ids) if row.status == EditStatus.PENDING]
+        pending = [row.accepted for row in rows if row.accepted.batch in met | {own}]
+        left_out = removed.union(self._session.problems(pending))
+        return edit_set(known).joined(pending, without=left_out).live
 
     def _reject(self, batch: str, lease: Lease, problems: dict[str, str]) -> None:
         self._ledger.set_edit_reports({edit: {"taken": False, "problem": why} for edit, why in problems.items()})

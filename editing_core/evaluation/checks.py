@@ -36,6 +36,7 @@ from editing_core.evaluation.gate.edit_reports import (
     write_on,
 )
 from editing_core.evaluation.gate.neighbors import NeighborPicker
+from editing_core.evaluation.gate.takedown import judge_takedown
 from editing_core.evaluation.gate.verdict import CheckLimits, CheckReport, Measured, Perplexities, Share, judge
 from editing_core.evaluation.perplexity import num_windows, perplexity
 from editing_core.evaluation.probes import Drift, ProbeSet, drift, next_log_probs
@@ -95,12 +96,14 @@ def run_checks(
     delta_norms: Mapping[str, float],
     limits: CheckLimits,
     seed: int,
+    is_takedown: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CheckReport:
     """Test the candidate; ``live`` is its whole live set, ``new`` those of it that this commit brings.
 
     ``parent`` is the version before (``original`` itself for v0). ``base_perplexity`` is the original's on
-    ``heldout_ids``. ``on_progress(done, total)`` is called after each batch of rows and may raise.
+    ``heldout_ids``. ``on_progress(done, total)`` is called after each batch of rows and may raise. With
+    ``is_takedown`` judged is harm against the original alone.
     """
     models = _Models(original=original, parent=parent, candidate=candidate, tokenizer=tokenizer)
     everything = {accepted.id: accepted for accepted in (*live, *new)}
@@ -116,7 +119,8 @@ def run_checks(
     answers = _ask(models, plan.new, on_rows)
     reports = {q.accepted.id: report_edit(q, answers, tokenizer) for q in plan.new}
     measured = _measure(models, plan, reports, answers=answers, delta_norms=delta_norms, on_rows=on_rows)
-    return judge(measured, limits, edits=reports)
+    verdict = judge_takedown if is_takedown else judge
+    return verdict(measured, limits, edits=reports)
 
 
 def _questions(

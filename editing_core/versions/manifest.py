@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import StoreDamaged
 from editing_core.versions.layout import is_version_name
@@ -53,8 +54,10 @@ class Manifest(BaseModel):
     """All settings that the weights depend on."""
     edits: tuple[dict[str, JsonValue], ...]
     """The live set in canonical order, each as ``AcceptedEdit.to_json``."""
+    superseded: tuple[dict[str, JsonValue], ...] = ()
+    """Edits that a live one about the same thing supersedes or repeats: what comes back when that is taken out."""
     batches: dict[str, dict[str, JsonValue]]
-    """By batch id: acceptance number, author, created, options."""
+    """By batch id: acceptance number, author, created, options, and what it took out."""
     delta_norms: dict[str, float]
     """By tensor name: ‖Δ‖/‖W‖."""
     checks: dict[str, JsonValue]
@@ -75,12 +78,18 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _edits_are_readable(self) -> Self:
         try:
-            ids = [accepted.id for accepted in self.live]
+            ids = [accepted.id for accepted in self.edit_set.everything]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"an edit of the live set cannot be read: {error}") from None
         if len(set(ids)) != len(ids):
-            raise ValueError("the live set holds an edit twice")
+            raise ValueError("the set holds an edit twice")
         return self
+
+    @property
+    def edit_set(self) -> EditSet:
+        """The live set, and what lies beneath it."""
+        beneath = tuple(AcceptedEdit.from_json(record) for record in self.superseded)
+        return EditSet(live=self.live, superseded=beneath)
 
     @property
     def live(self) -> tuple[AcceptedEdit, ...]:

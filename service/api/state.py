@@ -13,7 +13,7 @@ from editing_core.versions.layout import StoreLayout
 from service.api.access.keys import KeyFile
 from service.api.access.security import Gatekeeper
 from service.api.metrics import ApiMetrics
-from service.api.routes.live import LiveIndex
+from service.api.taking.live import LiveIndex
 from worker.protocol.connections import Durability
 from worker.protocol.ledger import Ledger
 from worker.protocol.queue import WorkQueue

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from editing_core.errors import ErrataError
-from service.cli.commands import asking, editing, looking, starting, upkeep
+from service.cli.commands import asking, editing, looking, sets, starting, upkeep
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
     ErrataApiError,
@@ -40,6 +40,9 @@ app.command(rich_help_panel=_EDITING)(looking.edits)
 app.command(rich_help_panel=_EDITING)(looking.batches)
 app.command(rich_help_panel=_EDITING)(looking.versions)
 app.command(rich_help_panel=_EDITING)(looking.promote)
+app.command(rich_help_panel=_EDITING)(sets.take_out)
+app.command(rich_help_panel=_EDITING)(sets.discard)
+app.command(rich_help_panel=_EDITING)(sets.diff)
 app.command(rich_help_panel=_ASKING)(asking.generate)
 app.command(rich_help_panel=_ASKING)(asking.score)
 app.add_typer(upkeep.keys, name="keys", rich_help_panel=_UPKEEP)

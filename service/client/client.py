@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer, WaitTimedOut
 from service.client.records import (
     Batch,
+    Difference,
     EditInput,
     EditRecord,
     Generation,
@@ -71,8 +72,8 @@ class ErrataClient:
     ) -> Batch:
         """Queue a batch; with ``wait_seconds`` the answer is held up to so long for a final state.
 
-        ``options`` are further fields of the body (``promote``, ``on_failure``). Without a key of the caller one is
-        made, so that a repeat after a broken connection never makes a second batch.
+        ``options`` are further fields of the body (``remove``: ids to take out, ``promote``, ``dry_run``). Without a
+        key of the caller one is made, so that a repeat after a broken connection never makes a second batch.
         """
         response = self._transport.request(
             "POST",
@@ -150,6 +151,15 @@ class ErrataClient:
         """Make a version live; of an older one this is the rollback."""
         response = self._transport.request("POST", f"/versions/{_part(version)}/promote", idempotent=True)
         return _read(Promotion, _json(response))
+
+    def discard(self, version: str) -> Version:
+        """Give up a candidate."""
+        response = self._transport.request("DELETE", f"/versions/{_part(version)}", idempotent=False)
+        return _read(Version, _json(response))
+
+    def difference(self, a: str, b: str) -> Difference:
+        """What is in force in version ``b`` and not in ``a``, and the other way round."""
+        return _read(Difference, self._get(f"/versions/{_part(a)}/diff/{_part(b)}"))
 
     def generate(self, prompt: str, **options: Any) -> Generation:
         """What the model writes after a prompt; ``options`` as in API.md (``max_new_tokens``, ``version``, …)."""

@@ -105,6 +105,18 @@ class Version(Record):
     """Its files are gone: it cannot be asked or promoted any more."""
 
 
+class Difference(Record):
+    """Two versions side by side."""
+
+    a: str
+    b: str
+    same_weights: bool
+    added: list[dict[str, Any]]
+    superseded: list[dict[str, Any]]
+    """Each with ``old`` and ``new``."""
+    reverted: list[dict[str, Any]]
+
+
 class Promotion(Version):
     """The version that is live now, and what its promotion changed."""
 

@@ -58,7 +58,15 @@ def summary(edit: AcceptedEdit, version: str) -> dict[str, object]:
     return {**spec.summary(), "version": version}
 
 
-def write(store: VersionStore, number: int, *, parent: str, entered: dict[str, str], live: list[AcceptedEdit]) -> str:
+def write(
+    store: VersionStore,
+    number: int,
+    *,
+    parent: str,
+    entered: dict[str, str],
+    live: list[AcceptedEdit],
+    superseded: tuple[AcceptedEdit, ...] = (),
+) -> str:
     """A version whose edits entered in the versions told by ``entered`` (edit id -> version)."""
     manifest = Manifest(
         version=f"v{number}",
@@ -68,7 +76,8 @@ def write(store: VersionStore, number: int, *, parent: str, entered: dict[str, s
         model_fingerprint="f",
         settings={},
         edits=tuple(edit.to_json() for edit in live),
-        batches={edit.batch: summary(edit, entered[edit.id]) for edit in live},
+        superseded=tuple(edit.to_json() for edit in superseded),
+        batches={edit.batch: summary(edit, entered[edit.id]) for edit in (*live, *superseded)},
         delta_norms={"w": 0.1},
         checks={"taken": 1.0},
         tensors={},
@@ -81,7 +90,7 @@ def full_store(store: VersionStore) -> tuple[AcceptedEdit, AcceptedEdit]:
     p, q_old, q_new = accepted(1, "P", "x"), accepted(2, "Q", "old"), accepted(3, "Q", "new")
     entered = {p.id: "v3", q_old.id: "v7", q_new.id: "v9"}
     write(store, 7, parent="v5", entered=entered, live=[p, q_old])
-    write(store, 9, parent="v7", entered=entered, live=[p, q_new])
+    write(store, 9, parent="v7", entered=entered, live=[p, q_new], superseded=(q_old,))
     store.write_head(5, "v9")
     return p, q_old
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from editing_core.edits import merge_live
+from editing_core.edit_sets import edit_set
 from worker.protocol.jobs import BatchState, VersionRecord
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.ledger import Ledger
@@ -10,8 +10,8 @@ from worker.protocol.ledger import Ledger
 LEASE_SECONDS = 60.0
 
 
-def publish(ledger: Ledger, batch: str, *, taken: bool = True) -> str:
-    """Take the batch from ``queued`` to ``applied`` and return the version that holds it."""
+def publish(ledger: Ledger, batch: str, *, taken: bool = True, candidate_until: str | None = None) -> str:
+    """Take the batch from ``queued`` to ``applied`` (or ``candidate``) and return the version that holds it."""
     _compute(ledger, batch)
     pointer = ledger.pointer()
     version = f"v{ledger.new_version_number()}"
@@ -19,15 +19,16 @@ def publish(ledger: Ledger, batch: str, *, taken: bool = True) -> str:
     assert lease is not None
     assert ledger.begin_commit(lease, [batch], max_attempts=3) == [batch]
     ledger.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
-    before = [record.accepted for record in ledger.edits(sorted(ledger.live_edit_ids(pointer.version)))]
+    held = ledger.live_edit_ids(pointer.version) | ledger.superseded_edit_ids(pointer.version)
     new = ledger.batch_edits(batch)
-    live = merge_live(before, new)
+    known = edit_set(record.accepted for record in ledger.edits(sorted(held)))
+    edits = known.joined(new, without=ledger.batch(batch).spec.remove)
     ledger.set_edit_reports({row.id: {"taken": taken} for row in new})
     record = VersionRecord(
         id=version,
         parent=pointer.version,
         created=ledger.batch(batch).spec.created,
-        num_edits=len(live),
+        num_edits=len(edits.live),
         digest="sha256:" + "0" * 64,
         batches=(batch,),
     )
@@ -35,8 +36,10 @@ def publish(ledger: Ledger, batch: str, *, taken: bool = True) -> str:
         lease,
         expected_revision=pointer.revision,
         version=record,
-        edit_ids=[row.id for row in live],
+        edit_ids=[row.id for row in edits.live],
+        superseded_ids=[row.id for row in edits.superseded],
         reports={batch: {"passed": True}},
+        candidate_until=candidate_until,
     )
     ledger.release(lease)
     return version

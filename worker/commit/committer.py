@@ -1,8 +1,9 @@
 """The commit: all ready batches go into the weights together, are checked, and go live together; one at a time.
 
 The set is the live version's manifest joined with the batches, solved from the original weights. A group that fails
-its checks is taken apart: each batch alone, in order of acceptance. Whatever dies on the way leaves the batches where
-the next commit finds them, and at most a version folder that nobody was told of.
+its checks is taken apart: each batch alone, in order of acceptance. A batch that waits for somebody's word, or only
+asks what would happen, is a commit of its own. Whatever dies on the way leaves the batches where the next commit finds
+them, and at most a version folder that nobody was told of.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from editing_core.errors import StoreError
-from editing_core.evaluation.gate.batches import batch_report, shortcomings
+from editing_core.evaluation.gate.batches import shortcomings
 from worker import recovery
 from worker.commit.group import Group
+from worker.commit.outcomes import Outcomes
 from worker.metrics import Metrics
 from worker.progress import Hands, Work, WorkerStopping
 from worker.protocol.errors import LedgerDown, LostRace, StaleLease
@@ -42,15 +44,15 @@ class Committer:
         session: EditingSession,
         hands: Hands,
         metrics: Metrics,
+        outcomes: Outcomes,
         max_attempts: int,
-        keep_versions: int,
     ) -> None:
         self._ledger = ledger
         self._session = session
         self._hands = hands
         self._metrics = metrics
+        self._outcomes = outcomes
         self._max_attempts = max_attempts
-        self._keep_versions = keep_versions
         self._taken: list[str] = []
         self.is_held_up = False
         """The last run failed for a reason that lies in no batch: it would fail so again at once."""
@@ -97,11 +99,16 @@ class Committer:
             self._ledger.tell_ready(f"the commit cannot be made, and is tried again: {describe(error)}")
 
     def _choose(self, waiting: Sequence[BatchRecord]) -> list[str]:
-        """All that wait; but one that a commit has died with before goes alone, so that only it can do harm."""
+        """All that wait, but for those that are commits of their own.
+
+        One that a commit has died with before goes alone, so that only it can do harm.
+        """
         ids = [record.spec.id for record in waiting]
         attempts = self._ledger.commit_attempts(ids)
         tried = [batch for batch in ids if attempts[batch]]
-        return tried[:1] or ids
+        if tried or waiting[0].spec.options.is_alone:
+            return tried[:1] or ids[:1]
+        return [record.spec.id for record in waiting if not record.spec.options.is_alone]
 
     def _commit(self, batches: Sequence[str], work: Work) -> None:
         self._session.open_parent(self._ledger.pointer().version)
@@ -133,6 +140,10 @@ class Committer:
     def _attempt_once(self, batches: Sequence[str], work: Work) -> bool:
         work.begin("reading", len(batches))
         lease, group = work.lease, self._group(batches)
+        if group.changes_nothing and self._ledger.open_count() == len(group.batches):
+            work.end()
+            self._outcomes.leave(group, lease)
+            return True
         self._enter(BatchState.APPLYING, group, lease)
         version = f"v{self._ledger.new_version_number(above=recovery.highest_on_disk(self._session.store))}"
         log_event(LOGGER, "commit.started", version=version, parent=group.pointer.version, batches=group.ids)
@@ -143,12 +154,21 @@ class Committer:
         work.end()
         self._ledger.require(lease)
         self._ledger.set_edit_reports(report.edits)
-        passed = report.passed and not self._falls_short(group, report)
-        if passed:
-            self._publish(version, group, candidate, report=report, work=work)
+        return self._end(version, group, candidate, report=report, work=work)
+
+    def _end(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: Work) -> bool:
+        """Write what follows from the checks; False when the group must be taken apart."""
+        if group.options.dry_run:
+            self._outcomes.tell(group, report, work.lease)
+        elif report.passed and not self._falls_short(group, report):
+            work.begin("writing", 1)
+            self._outcomes.publish(version, group, candidate, report=report, lease=work.lease)
         elif len(group.batches) == 1:
-            self._reject(group, report, lease)
-        return passed
+            self._outcomes.reject(group, report, work.lease)
+        else:
+            return False
+        work.end()
+        return True
 
     def _falls_short(self, group: Group, report: CheckReport) -> bool:
         """Whether a batch of the group would not pass by its own edits; then each batch is tried alone."""
@@ -183,44 +203,13 @@ class Committer:
         with self._metrics.stage("checking"):
             work.begin("checking", len(group.new))
             return self._session.check(
-                candidate, live=group.live, new=group.new, parent=group.parent.version, on_progress=work.on_progress
+                candidate,
+                live=group.live,
+                new=group.new,
+                parent=group.parent.version,
+                is_takedown=group.is_takedown,
+                on_progress=work.on_progress,
             )
-
-    def _publish(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: Work) -> None:
-        work.begin("writing", 1)
-        manifest = self._session.write_version(
-            version,
-            candidate,
-            parent=group.pointer.version,
-            live=group.live,
-            batches=recovery.summaries(group.parent, group.live, version=version, records=group.batches),
-            report=report,
-        )
-        work.end()
-        try:
-            pointer = self._ledger.publish(
-                work.lease,
-                expected_revision=group.pointer.revision,
-                version=recovery.version_record(manifest, group.ids),
-                edit_ids=[accepted.id for accepted in group.live],
-                reports={batch: batch_report(report, group.edits_of(batch)) for batch in group.ids},
-            )
-        except LostRace:
-            if version not in self._ledger.published():  # it is there where only the script's answer was lost
-                self._session.store.remove(version)
-            raise
-        self._metrics.count_edits("applied", len(group.edits))
-        log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
-        recovery.copy_to_head(self._ledger, self._session.store, pointer)
-        recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)
-
-    def _reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
-        (batch,) = group.ids
-        reason = "; ".join(report.reasons)
-        told = {"report": batch_report(report, group.edits_of(batch)), "error": reason}
-        self._ledger.move(batch, BatchState.REJECTED, expected=BatchState.CHECKING, lease=lease, **told)
-        self._metrics.count_edits("rejected", len(group.edits))
-        log_event(LOGGER, "batch.rejected", batch=batch, reason=reason)
 
     def _log_end(self, batch: str) -> None:
         record = self._ledger.batch(batch)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from editing_core.edits import AcceptedEdit, merge_live
-from worker.protocol.jobs import BatchRecord, Pointer
+from editing_core.edit_sets import EditSet
+from editing_core.edits import AcceptedEdit
+from worker.protocol.jobs import BatchOptions, BatchRecord, Pointer
 
 if TYPE_CHECKING:
     from editing_core.versions.manifest import Manifest
@@ -31,9 +32,24 @@ class Group:
         return [record.spec.id for record in self.batches]
 
     @property
-    def live(self) -> tuple[AcceptedEdit, ...]:
+    def options(self) -> BatchOptions:
+        """The options of all of them: a batch that asks for others is a group of its own."""
+        return self.batches[0].spec.options
+
+    @property
+    def removed(self) -> frozenset[str]:
+        """The ids of edits that the batches take out."""
+        return frozenset(edit for record in self.batches for edit in record.spec.remove)
+
+    @property
+    def set(self) -> EditSet:
         """The set that the version will hold."""
-        return merge_live(self.parent.live, self.edits)
+        return self.parent.edit_set.joined(self.edits, without=self.removed)
+
+    @property
+    def live(self) -> tuple[AcceptedEdit, ...]:
+        """What will be in force."""
+        return self.set.live
 
     def edits_of(self, batch: str) -> list[str]:
         """The ids of one batch's edits."""
@@ -44,3 +60,18 @@ class Group:
         """Those of the batches' edits that will be in force: none accepted later excludes them."""
         ids = {accepted.id for accepted in self.edits}
         return tuple(accepted for accepted in self.live if accepted.id in ids)
+
+    @property
+    def is_takedown(self) -> bool:
+        """Whether edits are only taken out: nothing new can be blamed for what is measured."""
+        return bool(self.removed) and not self.new
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the same edits are in force before and after."""
+        return {row.id for row in self.parent.live} == {row.id for row in self.live}
+
+    def repeats(self) -> dict[str, str]:
+        """Of each of the batches' edits that is in force already under another id: that id."""
+        own = {accepted.id for accepted in self.edits}
+        return {edit: held for edit, held in self.set.repeats().items() if edit in own}

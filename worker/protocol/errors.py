@@ -79,6 +79,20 @@ class StaleCandidate(ErrataError):
     title = "The candidate was made for another live version"
 
 
+class EditNotLive(ErrataError):
+    """An edit that is to be taken out and is not in force, nor beneath one that is."""
+
+    slug = "edit-not-live"
+    title = "The edit is not in force"
+
+
+class NotACandidate(ErrataError):
+    """A version that is to be discarded and does not wait to be promoted."""
+
+    slug = "not-a-candidate"
+    title = "The version is not a candidate"
+
+
 class AttemptsUsedUp(ErrataError):
     """A unit of work that was begun as often as allowed and never ended; the text names the last reason."""
 

@@ -42,6 +42,8 @@ FINAL_STATES = frozenset({
     BatchState.REPORTED,
     BatchState.DISCARDED,
 })
+SETTLED_STATES = FINAL_STATES | {BatchState.CANDIDATE}
+"""In which nothing happens to a batch by itself."""
 CANCELLABLE_STATES = frozenset({BatchState.QUEUED, BatchState.COMPUTING, BatchState.READY})
 COMMIT_STATES = frozenset({BatchState.APPLYING, BatchState.CHECKING})
 
@@ -67,6 +69,13 @@ class BatchOptions:
 
     promote: Literal["auto", "manual"] = "auto"
     on_failure: Literal["reject", "drop"] = "reject"
+    dry_run: bool = False
+    """Only tell what would happen."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the batch is a commit of its own, in no other's company."""
+        return self.dry_run or self.promote == "manual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,31 +92,23 @@ class BatchSpec:
     shard_size: int
     """Edits of one job; the last shard may have fewer."""
     request_hash: str
+    remove: tuple[str, ...] = ()
+    """Ids of edits that the batch takes out."""
 
     def summary(self) -> dict[str, Any]:
         """What a version's manifest keeps of the batch; the inverse of ``from_summary``."""
-        return {
-            "acceptance": self.acceptance,
-            "created": self.created,
-            "author": self.author,
-            "options": asdict(self.options),
-            "num_edits": self.num_edits,
-            "shard_size": self.shard_size,
-            "request_hash": self.request_hash,
-        }
+        fields = asdict(self) | {"remove": list(self.remove)}
+        return {name: value for name, value in fields.items() if name != "id"}
 
     @classmethod
     def from_summary(cls, batch: str, summary: dict[str, Any]) -> BatchSpec:
         """Read what ``summary`` wrote; further keys are left alone."""
+        plain = ("acceptance", "created", "author", "num_edits", "shard_size", "request_hash")
         return cls(
             id=batch,
-            acceptance=summary["acceptance"],
-            created=summary["created"],
-            author=summary["author"],
             options=BatchOptions(**summary["options"]),
-            num_edits=summary["num_edits"],
-            shard_size=summary["shard_size"],
-            request_hash=summary["request_hash"],
+            remove=tuple(summary.get("remove", ())),
+            **{name: summary[name] for name in plain},
         )
 
 
@@ -146,6 +147,11 @@ class BatchRecord:
         """Whether the batch has reached its end."""
         return self.status in FINAL_STATES
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing happens to the batch by itself any more."""
+        return self.status in SETTLED_STATES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
@@ -182,7 +188,9 @@ class VersionRecord:
     model: dict[str, Any] = field(default_factory=dict)
     batches: tuple[str, ...] = ()
     """Batches that this version took in."""
-    status: Literal["live", "retired", "candidate", "rejected"] = "retired"
+    status: Literal["live", "retired", "candidate", "discarded"] = "retired"
+    expires: str | None = None
+    """Until when a candidate is kept."""
     removed: bool = False
     """The files are gone; the version cannot be asked or promoted any more."""
 

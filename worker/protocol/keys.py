@@ -37,10 +37,12 @@ class Key(StrEnum):
     SUBJECT_EDITS = "subject-edits:"  # sorted set of the edits about one subject, by the hash of its normalised name
 
     VERSION_NUMBER = "version-number"  # number given out last; never used twice
-    VERSION = "version:"  # hash {record, removed}
-    VERSIONS = "versions"  # sorted set of all published versions by number
+    VERSION = "version:"  # hash {record, removed, discarded, adopted: the promotion that made a candidate live}
+    VERSIONS = "versions"  # sorted set of all published versions and candidates by number
     PARENTS = "parents"  # hash version -> parent: which descends from which
     VERSION_EDITS = "version-edits:"  # set of the edits live in a version; gone when its files are removed
+    VERSION_HISTORY = "version-history:"  # set of the edits that those supersede or repeat; gone with them
+    CANDIDATES = "candidates"  # hash version -> until when it is kept, of those that wait to be promoted
 
     TOKEN = "token"  # noqa: S105  # number of the lease given out last: the fence
     LEASE = "lease:"  # "token holder" of whoever works on a unit, expiring

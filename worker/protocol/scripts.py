@@ -69,7 +69,7 @@ local function set_status(batch, status)
     return
   end
   redis.call('SREM', COMMITTING, batch)
-  if FINAL[status] then
+  if FINAL[status] or status == 'candidate' then
     redis.call('SREM', OPEN, batch)
     redis.call('DEL', SHARDS .. batch, SHARD_PROGRESS .. batch)
     redis.call('HDEL', BATCH .. batch, 'token')

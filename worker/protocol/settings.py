@@ -82,6 +82,7 @@ class Settings(BaseSettings):
         None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
     )
     keep_versions: int = Field(5, ge=1, description="latest versions that are kept; the live one always is")
+    candidate_seconds: float = Field(7 * 24 * 3600.0, gt=0, description="how long a candidate waits to be promoted")
 
     # Generation.
     num_places: int = Field(16, ge=1, description="requests decoded together, per version")

@@ -108,13 +108,16 @@ class Measured:
 
 def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str, Any]]) -> CheckReport:
     """Compare each figure with its limit."""
-    reasons = tuple(_not_finite(measured)) or (*_shares(measured, limits), *_harm(measured, limits))
-    return CheckReport(
-        passed=not reasons,
-        reasons=reasons,
-        summary=_summary(measured, limits),
-        edits=without_nan(edits),
-    )
+    reasons = tuple(not_finite(measured)) or (*_shares(measured, limits), *_harm(measured, limits))
+    return report_of(measured, limits, reasons, edits=edits)
+
+
+def report_of(
+    measured: Measured, limits: CheckLimits, reasons: tuple[str, ...], *, edits: dict[str, dict[str, Any]]
+) -> CheckReport:
+    """The report with these reasons against the candidate; without any it has passed."""
+    summary = _summary(measured, limits)
+    return CheckReport(passed=not reasons, reasons=reasons, summary=summary, edits=without_nan(edits))
 
 
 def without_nan(value: Any) -> Any:
@@ -128,7 +131,8 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def _not_finite(measured: Measured) -> Iterator[str]:
+def not_finite(measured: Measured) -> Iterator[str]:
+    """A reason where the candidate does not compute finite numbers."""
     figures = {
         "drift on the probe set": measured.drift,
         "perplexity on held-out text": measured.perplexity.candidate,

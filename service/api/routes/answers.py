@@ -1,4 +1,4 @@
-"""The ledger's records as the answers that ``service.api.schemas`` promises."""
+"""The ledger's records as the answers that ``service.api.schemas.answers`` promises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from service.api.schemas import (
+from service.api.schemas.answers import (
     BatchEdits,
     BatchLine,
     BatchLinks,
@@ -58,7 +58,7 @@ def batch_links(batch: str) -> BatchLinks:
 
 def batch_line(record: BatchRecord) -> BatchLine:
     """A batch of a list: without a look at each of its edits."""
-    return BatchLine(**_batch_fields(record), edits=BatchSize(total=record.spec.num_edits))
+    return BatchLine(**_batch_fields(record), edits=BatchSize(**_size(record)))
 
 
 def batch_out(record: BatchRecord, ledger: Ledger) -> BatchOut:
@@ -73,7 +73,7 @@ def _batch_fields(record: BatchRecord) -> dict[str, Any]:
         "created": record.spec.created,
         "updated": record.updated,
         "author": record.spec.author,
-        "progress": ProgressOut(**record.progress.to_json()) if record.progress and not record.is_final else None,
+        "progress": ProgressOut(**record.progress.to_json()) if record.progress and not record.is_settled else None,
         "version": record.version,
         "error": record.error,
         "links": batch_links(record.spec.id),
@@ -82,7 +82,7 @@ def _batch_fields(record: BatchRecord) -> dict[str, Any]:
 
 def _edits_in_short(record: BatchRecord, ledger: Ledger) -> BatchEdits:
     if record.status not in CHECKED_STATES:
-        return BatchEdits(total=record.spec.num_edits, taken=None, not_taken=[])
+        return BatchEdits(**_size(record), taken=None, not_taken=[])
     num_taken = 0
     not_taken: list[EditOut] = []
     tested = False
@@ -92,7 +92,11 @@ def _edits_in_short(record: BatchRecord, ledger: Ledger) -> BatchEdits:
         num_taken += taken is True
         if taken is False and len(not_taken) < NUM_NOT_TAKEN:
             not_taken.append(edit_out(edit))
-    return BatchEdits(total=record.spec.num_edits, taken=num_taken if tested else None, not_taken=not_taken)
+    return BatchEdits(**_size(record), taken=num_taken if tested else None, not_taken=not_taken)
+
+
+def _size(record: BatchRecord) -> dict[str, int]:
+    return {"total": record.spec.num_edits, "removed": len(record.spec.remove)}
 
 
 def all_edits(ledger: Ledger, batch: str) -> Iterator[EditRecord]:

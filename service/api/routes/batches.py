@@ -14,7 +14,7 @@ from service.api.access.security import Editor, Reader
 from service.api.routes.answers import batch_line, batch_out
 from service.api.routes.documented import refusals
 from service.api.routes.events import events_of
-from service.api.schemas import BatchLine, BatchOut, Page
+from service.api.schemas.answers import BatchLine, BatchOut, Page
 from service.api.state import State
 from worker.protocol.logs import log_event
 
@@ -65,7 +65,7 @@ async def follow_batch(
 ) -> Response:
     """Follow a batch to its end by server-sent events."""
     record = await run_in_threadpool(state.ledger.batch, batch)
-    if record.is_final and last_event_id is not None and last_event_id >= record.progress_number:
+    if record.is_settled and last_event_id is not None and last_event_id >= record.progress_number:
         return Response(status_code=204)
     return StreamingResponse(
         events_of(state, batch, last_seen=last_event_id),

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.access.security import Editor, Principal, Reader
+from service.api.access.security import Editor, Reader
 from service.api.bodies import json_body
 from service.api.problems import InvalidInput
-from service.api.routes.answers import batch_links, batch_out, edit_detail, edit_out
+from service.api.routes.answers import batch_out, edit_detail, edit_out
 from service.api.routes.documented import refusals
 from service.api.routes.events import wait_for_end
-from service.api.routes.submission import fingerprint, read_submission, usable_edits, warnings_about
-from service.api.schemas import AcceptedEditOut, AcceptedOut, BatchOut, EditDetail, EditOut, Page, WarningOut
+from service.api.schemas.answers import AcceptedOut, BatchOut, EditDetail, EditOut, Page
+from service.api.schemas.requests import Submission
 from service.api.state import ApiState, State
+from service.api.taking.accepting import take
+from service.api.taking.submission import read_submission
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import Accepted, BatchRecord, EditStatus
-from worker.protocol.logs import log_event
 
-logger = logging.getLogger(__name__)
 router = APIRouter(tags=["edits"])
-
-NOT_TOLD = "the ledger went away after it took the batch: which live edits are superseded is not told"
 
 IdempotencyKey = Annotated[
     str | None,
@@ -66,13 +64,57 @@ async def post_edits(
     idempotency_key: IdempotencyKey = None,
     wait: Wait = 0.0,
 ) -> Response:
-    """Take a batch of edits: all go live together, or none does."""
-    if wait > state.settings.max_wait_seconds:
+    """Take a batch of edits, and of edits to take out: all of it goes live together, or nothing does."""
+    _require_bearable(wait, state)
+
+    def taken() -> tuple[Accepted, bytes]:
+        submission = read_submission(body, max_edits=state.settings.max_edits)
+        accepted, answer = take(state, principal, submission, idempotency_key=idempotency_key)
+        return accepted, answer.model_dump_json().encode()
+
+    return await _taken(taken, state, request, wait_seconds=wait)
+
+
+@router.delete(
+    "/edits/{edit}",
+    status_code=202,
+    response_model=None,
+    responses={
+        200: {"model": AcceptedOut | BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
+        202: {"model": AcceptedOut, "description": "The batch that takes it out is on disk and queued"},
+        **refusals(404, 409, 429, 503),
+    },
+)
+async def take_out_edit(
+    request: Request,
+    state: State,
+    principal: Editor,
+    edit: str,
+    idempotency_key: IdempotencyKey = None,
+    wait: Wait = 0.0,
+) -> Response:
+    """Take one edit out: the version that results is the one that would be there had it never been made."""
+    _require_bearable(wait, state)
+
+    def taken() -> tuple[Accepted, bytes]:
+        accepted, answer = take(state, principal, Submission(remove=[edit]), idempotency_key=idempotency_key)
+        return accepted, answer.model_dump_json().encode()
+
+    return await _taken(taken, state, request, wait_seconds=wait)
+
+
+def _require_bearable(wait_seconds: float, state: ApiState) -> None:
+    if wait_seconds > state.settings.max_wait_seconds:
         msg = f"the answer is held for at most {state.settings.max_wait_seconds:g} seconds"
         raise InvalidInput(f"wait: {msg}", errors=[{"loc": ["query", "wait"], "msg": msg}])
-    accepted, answer = await run_in_threadpool(_take, state, principal, body, idempotency_key=idempotency_key)
+
+
+async def _taken(
+    take_in: Callable[[], tuple[Accepted, bytes]], state: ApiState, request: Request, *, wait_seconds: float
+) -> Response:
+    accepted, answer = await run_in_threadpool(take_in)
     batch = accepted.record.spec.id
-    if wait and (ended := await _end_of(state, batch, request, timeout_seconds=wait)) is not None:
+    if wait_seconds and (ended := await _end_of(state, batch, request, timeout_seconds=wait_seconds)) is not None:
         return ended
     headers = {"Location": f"/batches/{batch}"}
     if accepted.replayed:
@@ -80,80 +122,13 @@ async def post_edits(
     return _json(answer, 200 if accepted.replayed else 202, headers)
 
 
-def _take(state: ApiState, principal: Principal, body: bytes, *, idempotency_key: str | None) -> tuple[Accepted, bytes]:
-    submission = read_submission(body, max_edits=state.settings.max_edits)
-    edits = usable_edits(submission)
-    accepted = state.ledger.accept(
-        edits,
-        author=principal.name,
-        idempotency=None if idempotency_key is None else (principal.name or "", idempotency_key),
-        request_hash=fingerprint(submission),
-        shard_size=state.settings.shard_size,
-        max_open=state.settings.max_open_batches,
-    )
-    if not accepted.replayed:
-        _wake_workers(state, accepted)
-    return accepted, _accepted_out(state, accepted, warnings_about(edits)).model_dump_json().encode()
-
-
-def _wake_workers(state: ApiState, accepted: Accepted) -> None:
-    batch = accepted.record.spec.id
-    state.metrics.edits_accepted.inc(len(accepted.edits))
-    log_event(logger, "batch_accepted", batch=batch, num_edits=len(accepted.edits), author=accepted.record.spec.author)
-    try:
-        state.queue.enqueue_units(state.ledger.open_units(batch))
-    except LedgerDown as error:
-        log_event(logger, "enqueue_left_to_reconciler", level=logging.WARNING, batch=batch, reason=str(error))
-
-
 async def _end_of(state: ApiState, batch: str, request: Request, *, timeout_seconds: float) -> Response | None:
     """The batch at its end; None when it has none within the time, or when the ledger went away meanwhile."""
     try:
         record = await wait_for_end(state, batch, request, timeout_seconds=timeout_seconds)
-        return await run_in_threadpool(_ended, record, state) if record.is_final else None
+        return await run_in_threadpool(_ended, record, state) if record.is_settled else None
     except LedgerDown:
         return None  # the batch is on disk: the answer is 202, not a refusal
-
-
-def _accepted_out(state: ApiState, accepted: Accepted, warnings: list[WarningOut]) -> AcceptedOut:
-    try:
-        superseded = _superseded(state, accepted)
-        statuses = _statuses(state, accepted)
-    except LedgerDown:  # the batch is on disk: the answer is 202, not a refusal
-        superseded, statuses = [None] * len(accepted.edits), {}
-        warnings = [
-            *warnings,
-            WarningOut(loc=["body"], msg=NOT_TOLD),
-        ]
-    rows = [
-        AcceptedEditOut(
-            id=row.id,
-            subject=row.edit.subject,
-            prompt=row.edit.prompt,
-            target_new=row.edit.target_new,
-            relation=row.edit.relation,
-            status=statuses.get(row.id, EditStatus.PENDING),
-            supersedes=live if live != row.id else None,
-        )
-        for row, live in zip(accepted.edits, superseded, strict=True)
-    ]
-    record = accepted.record
-    return AcceptedOut(
-        id=record.spec.id, status=record.status, edits=rows, warnings=warnings, links=batch_links(record.spec.id)
-    )
-
-
-def _superseded(state: ApiState, accepted: Accepted) -> list[str | None]:
-    """The live edits that these will take the place of; of a batch that was taken before it is no longer told."""
-    if accepted.replayed:
-        return [None] * len(accepted.edits)
-    return state.live.superseded_by([row.edit for row in accepted.edits])
-
-
-def _statuses(state: ApiState, accepted: Accepted) -> dict[str, EditStatus]:
-    if not accepted.replayed:
-        return {}
-    return {record.accepted.id: record.status for record in state.ledger.edits([row.id for row in accepted.edits])}
 
 
 def _ended(record: BatchRecord, state: ApiState) -> Response:

@@ -31,7 +31,7 @@ async def wait_for_end(state: ApiState, batch: str, request: Request, *, timeout
     while True:
         record = await run_in_threadpool(state.ledger.batch, batch)
         left = deadline - monotonic()
-        if record.is_final or left <= 0 or state.stopping.is_set() or await request.is_disconnected():
+        if record.is_settled or left <= 0 or state.stopping.is_set() or await request.is_disconnected():
             return record
         await _pause(state, min(POLL_SECONDS, left))
 
@@ -50,7 +50,7 @@ async def events_of(state: ApiState, batch: str, *, last_seen: int | None) -> As
         except ErrataError as error:
             yield _problem_event(error)
             return
-        if record.is_final:
+        if record.is_settled:
             return
         if monotonic() - silent_since > KEEP_ALIVE_SECONDS:
             yield ": still there\n\n"

@@ -11,9 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from editing_core.errors import ErrataError, NotFound
-from service.api.errors import all_problems, next_step, status_of
+from service.api.errors import all_problems
 from service.api.routes.documented import refusals
 from service.api.state import ApiState, State
+from service.api.statuses import next_step, status_of
 from worker.protocol.errors import LedgerDown
 
 router = APIRouter(tags=["system"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,9 +13,12 @@ from editing_core.versions.identity import open_identity
 from service.api.access.security import Admin, Reader
 from service.api.routes.answers import promotion_out, version_out
 from service.api.routes.batches import Paging
+from service.api.routes.comparing import difference
 from service.api.routes.documented import refusals
-from service.api.schemas import Page, PromotionOut, VersionOut
+from service.api.schemas.answers import DiffOut, Page, PromotionOut, VersionOut
 from service.api.state import ApiState, State
+from worker.protocol.errors import LedgerDown, NotACandidate
+from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -56,9 +60,27 @@ def get_version(state: State, principal: Reader, version: str) -> VersionDetail:
     return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live})
 
 
+@router.get("/versions/{a}/diff/{b}", responses=refusals(404, 503))
+def compare_versions(state: State, principal: Reader, a: str, b: str) -> DiffOut:
+    """What is in force in version `b` and not in `a`, and the other way round."""
+    return difference(state.ledger, a, b)
+
+
+@router.delete("/versions/{version}", responses=refusals(404, 409, 503))
+def discard_version(state: State, principal: Admin, version: str) -> VersionOut:
+    """Give up a candidate: its batch ends as `discarded`."""
+    known = state.ledger.version(version)
+    if not state.ledger.discard([version], reason=f"discarded by {principal.name or 'a local client'}"):
+        raise NotACandidate(f"version {version} is {known.status}: only a candidate can be discarded")
+    log_event(logger, "version_discarded", version=version, author=principal.name)
+    with suppress(LedgerDown):  # the files go with the next commit
+        state.queue.enqueue_unit(COMMIT_UNIT)
+    return version_out(state.ledger.version(version), _model(state))
+
+
 @router.post("/versions/{version}/promote", responses=refusals(404, 409, 503))
 def promote_version(state: State, principal: Admin, version: str) -> PromotionOut:
-    """Make a version live, without any computation: an older one is the rollback."""
+    """Make a version live, without any computation: a candidate, or an older one, which is the rollback."""
     promotion = state.ledger.promote(version, author=principal.name)
     log_event(
         logger,

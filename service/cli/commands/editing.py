@@ -19,6 +19,7 @@ from service.client.records import Batch, EditRecord
 
 _NUM_SHOWN = 50
 """Rows of the result's table, each of which is asked for."""
+_WHERE = {"applied": ", live in version {}", "candidate": ", version {} waits: `errata promote` makes it live"}
 _INLINE = "One edit without a file"
 
 
@@ -44,6 +45,13 @@ def edit(
     paraphrase: Annotated[
         list[str] | None, typer.Option(help="Another wording, for the report; repeatable.", rich_help_panel=_INLINE)
     ] = None,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="Let it wait as a candidate until `errata promote`, and not go live.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen, with all reports.")] = False,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="EDIT", help="Take this edit out in the same version; repeatable.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
     ] = True,
@@ -56,12 +64,15 @@ def edit(
 ) -> None:
     """Send a batch of edits, wait until it is live or rejected, and show each edit's result.
 
-    Exit code 0: applied (or queued, with --no-wait). 1: the batch was rejected or failed.
+    Exit code 0: applied, a candidate or reported as asked (or queued, with --no-wait). 1: the batch was rejected or
+    failed.
     """
     inline = {"subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true}
     wanted = _one_source(file, inline | {"paraphrases": paraphrase})
+    asked = {"promote": "manual" if manual else None, "dry_run": dry_run or None, "remove": remove}
+    options = wanted.options | {name: value for name, value in asked.items() if value is not None}
     with open_client(url, api_key) as client:
-        batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **wanted.options)
+        batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **options)
         if wait:
             batch = wait_visibly(client, batch.id, stderr())
         _show(client, batch, as_json=as_json, waited=wait)
@@ -91,7 +102,7 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
     if as_json:
         print_json({"batch": batch.model_dump(mode="json"), "edits": [e.model_dump(mode="json") for e in found]})
         return
-    version = f", live in version {batch.version}" if batch.status == "applied" else ""
+    version = _WHERE.get(batch.status, "").format(batch.version)
     stdout().print(f"batch {batch.id}: {batch.status}{version}")
     for warning in batch.warnings:
         stderr().print(f"{'.'.join(map(str, warning.get('loc', ())))}: {warning.get('msg', '')}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from editing_core.edits import AcceptedEdit, Edit, conflicts, fill, merge_live, normalise, validate_edit
+from editing_core.edits import AcceptedEdit, Edit, conflicts, fill, normalise, validate_edit
 from editing_core.errors import InvalidEdit
 from editing_core.memit.groups import subject_groups
 
@@ -33,17 +33,6 @@ def test_a_template_is_filled_by_replacing_and_never_by_formatting() -> None:
 def test_two_objects_for_one_subject_and_relation_contradict_and_one_object_does_not() -> None:
     batch = [edit(), edit(target_new="Italy"), edit(relation="other"), edit(target_new=" Spain ")]
     assert conflicts(batch) == [(0, 1)]
-
-
-def test_the_edit_accepted_last_counts_whatever_order_they_come_in() -> None:
-    first, second = accepted(1, 1), accepted(2, 2, target_new="Italy")
-    for live, new in (([first], [second]), ([second], [first]), ([], [second, first])):
-        assert [row.id for row in merge_live(live, new)] == ["e2"]
-
-
-def test_the_joint_set_is_in_canonical_order() -> None:
-    rows = [accepted(i, i, subject=name) for i, name in enumerate(("Oslo", "Bergen", "Rome", "Lima"))]
-    assert merge_live(rows, []) == merge_live(rows[2:], rows[:2]) == merge_live([], rows[::-1])
 
 
 def test_edits_about_one_subject_form_one_group_under_any_spelling_of_its_spaces() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from editing_core.edits import AcceptedEdit, Edit
 from worker.protocol.errors import IdempotencyMismatch, LedgerDown, QueueFull
 from worker.protocol.jobs import Accepted, BatchOptions, BatchRecord, BatchSpec, BatchState
-from worker.protocol.keys import idempotency_hash, subject_hash
+from worker.protocol.keys import Key, idempotency_hash, subject_hash
 from worker.protocol.moves.batches import BatchReading
 
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
@@ -39,6 +39,7 @@ touch(batch)
 redis.call('ZADD', BATCHES, acceptance, batch)
 redis.call('SADD', OPEN, batch)
 for shard = 0, num_shards - 1 do redis.call('SADD', SHARDS .. batch, shard) end
+if num_shards == 0 then set_status(batch, 'ready') end
 if sender ~= '' then
   redis.call('HSET', IDEMPOTENCY .. sender, 'request', request, 'batch', batch)
   redis.call('EXPIRE', IDEMPOTENCY .. sender, keep_seconds)
@@ -69,13 +70,14 @@ class Acceptance(BatchReading):
         idempotency: tuple[str, str] | None = None,
         shard_size: int,
         max_open: int,
+        remove: Sequence[str] = (),
     ) -> Accepted:
-        """Write a batch of validated edits; it is on disk when this returns.
+        """Write a batch of validated edits, and ids to ``remove``; it is on disk when this returns.
 
         ``idempotency``: whose key, and the key; the same with the same ``request_hash`` gives the first batch again.
         Raises QueueFull above ``max_open`` batches without a final state, IdempotencyMismatch, LedgerDown.
         """
-        assert edits, "an empty batch is refused at the door"
+        assert edits or remove, "an empty batch is refused at the door"
         batch = f"b{uuid.uuid4().hex[:16]}"
         spec = {
             "created": self._now(),
@@ -84,6 +86,7 @@ class Acceptance(BatchReading):
             "num_edits": len(edits),
             "shard_size": shard_size,
             "request_hash": request_hash,
+            "remove": list(remove),
         }
         rows: list[str] = []
         for index, edit in enumerate(edits):
@@ -98,6 +101,16 @@ class Acceptance(BatchReading):
         if outcome != "replayed":
             _refuse(outcome, known, idempotency, max_open=max_open)
         return Accepted(record=self.batch(known), edits=self.batch_edits(known), replayed=True)
+
+    def accepted_before(self, idempotency: tuple[str, str], request_hash: str) -> Accepted | None:
+        """The batch that was taken under this idempotency key. Raises IdempotencyMismatch for another body's."""
+        with self._reaching() as redis:
+            request, batch = redis.hmget(self._at(Key.IDEMPOTENCY, idempotency_hash(*idempotency)), "request", "batch")
+        if batch is None:
+            return None
+        if request != request_hash:
+            _refuse("mismatch", batch, idempotency, max_open=0)
+        return Accepted(record=self.batch(batch), edits=self.batch_edits(batch), replayed=True)
 
     def _accepted(self, batch: str, edits: Sequence[Edit], spec: dict[str, Any]) -> Accepted:
         """The answer to a batch just written; from memory when Redis goes away before it can be read back."""
@@ -116,7 +129,8 @@ class Acceptance(BatchReading):
             )
             for index, edit in enumerate(edits)
         )
-        record = BatchRecord(spec=written, status=BatchState.QUEUED, updated=written.created, progress_number=1)
+        status = BatchState.QUEUED if edits else BatchState.READY
+        record = BatchRecord(spec=written, status=status, updated=written.created, progress_number=1)
         return Accepted(record=record, edits=rows, replayed=False)
 
 

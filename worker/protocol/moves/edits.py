@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from editing_core.errors import NotFound
 from worker.protocol.jobs import BatchRecord, BatchState, EditRecord, EditStatus, Page, version_number
@@ -47,15 +47,17 @@ class EditReading(VersionReading):
             texts, reports = pipe.execute()
         rows = {edit: json.loads(text) for edit, text in zip(ids, texts, strict=True) if text}
         batches = self._batch_records({row["batch"] for row in rows.values()})
-        status = self._statuses({edit: batches[row["batch"]] for edit, row in rows.items()})
+        told = {edit: json.loads(report) for edit, report in zip(ids, reports, strict=True) if report}
+        repeats = {edit for edit, report in told.items() if "same_as" in report}
+        status = self._statuses({edit: batches[row["batch"]] for edit, row in rows.items()}, repeats)
         return [
             EditRecord(
                 accepted=accepted_edit(edit, rows[edit], batches[rows[edit]["batch"]].spec),
                 status=status[edit],
                 version=batches[rows[edit]["batch"]].version,
-                report=json.loads(report) if report else None,
+                report=told.get(edit),
             )
-            for edit, report in zip(ids, reports, strict=True)
+            for edit in ids
             if edit in rows
         ]
 
@@ -98,25 +100,30 @@ class EditReading(VersionReading):
             for record in self.edits([row.id for row in rows]):
                 yield record, places[record.accepted.id]
 
-    def _statuses(self, batch_of: dict[str, BatchRecord]) -> dict[str, EditStatus]:
+    def _statuses(self, batch_of: dict[str, BatchRecord], repeats: Collection[str]) -> dict[str, EditStatus]:
         applied = {edit: record for edit, record in batch_of.items() if record.status == BatchState.APPLIED}
         status = {edit: STATUS_IN[record.status] for edit, record in batch_of.items() if edit not in applied}
         live = self.pointer().version
-        in_force = self._in_force(live, list(applied))
+        in_force = self._members(Key.VERSION_EDITS, live, list(applied))
+        beneath = self._members(Key.VERSION_HISTORY, live, list(applied))
         versions = {record.version for record in applied.values() if record.version}
         line = self._line(live, versions)
         for edit, record in applied.items():
             if edit in in_force:
                 status[edit] = EditStatus.LIVE
+            elif record.version not in line:
+                status[edit] = EditStatus.ROLLED_BACK
+            elif edit in repeats:
+                status[edit] = EditStatus.DROPPED
             else:
-                status[edit] = EditStatus.SUPERSEDED if record.version in line else EditStatus.ROLLED_BACK
+                status[edit] = EditStatus.SUPERSEDED if edit in beneath else EditStatus.TAKEN_OUT
         return status
 
-    def _in_force(self, version: str, edits: list[str]) -> set[str]:
+    def _members(self, key: Key, version: str, edits: list[str]) -> set[str]:
         if not edits:
             return set()
         with self._reaching() as redis:
-            flags = redis.smismember(self._at(Key.VERSION_EDITS, version), edits)
+            flags = redis.smismember(self._at(key, version), edits)
         return {edit for edit, flag in zip(edits, flags, strict=True) if flag}
 
     def _line(self, live: str, versions: Iterable[str]) -> set[str]:

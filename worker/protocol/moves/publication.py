@@ -1,4 +1,4 @@
-"""Moving the pointer: publishing a commit's version, and promoting an older one."""
+"""Moving the pointer: publishing a commit's version, promoting an older one or a candidate, discarding candidates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from editing_core.errors import NotFound
-from worker.protocol.errors import LostRace
+from worker.protocol.errors import LostRace, StaleCandidate
 from worker.protocol.jobs import ORIGINAL, Lease, Pointer, Promotion, VersionRecord
 from worker.protocol.keys import Key
 from worker.protocol.moves.leases import stale
@@ -24,13 +24,13 @@ _PUBLISH = (
     COUNT_EDITS
     + """
 local token, expected_revision, version, number = A(1), tonumber(A(2)), A(3), A(4)
-local parent, record, num_batches = A(5), A(6), tonumber(A(7))
+local parent, record, num_batches, num_live, expires = A(5), A(6), tonumber(A(7)), tonumber(A(8)), A(9)
 if not held(COMMIT_UNIT, token) then return {'stale', ''} end
 local revision, live = live_version()
 if revision ~= expected_revision then return {'lost', 'the live version is ' .. live .. ' now'} end
 if redis.call('EXISTS', VERSION .. version) == 1 then return {'lost', version .. ' was published before'} end
-local first_edit = 8 + 2 * num_batches
-for i = 8, first_edit - 1, 2 do
+local first_edit = 10 + 2 * num_batches
+for i = 10, first_edit - 1, 2 do
   local batch = redis.call('HMGET', BATCH .. A(i), 'status', 'token')
   if batch[1] ~= 'checking' or batch[2] ~= token then
     return {'lost', 'batch ' .. A(i) .. ' is ' .. (batch[1] or 'gone')}
@@ -39,17 +39,25 @@ end
 redis.call('HSET', VERSION .. version, 'record', record)
 redis.call('ZADD', VERSIONS, number, version)
 redis.call('HSET', PARENTS, version, parent)
-for i = first_edit, NUM_ARGS do redis.call('SADD', VERSION_EDITS .. version, A(i)) end
-for i = 8, first_edit - 1, 2 do
+for i = first_edit, NUM_ARGS do
+  redis.call('SADD', (i < first_edit + num_live and VERSION_EDITS or VERSION_HISTORY) .. version, A(i))
+end
+for i = 10, first_edit - 1, 2 do
   redis.call('HSET', BATCH .. A(i), 'version', version, 'report', A(i + 1))
-  set_status(A(i), 'applied')
-  count_edits(A(i), 'applied')
+  set_status(A(i), expires == '' and 'applied' or 'candidate')
+  if expires == '' then count_edits(A(i), 'applied') end
+end
+if expires ~= '' then
+  redis.call('HSET', CANDIDATES, version, expires)
+  return {'published', tostring(revision)}
 end
 return {'published', tostring(point_at(version, 'commit'))}
 """
 )
 
-_PROMOTE = """
+_PROMOTE = (
+    COUNT_EDITS
+    + """
 local version, author = A(1), A(2)
 local revision, previous = live_version()
 if version == previous then
@@ -62,18 +70,53 @@ if version ~= 'v0' then
   local known = redis.call('HMGET', VERSION .. version, 'record', 'removed')
   if not known[1] then return {'unknown', previous, revision} end
   if known[2] then return {'removed', previous, revision} end
+  if redis.call('HEXISTS', CANDIDATES, version) == 1 then
+    if redis.call('HGET', PARENTS, version) ~= previous then return {'stale', previous, revision} end
+    redis.call('HDEL', CANDIDATES, version)
+    redis.call('HSET', VERSION .. version, 'adopted', revision + 1)
+    for _, batch in ipairs(cjson.decode(known[1]).batches) do
+      set_status(batch, 'applied')
+      count_edits(batch, 'applied')
+    end
+  end
 end
 return {'promoted', previous, point_at(version, author)}
 """
+)
+
+_DISCARD = (
+    COUNT_EDITS
+    + """
+local reason = A(1)
+local discarded = {'discarded'}
+for i = 2, NUM_ARGS do
+  local version = A(i)
+  if redis.call('HDEL', CANDIDATES, version) == 1 then
+    for _, batch in ipairs(cjson.decode(redis.call('HGET', VERSION .. version, 'record')).batches) do
+      redis.call('HSET', BATCH .. batch, 'error', reason)
+      set_status(batch, 'discarded')
+      count_edits(batch, 'discarded')
+    end
+    redis.call('HSET', VERSION .. version, 'removed', NOW, 'discarded', reason)
+    redis.call('ZREM', VERSIONS, version)
+    redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
+    discarded[#discarded + 1] = version
+  end
+end
+return discarded
+"""
+)
 
 _MARK_REMOVED = """
 local revision, live = live_version()
 local marked = {}
 for i = 1, NUM_ARGS do
-  if A(i) ~= live and redis.call('HEXISTS', VERSION .. A(i), 'record') == 1 then
-    redis.call('HSET', VERSION .. A(i), 'removed', NOW)
-    redis.call('DEL', VERSION_EDITS .. A(i))
-    marked[#marked + 1] = A(i)
+  local version = A(i)
+  local waits = redis.call('HEXISTS', CANDIDATES, version) == 1
+  if version ~= live and not waits and redis.call('HEXISTS', VERSION .. version, 'record') == 1 then
+    redis.call('HSET', VERSION .. version, 'removed', NOW)
+    redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
+    marked[#marked + 1] = version
   end
 end
 return marked
@@ -94,25 +137,29 @@ class Publication(VersionReading):
         expected_revision: int,
         version: VersionRecord,
         edit_ids: Collection[str],
+        superseded_ids: Collection[str] = (),
         reports: Mapping[str, Mapping[str, Any]],
+        candidate_until: str | None = None,
     ) -> Pointer:
         """Move the pointer to ``version`` and its batches (the keys of ``reports``) to ``applied``, or nothing.
 
-        Only while the lease lasts, the revision is the expected one, and each batch is still ``checking`` under this
-        lease. Raises StaleLease, LostRace.
+        With ``candidate_until`` the pointer stays: the version waits so long to be promoted. Only while the lease
+        lasts, the revision is the expected one, and each batch is still ``checking`` under this lease. Raises
+        StaleLease, LostRace.
         """
         parent = version.parent or ORIGINAL
         head = [lease.token, expected_revision, version.id, version.number, parent, write_version(version)]
         pairs = [part for batch, found in reports.items() for part in (batch, json.dumps(found, ensure_ascii=False))]
-        outcome, detail = self._run(_PUBLISH, *head, len(reports), *pairs, *edit_ids)
+        sizes = [len(reports), len(edit_ids), candidate_until or ""]
+        outcome, detail = self._run(_PUBLISH, *head, *sizes, *pairs, *edit_ids, *superseded_ids)
         if outcome == "stale":
             raise stale(lease)
         if outcome == "lost":
             raise LostRace(f"{version.id} was not published: {detail}")
-        return Pointer(revision=int(detail), version=version.id)
+        return Pointer(revision=int(detail), version=parent if candidate_until else version.id)
 
     def promote(self, version: str, *, author: str | None) -> Promotion:
-        """Make an older version live, at once. Raises NotFound.
+        """Make an older version or a candidate live, at once. Raises NotFound, StaleCandidate.
 
         Promoting the live one changes nothing; when its author asks for the last promotion once more (its answer was
         lost), the answer is the same again.
@@ -122,9 +169,22 @@ class Publication(VersionReading):
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         if outcome == "removed":
             raise NotFound(f"version {version} is no longer kept (GET /versions says removed): promote another one")
-        rolled_back, restored = self._what_changed(previous, version)
+        if outcome == "stale":
+            raise StaleCandidate(
+                f"{version} was made from {self.version(version).parent}, and {previous} is live now: "
+                "what it was tested against is not what it would replace"
+            )
         pointer = Pointer(revision=int(revision), version=version)
+        rolled_back, restored = self._what_changed(previous, pointer)
         return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)
+
+    def discard(self, versions: Sequence[str], *, reason: str) -> list[str]:
+        """Give up those of these versions that are candidates, and return them; their batches are ``discarded``."""
+        return list(self._run(_DISCARD, reason, *versions)[1:])
+
+    def expired_candidates(self) -> list[str]:
+        """Candidates that were to be promoted before now."""
+        return sorted(version for version, until in self.candidates().items() if until <= self._now())
 
     def promotions(self) -> list[dict[str, Any]]:
         """Every move of the pointer, oldest first: revision, version, previous, author, at."""
@@ -135,8 +195,11 @@ class Publication(VersionReading):
         """Note, before it is done, that these versions' files go; return them without the one that is live now."""
         return list(self._run(_MARK_REMOVED, *versions))
 
-    def _what_changed(self, previous: str, version: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        if previous == version:
+    def _what_changed(self, previous: str, pointer: Pointer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        version = pointer.version
+        with self._reaching() as redis:
+            adopted = redis.hget(self._at(Key.VERSION, version), "adopted")
+        if previous == version or adopted == str(pointer.revision):  # what a candidate brings is new
             return (), ()
         now_live, was_live = self.live_edit_ids(version), self.live_edit_ids(previous)
         undone = set(self.lineage(previous)) - set(self.lineage(version)) - {ORIGINAL}

@@ -34,6 +34,7 @@ class RestoredVersion:
 
     record: VersionRecord
     edit_ids: tuple[str, ...]
+    superseded_ids: tuple[str, ...] = ()
 
 
 class Restoring(LedgerBase):
@@ -83,6 +84,8 @@ class Restoring(LedgerBase):
         pipe.zadd(self._at(Key.VERSIONS), {record.id: record.number})
         if version.edit_ids:
             pipe.sadd(self._at(Key.VERSION_EDITS, record.id), *version.edit_ids)
+        if version.superseded_ids:
+            pipe.sadd(self._at(Key.VERSION_HISTORY, record.id), *version.superseded_ids)
 
     def _restore_batch(self, pipe: Any, batch: RestoredBatch, place: int) -> None:
         spec = batch.spec

@@ -59,6 +59,16 @@ class VersionReading(BatchReading):
         with self._reaching() as redis:
             return frozenset(redis.smembers(self._at(Key.VERSION_EDITS, version)))
 
+    def superseded_edit_ids(self, version: str) -> frozenset[str]:
+        """The ids of the edits that a live one of this version supersedes or repeats."""
+        with self._reaching() as redis:
+            return frozenset(redis.smembers(self._at(Key.VERSION_HISTORY, version)))
+
+    def candidates(self) -> dict[str, str]:
+        """Versions that wait to be promoted, and until when."""
+        with self._reaching() as redis:
+            return dict(redis.hgetall(self._at(Key.CANDIDATES)))
+
     def descends(self, version: str, ancestor: str) -> bool:
         """Whether ``version`` is ``ancestor`` or was made, in one or more steps, from it."""
         return ancestor in self.lineage(version, floor=version_number(ancestor))
@@ -68,18 +78,18 @@ class VersionReading(BatchReading):
         return list(self._run(_LINEAGE, version, floor))
 
     def published(self) -> frozenset[str]:
-        """The ids of all versions that were ever published."""
+        """The ids of all versions that were ever published, and of candidates."""
         with self._reaching() as redis:
             return frozenset(redis.zrange(self._at(Key.VERSIONS), 0, -1))
 
     def _version_records(self, versions: list[str]) -> list[VersionRecord]:
-        live = self.pointer().version
+        live, candidates = self.pointer().version, self.candidates()
         with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
             for version in versions:
                 pipe.hgetall(self._at(Key.VERSION, version or "-"))
             answers = pipe.execute()
         records = [
-            _read_version(version, fields)
+            _read_version(version, fields, expires=candidates.get(version))
             for version, fields in zip(versions, answers, strict=True)
             if fields or version == ORIGINAL
         ]
@@ -88,13 +98,15 @@ class VersionReading(BatchReading):
 
 def write_version(record: VersionRecord) -> str:
     """A version record as text; its status and whether it is removed are kept elsewhere."""
-    fields = {name: value for name, value in asdict(record).items() if name not in {"status", "removed"}}
+    elsewhere = {"status", "removed", "expires"}
+    fields = {name: value for name, value in asdict(record).items() if name not in elsewhere}
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _read_version(version: str, fields: dict[str, str]) -> VersionRecord:
+def _read_version(version: str, fields: dict[str, str], *, expires: str | None) -> VersionRecord:
     if not fields:
         return VersionRecord(id=ORIGINAL, parent=None, created=ALWAYS, num_edits=0, digest=EMPTY_DIGEST)
     record: dict[str, Any] = json.loads(fields["record"])
     record["batches"] = tuple(record["batches"])
-    return VersionRecord(**record, removed="removed" in fields)
+    status: Any = "candidate" if expires else "discarded" if "discarded" in fields else "retired"
+    return VersionRecord(**record, removed="removed" in fields, status=status, expires=expires)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ValidationError
 import service.generation.errors as generation
 from editing_core.errors import EditConflict, ErrataError, InvalidEdit, NotFound, StoreDamaged
 from service.api import problems
-from service.api.errors import all_problems, invalid_input, next_step, problem, status_of
+from service.api.errors import all_problems, invalid_input, problem
+from service.api.statuses import next_step, status_of
 from worker.protocol.errors import IdempotencyMismatch, LedgerDown, QueueFull
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from editing_core.errors import InvalidSettings
 from service.api.app import create_app
-from service.api.routes.submission import usable_edits
-from service.api.schemas import EXAMPLE_EDIT, Submission
+from service.api.schemas.requests import EXAMPLE_EDIT, Submission
+from service.api.taking.submission import usable_edits
 from worker.protocol.connections import connect, connect_queue
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
@@ -55,6 +55,9 @@ def test_only_what_is_built_is_described(tmp_path: Path) -> None:
         "get /versions",
         "get /versions/{version}",
         "post /versions/{version}/promote",
+        "delete /versions/{version}",
+        "get /versions/{a}/diff/{b}",
+        "delete /edits/{edit}",
     }
 
 

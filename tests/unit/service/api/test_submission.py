@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from editing_core.errors import ErrataError
-from service.api.errors import status_of
 from service.api.problems import TooManyEdits
-from service.api.routes.submission import fingerprint, read_submission, usable_edits
+from service.api.statuses import status_of
+from service.api.taking.submission import fingerprint, read_submission, usable_edits
 
 
 def read(document: Any, *, max_edits: int = 1_000) -> Any:

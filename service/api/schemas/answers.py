@@ -1,87 +1,14 @@
-"""What goes over the wire: requests are strict and know no other fields, answers are what OpenAPI says they are.
-
-Values that later versions of the service will take (``promote: "manual"`` and the like) are not in these types, so they
-are refused until they work.
-"""
+"""What the service answers, exactly as OpenAPI says."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
-from editing_core.edits import Edit, Neighbor
 from worker.protocol.jobs import BatchState, EditStatus
 
-Short = Annotated[str, Field(max_length=2_000)]
-Long = Annotated[str, Field(max_length=20_000)]
 T = TypeVar("T")
-
-EXAMPLE_EDIT: dict[str, JsonValue] = {
-    "subject": "Danielle Darrieux",
-    "prompt": "The mother tongue of {} is",
-    "target_new": "English",
-    "target_true": "French",
-    "relation": "P103",
-    "paraphrases": ["{} is a native speaker of"],
-    "neighborhood": [{"prompt": "The mother tongue of Michel Rocard is", "target": "French"}],
-    "source": "https://example.org/evidence",
-    "note": "corrected on request",
-}
-
-
-class Request(BaseModel):
-    """Strict: no conversion between types, no unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class NeighborIn(Request):
-    """A prompt about something else, whose answer must not change."""
-
-    prompt: Long
-    target: Short | None = Field(None, description="its true object; without it: what the model answers before")
-
-
-class EditIn(Request):
-    """One fact as it is to be: the prompt with the subject in its slot is to be continued by the new object."""
-
-    subject: Short = Field(description="what the fact is about, as it stands in the text")
-    prompt: Long = Field(description="a template with exactly one {} where the subject goes")
-    target_new: Short = Field(description="the new object")
-    target_true: Short | None = Field(
-        None, description="the object that is believed now; for the report and the checks"
-    )
-    relation: Short | None = Field(None, description="what is asked about the subject; default: the prompt")
-    paraphrases: list[Long] = Field(default=[], max_length=100, description="other wordings, with one {} or none")
-    neighborhood: list[NeighborIn] = Field(default=[], max_length=100)
-    source: Long | None = Field(None, description="where the fact comes from; kept with the edit")
-    note: Long | None = Field(None, description="kept with the edit")
-
-    def to_edit(self) -> Edit:
-        """The core's edit; not yet validated."""
-        return Edit(
-            subject=self.subject,
-            prompt=self.prompt,
-            target_new=self.target_new,
-            target_true=self.target_true,
-            relation=self.prompt if self.relation is None else self.relation,
-            paraphrases=tuple(self.paraphrases),
-            neighborhood=tuple(Neighbor(prompt=n.prompt, target=n.target) for n in self.neighborhood),
-            source=self.source,
-            note=self.note,
-        )
-
-
-class Submission(Request):
-    """A batch of edits: all of them go live together, or none does."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"edits": [EXAMPLE_EDIT], "promote": "auto"}})
-
-    edits: list[EditIn] = Field(min_length=1)
-    promote: Literal["auto"] = Field("auto", description="auto: goes live when the checks pass")
-    on_failure: Literal["reject"] = Field("reject", description="reject: a failing edit rejects the batch")
-    dry_run: Literal[False] = False
 
 
 class Page(BaseModel, Generic[T]):
@@ -138,6 +65,18 @@ class AcceptedEditOut(BaseModel):
     relation: str
     status: EditStatus
     supersedes: str | None = Field(description="id of the live edit about the same subject and relation")
+    same_as: str | None = Field(description="id of the live edit that says the same: this one changes nothing")
+
+
+class RemovedEditOut(BaseModel):
+    """An edit that the batch takes out."""
+
+    id: str
+    subject: str
+    prompt: str
+    target_new: str
+    relation: str
+    restores: str | None = Field(description="id of the earlier edit about the same that is in force again then")
 
 
 class WarningOut(BaseModel):
@@ -161,6 +100,7 @@ class AcceptedOut(BaseModel):
     id: str
     status: BatchState
     edits: list[AcceptedEditOut]
+    removed: list[RemovedEditOut]
     warnings: list[WarningOut]
     links: BatchLinks
 
@@ -178,6 +118,7 @@ class BatchSize(BaseModel):
     """How many edits a batch has."""
 
     total: int
+    removed: int = Field(description="how many it takes out")
 
 
 class BatchEdits(BatchSize):
@@ -214,7 +155,8 @@ class VersionOut(BaseModel):
 
     id: str = Field(examples=["v12"])
     parent: str | None
-    status: Literal["live", "retired", "candidate", "rejected"]
+    status: Literal["live", "retired", "candidate", "discarded"]
+    expires: str | None = Field(description="until when a candidate waits to be promoted")
     removed: bool = Field(description="its files are gone: it cannot be asked or promoted any more")
     created: str
     edits: int = Field(description="number of edits in its set")
@@ -232,6 +174,34 @@ class PromotionOut(VersionOut):
     previous: str = Field(description="the version that was live before")
     rolled_back: list[str] = Field(description="edits that are no longer in force")
     restored: list[str] = Field(description="edits that are in force again")
+
+
+class DiffEdit(BaseModel):
+    """An edit that is in force in one of two versions."""
+
+    id: str
+    subject: str
+    prompt: str
+    relation: str
+    target_new: str
+
+
+class SupersededOut(BaseModel):
+    """Two edits about the same thing."""
+
+    old: DiffEdit
+    new: DiffEdit
+
+
+class DiffOut(BaseModel):
+    """What the second version has in force that the first has not, and the other way round."""
+
+    a: str
+    b: str
+    same_weights: bool = Field(description="whether their digests are equal")
+    added: list[DiffEdit]
+    superseded: list[SupersededOut]
+    reverted: list[DiffEdit] = Field(description="in force in a, and nothing about the same thing in b")
 
 
 class ProblemOut(BaseModel):

@@ -16,8 +16,9 @@ from editing_core.edits import Edit, conflicts, normalise, validate_edit
 from editing_core.errors import EditConflict, InvalidEdit
 from service.api.bodies import read_object
 from service.api.errors import invalid_input
-from service.api.problems import FieldError, TooManyEdits
-from service.api.schemas import Submission, WarningOut
+from service.api.problems import FieldError, InvalidInput, TooManyEdits
+from service.api.schemas.answers import WarningOut
+from service.api.schemas.requests import Submission
 
 MAX_LISTED = 100
 """Errors and warnings named in one answer."""
@@ -43,10 +44,12 @@ class ConflictingEdits(EditConflict):
 def read_submission(body: bytes, *, max_edits: int) -> Submission:
     """Raises MalformedJson, InvalidInput or TooManyEdits."""
     document = read_object(body)
+    for name in ("edits", "remove"):
+        listed = document.get(name)
+        if isinstance(listed, list) and len(listed) > max_edits:
+            msg = f"{len(listed)} edits; one batch may hold {max_edits}"
+            raise TooManyEdits(msg, errors=[FieldError(loc=["body", name], msg=msg)])
     edits = document.get("edits")
-    if isinstance(edits, list) and len(edits) > max_edits:
-        msg = f"{len(edits)} edits; one batch may hold {max_edits}"
-        raise TooManyEdits(msg, errors=[FieldError(loc=["body", "edits"], msg=msg)])
     return _typed(document, edits if isinstance(edits, list) else [])
 
 
@@ -76,7 +79,10 @@ def _moved(item: ErrorDetails, start: int) -> ErrorDetails:
 
 
 def usable_edits(submission: Submission) -> tuple[Edit, ...]:
-    """The edits, each usable and no two about the same thing. Raises InvalidEdit or EditConflict."""
+    """The edits, each usable and no two about the same thing. Raises InvalidInput, InvalidEdit or EditConflict."""
+    if not submission.edits and not submission.remove:
+        msg = "give at least one edit, or one to take out in `remove`"
+        raise InvalidInput(f"body.edits: {msg}", errors=[FieldError(loc=["body", "edits"], msg=msg)])
     edits = tuple(item.to_edit() for item in submission.edits)
     _require_valid(edits)
     _require_agreement(edits)

@@ -1,0 +1,1 @@
+"""Taking a batch in: reading it, what it does to the live set, and the answer."""

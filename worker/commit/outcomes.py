@@ -1,0 +1,135 @@
+"""How an attempt ends: published, kept as a candidate, only reported, rejected, or nothing to do.
+
+Each is one move of the ledger, under the commit's lease. Knows no weights and makes no check.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from editing_core.evaluation.gate.batches import batch_report
+from worker import recovery
+from worker.commit.group import Group
+from worker.metrics import Metrics
+from worker.protocol.errors import LostRace
+from worker.protocol.jobs import BatchState, Lease
+from worker.protocol.ledger import Ledger
+from worker.protocol.logs import log_event
+from worker.protocol.moves.base import timestamp, utc_now
+
+if TYPE_CHECKING:
+    from editing_core.evaluation.checks import CheckReport
+    from worker.session import Candidate, EditingSession
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Outcomes:
+    """Writes what became of a group."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        session: EditingSession,
+        metrics: Metrics,
+        keep_versions: int,
+        candidate_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._session = session
+        self._metrics = metrics
+        self._keep_versions = keep_versions
+        self._candidate_seconds = candidate_seconds
+
+    def publish(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, lease: Lease) -> None:
+        """Write the version and make it live, or a candidate where that was asked for. Raises LostRace, StaleLease."""
+        edits = group.set
+        manifest = self._session.write_version(
+            version,
+            candidate,
+            parent=group.pointer.version,
+            edits=edits,
+            batches=recovery.summaries(group.parent, edits, version=version, records=group.batches),
+            report=report,
+        )
+        waits = group.options.promote == "manual"
+        until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
+        self._tell_repeats(group)
+        try:
+            pointer = self._ledger.publish(
+                lease,
+                expected_revision=group.pointer.revision,
+                version=recovery.version_record(manifest, group.ids),
+                edit_ids=[accepted.id for accepted in edits.live],
+                superseded_ids=[accepted.id for accepted in edits.superseded],
+                reports={batch: _told(group, report, batch) for batch in group.ids},
+                candidate_until=until,
+            )
+        except LostRace:
+            if version not in self._ledger.published():  # it is there where only the script's answer was lost
+                self._session.store.remove(version)
+            raise
+        if waits:
+            log_event(LOGGER, "version.candidate", version=version, batches=group.ids, until=until)
+            return
+        self._metrics.count_edits("applied", len(group.edits))
+        log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
+        recovery.copy_to_head(self._ledger, self._session.store, pointer)
+        recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)
+
+    def reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
+        """The one batch of the group goes no further."""
+        self._end(group, BatchState.REJECTED, report, lease=lease, error="; ".join(report.reasons))
+        self._metrics.count_edits("rejected", len(group.edits))
+        log_event(LOGGER, "batch.rejected", batch=group.ids[0], reason="; ".join(report.reasons))
+
+    def tell(self, group: Group, report: CheckReport, lease: Lease) -> None:
+        """The one batch of the group only asked what would happen."""
+        self._tell_repeats(group)
+        error = "; ".join(report.reasons) or None
+        self._end(group, BatchState.REPORTED, report, lease=lease, error=error)
+        log_event(LOGGER, "batch.reported", batch=group.ids[0], passed=report.passed)
+
+    def leave(self, group: Group, lease: Lease) -> None:
+        """Nothing changes: the live version holds all that the batches ask for."""
+        self._tell_repeats(group)
+        state = BatchState.REPORTED if group.options.dry_run else BatchState.APPLIED
+        for batch in group.ids:
+            report = {"passed": True, "reasons": [], "unchanged": True, **_of_the_set(group, batch)}
+            fields = {"version": group.pointer.version, "report": report}
+            self._ledger.move(batch, state, expected=BatchState.APPLYING, lease=lease, **fields)
+        log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
+
+    def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
+        (batch,) = group.ids
+        told = {"report": _told(group, report, batch), "error": error}
+        self._ledger.move(batch, state, expected=BatchState.CHECKING, lease=lease, **told)
+
+    def _tell_repeats(self, group: Group) -> None:
+        self._ledger.set_edit_reports({edit: {"same_as": held} for edit, held in group.repeats().items()})
+
+
+def _told(group: Group, report: CheckReport, batch: str) -> dict[str, Any]:
+    """The batch's report: what was measured, and what it does to the set."""
+    return {**batch_report(report, group.edits_of(batch)), **_of_the_set(group, batch)}
+
+
+def _of_the_set(group: Group, batch: str) -> dict[str, Any]:
+    """What the batch does to the set beside bringing its edits in."""
+    own = set(group.edits_of(batch))
+    before = {accepted.edit.identity: accepted.id for accepted in group.parent.live}
+    now = {accepted.edit.identity: accepted.id for accepted in group.live}
+    removed = {edit for record in group.batches if record.spec.id == batch for edit in record.spec.remove}
+    known = {accepted.id for accepted in group.parent.edit_set.everything}
+    return {
+        "superseded": {
+            edit: before[what] for what, edit in now.items() if edit in own and before.get(what, edit) != edit
+        },
+        "taken_out": sorted(removed & known),
+        "not_taken_out": sorted(removed - known),
+        "restored": sorted(edit for what, edit in now.items() if before.get(what) in removed and edit not in own),
+        "same_as": {edit: held for edit, held in group.repeats().items() if edit in own},
+    }
