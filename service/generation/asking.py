@@ -7,82 +7,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from editing_core.errors import ErrataError
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import GenerationRequest, GenerationResult, Piece, ScoreRequest
-from service.generation.decoding.score import Score
 from service.generation.errors import GenerationFailed, NothingServed
 from service.generation.mailbox import Mailbox
 from service.generation.metrics import GenerationMetrics
 from service.generation.prompts import Prompt, Prompts
+from service.generation.questions import AnswerStream, Caller, Choice, Continuations, Sampling, TargetsScored
 from service.generation.versions.lineage import Lineage
 from service.generation.versions.loading import Resident
 from service.generation.versions.resident import ResidentVersions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Which version is to answer; the live one when neither is given."""
-
-    version: str | None = None
-    min_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks, and for how long it is of use."""
-
-    name: str
-    """Clients take turns by it."""
-    timeout_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How a prompt is to be continued; the fields of ``GenerationRequest``."""
-
-    max_new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    num_logprobs: int | None = None
-    num_answers: int = 1
-    """To each prompt; of a seeded one each has the next seed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Continuations:
-    """The answers to some prompts, by one version."""
-
-    version: str
-    results: tuple[GenerationResult, ...]
-    """``num_answers`` for each prompt, in their order."""
-    num_prompt_tokens: tuple[int, ...]
-    """Of each result's prompt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetsScored:
-    """Scores and who gave them."""
-
-    version: str
-    scores: tuple[Score, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerStream:
-    """Answers as they are written."""
-
-    version: str
-    num_prompt_tokens: tuple[int, ...]
-    """Of each answer's prompt."""
-    events: AsyncIterator[tuple[int, Piece | GenerationResult]]
-    """What each answer, by its place, has grown by, and at last its result; raises what ended the stream early."""
 
 
 class Asker:

@@ -50,7 +50,7 @@ def test_models_lists_the_live_name_and_every_kept_version_and_no_other(client: 
     assert listed == [NAME, f"{NAME}@v0", f"{NAME}@v2", f"{NAME}@v1"]
     assert client.models.retrieve(f"{NAME}@v2").id == f"{NAME}@v2"
     assert client.models.retrieve(NAME).owned_by == "errata"
-    for unknown in ("gpt-4", f"{NAME}@v3", f"{NAME}@v77", f"other@v1"):
+    for unknown in ("gpt-4", f"{NAME}@v3", f"{NAME}@v77", "other@v1"):
         with pytest.raises(openai.NotFoundError) as refusal:
             client.models.retrieve(unknown)
         assert refusal.value.code == "model_not_found"

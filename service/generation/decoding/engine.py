@@ -178,10 +178,11 @@ class DecodeEngine:
         size = max(1, min(budget // len(entries), max(SMALLEST_CHUNK, min(left))))
         chunks = [_chunk(entry, size) for entry in entries]
         found = self._calls.read(chunks, first=len(self._places.writing))
+        for entry, chunk in zip(entries, chunks, strict=True):  # of all, before anyone changes places
+            entry.num_read += len(chunk.ids)
         begun: list[Running] = []
         logits: list[Tensor] = []
         for entry, chunk, logits_KV in zip(entries, chunks, found, strict=True):
-            entry.num_read += len(chunk.ids)
             is_read = entry.num_read == len(entry.to_read)
             if isinstance(entry, Scoring):
                 self._score(entry, chunk, logits_KV)

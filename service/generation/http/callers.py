@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from service.generation.asking import Caller
 from service.generation.errors import RequestNotValid
+from service.generation.questions import Caller
 
 
 class Callers:

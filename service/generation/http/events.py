@@ -8,9 +8,9 @@ from typing import Any
 
 from editing_core.errors import ErrataError
 from service.api.errors import problem
-from service.generation.asking import AnswerStream
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.prompts import Prompts
+from service.generation.questions import AnswerStream
 
 
 async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered: bool) -> AsyncIterator[str]:

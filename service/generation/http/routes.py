@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import described_body, json_body, read_as
 from service.api.routes.documented import Responses, refusals
-from service.generation.asking import Asker, Choice, Continuations, Sampling, TargetsScored
+from service.generation.asking import Asker
 from service.generation.decoding.score import Score
 from service.generation.http.callers import Callers
 from service.generation.http.connection import EventStream, answered
@@ -30,6 +30,7 @@ from service.generation.http.schemas import (
     Usage,
     WrittenToken,
 )
+from service.generation.questions import Choice, Continuations, Sampling, TargetsScored
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Body = Annotated[bytes, Depends(json_body)]

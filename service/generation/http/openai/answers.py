@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from editing_core.errors import ErrataError
 from service.api.dialects import OPENAI_PATH
 from service.api.errors import problem
-from service.generation.asking import AnswerStream, Continuations
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.http.openai.schemas import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage
 from service.generation.prompts import Prompts
+from service.generation.questions import AnswerStream, Continuations
 
 
 class CompletionWriter:

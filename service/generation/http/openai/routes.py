@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.api.bodies import described_body
-from service.generation.asking import Asker, Choice, Sampling
+from service.generation.asking import Asker
 from service.generation.http.callers import Callers
 from service.generation.http.connection import EventStream, answered
 from service.generation.http.openai.answers import CompletionWriter
@@ -17,6 +17,7 @@ from service.generation.http.openai.catalogue import Catalogue, NamedModel
 from service.generation.http.openai.schemas import Completion, CompletionBody, Model, Models
 from service.generation.http.routes import EVENTS, VERSION_HEADER, Body, read_body
 from service.generation.prompts import Prompt
+from service.generation.questions import Choice, Sampling
 
 NUM_TOKENS = 16
 """OpenAI's default of ``max_tokens``."""

@@ -16,6 +16,9 @@ from tests.support.generation import greedy_ids
 from tests.support.tiny_models import TINY_FAMILIES, TinyFamily, tiny_model, tiny_tokenizer
 
 PROMPT = tiny_tokenizer()("The mother tongue of Danielle Darrieux is")["input_ids"]
+LONG = tiny_tokenizer()("Because of the rain, the house on the hill and the road to it were closed. Toyota")[
+    "input_ids"
+]
 TARGET = tiny_tokenizer()(" French and English")["input_ids"]
 
 
@@ -55,3 +58,25 @@ def test_logits_that_are_no_numbers_are_an_error() -> None:
         model.lm_head.bias.fill_(float("nan"))
     with pytest.raises(GenerationFailed, match="no numbers"):
         score(model, PROMPT, TARGET)
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_scores_read_in_chunks_beside_others_are_those_of_each_alone(family: TinyFamily) -> None:
+    model = tiny_model(family)
+    asked = [
+        ScoreRequest(prompt_ids=tuple(LONG[:i]), target_ids=tuple(LONG[i:]))
+        if i % 2
+        else ScoreRequest(prompt_ids=tuple(LONG + LONG)[: 9 * i], target_ids=tuple(PROMPT[:i]))
+        for i in (1, 6, 3, 8, 5)
+    ]
+    engine = engine_of(model, num_places=5)
+    answers = engine.submit(asked)
+    steps = 0
+    while engine.busy:
+        engine.step()
+        steps += 1
+    assert steps > 1
+    for request, answer in zip(asked, answers, strict=True):
+        alone = score(model, request.prompt_ids, request.target_ids)
+        # float32 sums in another order, over at most some twenty tokens
+        assert answer.result(0).logprob == pytest.approx(alone.logprob, rel=1e-4)
