@@ -1,9 +1,9 @@
 """Chooses the next token of every row: the likeliest, or one drawn by the request's own generator.
 
-A sampled token takes exactly one uniform number of the request's generator and is found by its cumulative probability
-in the order of the vocabulary, in float64: what company a request has changes logits in their last bits, and so moves
-the borders between tokens by about a millionth of the whole. Sorting by probability would let two tokens of nearly
-equal probability change places.
+A token is drawn as the winner of a race: each token's time is exponential with its probability as the rate, and the
+first one is taken (the Gumbel-max trick). What company a request has changes its logits in their last bits, and the
+winner changes only where the two first times are as near as that: about once in 100,000 tokens in float32. Finding one
+uniform number among cumulative probabilities instead would move as many borders as the vocabulary has tokens.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
@@ -45,27 +45,22 @@ def next_tokens(logits_NV: Tensor, draws: Sequence[Draw] = ()) -> tuple[list[int
 
 def sampled_tokens(logits_SV: Tensor, draws: Sequence[Draw]) -> list[int]:
     """A token for each row, from softmax(logits / temperature), cut to the fewest tokens that hold ``top_p`` of it."""
-    device = logits_SV.device
-    points = [float(torch.rand((), generator=draw.generator, dtype=torch.float64)) for draw in draws]
+    device, size = logits_SV.device, logits_SV.shape[1]
+    times_SV = torch.stack([torch.empty(size).exponential_(generator=draw.generator) for draw in draws]).to(device)
     temperatures_S1 = torch.tensor([[draw.temperature] for draw in draws], dtype=torch.float64, device=device)
     logits_SV = logits_SV.to(torch.float64)
     # The largest is taken off before dividing, so that no temperature, however small, overflows.
-    weights_SV = torch.softmax((logits_SV - logits_SV.amax(dim=-1, keepdim=True)) / temperatures_S1, dim=-1)
+    scores_SV = (logits_SV - logits_SV.amax(dim=-1, keepdim=True)) / temperatures_S1
     if any(draw.top_p < 1 for draw in draws):
-        weights_SV = _cut(weights_SV, torch.tensor([[min(draw.top_p, 1.0)] for draw in draws], device=device))
-    cumulative_SV = weights_SV.cumsum(dim=-1)
-    points_S1 = torch.tensor([[point] for point in points], dtype=torch.float64, device=device)
-    places_S1 = torch.searchsorted(cumulative_SV, points_S1 * cumulative_SV[:, -1:], right=True)
-    last_S1 = (weights_SV > 0).to(torch.int8).flip(-1).argmax(dim=-1, keepdim=True)
-    places_S1 = torch.minimum(places_S1, weights_SV.shape[1] - 1 - last_S1)
-    tokens: list[int] = places_S1[:, 0].tolist()
+        top_p_S1 = torch.tensor([[draw.top_p] for draw in draws], dtype=torch.float64, device=device)
+        scores_SV = scores_SV.masked_fill(_cut(torch.softmax(scores_SV, dim=-1), top_p_S1), -torch.inf)
+    tokens: list[int] = (scores_SV - times_SV.log()).argmax(dim=-1).tolist()
     return tokens
 
 
-def _cut(weights_SV: Tensor, top_p_S1: Tensor) -> Tensor:
-    """Zero what is less likely than the fewest tokens that hold ``top_p``; equal ones stay together."""
-    ordered_SV = weights_SV.sort(dim=-1, descending=True).values
+def _cut(probabilities_SV: Tensor, top_p_S1: Tensor) -> Tensor:
+    """True where a token is less likely than the fewest tokens that hold ``top_p``; equal ones stay together."""
+    ordered_SV = probabilities_SV.sort(dim=-1, descending=True).values
     before_SV = ordered_SV.cumsum(dim=-1) - ordered_SV
-    num_kept_S1 = (before_SV < top_p_S1.to(torch.float64)).sum(dim=-1, keepdim=True).clamp_(min=1)
-    least_S1 = ordered_SV.gather(1, num_kept_S1 - 1)
-    return weights_SV.masked_fill(weights_SV < least_S1, 0.0)
+    num_kept_S1 = ((before_SV < top_p_S1) | (top_p_S1 >= 1)).sum(dim=-1, keepdim=True).clamp_(min=1)
+    return probabilities_SV < ordered_SV.gather(1, num_kept_S1 - 1)

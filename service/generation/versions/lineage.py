@@ -82,7 +82,7 @@ class Lineage:
         deadline = time.monotonic() + self._wait_seconds
         while True:
             live, state = self._residents.live, self._watcher.state
-            if live is not None and await asyncio.to_thread(self._descends, live.version, wanted):
+            if live is not None and await asyncio.to_thread(self._satisfies, live.version, wanted):
                 return live.version
             await asyncio.to_thread(self._require_coming, wanted)
             self._watcher.nudge()
@@ -90,6 +90,21 @@ class Lineage:
                 if time.monotonic() >= deadline:
                     raise self._not_yet(wanted)
                 await asyncio.sleep(self._poll_seconds)
+
+    def _satisfies(self, live: str, wanted: str) -> bool:
+        """Whether the version that is live here may answer.
+
+        Not when it was rolled back meanwhile, as far as the ledger can tell: whoever has just promoted ``wanted`` would
+        be answered with what was undone. A later version that is only not served here yet is not waited for.
+        """
+        if live == wanted:
+            return True
+        if not self._descends(live, wanted):
+            return False
+        try:
+            return self._descends(self._ledger.pointer().version, live)
+        except LedgerDown:
+            return True
 
     def _not_yet(self, wanted: str) -> VersionUnavailable:
         live, state = self._residents.live, self._watcher.state
