@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import torch
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from editing_core.errors import ErrataError
+from editing_core.models.load import devices_named
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
 from worker.commit.outcomes import Outcomes
@@ -56,6 +58,14 @@ class Workplace:
     stages: Stages
     reconciler: Reconciler
     heartbeat: Heartbeat
+
+
+def take_share(settings: Settings) -> None:
+    """Leave the cores, and the GPU's memory, to answers where both are on one machine; before threads are started."""
+    os.nice(settings.worker_niceness)
+    if settings.worker_memory_share is not None and torch.cuda.is_available():
+        for device in devices_named(settings.device):
+            torch.cuda.set_per_process_memory_fraction(settings.worker_memory_share, device)
 
 
 def open_workplace(settings: Settings) -> Workplace:
@@ -174,6 +184,7 @@ def main() -> int:
     try:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)
+        take_share(settings)
         place = open_workplace(settings)
         log_event(LOGGER, "worker.started", holder=place.hands.holder, queue=place.queue.rq.name)
         serve(place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -79,8 +79,8 @@ def compared(loaded: LoadedModel, prompt_ids: list[int], ours: tuple[int, ...]) 
 
 
 @pytest.fixture(scope="module", params=["demo-gptj", "demo-gptneox"])
-def loaded(request: pytest.FixtureRequest) -> Iterator[LoadedModel]:
-    yield load_model(request.param, device="cpu", dtype="float32")
+def loaded(request: pytest.FixtureRequest) -> LoadedModel:
+    return load_model(request.param, device="cpu", dtype="float32")
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_greedy_answers_are_the_librarys_token_by_token(
     num_tokens = sum(item.num_tokens for item in comparisons)
     parted = [item for item in comparisons if item.first_difference is not None]
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\n{loaded.source}: {len(rows)} prompts, 8 at a time, {num_tokens} tokens; "
             f"{len(parted)} answers part from generate, all where its two best logits lie within {TIE:g}: "
             f"{all((item.gap or 0) <= TIE for item in parted)}"
@@ -120,5 +120,6 @@ def test_seeded_sampled_answers_are_the_same_alone_and_in_company(
     alone = [answers(engine_of(loaded, 1), [request])[0] for request in asked]
     num_same = sum(a.ids == b.ids for a, b in zip(alone, together, strict=True))
     with capsys.disabled():
-        print(f"\n{loaded.source}: {num_same} of {len(asked)} seeded answers are the same alone and in company")
+        told = f"{num_same} of {len(asked)} seeded answers are the same alone and in company"
+        sys.stdout.write(f"\n{loaded.source}: {told}\n")
     assert num_same == len(asked)

@@ -78,6 +78,13 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(10.0, gt=0, description="pause between two looks for forgotten work")
     job_timeout_seconds: int = Field(6 * 3600, ge=60, description="longest single job")
     max_attempts: int = Field(3, ge=1, description="starts of one unit of work before it is failed")
+    worker_threads: int | None = Field(None, ge=1, description="torch threads of a worker; none: ERRATA_NUM_THREADS")
+    worker_niceness: int = Field(
+        10, ge=0, le=19, description="how far a worker stands back for answers on the same cores"
+    )
+    worker_memory_share: float | None = Field(
+        None, gt=0, le=1, description="share of a CUDA device's memory that a worker takes at most; none: all"
+    )
     worker_metrics_port: int | None = Field(
         None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
     )
