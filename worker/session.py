@@ -81,8 +81,8 @@ class EditingSession:
         Raises StoreMismatch where the store belongs to another model or other settings, InvalidSettings and
         UnknownModelFamily.
         """
-        if settings.num_threads is not None:
-            torch.set_num_threads(settings.num_threads)
+        if (num_threads := settings.worker_threads or settings.num_threads) is not None:
+            torch.set_num_threads(num_threads)
         needs = outlook(settings.model, device=settings.device, dtype=settings.dtype, layers=settings.layers)
         log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
