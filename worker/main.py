@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import torch
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.job import Job
@@ -23,8 +24,10 @@ from rq.serializers import JSONSerializer
 
 from editing_core.errors import ErrataError
 from editing_core.export.version import Exporter
+from editing_core.models.load import devices_named
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
+from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
 from worker.exporting.stage import ExportStage
 from worker.metrics import Metrics
@@ -60,6 +63,14 @@ class Workplace:
     reconciler: Reconciler
     heartbeat: Heartbeat
     upkeep: Upkeep
+
+
+def take_share(settings: Settings) -> None:
+    """Leave the cores, and the GPU's memory, to answers where both are on one machine; before threads are started."""
+    os.nice(settings.worker_niceness)
+    if settings.worker_memory_share is not None and torch.cuda.is_available():
+        for device in devices_named(settings.device):
+            torch.cuda.set_per_process_memory_fraction(settings.worker_memory_share, device)
 
 
 def open_workplace(settings: Settings) -> Workplace:
@@ -114,6 +125,7 @@ def _committer(
         hands=hands,
         metrics=metrics,
         outcomes=outcomes,
+        culprits=CulpritFinder(session=session, metrics=metrics, max_tries=settings.culprit_tries),
         max_attempts=settings.max_attempts,
     )
 
@@ -193,6 +205,7 @@ def main() -> int:
     try:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)
+        take_share(settings)
         place = open_workplace(settings)
         log_event(LOGGER, "worker.started", holder=place.hands.holder, queue=place.queue.rq.name)
         serve(place)

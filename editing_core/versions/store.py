@@ -98,9 +98,13 @@ class VersionStore:
 
         Raises NotFound, or StoreDamaged with the version, the file, and the digests expected and found.
         """
+        return self.load_verified(version, device)[1]
+
+    def load_verified(self, version: str, device: torch.device | str) -> tuple[str, dict[str, Tensor]]:
+        """The same behind the digest of the bytes that were read."""
         manifest = self.read_manifest(version)
         if version == ORIGINAL:
-            return {}
+            return EMPTY_DIGEST, {}
         path = self.layout.tensor_file(version)
         content = path.read_bytes()
         found = "sha256:" + hashlib.sha256(content).hexdigest()
@@ -115,7 +119,7 @@ class VersionStore:
             raise StoreDamaged(f"version {version} is damaged: {path} cannot be read ({error})") from None
         if _entries(tensors) != manifest.tensors:
             raise StoreDamaged(f"version {version} is damaged: {path} holds other tensors than its manifest tells")
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
+        return found, {name: tensor.to(device) for name, tensor in tensors.items()}
 
     def list(self) -> Versions:
         """Versions that can be served, v0 first, by number; the damaged ones are named by ``damaged``."""

@@ -10,8 +10,8 @@ from editing_core.versions.head import was_published
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.store import VersionStore
 from service.generation.errors import VersionUnavailable
-from service.generation.resident import ResidentVersions
-from service.generation.watcher import PointerWatcher
+from service.generation.versions.resident import ResidentVersions
+from service.generation.versions.watcher import PointerWatcher
 from worker.protocol.errors import LedgerDown
 from worker.protocol.ledger import Ledger
 
@@ -40,14 +40,17 @@ class Lineage:
         self._wait_seconds = wait_seconds
         self._known: set[tuple[str, str]] = set()
         """Pairs of which the first descends from the second, which stays so; a "no" may only be not known yet."""
-        self._digests: dict[str, str | None] = {ORIGINAL: None}
-        """Of versions that were published, which stays so."""
+        self._digests: dict[str, str] = {}
+        """Of versions that the ledger knew, which stays so; whether they are still kept, their files tell."""
 
-    async def published_digest(self, version: str) -> str | None:
+    async def recorded_digest(self, version: str) -> str | None:
         """The digest that the version must have; None when the ledger is away and its files bear the mark.
 
-        Raises NotFound for a version that never was live: its files may be what a commit is just trying.
+        Raises NotFound for a version that the ledger does not know (its files may be what a commit is just trying) or
+        that is no longer kept.
         """
+        if version == ORIGINAL:
+            return None
         if version not in self._digests:
             digest = await asyncio.to_thread(self._recorded_digest, version)
             if digest is None:
@@ -59,11 +62,14 @@ class Lineage:
         if not is_version_name(version):
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
         try:
-            return self._ledger.version(version).digest
+            record = self._ledger.version(version)
         except LedgerDown:
             if not was_published(self._store.layout, version):
                 raise
             return None
+        if record.removed:
+            raise NotFound(f"version {version} is no longer kept: GET /versions lists those that are")
+        return record.digest
 
     async def served_since(self, wanted: str) -> str:
         """The live version, once it is ``wanted`` or descends from it.
@@ -76,13 +82,29 @@ class Lineage:
         deadline = time.monotonic() + self._wait_seconds
         while True:
             live, state = self._residents.live, self._watcher.state
-            if live is not None and await asyncio.to_thread(self._descends, live.version, wanted):
+            if live is not None and await asyncio.to_thread(self._satisfies, live.version, wanted):
                 return live.version
             await asyncio.to_thread(self._require_coming, wanted)
+            self._watcher.nudge()
             while self._residents.live is live and self._watcher.state.wanted == state.wanted:
                 if time.monotonic() >= deadline:
                     raise self._not_yet(wanted)
                 await asyncio.sleep(self._poll_seconds)
+
+    def _satisfies(self, live: str, wanted: str) -> bool:
+        """Whether the version that is live here may answer.
+
+        Not when it was rolled back meanwhile, as far as the ledger can tell: whoever has just promoted ``wanted`` would
+        be answered with what was undone. A later version that is only not served here yet is not waited for.
+        """
+        if live == wanted:
+            return True
+        if not self._descends(live, wanted):
+            return False
+        try:
+            return self._descends(self._ledger.pointer().version, live)
+        except LedgerDown:
+            return True
 
     def _not_yet(self, wanted: str) -> VersionUnavailable:
         live, state = self._residents.live, self._watcher.state
@@ -103,6 +125,7 @@ class Lineage:
         reasons = {
             "candidate": f"{wanted} is a candidate: promote it, or ask it with version={wanted}",
             "rejected": f"{wanted} was rejected by its checks: its batch's report says why",
+            "discarded": f"{wanted} was discarded and will not be served: post its edits again",
         }
         rolled_back = f"{wanted} was rolled back: {live} is live and does not descend from it; ask without min_version"
         raise VersionUnavailable(reasons.get(record.status, rolled_back), loc=("min_version",))

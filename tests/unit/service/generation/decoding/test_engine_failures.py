@@ -11,7 +11,7 @@ import torch
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import GenerationRequest
 from service.generation.errors import GenerationFailed
-from tests.support.decoding import WAIT_SECONDS, engine_of, requests, run_all
+from tests.support.decoding import WAIT_SECONDS, engine_of, held, requests, run_all
 from tests.support.generation import greedy_ids
 from tests.support.tiny_models import tiny_model
 
@@ -70,13 +70,10 @@ def test_logits_that_are_no_numbers_are_an_error_and_not_an_answer() -> None:
 def test_stopping_answers_open_requests_with_an_error(loop: DecodeLoop) -> None:
     engine = engine_of(tiny_model("gptj"), num_places=1)
     loop.add(engine)
-    entered, go_on = threading.Event(), threading.Event()
-    loop.call(lambda: (entered.set(), go_on.wait(WAIT_SECONDS)))
-    assert entered.wait(WAIT_SECONDS)
-    answers = loop.submit(engine, requests())
-    stopping = threading.Thread(target=loop.stop)
-    stopping.start()
-    go_on.set()
+    with held(loop):
+        answers = loop.submit(engine, requests())
+        stopping = threading.Thread(target=loop.stop)
+        stopping.start()
     stopping.join(WAIT_SECONDS)
     with pytest.raises(GenerationFailed, match="stopping"):
         answers[-1].result(WAIT_SECONDS)

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MAX_PROMPTS = 64
+MAX_STOPS = 16
+MAX_STOP_CHARACTERS = 256
+MAX_LOGPROBS = 20
 EXAMPLE_PROMPT = "The mother tongue of Danielle Darrieux is"
 
 
@@ -28,11 +31,16 @@ def _encodable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_encodable), AfterValidator(_not_blank)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS, examples=["."]), AfterValidator(_encodable)]
 Version = Annotated[str, Field(max_length=32, examples=["v12"])]
 
 
 class _Choice(BaseModel):
-    """Which version is asked."""
+    """Which version is asked, and for how long the answer is of use."""
+
+    timeout_seconds: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="an answer that is not complete by then is given up (504)"
+    )
 
     version: Version | None = Field(None, description="ask this version, live or not; default: the live one")
     min_version: Version | None = Field(
@@ -57,6 +65,13 @@ class _Options(_Choice):
         1.0, gt=0, le=1, allow_inf_nan=False, description="sample among the fewest tokens that hold this share"
     )
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same text again")
+    stop: list[Stop] = Field(
+        [], max_length=MAX_STOPS, description="the text ends before the first of these that it would contain"
+    )
+    logprobs: int | None = Field(
+        None, ge=0, le=MAX_LOGPROBS, description="tell each token's log probability, and so many likeliest ones"
+    )
+    stream: bool = Field(False, description="answer with server-sent events, one per piece of text")
 
 
 class _Query(BaseModel):
@@ -97,10 +112,23 @@ class ScoreQuery(_Query, _Choice):
 
 
 class ScoreBody(_Body, _Choice):
-    """A prompt and what may follow it."""
+    """A prompt and what may follow it; or several targets for one prompt, or as many prompts as targets."""
 
-    prompt: Text = Field(description="taken as it is", examples=[EXAMPLE_PROMPT])
-    target: Text = Field(description="joined to the prompt by a space unless either has one", examples=["French"])
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)] = Field(
+        description="taken as it is; or a list, one for each target", examples=[EXAMPLE_PROMPT]
+    )
+    target: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)] = Field(
+        description=f"joined to the prompt by a space unless either has one; or a list of up to {MAX_PROMPTS}",
+        examples=["French"],
+    )
+
+    @model_validator(mode="after")
+    def _one_prompt_each(self) -> ScoreBody:
+        if isinstance(self.prompt, list) and (
+            not isinstance(self.target, list) or len(self.target) != len(self.prompt)
+        ):
+            raise ValueError("a list of prompts needs a list of targets of the same length")
+        return self
 
 
 class _Answer(BaseModel):
@@ -114,16 +142,32 @@ class Usage(_Answer):
     completion_tokens: int
 
 
+class LikelyToken(_Answer):
+    """A token that could have been written."""
+
+    token: str = Field(examples=[" English"])
+    logprob: float
+
+
+class WrittenToken(LikelyToken):
+    """A token that was written, and the likeliest in its place."""
+
+    top: list[LikelyToken]
+
+
 class GenerateAnswer(_Answer):
     """A continuation; every token of it comes from ``version``."""
 
     prompt: str = Field(examples=[EXAMPLE_PROMPT])
     text: str = Field(description="what follows the prompt, leading space included", examples=[" English"])
     finish_reason: Literal["stop", "length"] = Field(
-        description="stop: the model ended it; length: max_new_tokens or the end of the context"
+        description="stop: the model ended it, or a stop text did; length: max_new_tokens or the end of the context"
     )
     version: str = Field(examples=["v12"])
     usage: Usage
+    logprobs: list[WrittenToken] | None = Field(
+        None, description="of each token, by the model itself: temperature and top_p change nothing here"
+    )
 
 
 class GenerateAnswers(_Answer):
@@ -148,3 +192,9 @@ class ScoreAnswer(_Answer):
     greedy_match: bool = Field(description="greedy decoding gives the target")
     top: list[TopToken] = Field(description="the likeliest first tokens")
     version: str = Field(examples=["v12"])
+
+
+class ScoreAnswers(_Answer):
+    """The scores of a list, in its order, all by one version."""
+
+    scores: list[ScoreAnswer]

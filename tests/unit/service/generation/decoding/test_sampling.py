@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from service.generation.decoding.sampling import greedy_tokens, sampled_token
+from service.generation.decoding.sampling import Draw, next_tokens, sampled_tokens
 
-LOGITS = torch.tensor([0.0, 2.0, 1.0, -1.0, 1.0])
+LOGITS = torch.tensor([0.0, 2.0, 1.0, -1.0, 0.9])
 
 
 def draw(num_draws: int, *, temperature: float = 1.0, top_p: float = 1.0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    drawn = [sampled_token(LOGITS, temperature=temperature, top_p=top_p, generator=generator) for _ in range(num_draws)]
+    draws = [Draw(0, temperature, top_p, generator)] * 10
+    drawn = [token for _ in range(num_draws // 10) for token in sampled_tokens(LOGITS.expand(10, -1), draws)]
     return torch.bincount(torch.tensor(drawn), minlength=5) / num_draws
 
 
@@ -40,5 +41,5 @@ def test_a_tiny_top_p_is_greedy() -> None:
 
 def test_greedy_takes_the_likeliest_and_tells_rows_that_are_no_numbers() -> None:
     rows = torch.stack([LOGITS, torch.full_like(LOGITS, float("nan"))])
-    tokens, finite = greedy_tokens(rows)
+    tokens, finite = next_tokens(rows)
     assert (tokens[0], finite) == (1, [True, False])

@@ -3,7 +3,8 @@
 A version is a view of the one loaded model. Loading happens in a thread of its own or in the promoting one, never in
 the one that decodes, so running answers do not stall. Making a version live is one assignment, after it is complete.
 A version is used from the moment somebody asks for it until their answer is made; it leaves memory when nobody uses
-it, it is not live, and more are held than the limit says (which those in use may exceed). Knows no Redis and no HTTP.
+it, it is not live, and either its files are gone or more are held than the limits say. Versions in use may exceed the
+number, never the memory: who would then has to wait. Knows no Redis and no HTTP.
 """
 
 from __future__ import annotations
@@ -16,33 +17,16 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
-from torch import nn
-
-from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
-from editing_core.models.load import LoadedModel
-from editing_core.versions.layout import ORIGINAL
-from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
-from service.generation.decoding.engine import DecodeEngine
+from editing_core.errors import NotFound, StoreDamaged
+from editing_core.models.memory import GIGA
 from service.generation.decoding.loop import DecodeLoop
-from service.generation.errors import NothingServed
+from service.generation.errors import NoRoom, NothingServed
+from service.generation.versions.loading import Resident, VersionLoader, for_clients
+from service.generation.versions.room import Room
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resident:
-    """A version that can be asked."""
-
-    version: str
-    digest: str
-    """Of the edited matrices as served."""
-    model: nn.Module
-    engine: DecodeEngine
 
 
 class ResidentVersions:
@@ -50,19 +34,15 @@ class ResidentVersions:
 
     def __init__(
         self,
-        loaded: LoadedModel,
-        store: VersionStore,
+        loader: VersionLoader,
         loop: DecodeLoop,
         *,
-        num_places: int,
-        max_waiting: int,
+        room: Room,
         max_resident: int,
     ) -> None:
-        self._loaded = loaded
-        self._store = store
+        self._versions = loader
         self._loop = loop
-        self._num_places = num_places
-        self._max_waiting = max_waiting
+        self._room = room
         self._max_resident = max_resident
         self._live: Resident | None = None
         self._held: dict[str, Resident] = {}
@@ -71,6 +51,8 @@ class ResidentVersions:
         self._uses: Counter[str] = Counter()
         self._lock = threading.Lock()
         """Guards the four above."""
+        self._loading_one = threading.Lock()
+        """Held while memory is counted and taken: two loads must not count on the same."""
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
 
     @property
@@ -120,6 +102,11 @@ class ResidentVersions:
         finally:
             self._end_use(name)
 
+    def tidy(self) -> None:
+        """Let go of what nobody uses and whose files are gone."""
+        with self._lock:
+            self._evict()
+
     def close(self) -> None:
         """End the loading thread."""
         self._loader.shutdown(wait=True, cancel_futures=True)
@@ -156,13 +143,14 @@ class ResidentVersions:
     def _load_into(self, future: Future[Resident], version: str) -> None:
         started = time.perf_counter()
         try:
-            resident = self._load(version)
+            with self._loading_one:
+                resident = self._versions.load(version, make_room=self._make_room)
         except Exception as error:  # noqa: BLE001 -- goes to whoever waits for the version
             with self._lock:
                 del self._loading[version]
             level = logging.INFO if isinstance(error, NotFound) else logging.WARNING
             log_event(logger, "version_not_loaded", level=level, version=version, reason=str(error))
-            future.set_exception(_for_clients(version, error))
+            future.set_exception(for_clients(version, error))
             return
         with self._lock:
             self._loop.add(resident.engine)
@@ -172,29 +160,19 @@ class ResidentVersions:
         log_event(logger, "version_loaded", version=version, seconds=round(time.perf_counter() - started, 3))
         future.set_result(resident)
 
-    def _load(self, version: str) -> Resident:
-        try:
-            manifest = self._store.read_manifest(version)
-        except NotFound:  # in words for clients, who have no business with the store's folder
-            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept") from None
-        fingerprint = manifest.model_fingerprint
-        if fingerprint is not None and fingerprint != self._loaded.fingerprint:
-            raise StoreMismatch(
-                f"version {version} was made for the model {fingerprint}, and the one loaded here is "
-                f"{self._loaded.fingerprint}: start with the store's model, or with another data folder"
-            )
-        model: Any = self._loaded.model
-        if version != ORIGINAL:
-            model = make_view(model, self._store.load_tensors(version, self._loaded.device))
-        engine = DecodeEngine(
-            model,
-            self._loaded.tokenizer,
-            num_places=self._num_places,
-            max_length=self._loaded.max_positions,
-            max_waiting=self._max_waiting,
-        )
-        assert manifest.digest is not None, "the store gives finished manifests"
-        return Resident(version=version, digest=manifest.digest, model=model, engine=engine)
+    def _make_room(self, version: str, size_bytes: int) -> None:
+        """Let unused versions go, the least recently used first, until this one fits. Raises NoRoom."""
+        with self._lock:
+            while missing := self._room.missing_bytes(size_bytes, held_bytes=sum(map(_size, self._held.values()))):
+                unused = [held for held in self._held.values() if self._is_unused(held) and held.size_bytes]
+                if not unused:
+                    used = ", ".join(held.version for held in self._held.values() if held.size_bytes) or "the model"
+                    raise NoRoom(
+                        f"{version} needs {size_bytes / GIGA:.3g} GB, {missing / GIGA:.3g} GB more than there is "
+                        f"beside {used}: it is loaded when answers of these have ended",
+                        retry_after_seconds=1,
+                    )
+                self._let_go(unused[0])
 
     def _require_digest(self, resident: Resident, digest: str | None) -> None:
         """Raise StoreDamaged for another digest; the version is then read anew next time, unless others use it."""
@@ -210,22 +188,20 @@ class ResidentVersions:
             "restore it from a backup, or promote another version"
         )
 
+    def _is_unused(self, resident: Resident) -> bool:
+        return resident is not self._live and not self._uses[resident.version]
+
     def _evict(self) -> None:
-        """Let go of the least recently used ones above the limit; the lock is held."""
-        for version, resident in list(self._held.items()):
-            if len(self._held) <= self._max_resident:
-                return
-            if resident is not self._live and not self._uses[version]:
-                del self._held[version]
-                self._loop.remove(resident.engine)
-                log_event(logger, "version_let_go", version=version)
+        """Let go of what is no longer kept, and of the least recently used ones above the limit; the lock is held."""
+        for resident in [resident for resident in self._held.values() if self._is_unused(resident)]:
+            if len(self._held) > self._max_resident or not self._versions.is_kept(resident.version):
+                self._let_go(resident)
+
+    def _let_go(self, resident: Resident) -> None:
+        del self._held[resident.version]
+        self._loop.remove(resident.engine)
+        log_event(logger, "version_let_go", version=resident.version)
 
 
-def _for_clients(version: str, error: Exception) -> Exception:
-    """The same in words for clients, where it names the store's files: those are in the log."""
-    if isinstance(error, StoreDamaged | OSError):
-        return StoreDamaged(
-            f"version {version} is damaged or cannot be read: ask for another version; whoever runs this service finds "
-            "the file in its log, and restores it from a backup or promotes another version"
-        )
-    return error
+def _size(resident: Resident) -> int:
+    return resident.size_bytes

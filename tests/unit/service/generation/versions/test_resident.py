@@ -15,8 +15,10 @@ from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.decoding.loop import DecodeLoop
-from service.generation.errors import NothingServed
-from service.generation.resident import ResidentVersions
+from service.generation.errors import NoRoom, NothingServed
+from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.resident import ResidentVersions
+from service.generation.versions.room import Room
 from tests.support.generation import view_of, write_version
 from tests.support.tiny_loaded import tiny_loaded
 
@@ -35,8 +37,9 @@ def store(tmp_path: Path) -> VersionStore:
 
 @pytest.fixture
 def residents(store: VersionStore) -> Iterator[ResidentVersions]:
-    loop = DecodeLoop(max_jobs=1)
-    made = ResidentVersions(LOADED, store, loop, num_places=2, max_waiting=8, max_resident=2)
+    loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
+    room = Room(limit_bytes=None, free_bytes=lambda: None)
+    made = ResidentVersions(loader, DecodeLoop(), room=room, max_resident=2)
     yield made
     made.close()
 
@@ -193,3 +196,43 @@ def test_a_version_of_another_model_is_not_served(store: VersionStore, residents
     write_version(store, LOADED, "v4", fingerprint="sha256:other")
     with pytest.raises(StoreMismatch, match="sha256:other"):
         residents.promote("v4")
+
+
+def test_a_version_whose_files_are_gone_leaves_memory_when_nobody_uses_it(
+    store: VersionStore, residents: ResidentVersions
+) -> None:
+    async def work() -> None:
+        residents.promote("v0")
+        async with residents.lease("v1"):
+            store.remove("v1")
+            residents.tidy()
+            assert set(residents.versions) == {"v0", "v1"}
+        assert residents.versions == ("v0",)
+
+    run(work)
+
+
+def test_memory_is_made_by_letting_the_least_recently_used_go_and_never_by_more_than_there_is(
+    store: VersionStore,
+) -> None:
+    size = store.read_manifest("v1").size_bytes
+    assert size is not None
+    loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
+    room = Room(limit_bytes=2 * size, free_bytes=lambda: None)
+    residents = ResidentVersions(loader, DecodeLoop(), room=room, max_resident=9)
+
+    async def work() -> None:
+        residents.promote("v1")
+        async with residents.lease("v2"):
+            with pytest.raises(NoRoom, match="v3 needs"):
+                residents.promote("v3")
+            assert residents.live is not None
+            assert residents.live.version == "v1"
+            assert residents.versions == ("v1", "v2")
+        assert residents.promote("v3").version == "v3"
+        assert residents.versions == ("v1", "v3")
+        assert residents.promote("v2").version == "v2"
+        assert residents.versions == ("v3", "v2")
+
+    run(work)
+    residents.close()

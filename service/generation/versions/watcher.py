@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from editing_core.errors import ErrataError, NotFound
 from editing_core.versions.store import VersionStore
+from service.generation.errors import NoRoom
 from service.generation.metrics import GenerationMetrics
-from service.generation.resident import ResidentVersions
+from service.generation.versions.resident import ResidentVersions
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import ORIGINAL, Pointer
 from worker.protocol.ledger import Ledger
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two attempts to load a version that could not be loaded."""
+ROOM_PAUSE_SECONDS = 0.2
+"""Between two attempts to find memory for one: it is free as soon as an answer of another version ends."""
 UNREADABLE = "the copy of the pointer on disk cannot be read: the service's log names the file and what is wrong"
 
 
@@ -40,6 +43,22 @@ class FollowState:
     """Why what should be live is not."""
     degraded: str | None = None
     """What is missing although the right version is live, as far as is known."""
+    waits_for_room: bool = False
+    """What should be live waits for memory that other versions use."""
+    behind_since: float | None = None
+    """Since when something else should be live, on the clock of ``time.monotonic``."""
+
+    @property
+    def num_behind(self) -> int:
+        """Moves of the pointer that are not followed."""
+        if self.wanted is None or self.served is None:
+            return 0
+        return max(0, self.wanted.revision - self.served.revision)
+
+    @property
+    def seconds_behind(self) -> float:
+        """How long something else should have been live."""
+        return 0.0 if self.behind_since is None else time.monotonic() - self.behind_since
 
 
 class PointerWatcher:
@@ -62,7 +81,10 @@ class PointerWatcher:
         self._state = FollowState()
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._try_again_at = 0.0
-        self._stopping = threading.Event()
+        self._verified = False
+        """The ledger has confirmed the digest of what is served."""
+        self._stopping = False
+        self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-pointer", daemon=True)
 
     @property
@@ -75,9 +97,14 @@ class PointerWatcher:
         self.look()
         self._thread.start()
 
+    def nudge(self) -> None:
+        """Look at once: somebody waits for a version."""
+        self._awake.set()
+
     def stop(self) -> None:
         """End the thread."""
-        self._stopping.set()
+        self._stopping = True
+        self._awake.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -98,7 +125,7 @@ class PointerWatcher:
                 "and run `errata recover --from-files` to go on from the files"
             )
             self._note(FollowState(wanted=wanted, served=served, problem=problem))
-        elif wanted == served:
+        elif wanted == served and (degraded is not None or self._is_confirmed(wanted)):
             self._note(FollowState(wanted=wanted, served=served, degraded=degraded))
         elif wanted != self._state.wanted or time.monotonic() >= self._try_again_at:
             self._follow(wanted, degraded)
@@ -125,25 +152,39 @@ class PointerWatcher:
     def _follow(self, wanted: Pointer, degraded: str | None) -> None:
         if wanted != self._state.wanted:
             self._pause_seconds = FIRST_PAUSE_SECONDS
-        self._note(replace(self._state, wanted=wanted, degraded=degraded))
+        since = self._state.behind_since or time.monotonic()
+        self._note(replace(self._state, wanted=wanted, degraded=degraded, behind_since=since))
         started = time.perf_counter()
         try:
-            self._residents.promote(wanted.version, digest=self._recorded_digest(wanted.version))
+            digest = self._recorded_digest(wanted.version)
+            self._residents.promote(wanted.version, digest=digest)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with a version, the one before is served on
-            self._put_off(wanted, degraded, reason=str(error))
+            self._put_off(wanted, error)
             return
+        self._verified = digest is not None
         seconds = time.perf_counter() - started
-        self._metrics.swapped(revision=wanted.revision, seconds=seconds)
+        self._metrics.swapped(revision=wanted.revision, version=wanted.version, seconds=seconds)
         log_event(logger, "serving", version=wanted.version, revision=wanted.revision, seconds=round(seconds, 4))
         self._note(FollowState(wanted=wanted, served=wanted, degraded=degraded))
 
-    def _put_off(self, wanted: Pointer, degraded: str | None, *, reason: str) -> None:
-        self._try_again_at = time.monotonic() + self._pause_seconds
-        self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+    def _is_confirmed(self, served: Pointer) -> bool:
+        """Whether the ledger has no other digest for what was served, perhaps without asking it."""
+        if not self._verified:
+            recorded, live = self._recorded_digest(served.version), self._residents.live
+            self._verified = recorded is not None and live is not None and recorded == live.digest
+            return self._verified or recorded is None
+        return True
+
+    def _put_off(self, wanted: Pointer, error: Exception) -> None:
+        waits = isinstance(error, NoRoom)
+        self._try_again_at = time.monotonic() + (ROOM_PAUSE_SECONDS if waits else self._pause_seconds)
+        if not waits:
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
         served = self._state.served
         meanwhile = f"{served.version} is served on" if served else "nothing is served"
-        problem = f"version {wanted.version} (revision {wanted.revision}) could not be loaded, {meanwhile}: {reason}"
-        self._note(FollowState(wanted=wanted, served=served, problem=problem, degraded=degraded))
+        verb = "waits for memory" if waits else "could not be loaded"
+        problem = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
+        self._note(replace(self._state, problem=problem, waits_for_room=waits))
 
     def _recorded_digest(self, version: str) -> str | None:
         try:
@@ -159,8 +200,11 @@ class PointerWatcher:
             log_event(logger, "generation_degraded", level=logging.WARNING, reason=state.degraded)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._poll_seconds):
+        while not self._stopping:
+            self._awake.wait(self._poll_seconds)
+            self._awake.clear()
             try:
                 self.look()
+                self._residents.tidy()
             except Exception:  # noqa: BLE001 -- a thread that died would leave the service behind without a word
                 log_event(logger, "pointer_look_failed", level=logging.ERROR)
