@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from types import FrameType
 from typing import NoReturn
 
@@ -36,8 +37,6 @@ from worker.protocol.settings import Settings, read_settings
 
 logger = logging.getLogger("service.serve")
 
-STOP_SECONDS = 8
-"""How long running requests may take to end; a supervisor waits ten seconds before it kills."""
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
 
@@ -155,7 +154,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=STOP_SECONDS,
+                timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds),
             )
         )
         self._state: ApiState = app.state.errata

@@ -23,7 +23,6 @@ REFUSED_TO_START = 2
 """Exit code of a process that will not start with these settings, however often it is tried."""
 MAX_DEATHS = 5
 DEATHS_WINDOW_SECONDS = 60.0
-_STOP_SECONDS = 10.0
 _PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0)
 _PR_SET_PDEATHSIG = 1
 
@@ -37,6 +36,8 @@ class ChildPlan:
     environment: Mapping[str, str]
     refusal_is_final: bool = True
     """Exit code 2 ends everything; False: it may pass, as when a predecessor still holds a lock."""
+    stop_seconds: float = 10.0
+    """How long it may take to end before it is killed."""
 
 
 class Child:
@@ -97,7 +98,7 @@ class Child:
             return
         process.terminate()
         try:
-            process.wait(_STOP_SECONDS)
+            process.wait(self.plan.stop_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -24,6 +24,8 @@ from worker.protocol.settings import Settings, child_environment
 _LOOK_SECONDS = 0.1
 _REDIS_START_SECONDS = 15.0
 _PORT_PATIENCE_SECONDS = 3.0
+_CLOSING_SECONDS = 2.0
+"""What a child may need beyond the answers that it lets end."""
 _OK = 200
 
 
@@ -82,7 +84,14 @@ def _start(
     environment = child_environment(**(options | {"redis_url": redis_url}))
     for name, module in (("worker", "worker.main"), ("service", "service.serve")):
         if not supervisor.stop_requested:
-            supervisor.add(ChildPlan(name=name, command=(sys.executable, "-m", module), environment=environment))
+            supervisor.add(
+                ChildPlan(
+                    name=name,
+                    command=(sys.executable, "-m", module),
+                    environment=environment,
+                    stop_seconds=settings.stop_seconds + _CLOSING_SECONDS,
+                )
+            )
 
 
 def _tend_while(supervisor: Supervisor, wait_until_up: Callable[[float], None], *, say: Callable[[str], None]) -> None:

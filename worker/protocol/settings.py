@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on; 0: any free one")
     role: Literal["all", "api", "generation"] = Field("all", description="which routes this process serves")
+    stop_seconds: float = Field(8.0, ge=0, description="how long running answers may take to end after SIGTERM")
     max_edits: int = Field(10_000, ge=1, description="edits in one batch")
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="size of a request's body")
     max_open_batches: int = Field(1_000, ge=1, description="batches without a final state; more are refused (429)")

@@ -1,0 +1,10 @@
+"""Exit code 0 when the address answers well within three seconds: ``healthcheck.py http://127.0.0.1:8000/readyz``."""
+
+import sys
+import urllib.error
+import urllib.request
+
+try:
+    urllib.request.urlopen(sys.argv[1], timeout=3).close()  # noqa: S310 - the image's own address
+except (urllib.error.URLError, OSError) as error:
+    sys.exit(f"{sys.argv[1]}: {error}")
