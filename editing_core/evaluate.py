@@ -20,7 +20,7 @@ from rich.table import Table
 from editing_core.covariance.defaults import TEXT_COLUMN
 from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.evaluation.campaign import Campaign, CampaignResult, run_campaign
-from editing_core.evaluation.counterfact import read_counterfact
+from editing_core.formats.counterfact import read_counterfact
 from editing_core.prepare import non_negative, positive, progress_bar
 
 _COLUMNS = (

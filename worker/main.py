@@ -23,10 +23,12 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from editing_core.errors import ErrataError
+from editing_core.export.version import Exporter
 from editing_core.models.load import devices_named
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
 from worker.commit.outcomes import Outcomes
+from worker.exporting.stage import ExportStage
 from worker.metrics import Metrics
 from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
@@ -37,6 +39,7 @@ from worker.protocol.logs import log_event, start_logging
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings, read_settings
 from worker.reconcile import Heartbeat, Reconciler
+from worker.records.upkeep import Upkeep
 from worker.recovery import reconcile_pointer
 from worker.session import EditingSession
 from worker.targets import TargetStage
@@ -58,6 +61,7 @@ class Workplace:
     stages: Stages
     reconciler: Reconciler
     heartbeat: Heartbeat
+    upkeep: Upkeep
 
 
 def take_share(settings: Settings) -> None:
@@ -93,12 +97,14 @@ def open_workplace(settings: Settings) -> Workplace:
         max_attempts=settings.max_attempts,
     )
     committer = _committer(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
+    exporter = _exporter(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
     return Workplace(
         queue=queue,
         hands=hands,
-        stages=Stages(targets=targets, committer=committer),
+        stages=Stages(targets=targets, committer=committer, exporter=exporter),
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
+        upkeep=Upkeep(ledger, queue, session.store, redis=redis, metrics=metrics, hands=hands, settings=settings),
     )
 
 
@@ -119,6 +125,17 @@ def _committer(
         metrics=metrics,
         outcomes=outcomes,
         max_attempts=settings.max_attempts,
+    )
+
+
+def _exporter(
+    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+) -> ExportStage:
+    exporter = Exporter(
+        store=session.store, model=settings.model, served=lambda: session.loaded, device=settings.device
+    )
+    return ExportStage(
+        ledger=ledger, exporter=exporter, hands=hands, metrics=metrics, max_attempts=settings.max_attempts
     )
 
 
@@ -164,6 +181,7 @@ class QueueWorker(SimpleWorker):
 def serve(place: Workplace) -> None:
     """Work until asked to stop; RQ's loop ends when Redis goes away, the model stays."""
     place.heartbeat.start()
+    place.upkeep.start()
     try:
         while True:
             try:
@@ -176,6 +194,7 @@ def serve(place: Workplace) -> None:
                 return
             time.sleep(PAUSE_SECONDS)
     finally:
+        place.upkeep.stop()
         place.heartbeat.stop()
 
 

@@ -5,12 +5,9 @@ Knows no queue and no ledger. Nothing is changed in place, so a progress callbac
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,23 +20,27 @@ from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
-from editing_core.joint import JointEditor, Progress
-from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.guarding.guards import AcceptedGuard, canonical_guards
+from editing_core.guarding.holding import Holding
+from editing_core.guarding.reports import Standing
+from editing_core.joint import JointEditor, Progress, config_for
+from editing_core.memit.config import MemitConfig
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.models.machine import circumstances
 from editing_core.needs import outlook
-from editing_core.versions.identity import StoreIdentity, bind_identity
+from editing_core.versions.identity import StoreIdentity, bind_identity, settings_fingerprint
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.target_files import TargetFiles
 from editing_core.versions.views import make_view
+from worker.progress import logged_progress
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 CHECK_SEED = 0
 WORKER_NEEDS = ("model", "version", "statistics", "solve")
-PROGRESS_LOG_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,11 @@ class Candidate:
     """The edited matrices by parameter name, exactly as they would be served."""
     delta_norms: dict[str, float]
     """‖Δ‖ / ‖W‖ by parameter name."""
+    guards: tuple[AcceptedGuard, ...] = ()
+    """Those in force in the solve, by id."""
+    holding: Holding = field(default_factory=Holding)
+    standing: Standing | None = None
+    """What the solve found out about the edits; None where nobody asked."""
 
 
 class EditingSession:
@@ -62,6 +68,8 @@ class EditingSession:
         self._editor = editor
         self._identity = identity
         self._limits = limits
+        self.loaded = editor.loaded
+        """The model that is edited, as it is served without edits."""
         self._parent: tuple[str, nn.Module] = (ORIGINAL, editor.loaded.model)
 
     @classmethod
@@ -77,19 +85,25 @@ class EditingSession:
         log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
-        config = _config(loaded, settings)
+        config = config_for(
+            loaded,
+            layers=settings.layers,
+            prior_weight=settings.prior_weight,
+            clamp=settings.clamp,
+            guard_weight=settings.guard_weight,
+        )
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
         artefacts = _artefacts(loaded, settings, config, layout)
-        values = _settings_of_the_solve(loaded, artefacts, config)
+        targets = TargetFiles(layout.targets_dir)
+        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
+        values = editor.solve_settings()
         identity = bind_identity(
             layout.root,
             model=loaded.fingerprint,
             model_source=settings.model,
-            settings=_digest(values),
+            settings=settings_fingerprint(values),
             settings_values=values,
         )
-        targets = TargetFiles(layout.targets_dir)
-        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
         return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=check_limits(settings))
 
     def open_parent(self, version: str) -> None:
@@ -110,10 +124,18 @@ class EditingSession:
         """Put the z of these edits' groups within ``live`` on disk; those that are there cost nothing."""
         self._editor.compute_targets(edits, live=live, on_progress=on_progress)
 
-    def build_candidate(self, live: Sequence[AcceptedEdit], *, on_progress: Progress) -> Candidate:
+    def build_candidate(
+        self, live: Sequence[AcceptedEdit], *, guards: Sequence[AcceptedGuard] = (), on_progress: Progress
+    ) -> Candidate:
         """Solve the whole live set jointly from the original weights."""
-        update = self._editor.build(live, on_progress=on_progress)
-        return Candidate(weights=update.weights, delta_norms=update.delta_norms)
+        update = self._editor.build(live, guards=guards, on_progress=on_progress)
+        return Candidate(
+            weights=update.weights,
+            delta_norms=update.delta_norms,
+            guards=canonical_guards(guards),
+            holding=self._editor.holding(live, guards),
+            standing=self._editor.standing(live, update),
+        )
 
     def check(
         self,
@@ -141,9 +163,13 @@ class EditingSession:
             limits=self._limits,
             seed=CHECK_SEED,
             is_takedown=is_takedown,
+            guards=candidate.guards,
+            protected=candidate.holding.prompts,
             on_progress=on_progress,
         )
-        self._add_searches(report, live)
+        report.summary["guards"]["only_tested"] = candidate.holding.left_out
+        if candidate.standing is not None:
+            candidate.standing.add_to(report.edits)
         return report
 
     def write_version(
@@ -168,10 +194,12 @@ class EditingSession:
             settings=settings.values,
             edits=tuple(accepted.to_json() for accepted in edits.live),
             superseded=tuple(accepted.to_json() for accepted in edits.superseded),
+            guards=tuple(accepted.to_json() for accepted in candidate.guards),
             batches=batches,
             delta_norms=candidate.delta_norms,
             checks=report.summary,
             tensors={},
+            made_with=circumstances(self._editor.loaded.device),
         )
         return self.store.write(manifest, candidate.weights)
 
@@ -184,62 +212,15 @@ class EditingSession:
             self._parent = (version, make_view(model, tensors))
         return self._parent[1]
 
-    def _add_searches(self, report: CheckReport, live: Sequence[AcceptedEdit]) -> None:
-        """Tell with each new edit how its search for z ended: a high loss says that the model could not be moved."""
-        searches = self._editor.searches(live)
-        for edit_id, row in report.edits.items():
-            if edit_id in searches:
-                found = searches[edit_id]
-                row["search"] = {"loss": found.loss, "nll": found.nll, "losses_read": found.num_losses}
-
 
 def check_limits(settings: Settings) -> CheckLimits:
     """The limits of the checks as the settings have them."""
-    names = {field.name for field in fields(CheckLimits)} & set(Settings.model_fields)
+    names = {limit.name for limit in fields(CheckLimits)} & set(Settings.model_fields)
     return CheckLimits(**{name: getattr(settings, name) for name in names})
-
-
-def _config(loaded: LoadedModel, settings: Settings) -> MemitConfig:
-    num_layers = loaded.family.num_layers(loaded.model)
-    base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
-    return configure(
-        base,
-        num_layers=num_layers,
-        layers=settings.layers,
-        prior_weight=settings.prior_weight,
-        clamp=settings.clamp,
-    )
 
 
 def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, layout: StoreLayout) -> ModelArtefacts:
     corpus = corpus_for(settings.model, settings.corpus, dataset=settings.dataset, text_column=settings.text_column)
     tokens, seed = settings.tokens, settings.context_seed
     options = PrepareOptions(layers=config.layers, num_tokens=tokens, context_seed=seed, statistics=settings.statistics)
-    return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=_progress_log())
-
-
-def _progress_log() -> Callable[[str, int, int], None]:
-    next_line = time.monotonic() + PROGRESS_LOG_SECONDS
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            next_line = time.monotonic() + PROGRESS_LOG_SECONDS
-            log_event(LOGGER, "prepare.progress", what=what, done=done, total=total)
-
-    return tell
-
-
-def _settings_of_the_solve(loaded: LoadedModel, artefacts: ModelArtefacts, config: MemitConfig) -> dict[str, Any]:
-    """All that decides a version's weights beside the original model, the live set and the stored z."""
-    return {
-        **config.to_json(),
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "contexts": list(artefacts.contexts),
-        "statistics": artefacts.fingerprint(),
-        "statistics_tokens": artefacts.num_tokens,
-    }
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=logged_progress())

@@ -17,11 +17,11 @@ from editing_core.covariance.prepare import PrepareOptions, heldout_ids, prepare
 from editing_core.edits import AcceptedEdit, conflicts
 from editing_core.errors import InvalidEdit, InvalidSettings
 from editing_core.evaluation.checkpoint import save_checkpoint
-from editing_core.evaluation.counterfact import CounterFactRecord
 from editing_core.evaluation.metrics import Metrics, evaluate_cases, summarise
 from editing_core.evaluation.perplexity import perplexity
-from editing_core.joint import JointEditor
-from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.formats.counterfact import CounterFactRecord
+from editing_core.joint import JointEditor, config_for
+from editing_core.memit.config import MemitConfig
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.target_files import TargetFiles
@@ -86,7 +86,7 @@ def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, don
         raise InvalidSettings(f"{campaign.save} exists already: choose a new folder for the edited model")
     on_progress("loading the model", 0, 1)
     loaded = load_model(campaign.model, device=campaign.device, dtype=campaign.dtype)
-    config = _configure(loaded, campaign)
+    config = config_for(loaded, layers=campaign.layers, prior_weight=campaign.prior_weight, clamp=campaign.clamp)
     live = accept_records(campaign.records)
     rows = [_row("before", loaded, loaded.model, campaign, corpus=corpus, on_progress=on_progress)]
     for seed in campaign.context_seeds:
@@ -115,18 +115,6 @@ def accept_records(records: Sequence[CounterFactRecord]) -> list[AcceptedEdit]:
         AcceptedEdit(id=f"r{i:06}", edit=edit, batch="file", acceptance=1, created="1970-01-01T00:00:00Z")
         for i, edit in enumerate(edits)
     ]
-
-
-def _configure(loaded: LoadedModel, campaign: Campaign) -> MemitConfig:
-    num_layers = loaded.family.num_layers(loaded.model)
-    base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
-    return configure(
-        base,
-        num_layers=num_layers,
-        layers=campaign.layers,
-        prior_weight=campaign.prior_weight,
-        clamp=campaign.clamp,
-    )
 
 
 def _editor(

@@ -7,7 +7,7 @@
   parent writes first is the truth, and it is kept when that stays likelier than the new object's first token. So an
   edit answers for what it breaks, not for what is broken.
 * **Earlier edits** those of the live set that are not new and that were taken in the parent must still be taken; up to
-  a limit all are asked, above it half the oldest and half drawn by seed.
+  a limit all are asked, above it half the oldest and half drawn by seed. **Guards** in the same way, all of them.
 * **Drift** KL(original ‖ candidate) on the probe set and **perplexity** on held-out text, against the parent (this
   batch's fault) and against the original (capacity). **‖Δ‖/‖W‖** of each layer.
 
@@ -17,8 +17,7 @@ or an infinity anywhere fails the check. Changes no model.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +34,14 @@ from editing_core.evaluation.gate.edit_reports import (
     score_pairs,
     write_on,
 )
+from editing_core.evaluation.gate.kept import Fact, earlier_edits, guarded_facts, share_kept, tell_apart
 from editing_core.evaluation.gate.neighbors import NeighborPicker
 from editing_core.evaluation.gate.takedown import judge_takedown
 from editing_core.evaluation.gate.verdict import CheckLimits, CheckReport, Measured, Perplexities, Share, judge
 from editing_core.evaluation.perplexity import num_windows, perplexity
 from editing_core.evaluation.probes import Drift, ProbeSet, drift, next_log_probs
 from editing_core.evaluation.scoring import OnRows, counting_rows
+from editing_core.guarding.guards import AcceptedGuard
 
 __all__ = ["CheckLimits", "CheckReport", "run_checks"]
 
@@ -64,7 +65,8 @@ class _Plan:
     """All that will be asked; made first, so that progress has a total."""
 
     new: tuple[EditQuestions, ...]
-    earlier: tuple[AcceptedEdit, ...]
+    earlier: tuple[Fact, ...]
+    guards: tuple[Fact, ...]
     probes: ProbeSet
     heldout_ids: Sequence[int]
     base_perplexity: float
@@ -79,7 +81,8 @@ class _Plan:
         believed = {q.prompt for questions in self.new for q in questions.neighbors if q.target is None}
         answers = len(neighbors | prompts) + len(prompts | paraphrases | neighbors) + len(believed) + len(written)
         harm = len(self.probes.prompts) + num_windows(self.heldout_ids)
-        return answers + 2 * len({_own_pair(accepted) for accepted in self.earlier}) + harm * (2 if with_parent else 1)
+        held = sum(len({fact.pair for fact in facts}) for facts in (self.earlier, self.guards))
+        return answers + 2 * held + harm * (2 if with_parent else 1)
 
 
 def run_checks(
@@ -97,19 +100,22 @@ def run_checks(
     limits: CheckLimits,
     seed: int,
     is_takedown: bool = False,
+    guards: Sequence[AcceptedGuard] = (),
+    protected: Collection[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CheckReport:
     """Test the candidate; ``live`` is its whole live set, ``new`` those of it that this commit brings.
 
     ``parent`` is the version before (``original`` itself for v0). ``base_perplexity`` is the original's on
     ``heldout_ids``. ``on_progress(done, total)`` is called after each batch of rows and may raise. With
-    ``is_takedown`` judged is harm against the original alone.
+    ``is_takedown`` judged is harm against the original alone. ``protected``: prompts that the solve held.
     """
     models = _Models(original=original, parent=parent, candidate=candidate, tokenizer=tokenizer)
     everything = {accepted.id: accepted for accepted in (*live, *new)}
     plan = _Plan(
         new=_questions(models, tuple(everything.values()), new, probes=probes, seed=seed),
-        earlier=_earlier(live, new, limit=limits.max_earlier, seed=seed),
+        earlier=earlier_edits(live, new, limit=limits.max_earlier, seed=seed),
+        guards=guarded_facts(original, tokenizer, guards),
         probes=probes,
         heldout_ids=heldout_ids,
         base_perplexity=base_perplexity,
@@ -119,8 +125,10 @@ def run_checks(
     answers = _ask(models, plan.new, on_rows)
     reports = {q.accepted.id: report_edit(q, answers, tokenizer) for q in plan.new}
     measured = _measure(models, plan, reports, answers=answers, delta_norms=delta_norms, on_rows=on_rows)
-    verdict = judge_takedown if is_takedown else judge
-    return verdict(measured, limits, edits=reports)
+    apart = tell_apart(reports, protected)
+    report = (judge_takedown if is_takedown else judge)(measured, limits, edits=reports)
+    report.summary["neighbors"] |= apart
+    return report
 
 
 def _questions(
@@ -129,20 +137,6 @@ def _questions(
     texts = [models.tokenizer.decode(ids) for ids in probes.prompts]
     picker = NeighborPicker(everything, texts, seed=seed)
     return tuple(ask_about(models.original, models.tokenizer, accepted, picker.pick(accepted.edit)) for accepted in new)
-
-
-def _earlier(
-    live: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, limit: int, seed: int
-) -> tuple[AcceptedEdit, ...]:
-    """Live edits that are neither new nor superseded by a new one; above the limit half oldest, half by digest."""
-    new_ids, new_identities = {a.id for a in new}, {a.edit.identity for a in new}
-    earlier = [a for a in live if a.id not in new_ids and a.edit.identity not in new_identities]
-    earlier.sort(key=lambda accepted: (accepted.acceptance, accepted.id))
-    if len(earlier) <= limit:
-        return tuple(earlier)
-    oldest, others = earlier[: limit // 2], earlier[limit // 2 :]
-    others.sort(key=lambda accepted: hashlib.sha256(f"{seed}\0{accepted.id}".encode()).digest())
-    return (*oldest, *others[: limit - len(oldest)])
 
 
 def _ask(models: _Models, new: Sequence[EditQuestions], on_rows: OnRows) -> Answers:
@@ -172,9 +166,10 @@ def _measure(
     delta_norms: Mapping[str, float],
     on_rows: OnRows,
 ) -> Measured:
-    earlier, earlier_scores = _earlier_kept(models, plan, on_rows)
+    earlier, earlier_scores = _kept(models, plan.earlier, on_rows)
+    guards, guard_scores = _kept(models, plan.guards, on_rows)
     from_original, from_parent = _drifts(models, plan.probes, on_rows)
-    scores = [*answers.candidate.values(), *earlier_scores.values()]
+    scores = [*answers.candidate.values(), *earlier_scores.values(), *guard_scores.values()]
     told = [report["told"] for report in reports.values()]
     return Measured(
         num_live=plan.num_live,
@@ -183,6 +178,7 @@ def _measure(
         told=sum(told) / len(told) if told else None,
         neighbors=_neighbors_kept(plan.new, reports),
         earlier=earlier,
+        guards=guards,
         drift=from_original.mean_kl,
         drift_from_parent=from_parent.mean_kl,
         answers_kept=from_original.answers_kept,
@@ -207,15 +203,9 @@ def _neighbors_kept(new: Sequence[EditQuestions], reports: Mapping[str, dict[str
     )
 
 
-def _earlier_kept(models: _Models, plan: _Plan, on_rows: OnRows) -> tuple[Share, Scores]:
-    pairs = [_own_pair(accepted) for accepted in plan.earlier]
-    before, after = (
-        score_pairs(model, models.tokenizer, pairs, batch_size=_BATCH_SIZE, on_rows=on_rows)
-        for model in (models.parent, models.candidate)
-    )
-    held = [accepted for accepted in plan.earlier if before[_own_pair(accepted)].greedy_match]
-    lost = tuple(_name(accepted) for accepted in held if not after[_own_pair(accepted)].greedy_match)
-    return Share(len(held) - len(lost), len(held), lost), after
+def _kept(models: _Models, facts: Sequence[Fact], on_rows: OnRows) -> tuple[Share, Scores]:
+    tokenizer = models.tokenizer
+    return share_kept(models.parent, models.candidate, tokenizer, facts, batch_size=_BATCH_SIZE, on_rows=on_rows)
 
 
 def _drifts(models: _Models, probes: ProbeSet, on_rows: OnRows) -> tuple[Drift, Drift]:
@@ -235,10 +225,6 @@ def _perplexities(models: _Models, plan: _Plan, on_rows: OnRows) -> Perplexities
         else perplexity(models.parent, plan.heldout_ids, on_rows=on_rows),
         candidate=perplexity(models.candidate, plan.heldout_ids, on_rows=on_rows),
     )
-
-
-def _own_pair(accepted: AcceptedEdit) -> tuple[str, str]:
-    return accepted.edit.filled_prompt, accepted.edit.target_new
 
 
 def _name(accepted: AcceptedEdit) -> str:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from editing_core.errors import InvalidSettings
@@ -35,6 +36,12 @@ class MemitConfig:
     kl_factor: float = 0.0625
     stop_loss: float = 0.05
     """An edit whose loss is under this stops."""
+    guard_weight: float = 0.05
+    """w: weight of a held key (a guard, a protected neighbour, an edit that is already true); an edit's is 1.
+
+    Measured by ``tests.benchmarks.protection``: hundreds of held keys at this weight keep most of the neighbours that
+    would be lost, and cost the edits little.
+    """
     bare_weight: float = 0.5
     """Weight of the bare context's key; the other contexts share the rest equally."""
 
@@ -47,10 +54,16 @@ class MemitConfig:
         """Plain JSON values."""
         return {**asdict(self), "layers": list(self.layers)}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MemitConfig:
+        """Read what ``to_json`` wrote, also among other settings; what is missing has its default."""
+        own = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        return cls(**own | {"layers": tuple(own["layers"])})
+
     def target_settings(self) -> dict[str, Any]:
         """The settings that change a z; layers below the target layer and λ do not."""
         record = self.to_json()
-        for name in ("prior_weight", "bare_weight"):
+        for name in ("prior_weight", "bare_weight", "guard_weight"):
             del record[name]
         return {**record, "layers": self.target_layer}
 
@@ -101,9 +114,10 @@ def configure(
     layers: str | None = None,
     prior_weight: float | None = None,
     clamp: float | None = None,
+    guard_weight: float | None = None,
 ) -> MemitConfig:
     """``base`` with the user's choices put in; raises InvalidSettings for layers that the model has not."""
-    for name, value in (("prior weight", prior_weight), ("clamp", clamp)):
+    for name, value in (("prior weight", prior_weight), ("clamp", clamp), ("guard weight", guard_weight)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InvalidSettings(f"{name} {value}: it must be a number above 0")
     config = base
@@ -113,6 +127,8 @@ def configure(
         config = replace(config, prior_weight=prior_weight)
     if clamp is not None:
         config = replace(config, clamp_factor=clamp)
+    if guard_weight is not None:
+        config = replace(config, guard_weight=guard_weight)
     if config.layers[-1] > num_layers - 2:
         raise InvalidSettings(
             f"layers {layers or config.layers}: the last edited layer must lie below the model's last block"

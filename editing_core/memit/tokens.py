@@ -43,7 +43,7 @@ class EditRows:
 def edit_rows(tokenizer: Any, edit: Edit, contexts: Sequence[str], *, max_positions: int) -> EditRows:
     """Tokenise an edit in its contexts; raises InvalidEdit where the subject's end is no token's end, or too long."""
     rows = EditRows(
-        prompts=tuple(subject_row(tokenizer, _in_context(context, edit.prompt), edit.subject) for context in contexts),
+        prompts=tuple(subject_row(tokenizer, in_context(context, edit.prompt), edit.subject) for context in contexts),
         target=tuple(target_ids(tokenizer, edit.filled_prompt, edit.target_new)),
         kl=subject_row(tokenizer, KL_TEMPLATE, edit.subject),
     )
@@ -92,7 +92,8 @@ def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:
     return continues if 0 < len(continues) < len(ids) else ids
 
 
-def _in_context(context: str, prompt: str) -> str:
+def in_context(context: str, prompt: str) -> str:
+    """The prompt (or template) after the context's text."""
     return context.replace(SLOT, prompt, 1)
 
 

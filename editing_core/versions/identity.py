@@ -6,6 +6,7 @@ Torch-free.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -111,10 +112,16 @@ def bind_identity(
     return open_identity(root)
 
 
+def settings_fingerprint(values: Mapping[str, Any]) -> str:
+    """What settings of the solve are known by."""
+    return "sha256:" + hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()
+
+
 def _model_difference(root: Path, held: ModelBinding, wanted: ModelBinding) -> str:
     return (
         f"the store {root} belongs to the model {held.source!r} ({held.fingerprint[:12]}…), not to "
-        f"{wanted.source!r} ({wanted.fingerprint[:12]}…): start with that model, or with another data folder"
+        f"{wanted.source!r} ({wanted.fingerprint[:12]}…): start with that model, or with another data folder; "
+        "`errata migrate --to MODEL --out FOLDER` solves the same edits on another model"
     )
 
 
@@ -123,9 +130,9 @@ def _settings_difference(root: Path, held: SettingsBinding, wanted: SettingsBind
     differences = [f"{n} is {wanted.values.get(n)!r} here and {held.values.get(n)!r} in the store" for n in names]
     told = "; ".join(differences) or f"fingerprint {wanted.fingerprint[:12]}… here, {held.fingerprint[:12]}… there"
     return (
-        f"the store {root} was solved with other settings: {told}. Start with the store's settings; "
-        "or write the live edits out with `errata edits --export FILE` and send them again (`errata edit FILE`) to a "
-        "service with another --data folder"
+        f"the store {root} was solved with other settings: {told}. Start with the store's settings; or solve its edits "
+        "anew with others into another folder: `errata rebuild --out FOLDER` with --layers, --prior-weight, --clamp or "
+        "--new-statistics"
     )
 
 

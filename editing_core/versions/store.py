@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -166,18 +166,6 @@ class VersionStore:
         folder.rename(doomed)
         sync(self.layout.versions_dir)
         shutil.rmtree(doomed, ignore_errors=True)
-
-    def retain(self, live: str, pinned: Collection[str], *, keep: int = 5) -> Versions:
-        """Remove all versions but the live one, the pinned ones and the last ``keep``; return the removed ones.
-
-        The last are those with the highest numbers.
-        """
-        folders = self.folders()
-        kept = {live, *pinned, *(folders[-keep:] if keep else ())}
-        doomed = [version for version in folders if version not in kept]
-        for version in doomed:
-            self.remove(version)
-        return doomed
 
     def folders(self) -> Versions:
         """Versions that have a folder, by number, damaged or not; no file is read."""

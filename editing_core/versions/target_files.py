@@ -1,13 +1,18 @@
 """The z of every search ever made for a store, one file each, named by all that changes the number.
 
-A z file is made once: written aside, then linked; who comes second uses the first. One that is found damaged is set
-aside and counts as never made. Knows no search.
+A z file is made once: written aside, then linked; who comes second uses the first. It holds the sha256 of its own
+numbers, and says of which edits it is, by the hashes of their contents, so that one can tell whether anything still
+needs it. One that is found damaged (or that holds numbers that are not finite) is set aside and counts as never made.
+Knows no search.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +26,10 @@ from editing_core.versions.durable import locked, write_once
 
 LOGGER = logging.getLogger(__name__)
 _PARTS = {"targets", "delta", "search"}
+EDITS = "edits"
+"""Under which a file's metadata names its edits."""
+_DIGEST = "sha256"
+"""Of the tensors' bytes, in the file's metadata; files of before it was kept there have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,16 @@ class TargetFiles:
                 LOGGER.warning("%s cannot be read (%s): set aside, to be computed anew", path, damage)
         return damage is None
 
-    def write(self, key: str, target: Target) -> None:
-        """Keep a result under its key; if another process was first, its result stays."""
+    def write(self, key: str, target: Target, *, edits: Iterable[str] = ()) -> None:
+        """Keep a result under its key; if another process was first, its result stays.
+
+        ``edits``: content keys of the edits that it is of.
+        """
         counts = torch.tensor([target.loss, target.nll, target.num_losses], dtype=torch.float64)
         tensors = {"targets": target.targets_EH.contiguous(), "delta": target.delta_H.contiguous(), "search": counts}
-        write_once(self._file(key), save(tensors))
+        _, numbers = _cut(save(tensors))
+        metadata = {EDITS: " ".join(edits), _DIGEST: hashlib.sha256(numbers).hexdigest()}
+        write_once(self._file(key), save(tensors, metadata=metadata))
 
     def read(self, key: str) -> Target:
         """The z of this key; raises StoreDamaged if its file cannot be read."""
@@ -66,15 +80,33 @@ class TargetFiles:
             num_losses=int(num_losses),
         )
 
+    def examine(self) -> Iterator[tuple[Path, str | None]]:
+        """Every z file with what is wrong with it (None: nothing), by name; changes none. Raises OSError."""
+        for path in sorted(self.root.glob("*/*.safetensors")):
+            yield path, _damage(path)
+
     def _file(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
-    tensors = load(path.read_bytes())
+    content = path.read_bytes()
+    tensors = load(content)
     if set(tensors) != _PARTS:
         raise SafetensorError(f"it holds {sorted(tensors)}")
+    header, numbers = _cut(content)
+    expected, found = header.get("__metadata__", {}).get(_DIGEST), hashlib.sha256(numbers).hexdigest()
+    if expected not in {None, found}:
+        raise SafetensorError(f"its numbers were written with sha256 {expected} and now have {found}")
+    if not all(bool(torch.isfinite(tensors[name]).all()) for name in ("targets", "delta")):
+        raise SafetensorError("it holds numbers that are not finite")
     return tensors
+
+
+def _cut(content: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
+    """Header and numbers of a safetensors file: eight bytes that tell the header's length, the header, the numbers."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:start]), content[start:]
 
 
 def _damage(path: Path) -> str | None:

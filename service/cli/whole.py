@@ -63,7 +63,7 @@ def _require_settings_of_store(settings: Settings) -> None:
     if differences:
         raise StoreMismatch(
             f"the store {settings.data} was solved with other settings: {'; '.join(differences)}. Start with the "
-            "store's settings, or with another --data folder"
+            "store's settings, or solve its edits anew with others: `errata rebuild --out FOLDER`"
         )
 
 

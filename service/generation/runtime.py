@@ -11,7 +11,7 @@ from editing_core.errors import StoreMismatch
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.memory import free_bytes
 from editing_core.needs import outlook
-from editing_core.versions.identity import StoreIdentity, bind_identity
+from editing_core.versions.identity import StoreIdentity, bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.asking import Asker
@@ -22,6 +22,7 @@ from service.generation.http.openai.routes import openai_router
 from service.generation.http.routes import generation_router
 from service.generation.metrics import GenerationMetrics
 from service.generation.prompts import Prompts
+from service.generation.verifying.digests import resident_router
 from service.generation.versions.lineage import Lineage
 from service.generation.versions.loading import EngineLimits, VersionLoader
 from service.generation.versions.resident import ResidentVersions
@@ -80,6 +81,7 @@ class GenerationRuntime:
         catalogue = Catalogue(name=model_name(loaded.source), ledger=ledger, store=store)
         self.router = generation_router(asker, callers)
         self.router.include_router(openai_router(asker, callers, catalogue))
+        self.router.include_router(resident_router(loaded, self._residents, store=open_identity(settings.data).id))
 
     @classmethod
     def start(cls, settings: Settings, ledger: Ledger, *, registry: CollectorRegistry) -> GenerationRuntime:

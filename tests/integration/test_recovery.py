@@ -21,10 +21,9 @@ from worker.recovery import (
     highest_on_disk,
     reconcile_pointer,
     restore_from_store,
-    retain_versions,
     sweep_unpublished,
-    version_record,
 )
+from worker.retelling import version_record
 
 
 @pytest.fixture
@@ -209,20 +208,6 @@ def test_version_that_was_written_and_never_published_is_removed_and_its_number_
     sweep_unpublished(bench.ledger, store)
     assert store.list() == ["v0", "v7", "v9"]
     assert number == 13
-
-
-def test_retention_keeps_the_live_version_and_the_last_ones_and_the_ledger_knows(
-    bench: Bench, store: VersionStore
-) -> None:
-    ledger = bench.ledger
-    for number in range(1, 8):
-        write(store, number, parent=f"v{number - 1}", entered={}, live=[])
-    store.write_head(7, "v7")
-    reconcile_pointer(ledger, store)
-    live = ledger.promote("v2", author=None).pointer
-    retain_versions(ledger, store, live, keep=3)
-    assert store.list() == ["v0", "v2", "v5", "v6", "v7"]
-    assert [row.id for row in ledger.versions().items if row.removed] == ["v4", "v3", "v1"]
 
 
 def test_version_that_the_ledger_never_knew_is_not_marked_as_removed(bench: Bench, store: VersionStore) -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from editing_core.evaluate import print_table
 from editing_core.evaluation.campaign import Campaign, run_campaign
-from editing_core.evaluation.counterfact import read_counterfact
 from editing_core.evaluation.metrics import Metrics
+from editing_core.formats.counterfact import read_counterfact
 from tests.parity.folder import require_files
 
 NUM_RECORDS = 100

@@ -182,7 +182,8 @@ class Committer:
         records = tuple(self._ledger.batch(batch) for batch in batches)
         edits = tuple(edit for batch in batches for edit in self._ledger.batch_edits(batch))
         parent = self._session.store.read_manifest(pointer.version)
-        return Group(batches=records, pointer=pointer, parent=parent, edits=edits)
+        guards = self._ledger.guards()
+        return Group(batches=records, pointer=pointer, parent=parent, edits=edits, guards=guards)
 
     def _enter(self, state: BatchState, group: Group, lease: Lease) -> None:
         for batch in group.ids:
@@ -197,7 +198,7 @@ class Committer:
                 self._session.compute_targets(missing, live=live, on_progress=work.on_progress)
         with self._metrics.stage("applying"):
             work.begin("applying", len(live))
-            return self._session.build_candidate(live, on_progress=work.on_progress)
+            return self._session.build_candidate(live, guards=group.guards, on_progress=work.on_progress)
 
     def _check(self, group: Group, candidate: Candidate, work: Work) -> CheckReport:
         with self._metrics.stage("checking"):

@@ -13,6 +13,7 @@ from editing_core.edits import AcceptedEdit
 from worker.protocol.jobs import BatchOptions, BatchRecord, Pointer
 
 if TYPE_CHECKING:
+    from editing_core.guarding.guards import AcceptedGuard
     from editing_core.versions.manifest import Manifest
 
 
@@ -25,6 +26,8 @@ class Group:
     parent: Manifest
     edits: tuple[AcceptedEdit, ...]
     """All edits of the batches."""
+    guards: tuple[AcceptedGuard, ...] = ()
+    """What must not change, as it stood when the attempt began."""
 
     @property
     def ids(self) -> list[str]:

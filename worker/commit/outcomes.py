@@ -18,6 +18,7 @@ from worker.protocol.jobs import BatchState, Lease
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.moves.base import timestamp, utc_now
+from worker.retelling import summaries, version_record
 
 if TYPE_CHECKING:
     from editing_core.evaluation.checks import CheckReport
@@ -52,7 +53,7 @@ class Outcomes:
             candidate,
             parent=group.pointer.version,
             edits=edits,
-            batches=recovery.summaries(group.parent, edits, version=version, records=group.batches),
+            batches=summaries(group.parent, edits, version=version, records=group.batches),
             report=report,
         )
         waits = group.options.promote == "manual"
@@ -62,7 +63,7 @@ class Outcomes:
             pointer = self._ledger.publish(
                 lease,
                 expected_revision=group.pointer.revision,
-                version=recovery.version_record(manifest, group.ids),
+                version=version_record(manifest, group.ids),
                 edit_ids=[accepted.id for accepted in edits.live],
                 superseded_ids=[accepted.id for accepted in edits.superseded],
                 reports={batch: _told(group, report, batch) for batch in group.ids},
@@ -78,7 +79,7 @@ class Outcomes:
         self._metrics.count_edits("applied", len(group.edits))
         log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
         recovery.copy_to_head(self._ledger, self._session.store, pointer)
-        recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)
+        recovery.retain_versions(self._ledger, self._session.store, keep=self._keep_versions)
 
     def reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
         """The one batch of the group goes no further."""

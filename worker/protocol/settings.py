@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     layers: str | None = Field(None, description="edited layers, as 3-8 or 1,2,3,4")
     prior_weight: float | None = Field(None, gt=0, description="λ, weight of old associations against new ones")
     clamp: float | None = Field(None, gt=0, description="largest ‖δ‖ as a share of ‖h‖ at the look-up token")
+    guard_weight: float | None = Field(None, gt=0, description="weight of a held key in the solve; an edit's is 1")
 
     # HTTP.
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
     min_taken: Share = Field(0.7, description="share of new edits that must take")
     min_neighbors_kept: Share = Field(0.8, description="share of neighbours that must keep their answer")
     min_earlier_kept: Share = Field(0.9, description="share of earlier edits that must still hold")
+    min_guards_kept: Share = Field(0.95, description="share of guards that must keep their answer")
     max_drift: float = Field(0.5, gt=0, description="mean KL divergence on the probe set, in nats")
     max_perplexity_rise: float = Field(0.10, gt=0, description="rise of perplexity on held-out text, as a share")
     max_delta_norm: float = Field(15.0, gt=0, description="largest ‖Δ‖/‖W‖ of one layer")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 _NUM_NAMED = 5
+_GUARDS_WAY_OUT = "Leave out the edits that change them, or take the guards away (DELETE /guards/{id})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class CheckLimits:
     """‖Δ‖/‖W‖ of one layer."""
     max_delta_per_edit: float
     """The same over the square root of the number of live edits, with which it grows while the prior holds it."""
+    min_guards_kept: float = 0.95
     max_earlier: int = 200
     """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
 
@@ -95,6 +97,8 @@ class Measured:
     neighbors: Share
     earlier: Share
     """Of the earlier edits that held in the parent: those that still hold."""
+    guards: Share = Share(0, 0)
+    """The same of the guards."""
     drift: float
     """KL(original ‖ candidate)."""
     drift_from_parent: float
@@ -163,6 +167,7 @@ def _shares(measured: Measured, limits: CheckLimits) -> Iterator[str]:
             "lost are",
             "Send fewer edits at once, or take out those that contradict them",
         ),
+        (measured.guards, limits.min_guards_kept, "guards kept their answer", "lost are", _GUARDS_WAY_OUT),
     )
     for share, least, what, culprits, way_out in judged:
         if share.value is not None and not share.value >= least:
@@ -219,6 +224,7 @@ def _summary(measured: Measured, limits: CheckLimits) -> dict[str, Any]:
         "told": measured.told,
         "neighbors": measured.neighbors.to_json(),
         "earlier": {**measured.earlier.to_json(), "lost": list(measured.earlier.blame)},
+        "guards": {**measured.guards.to_json(), "lost": list(measured.guards.blame)},
         "drift": measured.drift,
         "drift_from_parent": measured.drift_from_parent,
         "probe_answers_kept": measured.answers_kept,

@@ -49,6 +49,9 @@ class EditIn(Request):
     relation: Short | None = Field(None, description="what is asked about the subject; default: the prompt")
     paraphrases: list[Long] = Field(default=[], max_length=100, description="other wordings, with one {} or none")
     neighborhood: list[NeighborIn] = Field(default=[], max_length=100)
+    protect: bool = Field(
+        False, description="hold on to the neighbourhood's answers in the solve, and not only test them; costs the edit"
+    )
     source: Long | None = Field(None, description="where the fact comes from; kept with the edit")
     note: Long | None = Field(None, description="kept with the edit")
 
@@ -62,6 +65,7 @@ class EditIn(Request):
             relation=self.prompt if self.relation is None else self.relation,
             paraphrases=tuple(self.paraphrases),
             neighborhood=tuple(Neighbor(prompt=n.prompt, target=n.target) for n in self.neighborhood),
+            protect=self.protect,
             source=self.source,
             note=self.note,
         )

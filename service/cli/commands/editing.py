@@ -10,7 +10,8 @@ from rich.text import Text
 
 from editing_core.edits import Edit, validate_edit
 from editing_core.errors import InvalidEdit, InvalidSettings
-from service.cli.edit_files import EditFile, as_input, read_edit_file
+from editing_core.formats.own import as_input
+from editing_core.formats.reading import FORMATS, EditFile, read_edit_file
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import CommandFailed, print_json, stderr, stdout, table
 from service.cli.waiting import wait_visibly
@@ -27,11 +28,16 @@ def edit(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="JSON (a list, or the body of POST /edits), JSONL, CSV with a header line, or CounterFact records.",
+            help="JSON (a list, or the body of POST /edits), JSONL, CSV with a header line, or records of CounterFact, "
+            "zsRE or EasyEdit.",
             show_default=False,
         ),
     ] = None,
     *,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help=f"What FILE holds, where its content misleads: {', '.join(FORMATS)}."),
+    ] = None,
     subject: Annotated[str | None, typer.Option(help="What the fact is about.", rich_help_panel=_INLINE)] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Template with one {} for the subject.", rich_help_panel=_INLINE)
@@ -68,7 +74,7 @@ def edit(
     failed.
     """
     inline = {"subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true}
-    wanted = _one_source(file, inline | {"paraphrases": paraphrase})
+    wanted = _one_source(file, form, inline | {"paraphrases": paraphrase})
     asked = {"promote": "manual" if manual else None, "dry_run": dry_run or None, "remove": remove}
     options = wanted.options | {name: value for name, value in asked.items() if value is not None}
     with open_client(url, api_key) as client:
@@ -80,12 +86,12 @@ def edit(
         raise CommandFailed(f"batch {batch.id} is {batch.status}: {batch.error or 'see its report'}")
 
 
-def _one_source(file: Path | None, inline: dict[str, Any]) -> EditFile:
+def _one_source(file: Path | None, form: str | None, inline: dict[str, Any]) -> EditFile:
     given = {name: value for name, value in inline.items() if value is not None}
     if (file is None) == (not given):
         raise InvalidSettings("give either FILE, or one edit by --subject, --prompt and --target-new")
     if file is not None:
-        return read_edit_file(file)
+        return read_edit_file(file, form=form)
     for name in ("subject", "prompt", "target_new"):
         if name not in given:
             raise InvalidSettings(f"--{name.replace('_', '-')} is missing")

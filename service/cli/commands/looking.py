@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +10,12 @@ import typer
 
 from editing_core.edits import Edit
 from editing_core.errors import InvalidSettings
-from service.cli.edit_files import as_input
+from editing_core.formats.own import write_lines
+from editing_core.formats.tables import write_table
+from service.cli.commands.keeping.records import show_retention
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, stderr, stdout, table
-from service.client.records import EditRecord
+from service.client.records import EditRecord, Version
 
 _NUM_IDS_SHOWN = 20
 _LONGEST_CELL = 60
@@ -34,8 +35,8 @@ def edits(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write them as JSONL, which `errata edit` reads back: those that are live, "
-            "unless --status or --batch says otherwise.",
+            help="Write them as JSONL, or as CSV where FILE ends so, which `errata edit` reads back: those that are "
+            "live, unless --status or --batch says otherwise.",
         ),
     ] = None,
     limit: LimitOption = 100,
@@ -76,18 +77,31 @@ def batches(
 
 
 def versions(
-    *, limit: LimitOption = 50, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
+    *,
+    limit: LimitOption = 50,
+    retention: Annotated[
+        bool, typer.Option("--retention", help="Say which the next commit would remove, and why the others stay.")
+    ] = False,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the versions of the weights."""
     with open_client(url, api_key) as client:
+        if retention:
+            show_retention(client, as_json=as_json)
+            return
         shown = list(islice(client.versions(), limit))
     if as_json:
         print_json(shown)
         return
-    rows = [
-        (v.id, "removed" if v.removed else v.status, v.parent, v.created, v.edits, (v.digest or "")[:19]) for v in shown
-    ]
+    rows = [(v.id, _state_of(v), v.parent, v.created, v.edits, (v.digest or "")[:19]) for v in shown]
     stdout().print(table(("version", "status", "parent", "created", "edits", "digest"), rows))
+
+
+def _state_of(version: Version) -> str:
+    state = "removed" if version.removed else version.status
+    return f"{state}, pinned" if version.pinned else state
 
 
 def promote(
@@ -115,9 +129,10 @@ def _short(text: str) -> str:
 
 
 def _export(found: list[EditRecord], file: Path) -> None:
-    lines = [json.dumps(as_input(Edit.from_json(record.model_dump())), ensure_ascii=False) for record in found]
+    edits = [Edit.from_json(record.model_dump()) for record in found if record.purged is None]
+    text = write_table(edits) if file.suffix.lower() == ".csv" else write_lines(edits)
     try:
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        file.write_bytes(text.encode())
     except OSError as error:
         raise InvalidSettings(f"{file}: cannot be written: {error.strerror}") from None
-    stderr().print(f"{len(lines)} edits written to {file}")
+    stderr().print(f"{len(edits)} edits written to {file}")

@@ -1,10 +1,11 @@
-"""``errata up``, ``serve``, ``worker``, ``prepare`` and ``evaluate``: start Errata's processes."""
+"""``errata up``, ``serve``, ``worker``; ``prepare``, ``evaluate``, ``rebuild``, ``migrate``: start programs."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
@@ -154,7 +155,54 @@ def evaluate(context: typer.Context) -> None:
     _run("editing_core.evaluate", _with_twins(context.args, *names), child_environment())
 
 
+def run_export(version: str, options: Mapping[str, object]) -> NoReturn:
+    """Become the process that exports from the store's files; what is not given it has from the environment."""
+    settings = read_settings(**{name: options[name] for name in ("data", "model", "device")})
+    known = {**options, "data": settings.data, "device": settings.device}
+    if "model" not in settings.model_fields_set:  # the store knows which it belongs to
+        known["model"] = None
+    arguments = [part for name, value in known.items() if value is not None for part in (_option(name), str(value))]
+    _run("editing_core.export", [*arguments, "--", version], child_environment())
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def rebuild(context: typer.Context) -> None:
+    """Make a version anew from original model, edits and z, into an empty folder; its --help has the rest.
+
+    Same digest on the same kind of machine; --layers, --prior-weight and --clamp change the settings.
+    """
+    _run("editing_core.remaking.rebuild", _of_a_store(context.args), child_environment())
+
+
+def migrate(context: typer.Context) -> None:
+    """Solve a version's edits on another model, into an empty folder, and report which took; see its --help."""
+    _run("editing_core.remaking.migrate", _of_a_store(context.args), child_environment())
+
+
 _OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "dataset", "text_column", "statistics", "tokens")
+
+
+_LIMITS = (
+    "min_taken",
+    "min_neighbors_kept",
+    "min_earlier_kept",
+    "max_drift",
+    "max_perplexity_rise",
+    "max_delta_norm",
+    "max_delta_per_edit",
+)
+
+
+def _of_a_store(arguments: Sequence[str]) -> list[str]:
+    """The options of what reads one store and writes another, with what the environment says of the first."""
+    settings = read_settings()
+    limits = json.dumps({name: getattr(settings, name) for name in _LIMITS})
+    seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
+    twins = _with_twins(arguments, "prior_weight", "clamp", "num_threads", *_OFFLINE_TWINS)
+    return ["--from", str(settings.data), "--limits", limits, *seed, *twins]
 
 
 def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:

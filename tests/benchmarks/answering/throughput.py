@@ -25,8 +25,8 @@ AIM = 2.0
 def measure_throughput(console: Console, model: str) -> bool:
     """Tokens per second of each way, in turns; whether HTTP is at least as fast as the static batch."""
     rates: dict[str, list[float]] = {}
-    prompts = fact_prompts(NUM_CLIENTS)
     with served(model) as place:
+        prompts = fact_prompts(NUM_CLIENTS)
         for number in range(NUM_ROUNDS + 1):  # the first warms up and is not counted
             measured = {
                 "generate, a static batch of 16": _static(place.loaded, prompts),
@@ -67,5 +67,7 @@ def _static(loaded: LoadedModel, prompts: list[str]) -> float:
 
 
 def _through_http(url: str, prompts: list[str], *, stream: bool) -> float:
-    seconds, answers = asyncio.run(ask_together(url, prompts, stream=stream, max_new_tokens=NUM_TOKENS))
+    asked = {"max_new_tokens": NUM_TOKENS, "version": "v0"}
+    seconds, answers = asyncio.run(ask_together(url, prompts, stream=stream, **asked))
+    assert all(answer.num_tokens == NUM_TOKENS for answer in answers)
     return sum(answer.num_tokens for answer in answers) / seconds

@@ -56,6 +56,7 @@ class EditReading(VersionReading):
                 status=status[edit],
                 version=batches[rows[edit]["batch"]].version,
                 report=told.get(edit),
+                purged=rows[edit].get("purged"),
             )
             for edit in ids
             if edit in rows

@@ -49,6 +49,7 @@ for i = 10, first_edit - 1, 2 do
 end
 if expires ~= '' then
   redis.call('HSET', CANDIDATES, version, expires)
+  audit('version.candidate', WHO, {{'version', version}, {'parent', parent}})
   return {'published', tostring(revision)}
 end
 return {'published', tostring(point_at(version, 'commit'))}
@@ -100,6 +101,7 @@ for i = 2, NUM_ARGS do
     redis.call('HSET', VERSION .. version, 'removed', NOW, 'discarded', reason)
     redis.call('ZREM', VERSIONS, version)
     redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
+    audit('version.discarded', WHO, {{'version', version}})
     discarded[#discarded + 1] = version
   end
 end
@@ -112,9 +114,12 @@ local revision, live = live_version()
 local marked = {}
 for i = 1, NUM_ARGS do
   local version = A(i)
-  local waits = redis.call('HEXISTS', CANDIDATES, version) == 1
-  if version ~= live and not waits and redis.call('HEXISTS', VERSION .. version, 'record') == 1 then
-    redis.call('HSET', VERSION .. version, 'removed', NOW)
+  local is_kept = version == live or redis.call('HEXISTS', CANDIDATES, version) == 1
+    or redis.call('SISMEMBER', PINS, version) == 1
+  if not is_kept and redis.call('HEXISTS', VERSION .. version, 'record') == 1 then
+    if redis.call('HSET', VERSION .. version, 'removed', NOW) == 1 then
+      audit('version.removed', WHO, {{'version', version}})
+    end
     redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
     marked[#marked + 1] = version
   end
@@ -164,7 +169,7 @@ class Publication(VersionReading):
         Promoting the live one changes nothing; when its author asks for the last promotion once more (its answer was
         lost), the answer is the same again.
         """
-        outcome, previous, revision = self._run(_PROMOTE, version, author or "")
+        outcome, previous, revision = self._run(_PROMOTE, version, author or "", who=author or "")
         if outcome == "unknown":
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         if outcome == "removed":
@@ -178,9 +183,9 @@ class Publication(VersionReading):
         rolled_back, restored = self._what_changed(previous, pointer)
         return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)
 
-    def discard(self, versions: Sequence[str], *, reason: str) -> list[str]:
+    def discard(self, versions: Sequence[str], *, reason: str, author: str | None = "worker") -> list[str]:
         """Give up those of these versions that are candidates, and return them; their batches are ``discarded``."""
-        return list(self._run(_DISCARD, reason, *versions)[1:])
+        return list(self._run(_DISCARD, reason, *versions, who=author or "")[1:])
 
     def expired_candidates(self) -> list[str]:
         """Candidates that were to be promoted before now."""
@@ -192,7 +197,7 @@ class Publication(VersionReading):
             return [json.loads(text) for text in redis.lrange(self._at(Key.PROMOTIONS), 0, -1)]
 
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
-        """Note, before it is done, that these versions' files go; return them without the one that is live now."""
+        """Note, before it is done, that these versions' files go; return them without those live or pinned now."""
         return list(self._run(_MARK_REMOVED, *versions))
 
     def _what_changed(self, previous: str, pointer: Pointer) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -152,13 +152,13 @@ class Transitions(BatchReading):
         if outcome == "lost":
             raise LostRace(f"batch {batch} is {status}, not {' or '.join(sorted(states))}: it was not made {to}")
 
-    def cancel(self, batch: str) -> BatchRecord:
+    def cancel(self, batch: str, *, author: str | None = None) -> BatchRecord:
         """Take a batch back, up to ``ready``; one that was taken back already stays so.
 
         Raises BatchNotCancellable, NotFound.
         """
         try:
-            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES)
+            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES, cancelled_by=author or "")
         except LostRace:
             record = self.batch(batch)
             if record.status == BatchState.CANCELLED:

@@ -87,18 +87,20 @@ class VersionReading(BatchReading):
         with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
             for version in versions:
                 pipe.hgetall(self._at(Key.VERSION, version or "-"))
-            answers = pipe.execute()
+            pipe.smembers(self._at(Key.PINS))
+            *answers, pinned = pipe.execute()
         records = [
             _read_version(version, fields, expires=candidates.get(version))
             for version, fields in zip(versions, answers, strict=True)
             if fields or version == ORIGINAL
         ]
+        records = [replace(record, pinned=True) if record.id in pinned else record for record in records]
         return [replace(record, status="live") if record.id == live else record for record in records]
 
 
 def write_version(record: VersionRecord) -> str:
-    """A version record as text; its status and whether it is removed are kept elsewhere."""
-    elsewhere = {"status", "removed", "expires"}
+    """A version record as text; its status and whether it is removed or pinned are kept elsewhere."""
+    elsewhere = {"status", "removed", "expires", "pinned"}
     fields = {name: value for name, value in asdict(record).items() if name not in elsewhere}
     return json.dumps(fields, ensure_ascii=False)
 

@@ -15,6 +15,8 @@ from tests.support.free_port import free_port
 
 EMMA = ("--subject", "Emma", "--prompt", "{} was written by", "--target-new", "Wells")
 COMMANDS = ("up", "serve", "worker", "edit", "edits", "batches", "versions", "promote", "generate", "score", "recover")
+RECORDS = ("audit", "pin", "unpin", "purge", "backup", "restore", "verify")
+LEAVING = ("export", "exports")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +35,7 @@ def _complaint(capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "keys", "keys add", "keys list", "keys remove"])
+@pytest.mark.parametrize("command", [*COMMANDS, *RECORDS, *LEAVING, "keys", "keys add", "keys list", "keys remove"])
 def test_every_command_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command.split(), "--help"]) == ExitCode.OK
     assert f"Usage: errata {command}" in capsys.readouterr().out
@@ -47,6 +49,11 @@ def test_every_command_has_a_help_text(command: str, capsys: pytest.CaptureFixtu
         ("batches",),
         ("versions",),
         ("promote", "v0"),
+        ("audit",),
+        ("pin", "v1"),
+        ("purge", "e1"),
+        ("export", "v0", "--format", "hf"),
+        ("exports",),
         ("generate", "Emma was written by"),
         ("score", "Emma was written by", "Austen"),
     ],
@@ -131,7 +138,9 @@ def test_the_command_line_imports_no_torch() -> None:
     ("arguments", "code", "words"),
     [
         (("prepare", "--help"), ExitCode.OK, "usage: errata prepare"),
-        (("evaluate", "/nowhere/records.json"), ExitCode.USAGE, "/nowhere/records.json: there is no such file"),
+        (("rebuild", "--help"), ExitCode.OK, "usage: errata rebuild"),
+        (("migrate", "--to", "demo-gptneox", "--out", "/nowhere/new"), ExitCode.USAGE, "there is no version store in"),
+        (("evaluate", "/nowhere/records.json"), ExitCode.USAGE, "/nowhere/records.json: cannot be read"),
     ],
 )
 def test_what_runs_offline_has_its_own_help_and_its_own_exit_code(

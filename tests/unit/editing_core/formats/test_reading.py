@@ -10,7 +10,8 @@ import pytest
 
 from editing_core.edits import Edit
 from editing_core.errors import InvalidSettings
-from service.cli.edit_files import as_input, read_edit_file
+from editing_core.formats.own import as_input
+from editing_core.formats.reading import read_edit_file
 
 HAMLET: dict[str, Any] = {
     "subject": "Hamlet",
@@ -101,26 +102,34 @@ def test_what_export_writes_is_what_edit_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "place"),
     [
-        ("e.json", "[", "e.json:1: is not JSON"),
+        ("e.json", "[", "e.json:1: is not JSON: Expecting value at column 2"),
         ("e.json", '[\n{"subject": "x",\n}]', "e.json:3: is not JSON"),
+        ("e.json", f"[{json.dumps(EMMA)}\n 2]", "e.json:2: is not JSON: Expecting ',' or ']' at column 2"),
+        ("e.json", f"[\n{json.dumps(EMMA)}]\n\n x", "e.json:4: is not JSON: more follows after its end at column 2"),
         ("e.json", "[]", "e.json: holds no edits"),
-        ("e.json", "", "e.json:1: is not JSON"),
-        ("e.json", "7", "e.json: holds no list of edits, but a number"),
-        ("e.json", json.dumps([EMMA, 3]), "e.json: record 2: is not an object"),
-        ("e.json", json.dumps([EMMA, {"subject": "x"}]), "e.json: record 2: field 'prompt' is missing"),
-        ("e.json", json.dumps([EMMA | {"colour": 1}]), "e.json: record 1: unknown field 'colour'"),
-        ("e.json", json.dumps([EMMA | {"subject": 1}]), "e.json: record 1: subject is not text, but a number"),
-        ("e.json", json.dumps([EMMA | {"subject": None}]), "e.json: record 1: subject is not text, but null"),
-        ("e.json", json.dumps([EMMA | {"paraphrases": "x"}]), "e.json: record 1: paraphrases is not a list"),
-        ("e.json", json.dumps([EMMA | {"neighborhood": ["x"]}]), "e.json: record 1: neighborhood is not a list"),
+        ("e.json", "", "e.json: holds no edits"),
+        ("e.json", "7", "e.json:1: holds no list of edits, but a number"),
+        ("e.json", "[" * 100_000, "e.json:1: is nested too deeply"),
+        ("e.json", '[\n{"subject": NaN}]', "e.json:2: is not JSON: NaN is no number"),
+        ("e.json", '[\n\n{"note": "a", "note": "b"}]', "e.json:3: names the field 'note' twice"),
+        ("e.json", json.dumps([EMMA, 3]), "e.json:1: is not an object"),
+        ("e.json", json.dumps([EMMA, {"subject": "x"}], indent=1), "e.json:7: field 'prompt' is missing"),
+        ("e.json", json.dumps([EMMA | {"colour": 1}]), "e.json:1: unknown field 'colour'"),
+        ("e.json", json.dumps([EMMA | {"subject": 1}]), "e.json:1: subject is not text, but a number"),
+        ("e.json", json.dumps([EMMA | {"subject": None}]), "e.json:1: subject is not text, but null"),
+        ("e.json", json.dumps([EMMA | {"paraphrases": "x"}]), "e.json:1: paraphrases is not a list"),
+        ("e.json", json.dumps([EMMA | {"paraphrases": ["x", " "]}]), "e.json:1: paraphrases[1]: paraphrases is blank"),
+        ("e.json", json.dumps([EMMA | {"neighborhood": ["x"]}]), "e.json:1: neighborhood is not a list"),
         ("e.json", json.dumps({"edits": [EMMA], "color": 1}), "e.json: unknown field 'color'"),
-        ("e.json", json.dumps([{"requested_rewrite": {}}]), "e.json: record 1: requested_rewrite"),
+        ("e.json", '{"edits":\n[],\n"edits": []}', "e.json:3: names the field 'edits' twice"),
+        ("e.json", '{"on_failure": "drop",\n"edits": 7}', "e.json:2: 'edits' is not a list, but a number"),
+        ("e.json", json.dumps([{"requested_rewrite": {}}]), "e.json:1: requested_rewrite"),
         ("e.jsonl", f"{json.dumps(EMMA)}\n\n{{", "e.jsonl:3: is not JSON"),
         ("e.jsonl", f"{json.dumps(EMMA)}\n{json.dumps(EMMA | {'prompt': 'no slot'})}", "e.jsonl:2: prompt"),
         ("e.jsonl", json.dumps(EMMA | {"prompt": "{} {0.__class__}"}), "e.jsonl:1: prompt"),
         ("e.jsonl", json.dumps(EMMA | {"subject": " "}), "e.jsonl:1: subject is blank"),
         ("e.jsonl", json.dumps(EMMA | {"subject": "\ud800"}), "e.jsonl:1: subject contains the lone surrogate"),
-        ("e.csv", "", "e.csv:1: column 'subject' is missing"),
+        ("e.csv", "", "e.csv: holds no edits"),
         ("e.csv", "subject,prompt\nx,y\n", "e.csv:1: column 'target_new' is missing"),
         ("e.csv", "subject,prompt,target_new,hue\n", "e.csv:1: unknown column 'hue'"),
         ("e.csv", "subject,prompt,target_new\n", "e.csv: holds no edits"),
@@ -128,6 +137,17 @@ def test_what_export_writes_is_what_edit_reads(tmp_path: Path) -> None:
         ("e.csv", 'subject,prompt,target_new\n"Em\nma",{} by,W\nx,,W\n', "e.csv:2: subject contains the control"),
         ("e.csv", "subject,prompt,target_new\nx,,W\n", "e.csv:2: prompt is blank"),
         ("e.csv", 'subject,prompt,target_new\nx,"a"b,W\n', "e.csv:2: is not CSV"),
+        ("e.csv", "subject,subject,prompt,target_new\n", "e.csv:1: names the column 'subject' twice"),
+        (
+            "e.csv",
+            'subject,prompt,target_new,note\nEmma,{} by,W,"two\nlines"\nEmma,by,W,\n',
+            "e.csv:4: prompt 'by' has 0 slots",
+        ),
+        (
+            "e.csv",
+            "subject;prompt;target_new;paraphrases\nEmma;{} by;Wells;[x\n",
+            "e.csv:2: column 4 (paraphrases): begins with [ and is not a JSON list",
+        ),
     ],
 )
 def test_a_complaint_names_the_place(tmp_path: Path, name: str, text: str, place: str) -> None:
@@ -144,8 +164,76 @@ def test_two_objects_for_one_fact_are_both_named(tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf_8_is_refused_with_the_line(tmp_path: Path) -> None:
     path = tmp_path / "e.jsonl"
     path.write_bytes(json.dumps(EMMA).encode() + b"\n\xff\n")
-    assert _complaint(path) == "e.jsonl:2: is not UTF-8: save the file as UTF-8"
+    assert _complaint(path) == "e.jsonl:2: is not UTF-8 at byte 1: save the file as UTF-8"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert _complaint(tmp_path / "none.json") == "none.json: cannot be read: No such file or directory"
+
+
+BODY = '{"promote": "manual",\n "edits": [\n%s]}'
+
+
+def test_a_list_names_the_line_on_which_the_record_begins(tmp_path: Path) -> None:
+    bad = json.dumps(EMMA | {"prompt": "none"}, indent=2)
+    for text, line in ((f"[{json.dumps(HAMLET)},\n\n  {bad}]", 3), (BODY % bad, 3)):
+        assert _complaint(_write(tmp_path, "e.json", text)).startswith(f"e.json:{line}: prompt 'none' has 0 slots")
+
+
+def test_objects_one_after_another_are_read_over_several_lines(tmp_path: Path) -> None:
+    text = json.dumps(HAMLET, indent=1) + "\n" + json.dumps(EMMA, indent=1)
+    assert read_edit_file(_write(tmp_path, "e.json", text)).edits == _sent(HAMLET, EMMA)
+
+
+def test_a_body_may_take_edits_out_without_giving_any(tmp_path: Path) -> None:
+    read = read_edit_file(_write(tmp_path, "e.json", '{"edits": [], "remove": ["e1"]}'))
+    assert (read.edits, read.options) == ((), {"remove": ["e1"]})
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_header_tells_what_is_between_columns(tmp_path: Path, delimiter: str) -> None:
+    rows = (("subject", "prompt", "target_new"), ("Emma", "{} was written by", "Wells"))
+    text = "".join(delimiter.join(row) + "\r\n" for row in rows)
+    assert read_edit_file(_write(tmp_path, "e.txt", text)).edits == _sent(EMMA)
+
+
+def test_columns_of_lists_may_stand_several_times(tmp_path: Path) -> None:
+    text = (
+        "subject,prompt,target_new,paraphrases,paraphrases,neighborhood\n"
+        'Emma,{} was written by,Wells,"[""The author | {}""]",Who wrote {}?,"[{""prompt"": ""Ulysses is by""}]"\n'
+    )
+    wanted = EMMA | {"paraphrases": ["The author | {}", "Who wrote {}?"], "neighborhood": [{"prompt": "Ulysses is by"}]}
+    assert read_edit_file(_write(tmp_path, "e.csv", text)).edits == _sent(wanted)
+
+
+def test_the_content_and_not_the_name_tells_what_a_file_holds(tmp_path: Path) -> None:
+    assert read_edit_file(_write(tmp_path, "e.csv", json.dumps([EMMA]))).edits == _sent(EMMA)
+    assert read_edit_file(_write(tmp_path, "e.jsonl", json.dumps([EMMA], indent=1))).edits == _sent(EMMA)
+
+
+def test_a_format_that_is_asked_for_wins(tmp_path: Path) -> None:
+    record = EMMA | {"prompt": "Emma was written by", "ground_truth": ["Austen"]}
+    path = _write(tmp_path, "e.json", json.dumps([record]))
+    assert read_edit_file(path).edits == _sent(EMMA | {"target_true": "Austen"})
+    with pytest.raises(InvalidSettings, match="unknown field 'ground_truth'"):
+        read_edit_file(path, form="errata")
+    with pytest.raises(InvalidSettings, match="requested_rewrite is missing"):
+        read_edit_file(path, form="counterfact")
+    with pytest.raises(InvalidSettings, match="format 'xml' is not one of"):
+        read_edit_file(path, form="xml")
+
+
+def test_too_large_a_file_is_refused_with_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("editing_core.formats.lines.MOST_BYTES", 1 << 20)
+    path = _write(tmp_path, "e.json", "[" + " " * (1 << 20) + "]")
+    assert _complaint(path) == "e.json:1: the file is larger than 1 MiB: cut it into parts"
+
+
+def test_all_lines_that_have_to_be_mended_are_named_at_once(tmp_path: Path) -> None:
+    bad = EMMA | {"prompt": "none"}
+    text = "\n".join(map(json.dumps, [bad, EMMA, bad, bad]))
+    complaint = _complaint(_write(tmp_path, "e.jsonl", text))
+    assert complaint.startswith("e.jsonl:1: prompt 'none' has 0 slots")
+    assert complaint.endswith("(records that cannot be used begin also on the lines 3, 4)")
+    many = _complaint(_write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, [bad] * 13))))
+    assert many.endswith("10, 11 and 2 more)")

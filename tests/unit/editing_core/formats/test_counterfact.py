@@ -1,4 +1,4 @@
-"""CounterFact records are read as published, and what is wrong in a file is named with its place."""
+"""CounterFact records are read as published, and what is wrong in a file is named with its line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from editing_core.edits import Neighbor
-from editing_core.errors import InvalidEdit
-from editing_core.evaluation.counterfact import is_counterfact, read_counterfact
+from editing_core.errors import InvalidSettings
+from editing_core.formats.counterfact import fits, read_counterfact
 
 RECORD: dict[str, Any] = {
     "case_id": 2447,
@@ -67,27 +67,30 @@ def test_a_record_becomes_an_edit_whose_neighbours_have_the_old_object(tmp_path:
     [
         (without(RECORD, "requested_rewrite"), "requested_rewrite is missing"),
         (without(RECORD, "requested_rewrite", "target_new", "str"), r"requested_rewrite\.target_new\.str is missing"),
-        (with_value(RECORD, 5, "requested_rewrite", "subject"), r"subject is 5, not a text"),
+        (
+            with_value(RECORD, 5, "requested_rewrite", "subject"),
+            r"requested_rewrite\.subject is not text, but a number",
+        ),
         (with_value(RECORD, "no slot", "requested_rewrite", "prompt"), "has 0 slots"),
-        (with_value(RECORD, "Who?", "paraphrase_prompts"), "paraphrase_prompts is not a list of texts"),
+        (with_value(RECORD, ["Who?", 3], "paraphrase_prompts"), "paraphrase_prompts is not a list of texts"),
         (with_value(RECORD, ["{} is"], "neighborhood_prompts"), "writes the subject out"),
         ("text", "requested_rewrite is missing"),
     ],
 )
 def test_a_record_that_cannot_be_used_is_named_with_file_and_place(tmp_path: Path, record: Any, reason: str) -> None:
     path = tmp_path / "records.json"
-    path.write_text(json.dumps([RECORD, record]))
-    with pytest.raises(InvalidEdit, match=rf"records\.json, record 2.*{reason}"):
+    path.write_text(f"[{json.dumps(RECORD)},\n{json.dumps(record)}]")
+    with pytest.raises(InvalidSettings, match=rf"records\.json:2: .*{reason}"):
         read_counterfact(path)
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"[{", "line 1: not JSON"),
-        (b'{"requested_rewrite"\n', "line 1: not JSON"),
-        (json.dumps(RECORD).encode() + b"\n{]", "line 2: not JSON"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"[{", ":1: is not JSON"),
+        (b'{"requested_rewrite"\n', ":2: is not JSON"),
+        (json.dumps(RECORD).encode() + b"\n{]", ":2: is not JSON"),
+        (b"\xff\xfe", ":1: is not UTF-8"),
         (b"", "holds no records"),
         (b"[]", "holds no records"),
     ],
@@ -95,16 +98,21 @@ def test_a_record_that_cannot_be_used_is_named_with_file_and_place(tmp_path: Pat
 def test_a_file_that_cannot_be_read_is_named_with_the_line(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "records.json"
     path.write_bytes(content)
-    with pytest.raises(InvalidEdit, match=rf"records\.json.*{reason}"):
+    with pytest.raises(InvalidSettings, match=rf"records\.json.*{reason}"):
         read_counterfact(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidEdit, match="no such file"):
+    with pytest.raises(InvalidSettings, match="No such file"):
         read_counterfact(tmp_path / "none.json")
 
 
 def test_records_are_recognised() -> None:
-    assert is_counterfact(RECORD)
-    assert not is_counterfact({"subject": "Brunei"})
-    assert not is_counterfact("text")
+    assert fits(RECORD)
+    assert not fits({"subject": "Brunei"})
+
+
+def test_line_breaks_of_published_paraphrases_become_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps([RECORD | {"paraphrase_prompts": ["It rained.\n\nIn Brunei, people  speak"]}]))
+    assert read_counterfact(path)[0].edit.paraphrases == ("It rained. In Brunei, people speak",)

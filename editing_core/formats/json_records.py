@@ -1,0 +1,225 @@
+"""JSON as files of records hold it: one document a line, a list, or a body of POST /edits.
+
+A list is walked record by record with the line of each, and never held as a whole beside its text. Stricter than the
+library where it would guess: a name given twice and NaN are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from editing_core.formats.lines import Row, complaint
+
+EDITS = "edits"
+"""The field of a body that holds the records."""
+LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+JSON_SUFFIXES = LINE_SUFFIXES | {".json"}
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class _Refused(ValueError):
+    """What the library takes and we do not."""
+
+
+def json_rows(path: Path, lines: Iterable[str], options: dict[str, Any] | None = None) -> Iterator[Row]:
+    """The records of a file's lines, whichever of the three it is: read line by line where it is one a line.
+
+    A body's other fields are put into ``options``. Raises InvalidSettings with line and column.
+    """
+    rest = iter(lines)
+    head: list[str] = []
+    for line in rest:
+        head.append(line)
+        if line.strip():
+            break
+    if head and _is_one_a_line(path, head[-1]):
+        yield from line_rows(path, chain(head, rest))
+    else:
+        yield from document_rows(path, "".join(chain(head, rest)), {} if options is None else options)
+
+
+def _is_one_a_line(path: Path, first: str) -> bool:
+    if not first.lstrip().startswith("{"):
+        return False
+    try:
+        record = json.loads(first)
+    except (ValueError, RecursionError):
+        return path.suffix.lower() in LINE_SUFFIXES
+    return isinstance(record, dict) and EDITS not in record
+
+
+def line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+    """One document a line; blank lines are skipped. Raises InvalidSettings with line and column."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            scanner = _Scanner(path, line.rstrip("\r\n"), first_line=number)
+            yield scanner.row()
+            scanner.expect_end()
+
+
+def document_rows(path: Path, text: str, options: dict[str, Any]) -> Iterator[Row]:
+    """The records of a list, of a body's ``edits``, or of objects one after another, each with its line.
+
+    A body's other fields are put into ``options``. Raises InvalidSettings with line and column.
+    """
+    scanner = _Scanner(path, text)
+    if scanner.next_is("["):
+        yield from scanner.items()
+        scanner.expect_end()
+        return
+    if scanner.next_is("{") and _is_body(scanner):
+        yield from _body_rows(scanner, options)
+        scanner.expect_end()
+        return
+    while not scanner.is_at_end:
+        row = scanner.row()
+        if not isinstance(row.value, dict):
+            raise complaint(path, row.line, f"holds no list of edits, but {kind_of(row.value)}")
+        yield row
+
+
+def kind_of(value: object) -> str:
+    """``a list`` and the like, for complaints."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _is_body(scanner: _Scanner) -> bool:
+    """Whether the object at this place has the field ``edits``; what cannot be read is told later, at its own place."""
+    look = _Scanner(scanner.path, scanner.text)
+    for name in look.names():
+        if name == EDITS:
+            return True
+        look.value()
+    return False
+
+
+def _body_rows(scanner: _Scanner, options: dict[str, Any]) -> Iterator[Row]:
+    seen: set[str] = set()
+    for name in scanner.names():
+        line = scanner.line
+        if name in seen:
+            raise complaint(scanner.path, line, f"names the field {name!r} twice")
+        seen.add(name)
+        if name != EDITS:
+            options[name] = scanner.value()
+        elif scanner.next_is("["):
+            yield from scanner.items()
+        else:
+            raise complaint(scanner.path, line, f"'edits' is not a list, but {kind_of(scanner.value())}")
+
+
+class _Scanner:
+    """A place in a text that moves from value to value; the library reads the values themselves."""
+
+    def __init__(self, path: Path, text: str, *, first_line: int = 1) -> None:
+        self.path, self.text = path, text
+        self._at = 0
+        self._line, self._counted = first_line, 0
+        self._first_line = first_line
+        self._decoder = json.JSONDecoder(object_pairs_hook=_once_each, parse_constant=_refuse_constant)
+
+    @property
+    def line(self) -> int:
+        """The line of what comes next."""
+        self._skip()
+        self._line += self.text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    @property
+    def is_at_end(self) -> bool:
+        """Nothing but white space is left."""
+        self._skip()
+        return self._at == len(self.text)
+
+    def next_is(self, mark: str) -> bool:
+        """Whether the mark comes next; it is left there."""
+        self._skip()
+        return self.text.startswith(mark, self._at)
+
+    def row(self) -> Row:
+        """The next value with its line."""
+        line = self.line
+        return Row(line, self.value())
+
+    def value(self) -> Any:
+        """The next value."""
+        line = self.line
+        try:
+            value, self._at = self._decoder.raw_decode(self.text, self._at)
+        except json.JSONDecodeError as error:
+            raise self._not_json(error.msg, error.pos) from None
+        except RecursionError:
+            raise complaint(self.path, line, "is nested too deeply") from None
+        except ValueError as error:
+            raise complaint(self.path, line, str(error)) from None
+        return value
+
+    def items(self) -> Iterator[Row]:
+        """The items of the list that comes next."""
+        self._take("[")
+        if not self._took("]"):
+            yield self.row()
+            while not self._took("]"):
+                self._take(",", "]")
+                yield self.row()
+
+    def names(self) -> Iterator[str]:
+        """The names of the object that comes next; whoever asks reads the value before asking for the next name."""
+        self._take("{")
+        if not self._took("}"):
+            yield self._name()
+            while not self._took("}"):
+                self._take(",", "}")
+                yield self._name()
+
+    def expect_end(self) -> None:
+        """Raise InvalidSettings where more follows."""
+        if not self.is_at_end:
+            raise self._not_json("more follows after its end", self._at)
+
+    def _name(self) -> str:
+        if not self.next_is('"'):
+            raise self._not_json("Expecting property name enclosed in double quotes", self._at)
+        name = self.value()
+        self._take(":")
+        return str(name)
+
+    def _took(self, mark: str) -> bool:
+        if not self.next_is(mark):
+            return False
+        self._at += 1
+        return True
+
+    def _take(self, mark: str, other: str = "") -> None:
+        if not self._took(mark):
+            wanted = f"{mark!r} or {other!r}" if other else repr(mark)
+            raise self._not_json(f"Expecting {wanted}", self._at)
+
+    def _skip(self) -> None:
+        found = _SPACE.match(self.text, self._at)
+        assert found is not None, "it matches nothing, too"
+        self._at = found.end()
+
+    def _not_json(self, reason: str, at: int) -> Exception:
+        line = self._first_line + self.text.count("\n", 0, at)
+        column = at - self.text.rfind("\n", 0, at)
+        return complaint(self.path, line, f"is not JSON: {reason} at column {column}")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Refused(f"names the field {next(n for n in names if names.count(n) > 1)!r} twice")
+    return record
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _Refused(f"is not JSON: {name} is no number")

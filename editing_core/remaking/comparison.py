@@ -1,0 +1,80 @@
+"""How far a version that was made anew is from the one that was stored: its matrices, and what its edits score."""
+
+# Dims: none; matrices are compared as they are stored.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from editing_core.edits import AcceptedEdit
+from editing_core.evaluation.scoring import TargetScore, counting_rows, score_targets
+from editing_core.models.load import LoadedModel
+from editing_core.precision import SOLVE_DTYPE
+from editing_core.versions.views import make_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixDifference:
+    """Of one edited matrix, in Frobenius norms."""
+
+    name: str
+    of_change: float | None
+    """‖new − stored‖ / ‖stored − original‖; None where the stored one is the original's."""
+    of_weight: float
+    """‖new − stored‖ / ‖stored‖."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreDifference:
+    """Of the edits' own prompts, asked of both versions."""
+
+    num_edits: int
+    taken_stored: int
+    taken_new: int
+    changed: tuple[str, ...]
+    """Ids of the edits that take in one of the two only."""
+    largest_probability_change: float
+    """Of the new objects."""
+
+
+def matrix_differences(
+    loaded: LoadedModel, stored: Mapping[str, Tensor], new: Mapping[str, Tensor]
+) -> tuple[MatrixDifference, ...]:
+    """One for each matrix that is edited in either."""
+    found = []
+    for name in sorted({*stored, *new}):
+        original = loaded.model.get_parameter(name).detach().to("cpu", SOLVE_DTYPE)
+        before = stored[name].to("cpu", SOLVE_DTYPE) if name in stored else original
+        after = new[name].to("cpu", SOLVE_DTYPE) if name in new else original
+        difference, change = float((after - before).norm()), float((before - original).norm())
+        of_change = difference / change if change else None
+        found.append(MatrixDifference(name=name, of_change=of_change, of_weight=difference / float(before.norm())))
+    return tuple(found)
+
+
+def score_difference(
+    loaded: LoadedModel,
+    stored: Mapping[str, Tensor],
+    new: Mapping[str, Tensor],
+    *,
+    live: Sequence[AcceptedEdit],
+    on_progress: Callable[[int, int], None],
+) -> ScoreDifference:
+    """Ask both versions for every edit's new object after its own prompt."""
+    on_rows = counting_rows(on_progress, 2 * len(live))
+    pairs = [(accepted.edit.filled_prompt, accepted.edit.target_new) for accepted in live]
+    before, after = (
+        score_targets(make_view(loaded.model, weights), loaded.tokenizer, pairs, on_rows=on_rows)
+        for weights in (stored, new)
+    )
+    both: list[tuple[AcceptedEdit, TargetScore, TargetScore]] = list(zip(live, before, after, strict=True))
+    return ScoreDifference(
+        num_edits=len(live),
+        taken_stored=sum(score.greedy_match for score in before),
+        taken_new=sum(score.greedy_match for score in after),
+        changed=tuple(a.id for a, one, other in both if one.greedy_match != other.greedy_match),
+        largest_probability_change=max((abs(o.probability - b.probability) for _, b, o in both), default=0.0),
+    )

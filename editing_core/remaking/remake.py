@@ -1,0 +1,234 @@
+"""From a stored version's manifest to a version in a new store: z, the joint solve, the checks, the files.
+
+The whole manifest goes through: what it tells beside the live set is kept as it is. Knows no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from editing_core.edits import AcceptedEdit
+from editing_core.errors import InvalidEdit
+from editing_core.evaluation.checks import CheckReport, run_checks
+from editing_core.joint import JointEditor
+from editing_core.memit.editor import Update
+from editing_core.memit.targets import SearchDiverged, SearchTooLarge
+from editing_core.models.machine import circumstances
+from editing_core.remaking.comparison import MatrixDifference, ScoreDifference, matrix_differences, score_difference
+from editing_core.remaking.task import Source, Task, open_source, require_room_for_store
+from editing_core.remaking.workplace import Progress, Workplace, open_workplace, take_stored_targets
+from editing_core.verifying.digests import tensors_digest
+from editing_core.versions.head import mark_published
+from editing_core.versions.layout import ORIGINAL, StoreLayout
+from editing_core.versions.manifest import Manifest
+from editing_core.versions.store import VersionStore
+from editing_core.versions.views import make_view
+
+CHECK_SEED = 0
+"""As the worker's: the same questions are asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it."""
+
+    source: Source
+    manifest: Manifest
+    """Of the new version, as far as it got: without digest where it was not written."""
+    digest: str
+    report: CheckReport
+    is_written: bool
+    command: str
+    """That serves the new store."""
+    targets_taken: int
+    targets_searched: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """By edit id: why this model cannot take it. Of another model only."""
+    stored_unreadable: str | None = None
+    """Why the stored matrices could not be compared with."""
+    matrices: tuple[MatrixDifference, ...] = ()
+    """Of the same model, where the digests differ."""
+    scores: ScoreDifference | None = None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the new version has the stored one's very bits."""
+        return self.digest == self.source.manifest.digest
+
+
+def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
+    """Solve the version's edits anew, check them, and write a store that can be served.
+
+    ``same_model``: the version's own model is wanted, and every edit must be taken up; else edits that the model cannot
+    take are left out. A version whose checks fail is written only if it has the stored one's very bits or the task says
+    so. Raises StoreError, InvalidSettings, InvalidEdit.
+    """
+    source = open_source(task.source, task.version)
+    require_room_for_store(task.out, task.source)
+    place = open_workplace(task, source, same_model=same_model, on_progress=on_progress)
+    live, left_out = _usable(place.editor, source.manifest, same_model=same_model)
+    taken = take_stored_targets(place.editor, source, live) if same_model and task.with_targets else 0
+    live, unreachable = _search(place.editor, live, same_model=same_model, on_progress=on_progress)
+    draft = _draft(source.manifest, place, live)
+    update = solve(place.editor, draft, on_progress=on_progress)
+    report = check(place.editor, draft, update, task, on_progress=on_progress)
+    digest = tensors_digest(update.weights)
+    draft = draft.model_copy(update={"delta_norms": update.delta_norms, "checks": report.summary})
+    is_written = report.passed or task.even_if_failed or digest == source.manifest.digest
+    if is_written:
+        on_progress("writing", 0, 1)
+        draft = write(draft, update, StoreLayout(task.out))
+    matrices: tuple[MatrixDifference, ...] = ()
+    scores, unreadable = None, None
+    if same_model and digest != source.manifest.digest:
+        matrices, scores, unreadable = _compare(place, source, update, live, on_progress=on_progress)
+    return Outcome(
+        source=source,
+        manifest=draft,
+        digest=digest,
+        report=report,
+        is_written=is_written,
+        command=_command(task, place),
+        targets_taken=taken,
+        targets_searched=len(place.editor.target_keys(live)) - taken,
+        left_out={**left_out, **unreachable},
+        stored_unreadable=unreadable,
+        matrices=matrices,
+        scores=scores,
+    )
+
+
+def solve(editor: JointEditor, manifest: Manifest, *, on_progress: Progress) -> Update:
+    """The weights of all that the manifest holds; every z must be there."""
+    guards = manifest.accepted_guards
+    return editor.build(
+        manifest.live, guards=guards, on_progress=lambda done, total: on_progress("solving", done, total)
+    )
+
+
+def check(editor: JointEditor, manifest: Manifest, update: Update, task: Task, *, on_progress: Progress) -> CheckReport:
+    """The checks as of a version that brings all its edits at once onto the original."""
+    loaded, artefacts = editor.loaded, editor.artefacts
+    return run_checks(
+        original=loaded.model,
+        parent=loaded.model,
+        candidate=make_view(loaded.model, update.weights),
+        tokenizer=loaded.tokenizer,
+        live=manifest.live,
+        new=manifest.live,
+        probes=artefacts.probes,
+        heldout_ids=artefacts.heldout_ids,
+        base_perplexity=artefacts.heldout_perplexity,
+        delta_norms=update.delta_norms,
+        limits=task.limits,
+        seed=CHECK_SEED,
+        guards=manifest.accepted_guards,
+        protected=editor.holding(manifest.live, manifest.accepted_guards).prompts,
+        on_progress=lambda done, total: on_progress("checking", done, total),
+    )
+
+
+def write(manifest: Manifest, update: Update, layout: StoreLayout) -> Manifest:
+    """Write the version and make it the store's live one: what starts on the folder serves it."""
+    finished = VersionStore(layout).write(manifest, update.weights)
+    mark_published(layout, finished.version)
+    VersionStore(layout).write_head(1, finished.version)
+    return finished
+
+
+def _usable(
+    editor: JointEditor, manifest: Manifest, *, same_model: bool
+) -> tuple[tuple[AcceptedEdit, ...], dict[str, str]]:
+    """The live edits that tokenizer and context allow, and by id why not the others."""
+    problems = editor.problems(manifest.live)
+    if problems and same_model:
+        edit, reason = next(iter(problems.items()))
+        raise InvalidEdit(f"edit {edit} of {manifest.version} cannot be used: {reason}")
+    return _without(manifest.live, problems), problems
+
+
+def _search(
+    editor: JointEditor, live: tuple[AcceptedEdit, ...], *, same_model: bool, on_progress: Progress
+) -> tuple[tuple[AcceptedEdit, ...], dict[str, str]]:
+    """Search the z that are not there; of another model, leave out the subjects whose search comes to nothing."""
+    unreachable: dict[str, str] = {}
+    while missing := editor.missing_targets(live):
+        groups = [
+            group
+            for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True)
+            if key not in editor.targets
+        ]
+        try:
+            editor.compute_targets(
+                missing, live=live, on_progress=lambda done, total: on_progress("searching z", done, total)
+            )
+        except InvalidEdit as error:
+            cause = error.__cause__
+            if same_model or not isinstance(cause, SearchDiverged | SearchTooLarge):
+                raise
+            unreachable |= {accepted.id: error.detail for accepted in groups[cause.group].edits}
+            live = _without(live, unreachable)
+    if not live:
+        raise InvalidEdit("this model can take none of the edits: there is nothing to solve")
+    return live, unreachable
+
+
+def _without(live: tuple[AcceptedEdit, ...], left_out: Mapping[str, str]) -> tuple[AcceptedEdit, ...]:
+    return tuple(accepted for accepted in live if accepted.id not in left_out)
+
+
+def _draft(manifest: Manifest, place: Workplace, live: tuple[AcceptedEdit, ...]) -> Manifest:
+    """The source's manifest with what is of the new store; its name stays, so that what names it finds it."""
+    settings = place.identity.settings
+    assert settings is not None
+    kept = {accepted.id for accepted in live} | _beneath(manifest, place.editor, live)
+    changed = {
+        "parent": ORIGINAL,
+        "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "store": place.identity.id,
+        "model_fingerprint": place.loaded.fingerprint,
+        "settings": settings.values,
+        "edits": tuple(record for record in manifest.edits if record["id"] in kept),
+        "superseded": tuple(record for record in manifest.superseded if record["id"] in kept),
+        "made_with": circumstances(place.loaded.device),
+        "digest": None,
+        "size_bytes": None,
+    }
+    return manifest.model_copy(update=changed)
+
+
+def _beneath(manifest: Manifest, editor: JointEditor, live: tuple[AcceptedEdit, ...]) -> set[str]:
+    """The superseded edits that may come back one day: of things that an edit in force is about, and usable."""
+    about = {accepted.edit.identity for accepted in live}
+    beneath = [accepted for accepted in manifest.edit_set.superseded if accepted.edit.identity in about]
+    return {accepted.id for accepted in beneath} - set(editor.problems(beneath))
+
+
+def _compare(
+    place: Workplace, source: Source, update: Update, live: tuple[AcceptedEdit, ...], *, on_progress: Progress
+) -> tuple[tuple[MatrixDifference, ...], ScoreDifference | None, str | None]:
+    stored, reason = source.tensors()
+    if stored is None:
+        return (), None, reason
+    scores = score_difference(
+        place.loaded,
+        stored,
+        update.weights,
+        live=live,
+        on_progress=lambda done, total: on_progress("asking both versions", done, total),
+    )
+    return matrix_differences(place.loaded, stored, update.weights), scores, None
+
+
+def _command(task: Task, place: Workplace) -> str:
+    config = place.editor.config
+    texts = [f"--corpus {file}" for file in task.corpus]
+    texts += [f"--dataset {task.dataset} --text-column {task.text_column}"] if task.dataset else []
+    texts += [f"--statistics {task.statistics}"] if task.statistics else []
+    return " ".join([
+        f"errata up --data {task.out} --model {place.loaded.source} --layers {','.join(map(str, config.layers))}",
+        f"--prior-weight {config.prior_weight:g} --clamp {config.clamp_factor:g}",
+        *texts,
+    ])

@@ -1,0 +1,110 @@
+"""What is to be made anew, out of what and where, and the version that it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from editing_core.covariance.defaults import TEXT_COLUMN
+from editing_core.errors import InvalidSettings, NotFound, StoreError
+from editing_core.evaluation.gate.verdict import CheckLimits
+from editing_core.versions.head import read_head
+from editing_core.versions.identity import StoreIdentity, open_identity
+from editing_core.versions.layout import ORIGINAL, StoreLayout, is_version_name
+from editing_core.versions.manifest import Manifest, decode_manifest
+from editing_core.versions.store import VersionStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One order; None: as it was in the source, or for another model its preset."""
+
+    source: Path
+    """Folder of the store that is read; nothing in it is changed."""
+    out: Path
+    version: str | None = None
+    """None: the one that HEAD names."""
+    model: str | None = None
+    with_targets: bool = True
+    """Use the source's stored z, where they fit."""
+    layers: str | None = None
+    prior_weight: float | None = None
+    clamp: float | None = None
+    corpus: tuple[Path, ...] = ()
+    dataset: str | None = None
+    text_column: str = TEXT_COLUMN
+    statistics: Path | None = None
+    new_statistics: bool = False
+    """Make the statistics from the text given, even where the source has those that the version was solved with."""
+    tokens: int | None = None
+    context_seed: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    num_threads: int | None = None
+    limits: CheckLimits
+    even_if_failed: bool = False
+    """Write the version although its checks fail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A version of a store, and what the store belongs to."""
+
+    layout: StoreLayout
+    identity: StoreIdentity
+    manifest: Manifest
+
+    @property
+    def model(self) -> str:
+        """What the model was loaded from when the store was bound to it."""
+        assert self.identity.model is not None
+        return self.identity.model.source
+
+    def tensors(self) -> tuple[dict[str, Tensor] | None, str | None]:
+        """The version's matrices, or why they cannot be read: without them the version can still be made anew."""
+        try:
+            return VersionStore(self.layout).load_tensors(self.manifest.version, "cpu"), None
+        except (StoreError, NotFound, OSError) as error:
+            return None, str(error)
+
+
+def open_source(folder: Path, version: str | None) -> Source:
+    """Read the version's manifest; its tensor file may be gone. Raises InvalidSettings, NotFound and StoreDamaged."""
+    layout = StoreLayout(folder)
+    if not layout.store_file.is_file():
+        raise InvalidSettings(f"there is no version store in {folder}: name its folder by --from")
+    head = read_head(layout)
+    name = version or (head.version if head else ORIGINAL)
+    if not is_version_name(name):
+        raise InvalidSettings(f"{name!r} is not the name of a version, as v3")
+    if name == ORIGINAL:
+        raise InvalidSettings(
+            f"{'v0' if version else f'{folder} serves v0, which'} is the untouched model, with nothing to make anew: "
+            "name a version by --version"
+        )
+    file = layout.manifest_file(name)
+    if not file.is_file():
+        raise NotFound(f"{folder} holds no version {name}: its versions are {', '.join(_names(layout)) or 'none'}")
+    identity = open_identity(folder)
+    if identity.model is None:
+        raise InvalidSettings(f"the store {folder} belongs to no model yet: nothing was solved in it")
+    return Source(layout=layout, identity=identity, manifest=decode_manifest(file.read_bytes(), file))
+
+
+def _names(layout: StoreLayout) -> list[str]:
+    return VersionStore(layout).folders()
+
+
+def require_room_for_store(out: Path, source: Path) -> None:
+    """Raise InvalidSettings unless ``out`` is empty, or holds what an earlier try has left, without a version."""
+    layout = StoreLayout(out)
+    if out.resolve() == source.resolve():
+        raise InvalidSettings(f"--out {out} is the store that is read: name another folder")
+    if out.exists() and not out.is_dir():
+        raise InvalidSettings(f"--out {out} is no folder")
+    if VersionStore(layout).folders() or layout.head.exists():
+        raise InvalidSettings(f"--out {out} holds a version already: name a new folder")
+    if out.is_dir() and any(out.iterdir()) and not layout.store_file.exists():
+        raise InvalidSettings(f"--out {out} is not empty: name a new folder")

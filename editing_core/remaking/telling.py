@@ -1,0 +1,131 @@
+"""What came of a remake, for people and as JSON. Knows no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from editing_core.remaking.remake import Outcome
+
+NUM_SHOWN = 50
+"""Edits of the table; --json holds all."""
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Everything, as plain JSON values."""
+    return {
+        "version": outcome.manifest.version,
+        "written": outcome.is_written,
+        "model_fingerprint": outcome.manifest.model_fingerprint,
+        "digest": outcome.digest,
+        "stored_digest": outcome.source.manifest.digest,
+        "same": outcome.is_same,
+        "targets": {"taken": outcome.targets_taken, "searched": outcome.targets_searched},
+        "made_with": {"stored": outcome.source.manifest.made_with, "new": outcome.manifest.made_with},
+        "stored_unreadable": outcome.stored_unreadable,
+        "differences": [asdict(difference) for difference in outcome.matrices],
+        "scores": asdict(outcome.scores) if outcome.scores else None,
+        "checks": outcome.report.summary,
+        "passed": outcome.report.passed,
+        "reasons": list(outcome.report.reasons),
+        "left_out": dict(outcome.left_out),
+        "edits": outcome.report.edits,
+        "command": outcome.command,
+    }
+
+
+def tell_rebuilt(outcome: Outcome, console: Console) -> None:
+    """Print digests, differences and what to do next."""
+    manifest, stored = outcome.manifest, outcome.source.manifest
+    console.print(f"{manifest.version}: {len(manifest.live)} edits, {_targets(outcome)}")
+    console.print(f"digest {outcome.digest}, {'equal to' if outcome.is_same else 'different from'} the stored one")
+    if not outcome.is_same:
+        console.print(f"stored {stored.digest}")
+        for line in _why_different(outcome):
+            console.print(line)
+        _tell_differences(outcome, console)
+    _tell_end(outcome, console)
+
+
+def tell_migrated(outcome: Outcome, console: Console) -> None:
+    """Print which edits took, which did not and why, and what to do next."""
+    taken = outcome.report.summary["taken"]
+    num_all = len(outcome.source.manifest.live)
+    console.print(
+        f"{outcome.manifest.version}: {taken['count']} of {num_all} edits took, {taken['total'] - taken['count']} did "
+        f"not, {len(outcome.left_out)} were left out; {_targets(outcome)}"
+    )
+    table = Table("edit", "subject", "new object", "why not")
+    rows = list(_not_taken(outcome))
+    for row in rows[:NUM_SHOWN]:
+        table.add_row(*row)
+    if rows:
+        console.print(table)
+    if len(rows) > NUM_SHOWN:
+        console.print(f"and {len(rows) - NUM_SHOWN} more: --json FILE holds all")
+    _tell_end(outcome, console)
+
+
+def _targets(outcome: Outcome) -> str:
+    return f"{outcome.targets_taken} z taken from the source, {outcome.targets_searched} searched anew"
+
+
+def _why_different(outcome: Outcome) -> Iterator[str]:
+    stored, new = outcome.source.manifest, outcome.manifest
+    for name in sorted({*stored.settings, *new.settings}):
+        before, after = stored.settings.get(name), new.settings.get(name)
+        if before != after:
+            yield f"{name}: {before} then, {after} now"
+    for name in sorted({*stored.made_with, *new.made_with}):
+        was, now = stored.made_with.get(name, "not recorded"), new.made_with.get(name)
+        if was != now:
+            yield f"{name}: {was} then, {now} now (the last bits may differ by that)"
+
+
+def _tell_differences(outcome: Outcome, console: Console) -> None:
+    if outcome.stored_unreadable is not None:
+        console.print(f"the stored matrices cannot be compared with: {outcome.stored_unreadable}")
+    if outcome.matrices:
+        table = Table("matrix", "‖difference‖/‖Δ‖", "‖difference‖/‖W‖")
+        for found in outcome.matrices:
+            of_change = "" if found.of_change is None else f"{found.of_change:.2g}"
+            table.add_row(found.name, of_change, f"{found.of_weight:.2g}")
+        console.print(table)
+    if outcome.scores is not None:
+        scores = outcome.scores
+        console.print(
+            f"taken: {scores.taken_stored} of {scores.num_edits} stored, {scores.taken_new} now; "
+            f"{len(scores.changed)} in one of the two only; largest change of a new object's probability: "
+            f"{scores.largest_probability_change:.2g}"
+        )
+
+
+def _not_taken(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:
+    for accepted in outcome.source.manifest.live:
+        edit, reason = accepted.edit, outcome.left_out.get(accepted.id)
+        if reason is None:
+            report = outcome.report.edits[accepted.id]
+            if report["taken"]:
+                continue
+            after = report["after"]
+            writes = f"it writes {report['writes'].strip()[:40]!r}"
+            reason = f"rank {after['rank']}, probability {after['probability']:.2g}: {writes}"
+        else:
+            reason = f"left out: {reason}"
+        yield accepted.id, edit.subject, edit.target_new, reason
+
+
+def _tell_end(outcome: Outcome, console: Console) -> None:
+    for reason in outcome.report.reasons:
+        console.print(f"the checks failed: {reason}")
+    if outcome.is_written:
+        console.print(f"written; serve it with: {outcome.command}", soft_wrap=True)
+    else:
+        console.print(
+            "nothing was written but statistics and z, which the next try takes up: choose other --layers, "
+            "--prior-weight or --clamp, or write it all the same with --even-if-checks-fail"
+        )

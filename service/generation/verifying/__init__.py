@@ -1,0 +1,1 @@
+"""What is in memory, computed from what is in memory."""

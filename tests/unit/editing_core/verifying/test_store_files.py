@@ -1,0 +1,117 @@
+"""Every damage of a store's files is found and named, and a whole store gives no complaint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from editing_core.verifying.__main__ import main
+from editing_core.verifying.findings import Finding, from_json
+from editing_core.verifying.store_files import examine_store
+from editing_core.versions.layout import StoreLayout
+from tests.support.solved_store import solve_store, tiny_settings
+from tests.support.tiny_loaded import tiny_edits
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = tiny_settings(tmp_path_factory.mktemp("store"))
+    solve_store(settings, tiny_edits(4))
+    return settings.data
+
+
+@pytest.fixture
+def layout(whole: Path, tmp_path: Path) -> StoreLayout:
+    """A copy that can be damaged."""
+    shutil.copytree(whole, tmp_path / "data")
+    return StoreLayout(tmp_path / "data")
+
+
+def examine(layout: StoreLayout) -> list[Finding]:
+    return list(examine_store(layout.root, on_progress=lambda what, done, total: None))
+
+
+def flip(file: Path, *, byte: int = -1) -> None:
+    content = bytearray(file.read_bytes())
+    content[byte] ^= 1
+    file.write_bytes(content)
+
+
+def first_target(layout: StoreLayout) -> Path:
+    return min(layout.targets_dir.glob("*/*.safetensors"))
+
+
+def put_nan(layout: StoreLayout) -> None:
+    tensors = load_file(first_target(layout))
+    tensors["targets"][0, 0] = torch.nan
+    save_file(tensors, first_target(layout))
+
+
+def give_other_settings(layout: StoreLayout) -> None:
+    record = json.loads(layout.settings_file.read_text())
+    record["values"]["prior_weight"] += 1
+    layout.settings_file.write_text(json.dumps(record))
+
+
+def test_a_whole_store_gives_no_complaint_and_nothing_is_changed(layout: StoreLayout) -> None:
+    before = {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()}
+    found = examine(layout)
+    assert not [finding for finding in found if finding.problem is not None]
+    assert [finding.what.split()[0] for finding in found] == ["settings", "version", "HEAD", "z", "statistics"]
+    assert next(finding.told for finding in found if finding.what == "z") == "4 whole"
+    assert {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "what", "words"),
+    [
+        (lambda layout: flip(layout.tensor_file("v3")), "version v3", "tensors.safetensors was written with digest"),
+        (lambda layout: flip(layout.tensor_file("v3"), byte=300), "version v3", "and now has sha256:"),
+        (lambda layout: layout.tensor_file("v3").unlink(), "version v3", "tensors.safetensors is missing"),
+        (lambda layout: flip(layout.manifest_file("v3"), byte=-9), "version v3", "manifest.json"),
+        (lambda layout: flip(first_target(layout)), "z", "were written with sha256"),
+        (put_nan, "z", "numbers that are not finite"),
+        (lambda layout: first_target(layout).write_bytes(b""), "z", ".safetensors: "),
+        (lambda layout: layout.head.write_text("{"), "HEAD", "cannot be read"),
+        (lambda layout: shutil.rmtree(layout.version_dir("v3")), "HEAD", "names v3, whose folder is not there"),
+        (give_other_settings, "settings", "written down"),
+        (
+            lambda layout: flip(next(layout.artefacts_dir.glob("*/artefacts.safetensors"))),
+            "statistics",
+            "run `errata prepare` again",
+        ),
+    ],
+)
+def test_one_damage_is_found_and_named(
+    layout: StoreLayout, damage: Callable[[StoreLayout], None], what: str, words: str
+) -> None:
+    damage(layout)
+    found = [finding for finding in examine(layout) if finding.problem is not None and finding.what.startswith(what)]
+    assert len(found) == 1
+    assert found[0].problem is not None
+    assert words in found[0].problem
+
+
+def test_a_version_of_another_store_is_named(layout: StoreLayout) -> None:
+    layout.store_file.write_text(
+        layout.store_file.read_text().replace('"id":"', '"id":"x').replace('"id": "', '"id": "x')
+    )
+    (found,) = [finding for finding in examine(layout) if finding.problem is not None]
+    assert found.problem is not None
+    assert "its store is not this store's" in found.problem
+
+
+def test_as_a_program_it_prints_what_it_found(
+    layout: StoreLayout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(layout.root)]) == 0
+    assert from_json(capsys.readouterr().out) == examine(layout)
+    layout.store_file.write_text("{")
+    assert main([str(layout.root)]) == 2
+    assert "cannot be read" in " ".join(capsys.readouterr().err.split())
