@@ -27,6 +27,7 @@ from editing_core.export.version import Exporter
 from editing_core.models.load import devices_named
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
+from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
 from worker.exporting.stage import ExportStage
 from worker.metrics import Metrics
@@ -124,6 +125,7 @@ def _committer(
         hands=hands,
         metrics=metrics,
         outcomes=outcomes,
+        culprits=CulpritFinder(session=session, metrics=metrics, max_tries=settings.culprit_tries),
         max_attempts=settings.max_attempts,
     )
 

@@ -68,13 +68,15 @@ def restored_batches(manifests: list[Manifest]) -> list[RestoredBatch]:
     told: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
         told |= manifest.batches
-        for accepted in manifest.edit_set.everything:
+        for accepted in (*manifest.edit_set.everything, *manifest.dropped_edits):
             edits[accepted.batch][accepted.id] = accepted
+    dropped = {row["id"]: row for manifest in manifests for row in manifest.dropped}
     return [
         RestoredBatch(
             spec=BatchSpec.from_summary(batch, summary),
             version=str(summary["version"]),
             edits=tuple(edits[batch].values()),
+            dropped={edit: {"culprit": row["culprit"]} for edit, row in dropped.items() if edit in edits[batch]},
         )
         for batch, summary in told.items()
     ]

@@ -20,11 +20,13 @@ from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
+from editing_core.evaluation.culprits.trials import Trials, Try
 from editing_core.guarding.guards import AcceptedGuard, canonical_guards
 from editing_core.guarding.holding import Holding
 from editing_core.guarding.reports import Standing
 from editing_core.joint import JointEditor, Progress, config_for
 from editing_core.memit.config import MemitConfig
+from editing_core.memit.editor import Update
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.machine import circumstances
 from editing_core.needs import outlook
@@ -128,14 +130,7 @@ class EditingSession:
         self, live: Sequence[AcceptedEdit], *, guards: Sequence[AcceptedGuard] = (), on_progress: Progress
     ) -> Candidate:
         """Solve the whole live set jointly from the original weights."""
-        update = self._editor.build(live, guards=guards, on_progress=on_progress)
-        return Candidate(
-            weights=update.weights,
-            delta_norms=update.delta_norms,
-            guards=canonical_guards(guards),
-            holding=self._editor.holding(live, guards),
-            standing=self._editor.standing(live, update),
-        )
+        return self._candidate(live, self._editor.build(live, guards=guards, on_progress=on_progress), guards)
 
     def check(
         self,
@@ -167,10 +162,37 @@ class EditingSession:
             protected=candidate.holding.prompts,
             on_progress=on_progress,
         )
+        self.tell_standing(report, candidate)
+        return report
+
+    def tell_standing(self, report: CheckReport, candidate: Candidate) -> None:
+        """Add to a candidate's report what its solve found out."""
         report.summary["guards"]["only_tested"] = candidate.holding.left_out
         if candidate.standing is not None:
             candidate.standing.add_to(report.edits)
-        return report
+
+    def trials(self, parent: str, guards: Sequence[AcceptedGuard] = ()) -> Trials:
+        """Tries of other sets on this version, to find which edits break a check."""
+        return Trials(
+            editor=self._editor,
+            parent=self._parent_view(parent),
+            guards=tuple(guards),
+            limits=self._limits,
+            seed=CHECK_SEED,
+        )
+
+    def candidate_of(self, attempt: Try, guards: Sequence[AcceptedGuard]) -> Candidate:
+        """A set that was tried, as a candidate."""
+        return self._candidate(attempt.live, attempt.update, guards)
+
+    def _candidate(self, live: Sequence[AcceptedEdit], update: Update, guards: Sequence[AcceptedGuard]) -> Candidate:
+        return Candidate(
+            weights=update.weights,
+            delta_norms=update.delta_norms,
+            guards=canonical_guards(guards),
+            holding=self._editor.holding(live, guards),
+            standing=self._editor.standing(live, update),
+        )
 
     def write_version(
         self,
@@ -180,6 +202,7 @@ class EditingSession:
         parent: str,
         edits: EditSet,
         batches: dict[str, dict[str, Any]],
+        dropped: Sequence[dict[str, Any]],
         report: CheckReport,
     ) -> Manifest:
         """Write the version complete and synced; it is not live by that."""
@@ -196,6 +219,7 @@ class EditingSession:
             superseded=tuple(accepted.to_json() for accepted in edits.superseded),
             guards=tuple(accepted.to_json() for accepted in candidate.guards),
             batches=batches,
+            dropped=tuple(dropped),
             delta_norms=candidate.delta_norms,
             checks=report.summary,
             tensors={},

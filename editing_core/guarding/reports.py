@@ -22,7 +22,9 @@ from editing_core.memit.search.pool import Target
 UNREACHED_NLL = math.log(2)
 """Mean NLL of the target's tokens, over the contexts, above which a z does not reach: a token has less than half of the
 probability in the (geometric) mean, so that another may well be the first choice."""
-COINCIDING_COSINE = 0.8
+COINCIDING_COSINE = 0.6
+"""Reached by 4 of 300 ordinary edits of demo-gptj, whose residual is then met by half
+(``tests.benchmarks.coinciding``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

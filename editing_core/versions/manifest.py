@@ -59,6 +59,8 @@ class Manifest(BaseModel):
     """Edits that a live one about the same thing supersedes or repeats: what comes back when that is taken out."""
     guards: tuple[dict[str, JsonValue], ...] = ()
     """The guards that the version was solved and tested with, by id, each as ``AcceptedGuard.to_json``."""
+    dropped: tuple[dict[str, JsonValue], ...] = ()
+    """Edits that one of ``batches`` went in without, each as ``AcceptedEdit.to_json`` with its ``culprit``."""
     batches: dict[str, dict[str, JsonValue]]
     """By batch id: acceptance number, author, created, options, and what it took out."""
     delta_norms: dict[str, float]
@@ -102,6 +104,12 @@ class Manifest(BaseModel):
     def accepted_guards(self) -> tuple[AcceptedGuard, ...]:
         """The guards, by id."""
         return tuple(AcceptedGuard.from_json(record) for record in self.guards)
+
+    @property
+    def dropped_edits(self) -> tuple[AcceptedEdit, ...]:
+        """Those of ``dropped``."""
+        rows = ({name: value for name, value in row.items() if name != "culprit"} for row in self.dropped)
+        return tuple(AcceptedEdit.from_json(row) for row in rows)
 
     @property
     def live(self) -> tuple[AcceptedEdit, ...]:

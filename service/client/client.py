@@ -148,9 +148,9 @@ class ErrataClient(Keeping):
         response = self._transport.request("DELETE", f"/versions/{_part(version)}", idempotent=False)
         return _read(Version, _json(response))
 
-    def difference(self, a: str, b: str) -> Difference:
-        """What is in force in version ``b`` and not in ``a``, and the other way round."""
-        return _read(Difference, self._get(f"/versions/{_part(a)}/diff/{_part(b)}"))
+    def difference(self, a: str, b: str, *, prompts: Sequence[str] = ()) -> Difference:
+        """What is in force in version ``b`` and not in ``a``, the other way round, and what each writes."""
+        return _read(Difference, self._get(f"/versions/{_part(a)}/diff/{_part(b)}", prompt=list(prompts)))
 
     def export(self, version: str, form: str, **options: Any) -> Export:
         """Have a version written as ``hf`` or ``peft`` (``options``: ``dtype``, ``max_rank``), or find it written."""

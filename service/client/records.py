@@ -135,6 +135,8 @@ class Difference(Record):
     superseded: list[dict[str, Any]]
     """Each with ``old`` and ``new``."""
     reverted: list[dict[str, Any]]
+    answers: list[dict[str, Any]] = []
+    """To each prompt that was given, ``a`` and ``b``."""
 
 
 class Promotion(Version):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from prometheus_client import CollectorRegistry
@@ -22,6 +23,7 @@ from service.generation.http.openai.routes import openai_router
 from service.generation.http.routes import generation_router
 from service.generation.metrics import GenerationMetrics
 from service.generation.prompts import Prompts
+from service.generation.questions import Caller, Choice, Sampling
 from service.generation.verifying.digests import resident_router
 from service.generation.versions.lineage import Lineage
 from service.generation.versions.loading import EngineLimits, VersionLoader
@@ -77,7 +79,8 @@ class GenerationRuntime:
             waits_for_room=lambda: self._watcher.state.waits_for_room,
         )
         self._prompts = Prompts(loaded, max_new_tokens=settings.max_new_tokens)
-        asker = Asker(self._prompts, self._residents, self._loop, lineage=lineage, metrics=metrics)
+        self._asker = asker = Asker(self._prompts, self._residents, self._loop, lineage=lineage, metrics=metrics)
+        self._max_seconds = settings.max_answer_seconds
         callers = Callers(max_seconds=settings.max_answer_seconds)
         catalogue = Catalogue(name=model_name(loaded.source), ledger=ledger, store=store)
         self.router = generation_router(asker, callers)
@@ -114,6 +117,13 @@ class GenerationRuntime:
         self._loop.start()
         self._watcher.start()
         return self
+
+    async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
+        """What a version writes by itself after each prompt, in ``client``'s turn. Raises what ``Asker`` raises."""
+        sampling, choice = Sampling(max_new_tokens=max_new_tokens), Choice(version=version)
+        caller = Caller(name=client, timeout_seconds=self._max_seconds)
+        done = await self._asker.generate(prompts, sampling, choice, caller=caller)
+        return [result.text for result in done.results]
 
     def readiness(self) -> dict[str, object]:
         """Whether the live version is resident, and what is missing."""

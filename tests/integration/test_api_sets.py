@@ -146,3 +146,5 @@ def test_two_versions_are_compared_by_what_is_in_force(api: ApiProcess, client: 
     assert [row["id"] for row in back["added"]] == [gone]
     assert [row["id"] for row in back["reverted"]] == [added]
     assert client.get(f"/versions/{before}/diff/v999").status_code == 404
+    refused = client.get(f"/versions/{before}/diff/{after}", params={"prompt": "Anna is"})
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["query", "prompt"])

@@ -19,7 +19,7 @@ class Key(StrEnum):
     PROMOTIONS = "promotions"  # list of JSON: who moved the pointer, when, from where to where
 
     ACCEPTANCE = "acceptance"  # number of the batch accepted last
-    BATCH = "batch:"  # hash: spec, acceptance, status, progress, version, report, error, token of its commit
+    BATCH = "batch:"  # hash: spec, acceptance, status, progress, version, report, error, token of its commit, dropped
     BATCHES = "batches"  # sorted set of all batches by acceptance: the list, newest first
     OPEN = "open"  # set of batches without a final state: the reconciler's work, and the measure of "queue full"
     SHARDS = "shards:"  # set per batch: shards whose targets are not computed yet
@@ -30,6 +30,7 @@ class Key(StrEnum):
 
     EDITS = "edits"  # hash id -> JSON {batch, edit}
     EDIT_REPORTS = "edit-reports"  # hash id -> JSON: what the checks found
+    DROPPED = "dropped"  # set of the edits that their batches went into a version without
     EDIT_OUTCOMES = "edit-outcomes"  # hash final state -> how many edits reached it: for the figures alone
     EDIT_SEQUENCE = "edit-sequence"  # number of the edit accepted last: its place in the three lists below
     EDIT_ORDER = "edit-order"  # sorted set of all edits

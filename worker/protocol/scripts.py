@@ -100,3 +100,12 @@ local function point_at(version, author)
   return revision + 1
 end
 """
+
+# Added before a script that can bring a batch to a final state.
+COUNT_EDITS = """
+local function count_edits(batch, outcome)
+  local dropped = tonumber(redis.call('HGET', BATCH .. batch, 'dropped') or '0')
+  redis.call('HINCRBY', EDIT_OUTCOMES, outcome, redis.call('ZCARD', BATCH_EDITS .. batch) - dropped)
+  if dropped > 0 then redis.call('HINCRBY', EDIT_OUTCOMES, 'dropped', dropped) end
+end
+"""

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(10.0, gt=0, description="pause between two looks for forgotten work")
     job_timeout_seconds: int = Field(6 * 3600, ge=60, description="longest single job")
     max_attempts: int = Field(3, ge=1, description="starts of one unit of work before it is failed")
+    culprit_tries: int = Field(
+        40, ge=0, description="sets tested to find which edits of a failed batch are to blame; 0: none are sought"
+    )
     worker_threads: int | None = Field(None, ge=1, description="torch threads of a worker; none: ERRATA_NUM_THREADS")
     worker_niceness: int = Field(
         10, ge=0, le=19, description="how far a worker stands back for answers on the same cores"

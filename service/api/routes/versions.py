@@ -7,15 +7,17 @@ from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.concurrency import run_in_threadpool
 
 from service.api.access.security import Admin, Reader
+from service.api.problems import InvalidInput
 from service.api.routes.answers import promotion_out, version_out
 from service.api.routes.batches import Paging
 from service.api.routes.comparing import difference
 from service.api.routes.documented import refusals
 from service.api.routes.records.provenance import SettingsOut, model_of, settings_of
-from service.api.schemas.answers import DiffOut, Page, PromotionOut, VersionOut
+from service.api.schemas.answers import DiffAnswer, DiffOut, Page, PromotionOut, VersionOut
 from service.api.state import State
 from worker.protocol.errors import LedgerDown, NotACandidate
 from worker.protocol.keys import COMMIT_UNIT
@@ -61,10 +63,35 @@ def get_version(state: State, principal: Reader, version: str) -> VersionDetail:
     return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live, "settings": settings_of(state)})
 
 
-@router.get("/versions/{a}/diff/{b}", responses=refusals(404, 503))
-def compare_versions(state: State, principal: Reader, a: str, b: str) -> DiffOut:
-    """What is in force in version `b` and not in `a`, and the other way round."""
-    return difference(state.ledger, a, b)
+class Asked(BaseModel):
+    """What two versions are asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: list[Annotated[str, Field(min_length=1, max_length=20_000)]] = Field(
+        default=[], max_length=20, description="show what each of them writes after this; may be given several times"
+    )
+    max_new_tokens: int = Field(24, ge=1, le=256, description="longest of these answers")
+
+
+@router.get("/versions/{a}/diff/{b}", responses=refusals(400, 404, 429, 503))
+async def compare_versions(
+    state: State, principal: Reader, a: str, b: str, asked: Annotated[Asked, Query()]
+) -> DiffOut:
+    """What is in force in version `b` and not in `a`, and the other way round; and what each writes after prompts."""
+    found = await run_in_threadpool(difference, state.ledger, a, b)
+    if not asked.prompt:
+        return found
+    if state.generation is None:
+        msg = "this process holds no model (role api): ask /generate of one that does, with version="
+        raise InvalidInput(f"prompt: {msg}", errors=[{"loc": ["query", "prompt"], "msg": msg}])
+    client, tokens = f"key {principal.name}", asked.max_new_tokens
+    of_a, of_b = [
+        await state.generation.writes(asked.prompt, version=version, max_new_tokens=tokens, client=client)
+        for version in (a, b)
+    ]
+    answers = [DiffAnswer(prompt=text, a=x, b=y) for text, x, y in zip(asked.prompt, of_a, of_b, strict=True)]
+    return found.model_copy(update={"answers": answers})
 
 
 @router.delete("/versions/{version}", responses=refusals(404, 409, 503))

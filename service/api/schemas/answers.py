@@ -195,6 +195,14 @@ class SupersededOut(BaseModel):
     new: DiffEdit
 
 
+class DiffAnswer(BaseModel):
+    """What both versions write after a prompt."""
+
+    prompt: str
+    a: str
+    b: str
+
+
 class DiffOut(BaseModel):
     """What the second version has in force that the first has not, and the other way round."""
 
@@ -204,6 +212,7 @@ class DiffOut(BaseModel):
     added: list[DiffEdit]
     superseded: list[SupersededOut]
     reverted: list[DiffEdit] = Field(description="in force in a, and nothing about the same thing in b")
+    answers: list[DiffAnswer] = Field(default=[], description="to the prompts that were given")
 
 
 class ProblemOut(BaseModel):

@@ -83,5 +83,9 @@ class Submission(Request):
     promote: Literal["auto", "manual"] = Field(
         "auto", description="auto: goes live when the checks pass; manual: stays a candidate until it is promoted"
     )
-    on_failure: Literal["reject"] = Field("reject", description="reject: a failing edit rejects the batch")
+    on_failure: Literal["reject", "drop"] = Field(
+        "reject",
+        description="when the checks fail: reject: the batch goes no further, and the edits to blame are named; "
+        "drop: they are left out and named, and the rest goes on",
+    )
     dry_run: bool = Field(False, description="only tell what would happen: with the full report, and nothing goes live")

@@ -9,13 +9,12 @@ import typer
 
 from editing_core.errors import InvalidSettings
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
-from service.cli.output import CommandFailed, print_json, printable, stderr, stdout, table
+from service.cli.output import CommandFailed, print_json, stderr, stdout, table
 from service.cli.waiting import wait_visibly
 from service.client.client import ErrataClient
 from service.client.records import EditRecord
 
 _IN_THE_SET = ("live", "superseded")
-_NUM_TOKENS = 24
 
 
 def take_out(
@@ -96,12 +95,9 @@ def diff(
 ) -> None:
     """Show what is in force in version B and not in A, and the other way round."""
     with open_client(url, api_key) as client:
-        found = client.difference(a, b)
-        answers = [
-            {"prompt": text, **{version: _answer(client, text, version) for version in (a, b)}} for text in prompt or ()
-        ]
+        found = client.difference(a, b, prompts=prompt or ())
     if as_json:
-        print_json({**found.model_dump(mode="json"), "answers": answers})
+        print_json(found)
         return
     rows = [("added", row["id"], row["subject"], row["relation"], row["target_new"]) for row in found.added]
     rows += [
@@ -113,9 +109,5 @@ def diff(
     stdout().print(f"{a} to {b}: {same}, {len(rows)} edits differ")
     if rows:
         stdout().print(table(("change", "edit", "subject", "relation", "object"), rows))
-    if answers:
-        stdout().print(table(("prompt", a, b), [(row["prompt"], row[a], row[b]) for row in answers]))
-
-
-def _answer(client: ErrataClient, prompt: str, version: str) -> str:
-    return printable(client.generate(prompt, version=version, max_new_tokens=_NUM_TOKENS).text.strip())
+    if found.answers:
+        stdout().print(table(("prompt", a, b), [(row["prompt"], row["a"], row["b"]) for row in found.answers]))

@@ -11,8 +11,8 @@ from worker.protocol.errors import LostRace, StaleCandidate
 from worker.protocol.jobs import ORIGINAL, Lease, Pointer, Promotion, VersionRecord
 from worker.protocol.keys import Key
 from worker.protocol.moves.leases import stale
-from worker.protocol.moves.transitions import COUNT_EDITS
 from worker.protocol.moves.versions import VersionReading, write_version
+from worker.protocol.scripts import COUNT_EDITS
 
 _NEW_VERSION_NUMBER = """
 local number = math.max(tonumber(redis.call('GET', VERSION_NUMBER) or '0'), tonumber(A(1))) + 1
@@ -25,12 +25,14 @@ _PUBLISH = (
     + """
 local token, expected_revision, version, number = A(1), tonumber(A(2)), A(3), A(4)
 local parent, record, num_batches, num_live, expires = A(5), A(6), tonumber(A(7)), tonumber(A(8)), A(9)
+local num_dropped = tonumber(A(10))
 if not held(COMMIT_UNIT, token) then return {'stale', ''} end
 local revision, live = live_version()
 if revision ~= expected_revision then return {'lost', 'the live version is ' .. live .. ' now'} end
 if redis.call('EXISTS', VERSION .. version) == 1 then return {'lost', version .. ' was published before'} end
-local first_edit = 10 + 2 * num_batches
-for i = 10, first_edit - 1, 2 do
+local first_batch = 11 + 2 * num_dropped
+local first_edit = first_batch + 2 * num_batches
+for i = first_batch, first_edit - 1, 2 do
   local batch = redis.call('HMGET', BATCH .. A(i), 'status', 'token')
   if batch[1] ~= 'checking' or batch[2] ~= token then
     return {'lost', 'batch ' .. A(i) .. ' is ' .. (batch[1] or 'gone')}
@@ -42,7 +44,12 @@ redis.call('HSET', PARENTS, version, parent)
 for i = first_edit, NUM_ARGS do
   redis.call('SADD', (i < first_edit + num_live and VERSION_EDITS or VERSION_HISTORY) .. version, A(i))
 end
-for i = 10, first_edit - 1, 2 do
+for i = 11, first_batch - 1, 2 do
+  redis.call('SADD', DROPPED, A(i))
+  redis.call('HSET', EDIT_REPORTS, A(i), A(i + 1))
+  redis.call('HSET', BATCH .. A(first_batch), 'dropped', num_dropped)
+end
+for i = first_batch, first_edit - 1, 2 do
   redis.call('HSET', BATCH .. A(i), 'version', version, 'report', A(i + 1))
   set_status(A(i), expires == '' and 'applied' or 'candidate')
   if expires == '' then count_edits(A(i), 'applied') end
@@ -145,18 +152,22 @@ class Publication(VersionReading):
         superseded_ids: Collection[str] = (),
         reports: Mapping[str, Mapping[str, Any]],
         candidate_until: str | None = None,
+        dropped: Mapping[str, Mapping[str, Any]] = {},
     ) -> Pointer:
         """Move the pointer to ``version`` and its batches (the keys of ``reports``) to ``applied``, or nothing.
 
-        With ``candidate_until`` the pointer stays: the version waits so long to be promoted. Only while the lease
+        With ``candidate_until`` the pointer stays: the version waits so long to be promoted. ``dropped``: reports of
+        edits that the version's one batch goes without. Only while the lease
         lasts, the revision is the expected one, and each batch is still ``checking`` under this lease. Raises
         StaleLease, LostRace.
         """
         parent = version.parent or ORIGINAL
         head = [lease.token, expected_revision, version.id, version.number, parent, write_version(version)]
         pairs = [part for batch, found in reports.items() for part in (batch, json.dumps(found, ensure_ascii=False))]
-        sizes = [len(reports), len(edit_ids), candidate_until or ""]
-        outcome, detail = self._run(_PUBLISH, *head, *sizes, *pairs, *edit_ids, *superseded_ids)
+        assert len(reports) == 1 or not dropped, "several batches that one version goes without edits of"
+        without = [part for edit, found in dropped.items() for part in (edit, json.dumps(found, ensure_ascii=False))]
+        sizes = [len(reports), len(edit_ids), candidate_until or "", len(dropped)]
+        outcome, detail = self._run(_PUBLISH, *head, *sizes, *without, *pairs, *edit_ids, *superseded_ids)
         if outcome == "stale":
             raise stale(lease)
         if outcome == "lost":
@@ -213,4 +224,5 @@ class Publication(VersionReading):
             for batch in batches:
                 pipe.zrange(self._at(Key.BATCH_EDITS, batch), 0, -1)
             since = {edit for edits in pipe.execute() for edit in edits}
+        since -= self._of_key(Key.DROPPED, list(since))
         return tuple(sorted(since - now_live)), tuple(sorted(now_live - was_live))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import WatchError
@@ -27,7 +27,9 @@ class RestoredBatch:
     version: str
     """The version that took it in."""
     edits: tuple[AcceptedEdit, ...]
-    """Those that some kept version holds."""
+    """Those that some kept version tells of."""
+    dropped: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of those that the batch went into its version without: what is left of their reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,11 @@ class Restoring(LedgerBase):
             "updated": self._now(),
             "progress_number": 1,
         }
+        if batch.dropped:
+            fields["dropped"] = len(batch.dropped)
+            pipe.sadd(self._at(Key.DROPPED), *batch.dropped)
+        for edit, report in batch.dropped.items():
+            pipe.hsetnx(self._at(Key.EDIT_REPORTS), edit, json.dumps(report, ensure_ascii=False))
         pipe.hset(self._at(Key.BATCH, spec.id), mapping=fields)
         pipe.zadd(self._at(Key.BATCHES), {spec.id: spec.acceptance})
         pipe.srem(self._at(Key.OPEN), spec.id)

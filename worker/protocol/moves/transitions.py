@@ -13,13 +13,7 @@ from worker.protocol.jobs import CANCELLABLE_STATES, BatchRecord, BatchState, Le
 from worker.protocol.keys import Key
 from worker.protocol.moves.batches import BatchReading
 from worker.protocol.moves.leases import stale
-
-# Added before a script that can bring a batch to a final state.
-COUNT_EDITS = """
-local function count_edits(batch, outcome)
-  redis.call('HINCRBY', EDIT_OUTCOMES, outcome, redis.call('ZCARD', BATCH_EDITS .. batch))
-end
-"""
+from worker.protocol.scripts import COUNT_EDITS
 
 _MOVE = (
     COUNT_EDITS

@@ -69,6 +69,14 @@ class VersionReading(BatchReading):
         with self._reaching() as redis:
             return dict(redis.hgetall(self._at(Key.CANDIDATES)))
 
+    def _of_key(self, key: Key, edits: list[str], member: str = "") -> set[str]:
+        """Those of the edits that the set holds."""
+        if not edits:
+            return set()
+        with self._reaching() as redis:
+            flags = redis.smismember(self._at(key, member), edits)
+        return {edit for edit, flag in zip(edits, flags, strict=True) if flag}
+
     def descends(self, version: str, ancestor: str) -> bool:
         """Whether ``version`` is ``ancestor`` or was made, in one or more steps, from it."""
         return ancestor in self.lineage(version, floor=version_number(ancestor))
