@@ -42,6 +42,8 @@ class Edit:
     paraphrases: tuple[str, ...] = ()
     """Other wordings, with one ``{}`` or with the subject written out."""
     neighborhood: tuple[Neighbor, ...] = ()
+    protect: bool = False
+    """Whether the solve holds on to what it has for the neighbourhood, and does not only ask it afterwards."""
     source: str | None = None
     note: str | None = None
 
@@ -75,6 +77,7 @@ class Edit:
             "relation": self.relation,
             "paraphrases": list(self.paraphrases),
             "neighborhood": [{"prompt": n.prompt, "target": n.target} for n in self.neighborhood],
+            "protect": self.protect,
             "source": self.source,
             "note": self.note,
         }
@@ -92,6 +95,7 @@ class Edit:
             neighborhood=tuple(
                 Neighbor(prompt=n["prompt"], target=n.get("target")) for n in record.get("neighborhood") or ()
             ),
+            protect=bool(record.get("protect")),
             source=record.get("source"),
             note=record.get("note"),
         )
@@ -139,31 +143,32 @@ def fill(template: str, subject: str) -> str:
 
 def validate_edit(edit: Edit) -> None:
     """Raise InvalidEdit, with the offending field as ``loc``, unless the edit can be used."""
-    _require_text(edit.subject, ("subject",))
-    _require_text(edit.prompt, ("prompt",))
-    _require_text(edit.target_new, ("target_new",))
-    _require_text(edit.relation, ("relation",))
+    require_text(edit.subject, ("subject",))
+    require_text(edit.prompt, ("prompt",))
+    require_text(edit.target_new, ("target_new",))
+    require_text(edit.relation, ("relation",))
     _require_slots(edit.prompt, allowed=(1,), loc=("prompt",))
     if any(mark in edit.subject for mark in "{}"):
         raise InvalidEdit(
             f"subject {edit.subject!r} contains a brace; braces mark the slot of a prompt", loc=("subject",)
         )
     if edit.target_true is not None:
-        _require_text(edit.target_true, ("target_true",))
+        require_text(edit.target_true, ("target_true",))
     for i, text in enumerate(edit.paraphrases):
-        _require_text(text, ("paraphrases", i))
+        require_text(text, ("paraphrases", i))
         _require_slots(text, allowed=(0, 1), loc=("paraphrases", i))
     for i, neighbor in enumerate(edit.neighborhood):
-        _require_text(neighbor.prompt, ("neighborhood", i, "prompt"))
+        require_text(neighbor.prompt, ("neighborhood", i, "prompt"))
         if neighbor.target is not None:
-            _require_text(neighbor.target, ("neighborhood", i, "target"))
+            require_text(neighbor.target, ("neighborhood", i, "target"))
     for name in ("source", "note"):
         text = getattr(edit, name)
         if text is not None:
             _require_encodable(text, (name,))
 
 
-def _require_text(text: str, loc: tuple[str | int, ...]) -> None:
+def require_text(text: str, loc: tuple[str | int, ...]) -> None:
+    """Raise InvalidEdit unless the text can be seen, holds no control character, and is Unicode."""
     _require_encodable(text, loc)
     if not any(unicodedata.category(char)[0] not in "ZC" for char in text):
         raise InvalidEdit(f"{loc[0]} is blank: give at least one character that can be seen", loc=loc)

@@ -8,6 +8,7 @@ ErrataError
 ├── UnknownModelFamily     a model whose architecture Errata does not know
 ├── NotPositiveDefinite    a covariance made of too few samples
 ├── NotFound               something named that does not exist
+├── ExportRefused          an export that cannot be made, or not there
 └── StoreError
     ├── StoreDamaged       files that are incomplete or differ from their digest
     └── StoreMismatch      a store that belongs to another model or other settings
@@ -81,6 +82,13 @@ class NotFound(ErrataError):
 
     slug = "not-found"
     title = "There is no such thing"
+
+
+class ExportRefused(ErrataError):
+    """An export that cannot be made of this version, or not at this place."""
+
+    slug = "export-refused"
+    title = "The version cannot be exported so"
 
 
 class StoreError(ErrataError):

@@ -16,15 +16,20 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import torch
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from editing_core.errors import ErrataError
+from editing_core.export.version import Exporter
+from editing_core.models.load import devices_named
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
+from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
+from worker.exporting.stage import ExportStage
 from worker.metrics import Metrics
 from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
@@ -35,6 +40,7 @@ from worker.protocol.logs import log_event, start_logging
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings, read_settings
 from worker.reconcile import Heartbeat, Reconciler
+from worker.records.upkeep import Upkeep
 from worker.recovery import reconcile_pointer
 from worker.session import EditingSession
 from worker.targets import TargetStage
@@ -56,6 +62,15 @@ class Workplace:
     stages: Stages
     reconciler: Reconciler
     heartbeat: Heartbeat
+    upkeep: Upkeep
+
+
+def take_share(settings: Settings) -> None:
+    """Leave the cores, and the GPU's memory, to answers where both are on one machine; before threads are started."""
+    os.nice(settings.worker_niceness)
+    if settings.worker_memory_share is not None and torch.cuda.is_available():
+        for device in devices_named(settings.device):
+            torch.cuda.set_per_process_memory_fraction(settings.worker_memory_share, device)
 
 
 def open_workplace(settings: Settings) -> Workplace:
@@ -83,12 +98,14 @@ def open_workplace(settings: Settings) -> Workplace:
         max_attempts=settings.max_attempts,
     )
     committer = _committer(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
+    exporter = _exporter(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
     return Workplace(
         queue=queue,
         hands=hands,
-        stages=Stages(targets=targets, committer=committer),
+        stages=Stages(targets=targets, committer=committer, exporter=exporter),
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
+        upkeep=Upkeep(ledger, queue, session.store, redis=redis, metrics=metrics, hands=hands, settings=settings),
     )
 
 
@@ -108,7 +125,19 @@ def _committer(
         hands=hands,
         metrics=metrics,
         outcomes=outcomes,
+        culprits=CulpritFinder(session=session, metrics=metrics, max_tries=settings.culprit_tries),
         max_attempts=settings.max_attempts,
+    )
+
+
+def _exporter(
+    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+) -> ExportStage:
+    exporter = Exporter(
+        store=session.store, model=settings.model, served=lambda: session.loaded, device=settings.device
+    )
+    return ExportStage(
+        ledger=ledger, exporter=exporter, hands=hands, metrics=metrics, max_attempts=settings.max_attempts
     )
 
 
@@ -154,6 +183,7 @@ class QueueWorker(SimpleWorker):
 def serve(place: Workplace) -> None:
     """Work until asked to stop; RQ's loop ends when Redis goes away, the model stays."""
     place.heartbeat.start()
+    place.upkeep.start()
     try:
         while True:
             try:
@@ -166,6 +196,7 @@ def serve(place: Workplace) -> None:
                 return
             time.sleep(PAUSE_SECONDS)
     finally:
+        place.upkeep.stop()
         place.heartbeat.stop()
 
 
@@ -174,6 +205,7 @@ def main() -> int:
     try:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)
+        take_share(settings)
         place = open_workplace(settings)
         log_event(LOGGER, "worker.started", holder=place.hands.holder, queue=place.queue.rq.name)
         serve(place)

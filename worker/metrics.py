@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -44,6 +44,7 @@ class Metrics:
         self._revision = Gauge(
             "errata_pointer_revision", "How often the live version has changed", registry=self.registry
         )
+        self._bytes = Gauge("errata_store_bytes", "Bytes of the store's files", ["kind"], registry=self.registry)
 
     def keep_in(self, ledger: Ledger) -> None:
         """Add the stages' times to the ledger's too, from now on."""
@@ -77,6 +78,11 @@ class Metrics:
         self._depth.set(depth)
         self._open.set(open_batches)
         self._revision.set(revision)
+
+    def show_bytes(self, sizes: Mapping[str, int]) -> None:
+        """Show how large the store is, by kind: versions, targets, artefacts, exports."""
+        for kind, size in sizes.items():
+            self._bytes.labels(kind).set(size)
 
     def expose(self, host: str, port: int) -> None:
         """Answer GET /metrics on this port, in a thread."""

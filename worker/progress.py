@@ -5,6 +5,7 @@ Progress is written at least every two seconds: by the work as it goes, by the h
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,28 @@ from editing_core.errors import ErrataError
 from worker.protocol.errors import LedgerDown, StaleLease
 from worker.protocol.jobs import Lease, Progress
 from worker.protocol.ledger import Ledger
+from worker.protocol.logs import log_event
 from worker.protocol.moves.leases import stale
 from worker.protocol.queue import WorkQueue
 
+LOGGER = logging.getLogger(__name__)
+LOG_SECONDS = 5.0
+"""Pause between two lines of the log about what nobody waits for."""
 REPORT_SECONDS = 1.0
 """Shortest pause between two reports of one phase; the heartbeat beats twice in it."""
+
+
+def logged_progress() -> Callable[[str, int, int], None]:
+    """A listener of `prepare` that writes a line into the log now and then."""
+    next_line = time.monotonic() + LOG_SECONDS
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal next_line
+        if time.monotonic() >= next_line:
+            next_line = time.monotonic() + LOG_SECONDS
+            log_event(LOGGER, "prepare.progress", what=what, done=done, total=total)
+
+    return tell
 
 
 class WorkerStopping(ErrataError):

@@ -19,7 +19,7 @@ from worker.metrics import Metrics
 from worker.progress import REPORT_SECONDS, Hands
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import BatchState
-from worker.protocol.keys import COMMIT_UNIT, RECONCILE_UNIT, batch_of, targets_unit
+from worker.protocol.keys import COMMIT_UNIT, RECONCILE_UNIT, batch_of, export_of, export_unit, targets_unit
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.queue import WorkQueue
@@ -53,7 +53,8 @@ class Reconciler:
             return []
         try:
             pointer = reconcile_pointer(self._ledger, self._store)
-            woken = self._wake([*self._open_units(), *self._expire()])
+            exports = map(export_unit, self._ledger.open_exports())
+            woken = self._wake([*self._open_units(), *self._expire(), *exports])
             self._metrics.show(
                 depth=self._queue.depth(), open_batches=self._ledger.open_count(), revision=pointer.revision
             )
@@ -66,7 +67,9 @@ class Reconciler:
     def follow_up(self, unit: str) -> None:
         """After a job: wake what it left undone, and the commit if batches became ready while one was running."""
         units = [COMMIT_UNIT] if self._ledger.commit_queue() else []
-        if unit != COMMIT_UNIT:
+        if (export := export_of(unit)) is not None:
+            units += [unit] if export in self._ledger.open_exports() else []
+        elif unit != COMMIT_UNIT:
             units += [left for left in self._ledger.open_units(batch_of(unit)) if left == unit]
         self._wake(units)
 

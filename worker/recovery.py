@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from editing_core.edit_sets import EditSet
-from editing_core.edits import AcceptedEdit
 from editing_core.errors import ErrataError, StoreDamaged
+from editing_core.versions.durable import locked
 from editing_core.versions.head import mark_published, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout, version_number
-from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from worker.protocol.connections import connect, required_url
 from worker.protocol.errors import LedgerBehind, LostRace
-from worker.protocol.jobs import ORIGINAL, BatchRecord, BatchSpec, Pointer, VersionRecord
+from worker.protocol.jobs import ORIGINAL, Pointer
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
-from worker.protocol.moves.restoring import RestoredBatch, RestoredVersion
+from worker.protocol.moves.base import timestamp, utc_now
 from worker.protocol.settings import read_settings
+from worker.records.audit_file import read_copy, rejoined
+from worker.records.retaining import remove_versions
+from worker.retelling import newest_guards, parents_of, restored_batches, restored_versions
 
 LOGGER = logging.getLogger(__name__)
 
@@ -69,6 +67,7 @@ def copy_to_head(ledger: Ledger, store: VersionStore, pointer: Pointer) -> None:
 def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer | None) -> Pointer:
     """Write the ledger anew from the manifests of published versions; the pointer is HEAD's.
 
+    The guards are those of the newest version, unless the ledger has not lost its memory: no rollback touches them.
     Published are those that bear the mark, and HEAD's version with its ancestors. Any other folder may be what a commit
     left behind that died before it published: its batches are not taken as applied. Raises StoreDamaged, LostRace.
     """
@@ -83,16 +82,17 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
     if pointer.version not in {*versions, ORIGINAL}:
         raise StoreDamaged(f"{store.layout.head} names {pointer.version}, whose files are damaged or gone")
     manifests = [store.read_manifest(version) for version in versions]
-    batches = _batches(manifests)
-    restored = [
-        RestoredVersion(
-            record=version_record(manifest, [batch.spec.id for batch in batches if batch.version == manifest.version]),
-            edit_ids=tuple(edit.id for edit in manifest.live),
-            superseded_ids=tuple(edit.id for edit in manifest.edit_set.superseded),
-        )
-        for manifest in manifests
-    ]
-    ledger.restore(pointer, versions=restored, batches=batches, parents=_parents(manifests), expected=expected)
+    batches = restored_batches(manifests)
+    ledger.restore(
+        pointer,
+        versions=restored_versions(manifests, batches),
+        batches=batches,
+        parents=parents_of(manifests),
+        guards=newest_guards(manifests) if expected is None else (),
+        expected=expected,
+        chain=_chain_after(store, pointer, anything=bool(versions)),
+        pinned=[version for version in versions if store.layout.pinned_file(version).exists()],
+    )
     copy_to_head(ledger, store, pointer)
     if versions:
         log_event(
@@ -107,50 +107,42 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
     return pointer
 
 
-def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
-    """What the ledger keeps of a version that took in these batches."""
-    assert manifest.digest is not None
-    return VersionRecord(
-        id=manifest.version,
-        parent=manifest.parent,
-        created=manifest.created,
-        num_edits=len(manifest.edits),
-        digest=manifest.digest,
-        checks=manifest.checks,
-        delta_norms=manifest.delta_norms,
-        model={"fingerprint": manifest.model_fingerprint},
-        batches=tuple(batches),
-    )
+def _chain_after(
+    store: VersionStore, pointer: Pointer, *, anything: bool
+) -> Callable[[Sequence[str]], Sequence[str]] | None:
+    """How the audit chain goes on; None for a store of which nothing is known yet."""
+    copy = read_copy(store.layout)
+    if not copy and not anything:
+        return None
+    at = timestamp(utc_now())
+    return lambda present: rejoined(copy, present, at=at, version=pointer.version, revision=pointer.revision)
 
 
 def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
     """Remove what commits that died have left: half-written folders, and versions that were never published.
 
-    Damaged versions stay: what they are can no longer be told. Only for the holder of the commit's lease: no other
-    process writes versions then.
+    Damaged versions stay: what they are can no longer be told; one that is being read goes the next time. Only for
+    the holder of the commit's lease: no other process writes versions then.
     """
     swept = store.sweep_partial()
     published = ledger.published()
     for version in {*store.list()} - {ORIGINAL} - published:
         if was_published(store.layout, version):
             continue
-        store.remove(version)
-        swept.append(version)
+        with locked(store.layout.version_dir(version), wait=False) as is_free:
+            if is_free:
+                store.remove(version)
+                swept.append(version)
     if swept:
         log_event(LOGGER, "store.swept", removed=swept)
 
 
-def retain_versions(ledger: Ledger, store: VersionStore, pointer: Pointer, *, keep: int) -> None:
-    """Remove all but the live version and the last ``keep``; the ledger knows first, so that none goes live meanwhile.
+def retain_versions(ledger: Ledger, store: VersionStore, *, keep: int) -> None:
+    """Remove all versions but those that ``worker.protocol.records.retention`` keeps.
 
     Only for the holder of the commit's lease.
     """
-    folders = [version for version in store.list() if version not in {ORIGINAL, *ledger.candidates()}]
-    doomed = [version for version in folders[:-keep] if version != pointer.version]
-    marked = ledger.mark_removed(doomed) if doomed else []
-    if marked:
-        store.retain(pointer.version, set(store.folders()) - set(marked), keep=keep)
-        log_event(LOGGER, "versions.removed", versions=marked)
+    remove_versions(ledger, store, ledger.retention(keep=keep, among=store.list()))
 
 
 def highest_on_disk(store: VersionStore) -> int:
@@ -166,44 +158,6 @@ def _published_on_disk(store: VersionStore, live: str) -> list[str]:
         published.add(ancestor)
         ancestor = store.read_manifest(ancestor).parent
     return [version for version in versions if version in published]
-
-
-def summaries(
-    parent: Manifest, edits: EditSet, *, version: str, records: Sequence[BatchRecord]
-) -> dict[str, dict[str, Any]]:
-    """What a manifest tells of every batch that its set comes from: enough to write the ledger anew."""
-    needed = {accepted.batch for accepted in edits.everything}
-    earlier = {batch: dict(told) for batch, told in parent.batches.items() if batch in needed or told.get("remove")}
-    return earlier | {record.spec.id: {**record.spec.summary(), "version": version} for record in records}
-
-
-def _batches(manifests: list[Manifest]) -> list[RestoredBatch]:
-    edits: defaultdict[str, dict[str, AcceptedEdit]] = defaultdict(dict)
-    told: dict[str, dict[str, Any]] = {}
-    for manifest in manifests:
-        told |= manifest.batches
-        for accepted in manifest.edit_set.everything:
-            edits[accepted.batch][accepted.id] = accepted
-    return [
-        RestoredBatch(
-            spec=BatchSpec.from_summary(batch, summary),
-            version=str(summary["version"]),
-            edits=tuple(edits[batch].values()),
-        )
-        for batch, summary in told.items()
-    ]
-
-
-def _parents(manifests: list[Manifest]) -> dict[str, str]:
-    """Which descends from which, also of versions whose files are gone: a set's edits entered it in its ancestors."""
-    parents: dict[str, str] = {}
-    for manifest in manifests:
-        assert manifest.parent is not None
-        entered = {str(summary["version"]) for summary in manifest.batches.values()} - {manifest.version}
-        line = sorted({manifest.parent, ORIGINAL, *entered}, key=version_number, reverse=True)
-        for version, ancestor in pairwise((manifest.version, *line)):
-            parents[version] = max(parents.get(version, ORIGINAL), ancestor, key=version_number)
-    return parents
 
 
 def main() -> int:

@@ -6,9 +6,8 @@ Knows no queue and no ledger. Nothing is changed in place, so a progress callbac
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,8 +20,13 @@ from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
+from editing_core.evaluation.culprits.trials import Trials, Try
+from editing_core.guarding.guards import AcceptedGuard, canonical_guards
+from editing_core.guarding.holding import Holding
+from editing_core.guarding.reports import Standing
 from editing_core.joint import JointEditor, Progress, config_for
 from editing_core.memit.config import MemitConfig
+from editing_core.memit.editor import Update
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.machine import circumstances
 from editing_core.needs import outlook
@@ -32,13 +36,13 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.target_files import TargetFiles
 from editing_core.versions.views import make_view
+from worker.progress import logged_progress
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 CHECK_SEED = 0
 WORKER_NEEDS = ("model", "version", "statistics", "solve")
-PROGRESS_LOG_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,11 @@ class Candidate:
     """The edited matrices by parameter name, exactly as they would be served."""
     delta_norms: dict[str, float]
     """‖Δ‖ / ‖W‖ by parameter name."""
+    guards: tuple[AcceptedGuard, ...] = ()
+    """Those in force in the solve, by id."""
+    holding: Holding = field(default_factory=Holding)
+    standing: Standing | None = None
+    """What the solve found out about the edits; None where nobody asked."""
 
 
 class EditingSession:
@@ -61,6 +70,8 @@ class EditingSession:
         self._editor = editor
         self._identity = identity
         self._limits = limits
+        self.loaded = editor.loaded
+        """The model that is edited, as it is served without edits."""
         self._parent: tuple[str, nn.Module] = (ORIGINAL, editor.loaded.model)
 
     @classmethod
@@ -70,13 +81,19 @@ class EditingSession:
         Raises StoreMismatch where the store belongs to another model or other settings, InvalidSettings and
         UnknownModelFamily.
         """
-        if settings.num_threads is not None:
-            torch.set_num_threads(settings.num_threads)
+        if (num_threads := settings.worker_threads or settings.num_threads) is not None:
+            torch.set_num_threads(num_threads)
         needs = outlook(settings.model, device=settings.device, dtype=settings.dtype, layers=settings.layers)
         log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
-        config = config_for(loaded, layers=settings.layers, prior_weight=settings.prior_weight, clamp=settings.clamp)
+        config = config_for(
+            loaded,
+            layers=settings.layers,
+            prior_weight=settings.prior_weight,
+            clamp=settings.clamp,
+            guard_weight=settings.guard_weight,
+        )
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
         artefacts = _artefacts(loaded, settings, config, layout)
         targets = TargetFiles(layout.targets_dir)
@@ -109,10 +126,11 @@ class EditingSession:
         """Put the z of these edits' groups within ``live`` on disk; those that are there cost nothing."""
         self._editor.compute_targets(edits, live=live, on_progress=on_progress)
 
-    def build_candidate(self, live: Sequence[AcceptedEdit], *, on_progress: Progress) -> Candidate:
+    def build_candidate(
+        self, live: Sequence[AcceptedEdit], *, guards: Sequence[AcceptedGuard] = (), on_progress: Progress
+    ) -> Candidate:
         """Solve the whole live set jointly from the original weights."""
-        update = self._editor.build(live, on_progress=on_progress)
-        return Candidate(weights=update.weights, delta_norms=update.delta_norms)
+        return self._candidate(live, self._editor.build(live, guards=guards, on_progress=on_progress), guards)
 
     def check(
         self,
@@ -140,10 +158,41 @@ class EditingSession:
             limits=self._limits,
             seed=CHECK_SEED,
             is_takedown=is_takedown,
+            guards=candidate.guards,
+            protected=candidate.holding.prompts,
             on_progress=on_progress,
         )
-        self._add_searches(report, live)
+        self.tell_standing(report, candidate)
         return report
+
+    def tell_standing(self, report: CheckReport, candidate: Candidate) -> None:
+        """Add to a candidate's report what its solve found out."""
+        report.summary["guards"]["only_tested"] = candidate.holding.left_out
+        if candidate.standing is not None:
+            candidate.standing.add_to(report.edits)
+
+    def trials(self, parent: str, guards: Sequence[AcceptedGuard] = ()) -> Trials:
+        """Tries of other sets on this version, to find which edits break a check."""
+        return Trials(
+            editor=self._editor,
+            parent=self._parent_view(parent),
+            guards=tuple(guards),
+            limits=self._limits,
+            seed=CHECK_SEED,
+        )
+
+    def candidate_of(self, attempt: Try, guards: Sequence[AcceptedGuard]) -> Candidate:
+        """A set that was tried, as a candidate."""
+        return self._candidate(attempt.live, attempt.update, guards)
+
+    def _candidate(self, live: Sequence[AcceptedEdit], update: Update, guards: Sequence[AcceptedGuard]) -> Candidate:
+        return Candidate(
+            weights=update.weights,
+            delta_norms=update.delta_norms,
+            guards=canonical_guards(guards),
+            holding=self._editor.holding(live, guards),
+            standing=self._editor.standing(live, update),
+        )
 
     def write_version(
         self,
@@ -153,6 +202,7 @@ class EditingSession:
         parent: str,
         edits: EditSet,
         batches: dict[str, dict[str, Any]],
+        dropped: Sequence[dict[str, Any]],
         report: CheckReport,
     ) -> Manifest:
         """Write the version complete and synced; it is not live by that."""
@@ -167,7 +217,9 @@ class EditingSession:
             settings=settings.values,
             edits=tuple(accepted.to_json() for accepted in edits.live),
             superseded=tuple(accepted.to_json() for accepted in edits.superseded),
+            guards=tuple(accepted.to_json() for accepted in candidate.guards),
             batches=batches,
+            dropped=tuple(dropped),
             delta_norms=candidate.delta_norms,
             checks=report.summary,
             tensors={},
@@ -184,18 +236,10 @@ class EditingSession:
             self._parent = (version, make_view(model, tensors))
         return self._parent[1]
 
-    def _add_searches(self, report: CheckReport, live: Sequence[AcceptedEdit]) -> None:
-        """Tell with each new edit how its search for z ended: a high loss says that the model could not be moved."""
-        searches = self._editor.searches(live)
-        for edit_id, row in report.edits.items():
-            if edit_id in searches:
-                found = searches[edit_id]
-                row["search"] = {"loss": found.loss, "nll": found.nll, "losses_read": found.num_losses}
-
 
 def check_limits(settings: Settings) -> CheckLimits:
     """The limits of the checks as the settings have them."""
-    names = {field.name for field in fields(CheckLimits)} & set(Settings.model_fields)
+    names = {limit.name for limit in fields(CheckLimits)} & set(Settings.model_fields)
     return CheckLimits(**{name: getattr(settings, name) for name in names})
 
 
@@ -203,16 +247,4 @@ def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, lay
     corpus = corpus_for(settings.model, settings.corpus, dataset=settings.dataset, text_column=settings.text_column)
     tokens, seed = settings.tokens, settings.context_seed
     options = PrepareOptions(layers=config.layers, num_tokens=tokens, context_seed=seed, statistics=settings.statistics)
-    return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=_progress_log())
-
-
-def _progress_log() -> Callable[[str, int, int], None]:
-    next_line = time.monotonic() + PROGRESS_LOG_SECONDS
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            next_line = time.monotonic() + PROGRESS_LOG_SECONDS
-            log_event(LOGGER, "prepare.progress", what=what, done=done, total=total)
-
-    return tell
+    return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=logged_progress())

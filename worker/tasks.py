@@ -6,7 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from worker.commit.committer import Committer
-from worker.protocol.keys import COMMIT_UNIT
+from worker.exporting.stage import ExportStage
+from worker.protocol.keys import COMMIT_UNIT, export_of
 from worker.targets import TargetStage
 
 
@@ -16,9 +17,12 @@ class Stages:
 
     targets: TargetStage
     committer: Committer
+    exporter: ExportStage
 
     def is_held_up(self, unit: str) -> bool:
         """Whether the unit's last run failed for a reason that would hold it up again at once."""
+        if export_of(unit) is not None:
+            return False
         return self.committer.is_held_up if unit == COMMIT_UNIT else self.targets.is_held_up
 
 
@@ -34,3 +38,8 @@ def compute_targets(batch: str, shard: int) -> None:
 def commit() -> None:
     """Put all ready batches into the weights."""
     STAGES.get().committer.run()
+
+
+def export(export: str) -> None:
+    """Write one export."""
+    STAGES.get().exporter.run(export)

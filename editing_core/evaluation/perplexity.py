@@ -6,11 +6,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from editing_core.evaluation.scoring import OnRows, final_hidden, head_of, pad_right
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perplexities:
+    """On held-out text."""
+
+    original: float
+    parent: float
+    candidate: float
+
+    @property
+    def rise(self) -> float:
+        """Over the original, as a share."""
+        return self.candidate / self.original - 1
+
+    @property
+    def rise_over_parent(self) -> float:
+        """Over the parent, as a share."""
+        return self.candidate / self.parent - 1
 
 
 def perplexity(

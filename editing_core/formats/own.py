@@ -12,7 +12,8 @@ from editing_core.formats.json_records import kind_of
 
 TEXTS = ("subject", "prompt", "target_new", "target_true", "relation", "source", "note")
 LISTS = ("paraphrases", "neighborhood")
-NAMES = (*TEXTS, *LISTS)
+FLAGS = ("protect",)
+NAMES = (*TEXTS, *LISTS, *FLAGS)
 REQUIRED = ("subject", "prompt", "target_new")
 
 
@@ -22,13 +23,16 @@ def parse(record: Mapping[str, Any]) -> Edit:
     for name in TEXTS:
         if not isinstance(record.get(name), str | None) or (name in REQUIRED and record[name] is None):
             raise InvalidEdit(f"{name} is not text, but {kind_of(record[name])}", loc=(name,))
+    for name in FLAGS:
+        if not isinstance(record.get(name), bool | None):
+            raise InvalidEdit(f"{name} is not true or false, but {kind_of(record[name])}", loc=(name,))
     _check_lists(record)
     return Edit.from_json(record)
 
 
 def as_input(edit: Edit) -> dict[str, Any]:
     """The edit as POST /edits takes it: without what is not given."""
-    return {name: value for name, value in edit.to_json().items() if value not in (None, [])}
+    return {name: value for name, value in edit.to_json().items() if value not in (None, [], False)}
 
 
 def write_lines(edits: Iterable[Edit]) -> str:

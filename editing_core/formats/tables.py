@@ -17,9 +17,11 @@ from typing import Any
 from editing_core.edits import Edit
 from editing_core.errors import InvalidEdit
 from editing_core.formats.lines import Row, complaint
-from editing_core.formats.own import LISTS, NAMES, REQUIRED, as_input, check_names
+from editing_core.formats.own import FLAGS, LISTS, NAMES, REQUIRED, as_input, check_names
 
 DELIMITERS = (",", ";", "\t")
+_TRUTH = {"true": True, "false": False}
+"""What the cell of a flag may say."""
 _BETWEEN = "|"
 _ANSWERS = "=>"
 """Between a neighbour's prompt and its target."""
@@ -90,7 +92,7 @@ def _record(path: Path, line: int, *, header: Sequence[str], cells: Sequence[str
             except InvalidEdit as error:
                 raise complaint(path, line, f"column {number} ({name}): {error.detail}", loc=(name,)) from None
         elif cell != "" or name in REQUIRED:
-            record[name] = cell
+            record[name] = _TRUTH.get(cell.strip().lower(), cell) if name in FLAGS else cell
     return record
 
 

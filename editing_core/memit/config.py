@@ -36,6 +36,12 @@ class MemitConfig:
     kl_factor: float = 0.0625
     stop_loss: float = 0.05
     """An edit whose loss is under this stops."""
+    guard_weight: float = 0.05
+    """w: weight of a held key (a guard, a protected neighbour, an edit that is already true); an edit's is 1.
+
+    Measured by ``tests.benchmarks.protection``: hundreds of held keys at this weight keep most of the neighbours that
+    would be lost, and cost the edits little.
+    """
     bare_weight: float = 0.5
     """Weight of the bare context's key; the other contexts share the rest equally."""
 
@@ -57,7 +63,7 @@ class MemitConfig:
     def target_settings(self) -> dict[str, Any]:
         """The settings that change a z; layers below the target layer and λ do not."""
         record = self.to_json()
-        for name in ("prior_weight", "bare_weight"):
+        for name in ("prior_weight", "bare_weight", "guard_weight"):
             del record[name]
         return {**record, "layers": self.target_layer}
 
@@ -108,9 +114,10 @@ def configure(
     layers: str | None = None,
     prior_weight: float | None = None,
     clamp: float | None = None,
+    guard_weight: float | None = None,
 ) -> MemitConfig:
     """``base`` with the user's choices put in; raises InvalidSettings for layers that the model has not."""
-    for name, value in (("prior weight", prior_weight), ("clamp", clamp)):
+    for name, value in (("prior weight", prior_weight), ("clamp", clamp), ("guard weight", guard_weight)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InvalidSettings(f"{name} {value}: it must be a number above 0")
     config = base
@@ -120,6 +127,8 @@ def configure(
         config = replace(config, prior_weight=prior_weight)
     if clamp is not None:
         config = replace(config, clamp_factor=clamp)
+    if guard_weight is not None:
+        config = replace(config, guard_weight=guard_weight)
     if config.layers[-1] > num_layers - 2:
         raise InvalidSettings(
             f"layers {layers or config.layers}: the last edited layer must lie below the model's last block"

@@ -3,23 +3,32 @@
 Knows no files, versions or checks. A model is never written to: each step works on a view.
 """
 
-# Dims: N edits, H hidden size, M width of the projection's input.
+# Dims: N edits, P held keys, H hidden size, M width of the projection's input.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.kept import KeptReads
 from editing_core.memit.keys import KeySweep
-from editing_core.memit.solve import solve_delta
+from editing_core.memit.solve import nearest_keys, solve_holding
 from editing_core.memit.tokens import Row
 from editing_core.models.load import LoadedModel
 from editing_core.precision import SOLVE_DTYPE, edited_dtype
 from editing_core.versions.views import make_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldKeys:
+    """Rows that the solve holds where they are: their keys enter its bracket with a zero residual."""
+
+    rows: Sequence[Sequence[Row]]
+    """One for each context, the bare one first; in canonical order."""
+    kept: KeptReads | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,8 @@ class Update:
     layers: dict[int, LayerUpdate]
     delta_norms: dict[str, float]
     """‖Δ‖ / ‖W‖ of each edited matrix (Frobenius), by parameter name."""
+    nearest: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Of each edit the one about another subject with the likest key at the last layer, and the cosine of both."""
 
 
 def solve_edits(
@@ -51,6 +62,8 @@ def solve_edits(
     covariances: Mapping[int, Tensor],
     config: MemitConfig,
     kept: KeptReads | None = None,
+    held: HeldKeys | None = None,
+    subjects: Sequence[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Update:
     """Solve all edits jointly from the original weights.
@@ -58,28 +71,47 @@ def solve_edits(
     ``rows[i]`` are edit i's prompt rows (one per context, the bare one first), ``targets_NH`` the z of each; both in
     canonical order. With no edits there is nothing to change: ``weights`` is empty. ``on_progress(done, total)``
     counts layers. ``kept``: what earlier calls for the same model and configuration have read, to be used again.
+    ``held``: keys whose outcome is to stay. ``subjects``: whom each edit is about, so that its nearest can be told.
     """
     weights: dict[str, Tensor] = {}
     layers: dict[int, LayerUpdate] = {}
     norms: dict[str, float] = {}
+    nearest: dict[int, tuple[int, float]] = {}
     if not rows:
         return Update(weights=weights, layers=layers, delta_norms=norms)
-    sweep = KeySweep(
-        loaded, rows, layers=config.layers, bare_weight=config.bare_weight, kept=KeptReads() if kept is None else kept
-    )
+    sweep = _sweep(loaded, rows, config, kept)
+    holding = _sweep(loaded, held.rows, config, held.kept) if held is not None and held.rows else None
     targets = targets_NH.to(loaded.device)
     for done, layer in enumerate(config.layers):
         on_progress(done, len(config.layers))
         name = loaded.family.projection_weight_name(layer)
-        keys, hidden = sweep.read(make_view(loaded.model, weights), layer)
+        now = make_view(loaded.model, weights)
+        keys, hidden = sweep.read(now, layer)
         residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
-        delta = solve_delta(keys.T, residuals.T, covariances[layer].to(loaded.device), prior_weight=config.prior_weight)
-        weights[name], norms[name] = _add(loaded, layer, delta)
-        layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=delta)
+        solution = solve_holding(
+            keys.T,
+            residuals.T,
+            covariances[layer].to(loaded.device),
+            prior_weight=config.prior_weight,
+            held_MP=holding.read(now, layer)[0].T if holding is not None else None,
+            held_weight=config.guard_weight,
+        )
+        weights[name], norms[name] = _add(loaded, layer, solution.delta_HM)
+        layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=solution.delta_HM)
         if layer != config.target_layer:
-            sweep.advance(make_view(loaded.model, weights), layer)
+            for each in (sweep, holding):
+                if each is not None:
+                    each.advance(make_view(loaded.model, weights), layer)
+        elif subjects:
+            nearest = nearest_keys(keys.T, solution.solved_MN, subjects)
     on_progress(len(config.layers), len(config.layers))
-    return Update(weights=weights, layers=layers, delta_norms=norms)
+    return Update(weights=weights, layers=layers, delta_norms=norms, nearest=nearest)
+
+
+def _sweep(loaded: LoadedModel, rows: Sequence[Sequence[Row]], config: MemitConfig, kept: KeptReads | None) -> KeySweep:
+    return KeySweep(
+        loaded, rows, layers=config.layers, bare_weight=config.bare_weight, kept=KeptReads() if kept is None else kept
+    )
 
 
 def _add(loaded: LoadedModel, layer: int, delta_HM: Tensor) -> tuple[Tensor, float]:

@@ -28,6 +28,8 @@ class SubjectGroup:
             "settings": config.target_settings(),
             "edits": [[e.edit.subject, e.edit.prompt, e.edit.target_new] for e in self.edits],
         }
+        if len(self.edits) > 1:
+            record["clamp"] = "grows with the root of the number of edits"
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 

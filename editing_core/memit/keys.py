@@ -20,6 +20,7 @@ from editing_core.memit.kept import FirstRead, KeptReads
 from editing_core.memit.tokens import Row
 from editing_core.models.blocks import captured_inputs, causal_mask, embed, run_stretch, stretch
 from editing_core.models.load import LoadedModel
+from editing_core.precision import edited_dtype
 
 
 @dataclass(slots=True)
@@ -79,7 +80,8 @@ class KeySweep:
         block = stretch(model, family, layer, last=layer)
         with captured_inputs({layer: family.projection_module(model, layer)}) as seen:
             out = run_stretch(block, chunk.hidden_RTH, chunk.mask, positions_RT=chunk.positions_RT)
-        keys = _mean_over_contexts(chunk.at_lookup(seen[layer]), chunk.num_edits, self._bare_weight)
+        keys = chunk.at_lookup(seen[layer]).to(edited_dtype(self._loaded.dtype))
+        keys = _mean_over_contexts(keys, chunk.num_edits, self._bare_weight)
         n = chunk.num_edits
         if layer < last:
             above = stretch(model, family, layer + 1, last=last)

@@ -43,7 +43,7 @@ class EditRows:
 def edit_rows(tokenizer: Any, edit: Edit, contexts: Sequence[str], *, max_positions: int) -> EditRows:
     """Tokenise an edit in its contexts; raises InvalidEdit where the subject's end is no token's end, or too long."""
     rows = EditRows(
-        prompts=tuple(subject_row(tokenizer, _in_context(context, edit.prompt), edit.subject) for context in contexts),
+        prompts=tuple(subject_row(tokenizer, in_context(context, edit.prompt), edit.subject) for context in contexts),
         target=tuple(target_ids(tokenizer, edit.filled_prompt, edit.target_new)),
         kl=subject_row(tokenizer, KL_TEMPLATE, edit.subject),
     )
@@ -79,15 +79,21 @@ def subject_row(tokenizer: Any, template: str, subject: str) -> Row:
 
 
 def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:
-    """Ids of the target after the prompt: one space is put between them unless either has one."""
+    """Ids of the target after the prompt: one space is put between them unless either has one.
+
+    Tokenizers that put a space of their own before every text would give two: there the prompt's continuation counts.
+    """
     spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
     ids: list[int] = tokenizer(spaced, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:
         raise InvalidEdit(f"target {target!r} has no tokens", loc=("target_new",))
-    return ids
+    before, whole = (tokenizer(text, verbose=False)["input_ids"] for text in (prompt, prompt + spaced))
+    continues: list[int] = whole[len(before) :] if whole[: len(before)] == before else []
+    return continues if 0 < len(continues) < len(ids) else ids
 
 
-def _in_context(context: str, prompt: str) -> str:
+def in_context(context: str, prompt: str) -> str:
+    """The prompt (or template) after the context's text."""
     return context.replace(SLOT, prompt, 1)
 
 

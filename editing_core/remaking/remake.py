@@ -14,7 +14,6 @@ from editing_core.errors import InvalidEdit
 from editing_core.evaluation.checks import CheckReport, run_checks
 from editing_core.joint import JointEditor
 from editing_core.memit.editor import Update
-from editing_core.memit.groups import subject_groups
 from editing_core.memit.targets import SearchDiverged, SearchTooLarge
 from editing_core.models.machine import circumstances
 from editing_core.remaking.comparison import MatrixDifference, ScoreDifference, matrix_differences, score_difference
@@ -93,7 +92,7 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
         is_written=is_written,
         command=_command(task, place),
         targets_taken=taken,
-        targets_searched=len(subject_groups(live)) - taken,
+        targets_searched=len(place.editor.target_keys(live)) - taken,
         left_out={**left_out, **unreachable},
         stored_unreadable=unreadable,
         matrices=matrices,
@@ -103,7 +102,10 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
 
 def solve(editor: JointEditor, manifest: Manifest, *, on_progress: Progress) -> Update:
     """The weights of all that the manifest holds; every z must be there."""
-    return editor.build(manifest.live, on_progress=lambda done, total: on_progress("solving", done, total))
+    guards = manifest.accepted_guards
+    return editor.build(
+        manifest.live, guards=guards, on_progress=lambda done, total: on_progress("solving", done, total)
+    )
 
 
 def check(editor: JointEditor, manifest: Manifest, update: Update, task: Task, *, on_progress: Progress) -> CheckReport:
@@ -122,6 +124,8 @@ def check(editor: JointEditor, manifest: Manifest, update: Update, task: Task, *
         delta_norms=update.delta_norms,
         limits=task.limits,
         seed=CHECK_SEED,
+        guards=manifest.accepted_guards,
+        protected=editor.holding(manifest.live, manifest.accepted_guards).prompts,
         on_progress=lambda done, total: on_progress("checking", done, total),
     )
 
@@ -153,7 +157,7 @@ def _search(
     while missing := editor.missing_targets(live):
         groups = [
             group
-            for group, key in zip(subject_groups(live), editor.target_keys(live), strict=True)
+            for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True)
             if key not in editor.targets
         ]
         try:

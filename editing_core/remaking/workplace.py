@@ -76,12 +76,12 @@ def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress:
 def take_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
     """Copy the set's z from the source, as far as they are there and whole; returns how many."""
     stored, num_taken = TargetFiles(source.layout.targets_dir), 0
-    for key in editor.target_keys(live):
+    for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True):
         try:
             target = stored.read(key)
         except StoreDamaged:  # missing, or damaged: it is searched anew
             continue
-        editor.targets.write(key, target)
+        editor.targets.write(key, target, edits=[accepted.edit.content_key() for accepted in group.edits])
         num_taken += 1
     return num_taken
 

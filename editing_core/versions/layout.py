@@ -6,11 +6,15 @@ A store is one folder:
 ``model.json``      the model it belongs to, made once
 ``settings.json``   the settings of the solve it belongs to, made once
 ``HEAD``            copy of the pointer, read only when Redis knows none
-``versions/v7/``    ``manifest.json`` and ``tensors.safetensors`` of a version; ``published``, once it was live
+``versions/v7/``    ``manifest.json`` and ``tensors.safetensors`` of a version; ``published``, once it was live;
+                    ``pinned``, while it is
 ``targets/``        z files, each made once
 ``artefacts/``      what is known of the model: contexts, covariances, probes
 ``redis/``          data of the embedded Redis
+``exports/``        versions exported by the worker, a folder each
 ``api-keys.json``   API keys, hashed
+``audit.jsonl``     copy of the audit chain
+``audit-notes/``    what is to go into the chain, from commands that need no Redis
 """
 
 from __future__ import annotations
@@ -72,9 +76,24 @@ class StoreLayout:
         return self.root / "redis"
 
     @property
+    def exports_dir(self) -> Path:
+        """What the worker has exported."""
+        return self.root / "exports"
+
+    @property
     def api_keys(self) -> Path:
         """API keys, hashed."""
         return self.root / "api-keys.json"
+
+    @property
+    def audit_file(self) -> Path:
+        """Copy of the audit chain."""
+        return self.root / "audit.jsonl"
+
+    @property
+    def notes_dir(self) -> Path:
+        """What is to go into the audit chain."""
+        return self.root / "audit-notes"
 
     def version_dir(self, version: str) -> Path:
         """The version's folder; ``version`` may come from outside, so it is checked to be a version's name."""
@@ -89,6 +108,10 @@ class StoreLayout:
     def published_file(self, version: str) -> Path:
         """Empty; there if the version was ever live."""
         return self.version_dir(version) / "published"
+
+    def pinned_file(self, version: str) -> Path:
+        """Empty; there while the version is pinned."""
+        return self.version_dir(version) / "pinned"
 
     def tensor_file(self, version: str) -> Path:
         """The edited matrices, exactly as served."""

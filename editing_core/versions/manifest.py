@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import StoreDamaged
+from editing_core.guarding.guards import AcceptedGuard
 from editing_core.versions.layout import is_version_name
 
 FORMAT = 1
@@ -56,6 +57,10 @@ class Manifest(BaseModel):
     """The live set in canonical order, each as ``AcceptedEdit.to_json``."""
     superseded: tuple[dict[str, JsonValue], ...] = ()
     """Edits that a live one about the same thing supersedes or repeats: what comes back when that is taken out."""
+    guards: tuple[dict[str, JsonValue], ...] = ()
+    """The guards that the version was solved and tested with, by id, each as ``AcceptedGuard.to_json``."""
+    dropped: tuple[dict[str, JsonValue], ...] = ()
+    """Edits that one of ``batches`` went in without, each as ``AcceptedEdit.to_json`` with its ``culprit``."""
     batches: dict[str, dict[str, JsonValue]]
     """By batch id: acceptance number, author, created, options, and what it took out."""
     delta_norms: dict[str, float]
@@ -63,6 +68,8 @@ class Manifest(BaseModel):
     checks: dict[str, JsonValue]
     """What the checks measured."""
     tensors: dict[str, TensorEntry]
+    purged: dict[str, str] = Field(default_factory=dict)
+    """Edits whose text was erased from here, with the hash of their content."""
     made_with: dict[str, JsonValue] = Field(default_factory=dict)
     """What decides the last bits beside all this: libraries, threads, processor (``editing_core.models.machine``)."""
     digest: str | None = None
@@ -80,9 +87,9 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _edits_are_readable(self) -> Self:
         try:
-            ids = [accepted.id for accepted in self.edit_set.everything]
+            ids = [accepted.id for accepted in self.edit_set.everything] + [held.id for held in self.accepted_guards]
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"an edit of the live set cannot be read: {error}") from None
+            raise ValueError(f"an edit of the live set, or a guard, cannot be read: {error}") from None
         if len(set(ids)) != len(ids):
             raise ValueError("the set holds an edit twice")
         return self
@@ -92,6 +99,17 @@ class Manifest(BaseModel):
         """The live set, and what lies beneath it."""
         beneath = tuple(AcceptedEdit.from_json(record) for record in self.superseded)
         return EditSet(live=self.live, superseded=beneath)
+
+    @property
+    def accepted_guards(self) -> tuple[AcceptedGuard, ...]:
+        """The guards, by id."""
+        return tuple(AcceptedGuard.from_json(record) for record in self.guards)
+
+    @property
+    def dropped_edits(self) -> tuple[AcceptedEdit, ...]:
+        """Those of ``dropped``."""
+        rows = ({name: value for name, value in row.items() if name != "culprit"} for row in self.dropped)
+        return tuple(AcceptedEdit.from_json(row) for row in rows)
 
     @property
     def live(self) -> tuple[AcceptedEdit, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -98,9 +98,13 @@ class VersionStore:
 
         Raises NotFound, or StoreDamaged with the version, the file, and the digests expected and found.
         """
+        return self.load_verified(version, device)[1]
+
+    def load_verified(self, version: str, device: torch.device | str) -> tuple[str, dict[str, Tensor]]:
+        """The same behind the digest of the bytes that were read."""
         manifest = self.read_manifest(version)
         if version == ORIGINAL:
-            return {}
+            return EMPTY_DIGEST, {}
         path = self.layout.tensor_file(version)
         content = path.read_bytes()
         found = "sha256:" + hashlib.sha256(content).hexdigest()
@@ -115,7 +119,7 @@ class VersionStore:
             raise StoreDamaged(f"version {version} is damaged: {path} cannot be read ({error})") from None
         if _entries(tensors) != manifest.tensors:
             raise StoreDamaged(f"version {version} is damaged: {path} holds other tensors than its manifest tells")
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
+        return found, {name: tensor.to(device) for name, tensor in tensors.items()}
 
     def list(self) -> Versions:
         """Versions that can be served, v0 first, by number; the damaged ones are named by ``damaged``."""
@@ -162,18 +166,6 @@ class VersionStore:
         folder.rename(doomed)
         sync(self.layout.versions_dir)
         shutil.rmtree(doomed, ignore_errors=True)
-
-    def retain(self, live: str, pinned: Collection[str], *, keep: int = 5) -> Versions:
-        """Remove all versions but the live one, the pinned ones and the last ``keep``; return the removed ones.
-
-        The last are those with the highest numbers.
-        """
-        folders = self.folders()
-        kept = {live, *pinned, *(folders[-keep:] if keep else ())}
-        doomed = [version for version in folders if version not in kept]
-        for version in doomed:
-            self.remove(version)
-        return doomed
 
     def folders(self) -> Versions:
         """Versions that have a folder, by number, damaged or not; no file is read."""

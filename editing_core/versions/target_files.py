@@ -1,7 +1,8 @@
 """The z of every search ever made for a store, one file each, named by all that changes the number.
 
 A z file is made once: written aside, then linked; who comes second uses the first. It holds the sha256 of its own
-numbers. One that is found damaged (or that holds numbers that are not finite) is set aside and counts as never made.
+numbers, and says of which edits it is, by the hashes of their contents, so that one can tell whether anything still
+needs it. One that is found damaged (or that holds numbers that are not finite) is set aside and counts as never made.
 Knows no search.
 """
 
@@ -11,7 +12,7 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from editing_core.versions.durable import locked, write_once
 
 LOGGER = logging.getLogger(__name__)
 _PARTS = {"targets", "delta", "search"}
+EDITS = "edits"
+"""Under which a file's metadata names its edits."""
 _DIGEST = "sha256"
 """Of the tensors' bytes, in the file's metadata; files of before it was kept there have none."""
 
@@ -49,12 +52,16 @@ class TargetFiles:
                 LOGGER.warning("%s cannot be read (%s): set aside, to be computed anew", path, damage)
         return damage is None
 
-    def write(self, key: str, target: Target) -> None:
-        """Keep a result under its key; if another process was first, its result stays."""
+    def write(self, key: str, target: Target, *, edits: Iterable[str] = ()) -> None:
+        """Keep a result under its key; if another process was first, its result stays.
+
+        ``edits``: content keys of the edits that it is of.
+        """
         counts = torch.tensor([target.loss, target.nll, target.num_losses], dtype=torch.float64)
         tensors = {"targets": target.targets_EH.contiguous(), "delta": target.delta_H.contiguous(), "search": counts}
         _, numbers = _cut(save(tensors))
-        write_once(self._file(key), save(tensors, metadata={_DIGEST: hashlib.sha256(numbers).hexdigest()}))
+        metadata = {EDITS: " ".join(edits), _DIGEST: hashlib.sha256(numbers).hexdigest()}
+        write_once(self._file(key), save(tensors, metadata=metadata))
 
     def read(self, key: str) -> Target:
         """The z of this key; raises StoreDamaged if its file cannot be read."""

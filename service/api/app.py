@@ -11,10 +11,12 @@ from starlette.middleware import Middleware
 
 from service.api.access.security import scoped
 from service.api.errors import install_error_handlers
+from service.api.exports import routes as exports
 from service.api.limits import BodyLimit, RequestGuard
 from service.api.metrics import ApiMetrics
-from service.api.routes import batches, edits, system, versions
+from service.api.routes import batches, edits, guards, system, versions
 from service.api.routes.documented import install_openapi
+from service.api.routes.records import audit, keeping
 from service.api.state import ApiState, Generation, make_state
 from worker.protocol.connections import Durability
 from worker.protocol.ledger import Ledger
@@ -58,7 +60,7 @@ def create_app(
 def _include_routes(app: FastAPI, state: ApiState) -> None:
     app.include_router(system.router)
     if state.settings.role != "generation":
-        for part in (edits, batches, versions):
+        for part in (edits, batches, versions, guards, exports, audit, keeping):
             app.include_router(part.router)
     if state.generation is not None:
         app.include_router(state.generation.router, dependencies=[Depends(scoped("read"))], tags=["model"])

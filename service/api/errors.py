@@ -8,12 +8,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
 from editing_core.errors import ErrataError
 from service.api import problems
+from service.api.dialects import ProblemResponse, rendered
 from service.api.problems import FieldError, RequestProblem, is_json
 from service.api.statuses import INTERNAL, RETRY_AFTER_SECONDS, next_step, status_of
 
@@ -37,12 +37,6 @@ def _descendants(kind: type[ErrataError]) -> Iterator[type[ErrataError]]:
         yield from _descendants(child)
 
 
-class ProblemResponse(JSONResponse):
-    """An answer of type ``application/problem+json``."""
-
-    media_type = "application/problem+json"
-
-
 def problem(error: ErrataError, *, instance: str | None = None) -> ProblemResponse:
     """Render an error as RFC 9457 tells."""
     kind = type(error)
@@ -58,7 +52,7 @@ def problem(error: ErrataError, *, instance: str | None = None) -> ProblemRespon
         body["errors"] = errors
     if instance:
         body["instance"] = instance
-    return ProblemResponse(_printable(body), status_code=body["status"], headers=_headers(error))
+    return rendered(_printable(body), instance=instance, headers=_headers(error))
 
 
 def _field_errors(error: ErrataError) -> list[FieldError]:

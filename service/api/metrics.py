@@ -20,7 +20,7 @@ from worker.protocol.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 
 LATENCY_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-STAGES = ("computing", "applying", "checking")
+STAGES = ("computing", "applying", "checking", "exporting")
 
 
 class ApiMetrics:
@@ -52,7 +52,7 @@ class ApiMetrics:
     def observe(self, scope: Scope, status: int, duration_seconds: float) -> None:
         """Count one finished request."""
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE") else "other"
+        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE") else "other"
         self.requests.labels(method, route, status).inc()
         self.latency.labels(method, route).observe(duration_seconds)
 

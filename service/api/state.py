@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
@@ -26,6 +26,10 @@ class Generation(Protocol):
     @property
     def router(self) -> APIRouter:
         """The routes that ask the model."""
+        ...
+
+    async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
+        """What a version writes after each prompt."""
         ...
 
     def readiness(self) -> Mapping[str, Any]:

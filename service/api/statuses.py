@@ -28,9 +28,11 @@ STATUS_OF: dict[type[ErrataError], int] = {
     protocol.IdempotencyMismatch: 422,
     protocol.InvalidCursor: 422,
     protocol.BatchNotCancellable: 409,
+    protocol.NotErasable: 409,
     protocol.StaleCandidate: 409,
     protocol.EditNotLive: 409,
     protocol.NotACandidate: 409,
+    protocol.GuardConflict: 409,
     protocol.LostRace: 409,
 }
 
@@ -58,6 +60,7 @@ NEXT_STEP: dict[type[ErrataError], str] = {
     protocol.StaleCandidate: "Post the edits again: what was computed for them is kept.",
     protocol.EditNotLive: "GET /edits/{id} says what became of it; a batch that waits can be cancelled.",
     protocol.NotACandidate: "GET /versions lists the candidates; another version goes when it is no longer kept.",
+    protocol.GuardConflict: "Leave one of the two out, or take the kept one away first: DELETE /guards/{id}.",
     protocol.LostRace: "Something else changed this at the same moment: read it again, then decide.",
     problems.InvalidInput: "Correct the fields named in errors and send the request again.",
     problems.MalformedJson: "Send one JSON value in UTF-8; errors names the place where reading stopped.",

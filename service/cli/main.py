@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import typer
 
 from editing_core.errors import ErrataError
-from service.cli.commands import asking, editing, looking, starting, upkeep, verifying
+from service.cli.commands import asking, editing, guarding, looking, sets, starting, upkeep
+from service.cli.commands.keeping import backups, exporting, records, verifying
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
     ErrataApiError,
@@ -40,8 +41,20 @@ app.command(rich_help_panel=_EDITING)(looking.edits)
 app.command(rich_help_panel=_EDITING)(looking.batches)
 app.command(rich_help_panel=_EDITING)(looking.versions)
 app.command(rich_help_panel=_EDITING)(looking.promote)
+app.command(rich_help_panel=_EDITING)(sets.take_out)
+app.command(rich_help_panel=_EDITING)(sets.discard)
+app.command(rich_help_panel=_EDITING)(sets.diff)
+app.add_typer(guarding.guards, name="guards", rich_help_panel=_EDITING)
 app.command(rich_help_panel=_ASKING)(asking.generate)
 app.command(rich_help_panel=_ASKING)(asking.score)
+app.command(rich_help_panel=_UPKEEP)(records.audit)
+app.command(rich_help_panel=_UPKEEP)(records.pin)
+app.command(rich_help_panel=_UPKEEP)(records.unpin)
+app.command(rich_help_panel=_UPKEEP)(records.purge)
+app.command(rich_help_panel=_UPKEEP)(backups.backup)
+app.command(rich_help_panel=_UPKEEP)(backups.restore)
+app.command(rich_help_panel=_UPKEEP)(exporting.export)
+app.command(rich_help_panel=_UPKEEP)(exporting.exports)
 app.add_typer(upkeep.keys, name="keys", rich_help_panel=_UPKEEP)
 app.command(rich_help_panel=_UPKEEP)(upkeep.recover)
 app.command(rich_help_panel=_UPKEEP)(verifying.verify)

@@ -12,55 +12,37 @@ ServiceUnreachable when no answer comes, and UnexpectedAnswer when it is not one
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-import httpx
-from pydantic import ValidationError
-
-from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer, WaitTimedOut
+from service.client.base import given as _given
+from service.client.base import json_of as _json
+from service.client.base import object_of as _object
+from service.client.base import part as _part
+from service.client.base import read as _read
+from service.client.errors import ErrataApiError
+from service.client.keeping import Keeping
 from service.client.records import (
     Batch,
+    Difference,
     EditInput,
     EditRecord,
+    Export,
     Generation,
-    ListPage,
+    Guard,
+    GuardInput,
     Promotion,
     Readiness,
-    Record,
     ResidentDigests,
     Score,
     Version,
 )
-from service.client.transport import Transport
-
-_UNAVAILABLE = 503
-_LONGEST_OUTAGE_SECONDS = 60.0
-RecordT = TypeVar("RecordT", bound=Record)
+from service.client.waiting import UNAVAILABLE, wait_for_end
 
 
-class ErrataClient:
+class ErrataClient(Keeping):
     """One service, spoken to by one key."""
-
-    def __init__(self, base_url: str, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> None:
-        self._transport = Transport(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
-        self.base_url = self._transport.base_url
-
-    def __enter__(self) -> ErrataClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._transport.close()
 
     def submit_edits(
         self,
@@ -72,8 +54,8 @@ class ErrataClient:
     ) -> Batch:
         """Queue a batch; with ``wait_seconds`` the answer is held up to so long for a final state.
 
-        ``options`` are further fields of the body (``promote``, ``on_failure``). Without a key of the caller one is
-        made, so that a repeat after a broken connection never makes a second batch.
+        ``options`` are further fields of the body (``remove``: ids to take out, ``promote``, ``dry_run``). Without a
+        key of the caller one is made, so that a repeat after a broken connection never makes a second batch.
         """
         response = self._transport.request(
             "POST",
@@ -110,23 +92,13 @@ class ErrataClient:
 
         ``on_progress`` gets every answer. Raises WaitTimedOut after ``timeout_seconds``.
         """
-        started = answered = time.monotonic()
-        while True:
-            try:
-                batch = self.batch(batch_id)
-            except (ServiceUnreachable, ErrataApiError) as error:
-                outage_seconds = time.monotonic() - answered
-                if getattr(error, "status", _UNAVAILABLE) != _UNAVAILABLE or outage_seconds > _LONGEST_OUTAGE_SECONDS:
-                    raise
-            else:
-                answered = time.monotonic()
-                if on_progress is not None:
-                    on_progress(batch)
-                if batch.is_final:
-                    return batch
-            if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
-                raise WaitTimedOut(f"batch {batch_id} has no final state after {timeout_seconds:g} s; it goes on")
-            time.sleep(poll_seconds)
+        return wait_for_end(
+            lambda: self.batch(batch_id),
+            what=f"batch {batch_id}",
+            on_progress=on_progress,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=poll_seconds,
+        )
 
     def edits(
         self, *, subject: str | None = None, batch: str | None = None, status: str | None = None
@@ -138,6 +110,20 @@ class ErrataClient:
     def edit(self, edit_id: str) -> EditRecord:
         """One edit with its report."""
         return _read(EditRecord, self._get(f"/edits/{_part(edit_id)}"))
+
+    def guards(self) -> Iterator[Guard]:
+        """The facts that must not change."""
+        return (_read(Guard, item) for item in self._pages("/guards"))
+
+    def add_guards(self, guards: Sequence[GuardInput]) -> list[Guard]:
+        """Keep facts that must not change, from the next version on; those that are kept already stay as they are."""
+        body = {"guards": [dict(guard) for guard in guards]}
+        response = self._transport.request("POST", "/guards", idempotent=True, json=body)
+        return [_read(Guard, item) for item in _object(response).get("guards", [])]
+
+    def remove_guard(self, guard: str) -> Guard:
+        """Take a guard away."""
+        return _read(Guard, _json(self._transport.request("DELETE", f"/guards/{_part(guard)}", idempotent=False)))
 
     def versions(self) -> Iterator[Version]:
         """All versions that are known."""
@@ -156,6 +142,41 @@ class ErrataClient:
         response = self._transport.request("POST", f"/versions/{_part(version)}/promote", idempotent=True)
         return _read(Promotion, _json(response))
 
+    def discard(self, version: str) -> Version:
+        """Give up a candidate."""
+        response = self._transport.request("DELETE", f"/versions/{_part(version)}", idempotent=False)
+        return _read(Version, _json(response))
+
+    def difference(self, a: str, b: str, *, prompts: Sequence[str] = ()) -> Difference:
+        """What is in force in version ``b`` and not in ``a``, the other way round, and what each writes."""
+        return _read(Difference, self._get(f"/versions/{_part(a)}/diff/{_part(b)}", prompt=list(prompts)))
+
+    def export(self, version: str, form: str, **options: Any) -> Export:
+        """Have a version written as ``hf`` or ``peft`` (``options``: ``dtype``, ``max_rank``), or find it written."""
+        path, body = f"/versions/{_part(version)}/export", {"format": form, **_given(options)}
+        return _read(Export, _json(self._transport.request("POST", path, idempotent=True, json=body)))
+
+    def exports(self) -> Iterator[Export]:
+        """All exports, the one asked for last first."""
+        return (_read(Export, item) for item in self._pages("/exports"))
+
+    def wait_for_export(
+        self,
+        export_id: str,
+        *,
+        on_progress: Callable[[Export], None] | None = None,
+        timeout_seconds: float | None = None,
+        poll_seconds: float = 0.3,
+    ) -> Export:
+        """The same as ``wait_for_batch`` for an export."""
+        return wait_for_end(
+            lambda: _read(Export, self._get(f"/exports/{_part(export_id)}")),
+            what=f"export {export_id}",
+            on_progress=on_progress,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=poll_seconds,
+        )
+
     def generate(self, prompt: str, **options: Any) -> Generation:
         """What the model writes after a prompt; ``options`` as in API.md (``max_new_tokens``, ``version``, …)."""
         response = self._transport.request(
@@ -173,50 +194,7 @@ class ErrataClient:
         try:
             response = self._transport.request("GET", "/readyz", idempotent=False)
         except ErrataApiError as error:
-            if error.status != _UNAVAILABLE:
+            if error.status != UNAVAILABLE:
                 raise
             return Readiness(ready=False, status=error.detail or error.title)
         return Readiness(ready=True, **{k: v for k, v in _object(response).items() if k != "ready"})
-
-    def _get(self, path: str, **params: Any) -> Any:
-        return _json(self._transport.request("GET", path, idempotent=True, params=params))
-
-    def _pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
-        cursor: str | None = None
-        while True:
-            page = _read(ListPage, self._get(path, cursor=cursor, limit=500, **params))
-            yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        kind = response.headers.get("Content-Type", "no type")
-        raise UnexpectedAnswer(f"{response.url} answered with {kind}, not with JSON: that is not Errata") from None
-
-
-def _read(kind: type[RecordT], body: Any) -> RecordT:
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        place, words = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
-        raise UnexpectedAnswer(
-            f"the answer is no {kind.__name__.lower()} ({place}: {words}): that is not Errata, or another one"
-        ) from None
-
-
-def _object(response: httpx.Response) -> dict[str, Any]:
-    body = _json(response)
-    return body if isinstance(body, dict) else {}
-
-
-def _part(text: str) -> str:
-    return quote(text, safe="")

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict
 EditInput = Mapping[str, Any]
 """One edit as API.md has it: ``subject``, ``prompt``, ``target_new``, and optional fields."""
 
+GuardInput = Mapping[str, Any]
+"""One guard: ``prompt``, ``target``, and ``subject`` where it is known."""
+
 SUCCEEDED = frozenset({"applied", "candidate", "reported"})
 FINAL = SUCCEEDED | {"rejected", "failed", "cancelled", "discarded"}
 """Batch states after which nothing happens by itself."""
@@ -85,11 +88,26 @@ class EditRecord(Record):
     author: str | None = None
     paraphrases: list[str] = []
     neighborhood: list[dict[str, Any]] = []
+    protect: bool = False
+    """Whether the solve holds on to the neighbourhood's answers."""
     source: str | None = None
     note: str | None = None
     taken: bool | None = None
     """Whether the model answers with the new object; None: not tested yet."""
     report: dict[str, Any] | None = None
+    purged: dict[str, Any] | None = None
+    """When its text was erased, by whom, and the hash of it; None: it is there."""
+
+
+class Guard(Record):
+    """A fact that must not change."""
+
+    id: str
+    prompt: str
+    target: str
+    subject: str | None = None
+    created: str | None = None
+    author: str | None = None
 
 
 class Version(Record):
@@ -103,6 +121,22 @@ class Version(Record):
     digest: str | None = None
     removed: bool = False
     """Its files are gone: it cannot be asked or promoted any more."""
+    pinned: bool = False
+    """Kept, however old it becomes."""
+
+
+class Difference(Record):
+    """Two versions side by side."""
+
+    a: str
+    b: str
+    same_weights: bool
+    added: list[dict[str, Any]]
+    superseded: list[dict[str, Any]]
+    """Each with ``old`` and ``new``."""
+    reverted: list[dict[str, Any]]
+    answers: list[dict[str, Any]] = []
+    """To each prompt that was given, ``a`` and ``b``."""
 
 
 class Promotion(Version):
@@ -114,6 +148,66 @@ class Promotion(Version):
     """Edits no longer in force."""
     restored: Sequence[str] = ()
     """Edits in force again."""
+
+
+class AuditEntry(Record):
+    """One thing that was done."""
+
+    number: int
+    at: str
+    what: str
+    who: str | None = None
+    """Name of the API key, ``commit``, ``worker``; None: a local client."""
+    details: dict[str, Any] = {}
+    """Ids and figures."""
+    hash: str
+
+
+class Verification(Record):
+    """Whether the audit is whole."""
+
+    whole: bool
+    ledger: dict[str, Any]
+    file: dict[str, Any] | None = None
+    difference: str | None = None
+
+
+class Retention(Record):
+    """What retention would do now."""
+
+    keep_versions: int
+    versions: list[dict[str, Any]]
+
+
+class PurgeState(Record):
+    """How far the erasure of an edit's text is."""
+
+    edit: str
+    state: str
+    """``asked`` or ``done``."""
+    hash: str
+    versions: list[str] = []
+
+
+class Export(Record):
+    """A version that is written, or was, into the service's data folder."""
+
+    id: str
+    status: str
+    version: str
+    format: str
+    progress: Progress | None = None
+    path: str
+    """Its folder within the service's data folder."""
+    result: dict[str, Any] | None = None
+    """What came out; None before it is done."""
+    error: str | None = None
+    """Why it failed, and what to do."""
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing happens to this export by itself any more."""
+        return self.status in {"done", "failed"}
 
 
 class Generation(Record):

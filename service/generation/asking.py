@@ -1,201 +1,194 @@
-"""From texts to answers: tokens, the version that answers, its places, and the counts. Knows no HTTP."""
+"""From texts to answers: the version that answers, its places, the streams, and the counts. Knows no HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
 
 from editing_core.errors import ErrataError
-from editing_core.memit.tokens import target_ids
-from editing_core.models.load import LoadedModel
 from service.generation.decoding.loop import DecodeLoop
-from service.generation.decoding.requests import GenerationRequest, GenerationResult
-from service.generation.decoding.score import Score, score
-from service.generation.errors import GenerationFailed, NothingServed, PromptTooLong, RequestNotValid
-from service.generation.lineage import Lineage
+from service.generation.decoding.requests import GenerationRequest, GenerationResult, Piece, ScoreRequest
+from service.generation.errors import GenerationFailed, NothingServed
+from service.generation.mailbox import Mailbox
 from service.generation.metrics import GenerationMetrics
-from service.generation.resident import Resident, ResidentVersions
-
-T = TypeVar("T")
-TOKENIZING_THREADS = 2
-SHRINKING = 4
-"""How many characters a tokenizer's normaliser may at most make one of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Which version is to answer; the live one when neither is given."""
-
-    version: str | None = None
-    min_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How a prompt is to be continued."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Continuations:
-    """The answers to some prompts, by one version."""
-
-    version: str
-    results: tuple[GenerationResult, ...]
-    num_prompt_tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetScored:
-    """A score and who gave it."""
-
-    version: str
-    score: Score
-    top: tuple[tuple[str, float], ...]
-    """The likeliest first tokens as text, with their probabilities."""
+from service.generation.prompts import Prompt, Prompts
+from service.generation.questions import AnswerStream, Caller, Choice, Continuations, Sampling, TargetsScored
+from service.generation.versions.lineage import Lineage
+from service.generation.versions.loading import Resident
+from service.generation.versions.resident import ResidentVersions
 
 
 class Asker:
-    """Asks the resident versions; cancelling a call frees its places within one step."""
+    """Asks the resident versions; cancelling a call frees its places within one step.
+
+    All calls raise RequestNotValid, PromptTooLong, TooManyWaiting, AnswerLate, GenerationFailed, NotFound,
+    VersionUnavailable, NoRoom, NothingServed.
+    """
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        prompts: Prompts,
         residents: ResidentVersions,
         loop: DecodeLoop,
         *,
         lineage: Lineage,
         metrics: GenerationMetrics,
-        max_new_tokens: int,
     ) -> None:
-        self._tokenizer = loaded.tokenizer
-        self._max_positions = loaded.max_positions
-        self._longest_token = max(map(len, loaded.tokenizer.get_vocab()))
+        self.prompts = prompts
         self._residents = residents
         self._loop = loop
         self._lineage = lineage
         self._metrics = metrics
-        self._max_new_tokens = max_new_tokens
-        self._tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="errata-tokenize")
-        """Its own threads: those of the event loop may all wait for a Redis that hangs."""
+        self._mailbox: Mailbox | None = None
 
-    def close(self) -> None:
-        """End the threads."""
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
-
-    async def generate(self, prompts: Sequence[str], sampling: Sampling, choice: Choice) -> Continuations:
-        """Continue all prompts with one version.
-
-        Raises RequestNotValid, PromptTooLong, TooManyWaiting, GenerationFailed, NotFound, VersionUnavailable.
-        """
-        started = time.perf_counter()
-        try:
-            done = await self._generate(prompts, sampling, choice)
-        except asyncio.CancelledError:
-            self._metrics.not_answered("gone", len(prompts))
-            raise
-        except (GenerationFailed, NothingServed):
-            self._metrics.not_answered("failed", len(prompts))
-            raise
-        except ErrataError:
-            self._metrics.not_answered("refused", len(prompts))
-            raise
-        seconds = time.perf_counter() - started
-        for result, num_tokens in zip(done.results, done.num_prompt_tokens, strict=True):
-            outcome, written = result.finish_reason, len(result.ids)
-            self._metrics.answered(outcome, prompt_tokens=num_tokens, completion_tokens=written, seconds=seconds)
-        return done
-
-    async def score(self, prompt: str, target: str, choice: Choice) -> TargetScored:
-        """Score the target after the prompt. Raises what ``generate`` raises."""
-        [ids] = await self._encoded([prompt])
-        wanted = await self._in_thread(lambda: self._target_ids(prompt, target))
-        if len(ids) + len(wanted) > self._max_positions:
-            raise PromptTooLong(
-                f"prompt and target have {len(ids) + len(wanted)} tokens; the model takes {self._max_positions}: "
-                "shorten the prompt",
-                loc=("prompt",),
-            )
-        async with self._chosen(choice) as resident:
-            future = self._loop.call(lambda: score(resident.model, ids, wanted))
-            found = await asyncio.wrap_future(future)
-        top = tuple((self._tokenizer.decode([token]), probability) for token, probability in found.top)
-        return TargetScored(version=resident.version, score=found, top=top)
-
-    async def _generate(self, prompts: Sequence[str], sampling: Sampling, choice: Choice) -> Continuations:
-        if sampling.max_new_tokens > self._max_new_tokens:
-            raise RequestNotValid(
-                f"max_new_tokens is {sampling.max_new_tokens}; this service writes up to {self._max_new_tokens}",
-                loc=("max_new_tokens",),
-            )
-        rows = await self._encoded(prompts)
-        async with self._chosen(choice) as resident:
-            answers = self._loop.submit(resident.engine, [self._request(row, sampling) for row in rows])
-            try:
+    async def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, choice: Choice, *, caller: Caller
+    ) -> Continuations:
+        """Continue all prompts with one version."""
+        with self._counted(len(prompts)):
+            started = time.perf_counter()
+            requests = await self._requests(prompts, sampling, caller)
+            async with self._chosen(choice) as resident, self._answers(resident, requests) as answers:
                 results = await asyncio.gather(*map(asyncio.wrap_future, answers))
+        self._count(requests, results, time.perf_counter() - started)
+        return Continuations(
+            version=resident.version,
+            results=tuple(results),
+            num_prompt_tokens=tuple(len(request.prompt_ids) for request in requests),
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self, prompts: Sequence[Prompt], sampling: Sampling, choice: Choice, *, caller: Caller
+    ) -> AsyncIterator[AnswerStream]:
+        """The same, piece by piece; leaving the context frees the places."""
+        letters: asyncio.Queue[tuple[int, Piece | Future[GenerationResult]]] = asyncio.Queue()
+        post = self._poster(letters)
+        async with AsyncExitStack() as stack:
+            started = time.perf_counter()
+            with self._counted(len(prompts)):
+                requests = await self._requests(prompts, sampling, caller)
+                resident = await stack.enter_async_context(self._chosen(choice))
+                answers = await stack.enter_async_context(self._answers(resident, requests, post))
+            for number, answer in enumerate(answers):
+                answer.add_done_callback(partial(post, number))
+            done: list[GenerationResult] = []
+            try:
+                yield AnswerStream(
+                    version=resident.version,
+                    num_prompt_tokens=tuple(len(request.prompt_ids) for request in requests),
+                    events=_events(letters, len(requests), done),
+                )
             finally:
-                for answer in answers:
-                    answer.cancel()
-        return Continuations(version=resident.version, results=tuple(results), num_prompt_tokens=tuple(map(len, rows)))
+                failed = any(answer.done() and not answer.cancelled() and answer.exception() for answer in answers)
+                self._metrics.not_answered("failed" if failed else "gone", len(requests) - len(done))
+                self._count(requests, done, time.perf_counter() - started)
 
-    async def _encoded(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt, with room for at least one token more in the context."""
-        return await self._in_thread(lambda: [self._encode_one(prompt) for prompt in prompts])
+    async def score(
+        self, prompts: Sequence[str], targets: Sequence[str], choice: Choice, *, caller: Caller
+    ) -> TargetsScored:
+        """Score each target after its prompt, all by one version."""
+        deadline = time.monotonic() + caller.timeout_seconds
+        pairs = await self.prompts.encoded_pairs(prompts, targets)
+        requests = [
+            ScoreRequest(prompt_ids=prompt, target_ids=target, client=caller.name, deadline=deadline)
+            for prompt, target in pairs
+        ]
+        async with self._chosen(choice) as resident, self._answers(resident, requests) as answers:
+            scores = await asyncio.gather(*map(asyncio.wrap_future, answers))
+        return TargetsScored(version=resident.version, scores=tuple(scores))
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
+    async def _requests(self, prompts: Sequence[Prompt], sampling: Sampling, caller: Caller) -> list[GenerationRequest]:
+        deadline = time.monotonic() + caller.timeout_seconds
+        rows = await self.prompts.encoded(prompts, max_new_tokens=sampling.max_new_tokens)
+        return [
+            GenerationRequest(
+                prompt_ids=row,
+                client=caller.name,
+                deadline=deadline,
+                max_new_tokens=min(sampling.max_new_tokens, self.prompts.max_positions - len(row)),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                seed=None if sampling.seed is None else (sampling.seed + number) % 2**63,
+                stop=sampling.stop,
+                num_logprobs=sampling.num_logprobs,
+            )
+            for row in rows
+            for number in range(sampling.num_answers)
+        ]
 
     @asynccontextmanager
     async def _chosen(self, choice: Choice) -> AsyncIterator[Resident]:
         version, digest = choice.version, None
         if version is not None:
-            digest = await self._lineage.published_digest(version)
+            digest = await self._lineage.recorded_digest(version)
         if choice.min_version is not None:
             version = await self._lineage.served_since(choice.min_version)
         async with self._residents.lease(version, digest=digest) as resident:
             yield resident
 
-    def _request(self, ids: Sequence[int], sampling: Sampling) -> GenerationRequest:
-        return GenerationRequest(
-            prompt_ids=tuple(ids),
-            max_new_tokens=min(sampling.max_new_tokens, self._max_positions - len(ids)),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=sampling.seed,
-        )
+    @asynccontextmanager
+    async def _answers(
+        self,
+        resident: Resident,
+        requests: Sequence[GenerationRequest | ScoreRequest],
+        listener: Callable[[int, Piece], None] | None = None,
+    ) -> AsyncIterator[list[Future[Any]]]:
+        answers = self._loop.submit(resident.engine, requests, listener=listener)
+        try:
+            yield answers
+        finally:
+            for answer in answers:
+                answer.cancel()
 
-    def _is_hopeless(self, text: str) -> bool:
-        """Longer than any text that fits: refused without tokenising it."""
-        return len(text) > self._max_positions * self._longest_token * SHRINKING
+    def _poster(self, letters: asyncio.Queue[Any]) -> Callable[[int, Any], None]:
+        """Puts what the decoding thread says into the queue, in the event loop of whoever asks now."""
+        loop = asyncio.get_running_loop()
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = Mailbox(loop)
+        mailbox = self._mailbox
+        return lambda number, said: mailbox.post(partial(letters.put_nowait, (number, said)))
 
-    def _target_ids(self, prompt: str, target: str) -> list[int]:
-        if self._is_hopeless(target):
-            raise PromptTooLong(
-                f"the target has {len(target)} characters; the model takes {self._max_positions} tokens: shorten it",
-                loc=("target",),
+    @contextmanager
+    def _counted(self, num_prompts: int) -> Iterator[None]:
+        """Count the prompts that get no answer."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._metrics.not_answered("gone", num_prompts)
+            raise
+        except (GenerationFailed, NothingServed):
+            self._metrics.not_answered("failed", num_prompts)
+            raise
+        except ErrataError:
+            self._metrics.not_answered("refused", num_prompts)
+            raise
+
+    def _count(
+        self, requests: Sequence[GenerationRequest], results: Sequence[GenerationResult], seconds: float
+    ) -> None:
+        for request, result in zip(requests, results, strict=False):
+            self._metrics.answered(
+                result.finish_reason,
+                prompt_tokens=len(request.prompt_ids),
+                completion_tokens=len(result.ids),
+                seconds=seconds,
             )
-        return target_ids(self._tokenizer, prompt, target)
 
-    def _encode_one(self, prompt: str) -> list[int]:
-        limit = self._max_positions - 1
-        hopeless = self._is_hopeless(prompt)
-        ids: list[int] = [] if hopeless else self._tokenizer(prompt, verbose=False)["input_ids"]
-        if hopeless or len(ids) > limit:
-            size = f"{len(prompt)} characters" if hopeless else f"{len(ids)} tokens"
-            raise PromptTooLong(
-                f"the prompt has {size}; the model takes {self._max_positions} tokens, of which at least one is "
-                "written: shorten the prompt",
-                loc=("prompt",),
-            )
-        if not ids:
-            raise RequestNotValid("the prompt has no tokens: give some text to go on from", loc=("prompt",))
-        return ids
+
+async def _events(
+    letters: asyncio.Queue[tuple[int, Piece | Future[GenerationResult]]], num_answers: int, done: list[GenerationResult]
+) -> AsyncIterator[tuple[int, Piece | GenerationResult]]:
+    while len(done) < num_answers:
+        number, said = await letters.get()
+        if isinstance(said, Piece):
+            yield number, said
+        else:
+            result = said.result()
+            done.append(result)
+            yield number, result

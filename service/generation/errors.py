@@ -6,6 +6,8 @@ ErrataError
     ├── PromptTooLong        more tokens than the model's context                    400
     ├── VersionUnavailable   a version that is not, or will not be, served           409
     ├── TooManyWaiting       the waiting list is full                                429
+    ├── AnswerLate           an answer that was not complete by its deadline          504
+    ├── NoRoom               no memory for one more version                           503
     ├── NothingServed        no version could be loaded yet                          503
     └── GenerationFailed     a step of the model failed                              503
 """
@@ -62,6 +64,24 @@ class TooManyWaiting(GenerationError):
     status_hint: ClassVar[int] = 429
     slug = "too-many-waiting"
     title = "Too many requests are waiting"
+
+
+class AnswerLate(GenerationError):
+    """The answer was not complete by its deadline; its place was freed."""
+
+    next_step_hint: ClassVar[str] = "Ask for fewer tokens, or again later; a stream gives what is written so far."
+    status_hint: ClassVar[int] = 504
+    slug = "answer-late"
+    title = "The answer was not complete in time"
+
+
+class NoRoom(GenerationError):
+    """There is no memory for one more version while those that are there are being used."""
+
+    next_step_hint: ClassVar[str] = "Ask again after the time in Retry-After, or without version."
+    status_hint: ClassVar[int] = 503
+    slug = "no-room"
+    title = "There is no memory for this version now"
 
 
 class NothingServed(GenerationError):

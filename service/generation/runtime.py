@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
-from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from editing_core.errors import StoreMismatch
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.models.memory import free_bytes
 from editing_core.needs import outlook
 from editing_core.versions.identity import StoreIdentity, bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.asking import Asker
 from service.generation.decoding.loop import DecodeLoop
-from service.generation.lineage import Lineage
+from service.generation.http.callers import Callers
+from service.generation.http.openai.catalogue import Catalogue, model_name
+from service.generation.http.openai.routes import openai_router
+from service.generation.http.routes import generation_router
 from service.generation.metrics import GenerationMetrics
-from service.generation.resident import ResidentVersions
-from service.generation.routes import generation_router
+from service.generation.prompts import Prompts
+from service.generation.questions import Caller, Choice, Sampling
 from service.generation.verifying.digests import resident_router
-from service.generation.watcher import PointerWatcher
+from service.generation.versions.lineage import Lineage
+from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.resident import ResidentVersions
+from service.generation.versions.room import Room
+from service.generation.versions.watcher import PointerWatcher
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
@@ -41,13 +49,14 @@ class GenerationRuntime:
         settings: Settings,
         registry: CollectorRegistry,
     ) -> None:
-        self._loop = DecodeLoop(max_jobs=settings.max_waiting)
+        self._loop = DecodeLoop()
+        limits = EngineLimits(
+            num_places=settings.num_places, max_waiting=settings.max_waiting, prefill_tokens=settings.prefill_tokens
+        )
         self._residents = ResidentVersions(
-            loaded,
-            store,
+            VersionLoader(loaded, store, limits),
             self._loop,
-            num_places=settings.num_places,
-            max_waiting=settings.max_waiting,
+            room=Room(limit_bytes=settings.resident_bytes, free_bytes=lambda: free_bytes(loaded.device)),
             max_resident=settings.resident_versions,
         )
         metrics = GenerationMetrics(registry)
@@ -63,15 +72,18 @@ class GenerationRuntime:
             poll_seconds=settings.pointer_poll_seconds,
             wait_seconds=settings.min_version_wait_seconds,
         )
-        self.asker = Asker(
-            loaded,
-            self._residents,
-            self._loop,
-            lineage=lineage,
-            metrics=metrics,
-            max_new_tokens=settings.max_new_tokens,
+        metrics.watch_pointer(
+            num_behind=lambda: self._watcher.state.num_behind,
+            seconds_behind=lambda: self._watcher.state.seconds_behind,
+            waits_for_room=lambda: self._watcher.state.waits_for_room,
         )
-        self.router: APIRouter = generation_router(self.asker)
+        self._prompts = Prompts(loaded, max_new_tokens=settings.max_new_tokens)
+        self._asker = asker = Asker(self._prompts, self._residents, self._loop, lineage=lineage, metrics=metrics)
+        self._max_seconds = settings.max_answer_seconds
+        callers = Callers(max_seconds=settings.max_answer_seconds)
+        catalogue = Catalogue(name=model_name(loaded.source), ledger=ledger, store=store)
+        self.router = generation_router(asker, callers)
+        self.router.include_router(openai_router(asker, callers, catalogue))
         self.router.include_router(resident_router(loaded, self._residents, store=open_identity(settings.data).id))
 
     @classmethod
@@ -105,6 +117,13 @@ class GenerationRuntime:
         self._watcher.start()
         return self
 
+    async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
+        """What a version writes by itself after each prompt, in ``client``'s turn. Raises what ``Asker`` raises."""
+        sampling, choice = Sampling(max_new_tokens=max_new_tokens), Choice(version=version)
+        caller = Caller(name=client, timeout_seconds=self._max_seconds)
+        done = await self._asker.generate(prompts, sampling, choice, caller=caller)
+        return [result.text for result in done.results]
+
     def readiness(self) -> dict[str, object]:
         """Whether the live version is resident, and what is missing."""
         live, state = self._residents.live, self._watcher.state
@@ -117,6 +136,10 @@ class GenerationRuntime:
             "digest": live.digest if live else None,
             "pointer_revision": state.served.revision if state.served else None,
             "wanted_version": state.wanted.version if state.wanted else None,
+            "wanted_revision": state.wanted.revision if state.wanted else None,
+            "behind_revisions": state.num_behind,
+            "behind_seconds": round(state.seconds_behind, 3),
+            "waits_for_memory": state.waits_for_room,
             "resident_versions": list(self._residents.versions),
             "running": running,
             "waiting": waiting,
@@ -126,7 +149,7 @@ class GenerationRuntime:
         """End the threads; open requests are answered with an error. A second call does nothing."""
         self._watcher.stop()
         self._loop.stop()
-        self.asker.close()
+        self._prompts.close()
         self._residents.close()
 
 

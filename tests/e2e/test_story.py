@@ -40,6 +40,12 @@ def test_an_edit_changes_the_answer_and_a_rollback_changes_it_back(client: Errat
     assert kept.text.split()[0] == neighbor.text.split()[0]
     assert client.generate(HAMLET.prompt, max_new_tokens=8, version=before.version).text == before.text
 
+    found = client.difference(before.version, batch.version, prompts=[HAMLET.prompt])
+    assert not found.same_weights
+    assert [row["target_new"] for row in found.added] == [HAMLET.new_object]
+    (answer,) = found.answers
+    assert (answer["a"].startswith(before.text), answer["b"].startswith(after.text)) == (True, True)
+
     (edit,) = client.edits(batch=batch.id)
     assert (edit.status, edit.taken) == ("live", True)
     promotion = client.promote(before.version)

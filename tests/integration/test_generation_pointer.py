@@ -12,6 +12,7 @@ from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
+from tests.support.decoding import held
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
 from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.redis_server import Bench, open_bench, running_redis
@@ -88,19 +89,12 @@ def test_a_running_answer_keeps_its_version_when_another_is_promoted(bench: Benc
         answers: list[dict[str, Any]] = []
         asked = {"prompt": PROMPTS[1], "max_new_tokens": 200}
         running = threading.Thread(target=lambda: answers.append(client.post("/generate", json=asked).json()))
-        held, arrived, promoted = threading.Event(), threading.Event(), threading.Event()
-        runtime._loop.call(lambda: (held.set(), arrived.wait(PATIENCE_SECONDS)))
-        assert held.wait(PATIENCE_SECONDS)
-        running.start()
-        until(lambda: runtime.readiness()["waiting"] == 1)
-        runtime._loop.call(lambda: None)  # beside it the answer makes its first step, and no second
-        runtime._loop.call(lambda: promoted.wait(PATIENCE_SECONDS))
-        arrived.set()
-        until(lambda: runtime.readiness()["running"] == 1)
-        publish(bench.ledger, write)
-        until_served(runtime, "v2")
-        assert runtime.readiness()["running"] == 1
-        promoted.set()
+        with held(runtime._loop):
+            running.start()
+            until(lambda: runtime.readiness()["waiting"] == 1)
+            publish(bench.ledger, write)
+            until_served(runtime, "v2")
+            assert runtime.readiness()["waiting"] == 1
         running.join()
         assert answers[0]["version"] == "v1"
         assert answers[0]["text"] == greedy_text(view_of(LOADED, "v1"), LOADED.tokenizer, PROMPTS[1], 200)

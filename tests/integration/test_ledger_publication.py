@@ -92,7 +92,7 @@ def test_rollback_lists_what_is_rolled_back_and_what_comes_back(bench: Bench) ->
     v_old = publish(ledger, old, live=[old_edit])
     new = make_ready(ledger, ("P", "new"), ("Q", "new"))
     new_edits = [edit.id for edit in ledger.batch_edits(new)]
-    v_new = publish(ledger, new, live=new_edits)
+    v_new = publish(ledger, new, live=new_edits, superseded=(old_edit,))
     assert ledger.edit(old_edit).status == EditStatus.SUPERSEDED
     assert {ledger.edit(edit).status for edit in new_edits} == {EditStatus.LIVE}
 

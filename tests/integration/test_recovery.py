@@ -21,10 +21,9 @@ from worker.recovery import (
     highest_on_disk,
     reconcile_pointer,
     restore_from_store,
-    retain_versions,
     sweep_unpublished,
-    version_record,
 )
+from worker.retelling import version_record
 
 
 @pytest.fixture
@@ -58,7 +57,15 @@ def summary(edit: AcceptedEdit, version: str) -> dict[str, object]:
     return {**spec.summary(), "version": version}
 
 
-def write(store: VersionStore, number: int, *, parent: str, entered: dict[str, str], live: list[AcceptedEdit]) -> str:
+def write(
+    store: VersionStore,
+    number: int,
+    *,
+    parent: str,
+    entered: dict[str, str],
+    live: list[AcceptedEdit],
+    superseded: tuple[AcceptedEdit, ...] = (),
+) -> str:
     """A version whose edits entered in the versions told by ``entered`` (edit id -> version)."""
     manifest = Manifest(
         version=f"v{number}",
@@ -68,7 +75,8 @@ def write(store: VersionStore, number: int, *, parent: str, entered: dict[str, s
         model_fingerprint="f",
         settings={},
         edits=tuple(edit.to_json() for edit in live),
-        batches={edit.batch: summary(edit, entered[edit.id]) for edit in live},
+        superseded=tuple(edit.to_json() for edit in superseded),
+        batches={edit.batch: summary(edit, entered[edit.id]) for edit in (*live, *superseded)},
         delta_norms={"w": 0.1},
         checks={"taken": 1.0},
         tensors={},
@@ -81,7 +89,7 @@ def full_store(store: VersionStore) -> tuple[AcceptedEdit, AcceptedEdit]:
     p, q_old, q_new = accepted(1, "P", "x"), accepted(2, "Q", "old"), accepted(3, "Q", "new")
     entered = {p.id: "v3", q_old.id: "v7", q_new.id: "v9"}
     write(store, 7, parent="v5", entered=entered, live=[p, q_old])
-    write(store, 9, parent="v7", entered=entered, live=[p, q_new])
+    write(store, 9, parent="v7", entered=entered, live=[p, q_new], superseded=(q_old,))
     store.write_head(5, "v9")
     return p, q_old
 
@@ -200,20 +208,6 @@ def test_version_that_was_written_and_never_published_is_removed_and_its_number_
     sweep_unpublished(bench.ledger, store)
     assert store.list() == ["v0", "v7", "v9"]
     assert number == 13
-
-
-def test_retention_keeps_the_live_version_and_the_last_ones_and_the_ledger_knows(
-    bench: Bench, store: VersionStore
-) -> None:
-    ledger = bench.ledger
-    for number in range(1, 8):
-        write(store, number, parent=f"v{number - 1}", entered={}, live=[])
-    store.write_head(7, "v7")
-    reconcile_pointer(ledger, store)
-    live = ledger.promote("v2", author=None).pointer
-    retain_versions(ledger, store, live, keep=3)
-    assert store.list() == ["v0", "v2", "v5", "v6", "v7"]
-    assert [row.id for row in ledger.versions().items if row.removed] == ["v4", "v3", "v1"]
 
 
 def test_version_that_the_ledger_never_knew_is_not_marked_as_removed(bench: Bench, store: VersionStore) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from editing_core.errors import InvalidSettings
 from tests.support.facts import fact
+from tests.support.ledger_steps import lease_of
 from tests.support.redis_server import Bench, running_redis
 from tests.support.tiny_models import TINY_FAMILIES
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
@@ -82,7 +83,9 @@ def test_edit_that_the_model_cannot_take_rejects_its_batch_by_name(place: Worker
 
 
 def test_ready_batches_go_in_together_and_their_missing_targets_are_computed(place: WorkerBench) -> None:
+    held = lease_of(place.ledger, COMMIT_UNIT)  # no commit begins before all are ready
     batches = [place.make_ready(fact(f"Danube {i}", "Rome")) for i in range(3)]
+    place.ledger.release(held)
     place.queue.enqueue_unit(COMMIT_UNIT)
     records = [place.wait(batch) for batch in batches]
     assert {record.status for record in records} == {BatchState.APPLIED}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from service.generation.decoding.engine import DecodeEngine
+from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import GenerationRequest, GenerationResult
 from tests.support.generation import PROMPTS
 from tests.support.tiny_models import NUM_POSITIONS, tiny_tokenizer
@@ -12,10 +16,47 @@ from tests.support.tiny_models import NUM_POSITIONS, tiny_tokenizer
 WAIT_SECONDS = 60
 
 
-def engine_of(model: Any, *, num_places: int = 4, max_waiting: int = 32) -> DecodeEngine:
+def engine_of(model: Any, *, num_places: int = 4, max_waiting: int = 32, prefill_tokens: int = 64) -> DecodeEngine:
     return DecodeEngine(
-        model, tiny_tokenizer(), num_places=num_places, max_length=NUM_POSITIONS, max_waiting=max_waiting
+        model,
+        tiny_tokenizer(),
+        num_places=num_places,
+        max_length=NUM_POSITIONS,
+        max_waiting=max_waiting,
+        prefill_tokens=prefill_tokens,
     )
+
+
+@contextmanager
+def held(loop: DecodeLoop) -> Iterator[None]:
+    """While open, the decoding thread waits between two steps."""
+    gate = _Gate()
+    loop.add(gate)  # type: ignore[arg-type]
+    with loop._changed:
+        loop._changed.notify()
+    assert gate.entered.wait(WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        gate.busy = False
+        gate.go_on.set()
+
+
+class _Gate:
+    """Takes the decoding thread's turn and keeps it."""
+
+    num_running = num_waiting = 0
+
+    def __init__(self) -> None:
+        self.busy = True
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def step(self) -> None:
+        self.entered.set()
+        self.go_on.wait(WAIT_SECONDS)
+
+    def abandon(self, error: Exception) -> None:
+        self.go_on.set()
 
 
 def requests(**options: Any) -> list[GenerationRequest]:

@@ -2,7 +2,8 @@
 
 ``python -m tests.support.dying_worker before publish`` kills itself as ``kill -9`` would; ``after shard_done``,
 ``before move:checking`` (the move to that state), ``after progress:applying`` (the first report of that phase).
-With a third argument a version is promoted there instead, once: ``before publish v0``.
+With a third argument a version is promoted there instead, once: ``before publish v0``; with ``stop`` the worker is
+asked to end, as by SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from worker.protocol.ledger import Ledger
 def die(ledger: Ledger) -> None:
     del ledger
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop(ledger: Ledger) -> None:
+    del ledger
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def arm(when: str, move: str, happen: Callable[[Ledger], None]) -> None:
@@ -58,5 +64,5 @@ def promoting(version: str) -> Callable[[Ledger], None]:
 
 if __name__ == "__main__":
     when, move, *version = sys.argv[1:]
-    arm(when, move, promoting(*version) if version else die)
+    arm(when, move, stop if version == ["stop"] else promoting(*version) if version else die)
     sys.exit(main())

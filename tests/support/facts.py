@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from editing_core.edits import Edit
 from worker.protocol.jobs import Accepted, BatchOptions
 from worker.protocol.ledger import Ledger
@@ -23,6 +25,7 @@ def take_in(
     shard_size: int = 64,
     max_open: int = 100,
     options: BatchOptions | None = None,
+    remove: Sequence[str] = (),
 ) -> Accepted:
     """Accept the edits as one batch."""
     return ledger.accept(
@@ -33,4 +36,5 @@ def take_in(
         shard_size=shard_size,
         max_open=max_open,
         options=options or BatchOptions(),
+        remove=remove,
     )

@@ -38,8 +38,8 @@ def version(ledger: Ledger, number: int, *, parent: str, batches: tuple[str, ...
     )
 
 
-def publish(ledger: Ledger, *batches: str, live: list[str]) -> str:
-    """Take ready batches to a live version that holds ``live``."""
+def publish(ledger: Ledger, *batches: str, live: list[str], superseded: tuple[str, ...] = ()) -> str:
+    """Take ready batches to a live version that holds ``live``, with ``superseded`` beneath."""
     lease = lease_of(ledger, COMMIT_UNIT)
     make_checking(ledger, lease, *batches)
     before = ledger.pointer()
@@ -49,6 +49,7 @@ def publish(ledger: Ledger, *batches: str, live: list[str]) -> str:
         expected_revision=before.revision,
         version=record,
         edit_ids=live,
+        superseded_ids=superseded,
         reports={batch: {"passed": True} for batch in batches},
     )
     ledger.release(lease)

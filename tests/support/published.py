@@ -10,8 +10,8 @@ from worker.protocol.ledger import Ledger
 LEASE_SECONDS = 60.0
 
 
-def publish(ledger: Ledger, batch: str, *, taken: bool = True) -> str:
-    """Take the batch from ``queued`` to ``applied`` and return the version that holds it."""
+def publish(ledger: Ledger, batch: str, *, taken: bool = True, candidate_until: str | None = None) -> str:
+    """Take the batch from ``queued`` to ``applied`` (or ``candidate``) and return the version that holds it."""
     _compute(ledger, batch)
     pointer = ledger.pointer()
     version = f"v{ledger.new_version_number()}"
@@ -39,6 +39,7 @@ def publish(ledger: Ledger, batch: str, *, taken: bool = True) -> str:
         edit_ids=[row.id for row in edits.live],
         superseded_ids=[row.id for row in edits.superseded],
         reports={batch: {"passed": True}},
+        candidate_until=candidate_until,
     )
     ledger.release(lease)
     return version

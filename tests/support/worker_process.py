@@ -69,6 +69,13 @@ def prepare_model(folder: Path, family: TinyFamily) -> PreparedModel:
     return PreparedModel(settings=settings, artefacts=StoreLayout(folder / "data").artefacts_dir)
 
 
+def prepare_demo_model(folder: Path) -> PreparedModel:
+    """The artefacts of demo-gptj, with the default limits of the checks."""
+    settings: dict[str, object] = {"model": "demo-gptj", "device": "cpu"}
+    EditingSession.open(Settings.model_validate({**settings, "data": folder / "data"}))
+    return PreparedModel(settings=settings, artefacts=StoreLayout(folder / "data").artefacts_dir)
+
+
 @dataclass(slots=True)
 class WorkerBench:
     """One store, its Redis, and the workers that are started on it."""
@@ -99,9 +106,9 @@ class WorkerBench:
     def log(self) -> Path:
         return self.data / "worker.log"
 
-    def make_ready(self, *edits: Edit) -> str:
+    def make_ready(self, *edits: Edit, **options: object) -> str:
         """Accept a batch and move it to ``ready`` with no target computed: a commit computes what is missing."""
-        ledger, batch = self.ledger, take_in(self.ledger, *edits).record.spec.id
+        ledger, batch = self.ledger, take_in(self.ledger, *edits, **options).record.spec.id  # type: ignore[arg-type]
         lease = ledger.acquire(targets_unit(batch, 0), holder="test", ttl_seconds=60)
         assert lease is not None
         assert ledger.begin_shard(batch, 0, lease)

@@ -1,7 +1,8 @@
 """The commit: all ready batches go into the weights together, are checked, and go live together; one at a time.
 
 The set is the live version's manifest joined with the batches, solved from the original weights. A group that fails
-its checks is taken apart: each batch alone, in order of acceptance. A batch that waits for somebody's word, or only
+its checks is taken apart: each batch alone, in order of acceptance; of one that fails alone the edits are found that
+are to blame. A batch that waits for somebody's word, or only
 asks what would happen, is a commit of its own. Whatever dies on the way leaves the batches where the next commit finds
 them, and at most a version folder that nobody was told of.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from editing_core.errors import StoreError
 from editing_core.evaluation.gate.batches import shortcomings
 from worker import recovery
+from worker.commit.culprits import CulpritFinder
 from worker.commit.group import Group
 from worker.commit.outcomes import Outcomes
 from worker.metrics import Metrics
@@ -45,6 +47,7 @@ class Committer:
         hands: Hands,
         metrics: Metrics,
         outcomes: Outcomes,
+        culprits: CulpritFinder,
         max_attempts: int,
     ) -> None:
         self._ledger = ledger
@@ -52,6 +55,7 @@ class Committer:
         self._hands = hands
         self._metrics = metrics
         self._outcomes = outcomes
+        self._culprits = culprits
         self._max_attempts = max_attempts
         self._taken: list[str] = []
         self.is_held_up = False
@@ -152,6 +156,8 @@ class Committer:
         self._enter(BatchState.CHECKING, group, lease)
         report = self._check(group, candidate, work)
         work.end()
+        if not report.passed and len(group.batches) == 1:
+            group, candidate, report = self._culprits.resolve(group, candidate, report, work)
         self._ledger.require(lease)
         self._ledger.set_edit_reports(report.edits)
         return self._end(version, group, candidate, report=report, work=work)
@@ -182,7 +188,8 @@ class Committer:
         records = tuple(self._ledger.batch(batch) for batch in batches)
         edits = tuple(edit for batch in batches for edit in self._ledger.batch_edits(batch))
         parent = self._session.store.read_manifest(pointer.version)
-        return Group(batches=records, pointer=pointer, parent=parent, edits=edits)
+        guards = self._ledger.guards()
+        return Group(batches=records, pointer=pointer, parent=parent, edits=edits, guards=guards)
 
     def _enter(self, state: BatchState, group: Group, lease: Lease) -> None:
         for batch in group.ids:
@@ -197,7 +204,7 @@ class Committer:
                 self._session.compute_targets(missing, live=live, on_progress=work.on_progress)
         with self._metrics.stage("applying"):
             work.begin("applying", len(live))
-            return self._session.build_candidate(live, on_progress=work.on_progress)
+            return self._session.build_candidate(live, guards=group.guards, on_progress=work.on_progress)
 
     def _check(self, group: Group, candidate: Candidate, work: Work) -> CheckReport:
         with self._metrics.stage("checking"):

@@ -5,15 +5,30 @@ Knows no weights and no ledger.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from editing_core.edit_sets import EditSet
 from editing_core.edits import AcceptedEdit
 from worker.protocol.jobs import BatchOptions, BatchRecord, Pointer
 
 if TYPE_CHECKING:
+    from editing_core.guarding.guards import AcceptedGuard
     from editing_core.versions.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An edit that its batch goes live without."""
+
+    accepted: AcceptedEdit
+    report: dict[str, Any]
+    """Its own, with what it breaks."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What a manifest keeps of it."""
+        return {**self.accepted.to_json(), "culprit": self.report["culprit"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +39,10 @@ class Group:
     pointer: Pointer
     parent: Manifest
     edits: tuple[AcceptedEdit, ...]
-    """All edits of the batches."""
+    """All edits of the batches, but for those dropped."""
+    guards: tuple[AcceptedGuard, ...] = ()
+    """What must not change, as it stood when the attempt began."""
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def ids(self) -> list[str]:
@@ -70,6 +88,11 @@ class Group:
     def changes_nothing(self) -> bool:
         """Whether the same edits are in force before and after."""
         return {row.id for row in self.parent.live} == {row.id for row in self.live}
+
+    def without(self, edits: Collection[str], *, dropped: tuple[Dropped, ...] = ()) -> Group:
+        """The same group without some of its edits; ``dropped``: those of them that are to be told of."""
+        kept = tuple(accepted for accepted in self.edits if accepted.id not in edits)
+        return replace(self, edits=kept, dropped=dropped)
 
     def repeats(self) -> dict[str, str]:
         """Of each of the batches' edits that is in force already under another id: that id."""

@@ -18,9 +18,11 @@ from worker.protocol.jobs import BatchState, Lease
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.moves.base import timestamp, utc_now
+from worker.retelling import summaries, version_record
 
 if TYPE_CHECKING:
     from editing_core.evaluation.checks import CheckReport
+    from editing_core.versions.manifest import Manifest
     from worker.session import Candidate, EditingSession
 
 LOGGER = logging.getLogger(__name__)
@@ -47,14 +49,7 @@ class Outcomes:
     def publish(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, lease: Lease) -> None:
         """Write the version and make it live, or a candidate where that was asked for. Raises LostRace, StaleLease."""
         edits = group.set
-        manifest = self._session.write_version(
-            version,
-            candidate,
-            parent=group.pointer.version,
-            edits=edits,
-            batches=recovery.summaries(group.parent, edits, version=version, records=group.batches),
-            report=report,
-        )
+        manifest = self._write(version, group, candidate, report)
         waits = group.options.promote == "manual"
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
         self._tell_repeats(group)
@@ -62,11 +57,12 @@ class Outcomes:
             pointer = self._ledger.publish(
                 lease,
                 expected_revision=group.pointer.revision,
-                version=recovery.version_record(manifest, group.ids),
+                version=version_record(manifest, group.ids),
                 edit_ids=[accepted.id for accepted in edits.live],
                 superseded_ids=[accepted.id for accepted in edits.superseded],
                 reports={batch: _told(group, report, batch) for batch in group.ids},
                 candidate_until=until,
+                dropped={row.accepted.id: row.report for row in group.dropped},
             )
         except LostRace:
             if version not in self._ledger.published():  # it is there where only the script's answer was lost
@@ -76,9 +72,10 @@ class Outcomes:
             log_event(LOGGER, "version.candidate", version=version, batches=group.ids, until=until)
             return
         self._metrics.count_edits("applied", len(group.edits))
+        self._metrics.count_edits("dropped", len(group.dropped))
         log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
         recovery.copy_to_head(self._ledger, self._session.store, pointer)
-        recovery.retain_versions(self._ledger, self._session.store, pointer, keep=self._keep_versions)
+        recovery.retain_versions(self._ledger, self._session.store, keep=self._keep_versions)
 
     def reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
         """The one batch of the group goes no further."""
@@ -102,6 +99,19 @@ class Outcomes:
             fields = {"version": group.pointer.version, "report": report}
             self._ledger.move(batch, state, expected=BatchState.APPLYING, lease=lease, **fields)
         log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
+
+    def _write(self, version: str, group: Group, candidate: Candidate, report: CheckReport) -> Manifest:
+        batches = summaries(group.parent, group.set, version=version, records=group.batches)
+        earlier = [row for row in group.parent.dropped if row["batch"] in batches]
+        return self._session.write_version(
+            version,
+            candidate,
+            parent=group.pointer.version,
+            edits=group.set,
+            batches=batches,
+            dropped=[*earlier, *(row.to_json() for row in group.dropped)],
+            report=report,
+        )
 
     def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
         (batch,) = group.ids

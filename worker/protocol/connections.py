@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 
 from redis import Redis
@@ -125,6 +126,39 @@ def _require_recent(redis: Redis) -> None:
     if (version := version_in(found)) is not None and version < OLDEST_REDIS:
         wanted = ".".join(map(str, OLDEST_REDIS))
         raise InvalidSettings(f"this Redis is {found}, and Errata needs {wanted} or later: use another REDIS_URL")
+
+
+def rewrite_log(redis: Redis, *, timeout_seconds: float = 600.0) -> str:
+    """Have Redis write its append-only file anew, so that what was deleted is not in it any more; ``rewritten``.
+
+    Otherwise in words why not: there is none, or this Redis does not allow it. Raises LedgerDown when it goes away or
+    needs longer.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        if not int(_info(redis, "persistence").get("aof_enabled", "0")):
+            return "this Redis has no append-only file"
+        _await_rewrite(redis, deadline)  # one that runs began before the deletion
+        redis.bgrewriteaof()
+        _await_rewrite(redis, deadline)
+        status = _info(redis, "persistence").get("aof_last_bgrewrite_status")
+    except ResponseError as error:
+        return f"not rewritten: {error}"
+    except RedisError as error:
+        raise LedgerDown(f"Redis does not answer ({error}): its log is not rewritten yet") from error
+    if status != "ok":
+        raise LedgerDown("Redis could not rewrite its append-only file: see its own log, most often the disk is full")
+    return "rewritten"
+
+
+def _await_rewrite(redis: Redis, deadline: float) -> None:
+    while True:
+        told = _info(redis, "persistence")
+        if told.get("aof_rewrite_in_progress") == "0" and told.get("aof_rewrite_scheduled") == "0":
+            return
+        if time.monotonic() > deadline:
+            raise LedgerDown("Redis has not finished rewriting its append-only file yet")
+        time.sleep(0.05)
 
 
 def version_in(text: str) -> tuple[int, int] | None:

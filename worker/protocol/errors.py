@@ -8,7 +8,10 @@ ErrataError
 ├── IdempotencyMismatch    one idempotency key, two bodies
 ├── InvalidCursor          a page's cursor that nobody gave out
 ├── BatchNotCancellable    a batch that is too far on to be cancelled
+├── NotErasable            an edit whose text is still needed
+├── BackupRefused          a backup that cannot be made, read, or put back here
 ├── StaleCandidate         a candidate whose parent is no longer live
+├── GuardConflict          two guards that give one prompt two answers
 ├── AttemptsUsedUp         a unit of work that was begun too often
 └── LostRace               a move whose expected state is not there any more
     └── StaleLease         … because the lease behind it ended
@@ -72,6 +75,20 @@ class BatchNotCancellable(ErrataError):
     title = "The batch cannot be cancelled any more"
 
 
+class NotErasable(ErrataError):
+    """An edit that is in force, on its way, or in a pinned version: its text is still needed."""
+
+    slug = "edit-not-erasable"
+    title = "The edit's text cannot be erased yet"
+
+
+class BackupRefused(ErrataError):
+    """A backup that cannot be made, cannot be read, or cannot be put back here; nothing was changed."""
+
+    slug = "backup-refused"
+    title = "The backup cannot be used"
+
+
 class StaleCandidate(ErrataError):
     """A candidate whose parent is no longer the live version."""
 
@@ -91,6 +108,13 @@ class NotACandidate(ErrataError):
 
     slug = "not-a-candidate"
     title = "The version is not a candidate"
+
+
+class GuardConflict(ErrataError):
+    """A guard that gives a prompt another answer than one that is kept, or beside it."""
+
+    slug = "guard-conflict"
+    title = "Two guards contradict each other"
 
 
 class AttemptsUsedUp(ErrataError):

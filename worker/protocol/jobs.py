@@ -172,6 +172,8 @@ class EditRecord:
     version: str | None
     """The version that took the edit in."""
     report: dict[str, Any] | None
+    purged: dict[str, Any] | None = None
+    """When the edit's text was erased, by whom, and the hash of it; None: it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +195,8 @@ class VersionRecord:
     """Until when a candidate is kept."""
     removed: bool = False
     """The files are gone; the version cannot be asked or promoted any more."""
+    pinned: bool = False
+    """Kept, however old it becomes."""
 
     @property
     def number(self) -> int:

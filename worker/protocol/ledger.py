@@ -13,13 +13,23 @@ Every method raises LedgerDown when Redis is away.
 
 from __future__ import annotations
 
+from worker.protocol.exports.moves import Exports
+from worker.protocol.guarding.guards import Guarding
 from worker.protocol.moves.acceptance import Acceptance
 from worker.protocol.moves.edits import EditReading
 from worker.protocol.moves.leases import Leases
 from worker.protocol.moves.publication import Publication
 from worker.protocol.moves.restoring import Restoring
 from worker.protocol.moves.transitions import Transitions
+from worker.protocol.records.dump import Dumping
+from worker.protocol.records.erasure import Erasing
+from worker.protocol.records.load import Loading
+from worker.protocol.records.retention import Retaining
 
 
-class Ledger(Acceptance, Leases, Transitions, Publication, EditReading, Restoring):
+class Records(Retaining, Erasing, Dumping, Loading):
+    """What is kept to look back on: ``worker.protocol.records``."""
+
+
+class Ledger(Acceptance, Leases, Transitions, Publication, EditReading, Restoring, Guarding, Exports, Records):
     """``Ledger(redis, Keys(store_id))``; ``redis`` from ``connections.connect``."""

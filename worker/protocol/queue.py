@@ -18,13 +18,14 @@ from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from worker.protocol.keys import COMMIT_UNIT, Key, Keys
+from worker.protocol.keys import COMMIT_UNIT, Key, Keys, export_of
 from worker.protocol.logs import log_event
 from worker.protocol.moves.base import reaching
 
 LOGGER = logging.getLogger(__name__)
 COMPUTE_TASK = "worker.tasks.compute_targets"
 COMMIT_TASK = "worker.tasks.commit"
+EXPORT_TASK = "worker.tasks.export"
 FAILURE_SECONDS = 24 * 3600
 """How long RQ keeps the traceback of a job that raised."""
 
@@ -107,6 +108,13 @@ class WorkQueue:
         with reaching():
             self.redis.delete(self._keys.at(Key.BEAT, unit))
 
+    def forget(self, unit: str) -> None:
+        """Delete what ended jobs of the unit have left: their tracebacks may quote an edit."""
+        with reaching():
+            self.redis.delete(f"rq:results:{self.job_id(unit)}")
+            if self._job_state(unit) == JobState.NONE:
+                self._delete_remains(unit)
+
     def job_id(self, unit: str) -> str:
         """RQ's jobs of all stores share one name space."""
         return f"{self.store_id}-{unit}"
@@ -163,6 +171,8 @@ class WorkQueue:
 def _call(unit: str) -> tuple[str, tuple[Any, ...]]:
     if unit == COMMIT_UNIT:
         return COMMIT_TASK, ()
+    if (export := export_of(unit)) is not None:
+        return EXPORT_TASK, (export,)
     kind, batch, shard = unit.split("-")
     assert kind == "targets", unit
     return COMPUTE_TASK, (batch, int(shard))

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     layers: str | None = Field(None, description="edited layers, as 3-8 or 1,2,3,4")
     prior_weight: float | None = Field(None, gt=0, description="λ, weight of old associations against new ones")
     clamp: float | None = Field(None, gt=0, description="largest ‖δ‖ as a share of ‖h‖ at the look-up token")
+    guard_weight: float | None = Field(None, gt=0, description="weight of a held key in the solve; an edit's is 1")
 
     # HTTP.
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
@@ -78,6 +79,16 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(10.0, gt=0, description="pause between two looks for forgotten work")
     job_timeout_seconds: int = Field(6 * 3600, ge=60, description="longest single job")
     max_attempts: int = Field(3, ge=1, description="starts of one unit of work before it is failed")
+    culprit_tries: int = Field(
+        40, ge=0, description="sets tested to find which edits of a failed batch are to blame; 0: none are sought"
+    )
+    worker_threads: int | None = Field(None, ge=1, description="torch threads of a worker; none: ERRATA_NUM_THREADS")
+    worker_niceness: int = Field(
+        10, ge=0, le=19, description="how far a worker stands back for answers on the same cores"
+    )
+    worker_memory_share: float | None = Field(
+        None, gt=0, le=1, description="share of a CUDA device's memory that a worker takes at most; none: all"
+    )
     worker_metrics_port: int | None = Field(
         None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
     )
@@ -88,6 +99,15 @@ class Settings(BaseSettings):
     num_places: int = Field(16, ge=1, description="requests decoded together, per version")
     max_new_tokens: int = Field(1024, ge=1, description="largest max_new_tokens of a request")
     max_waiting: int = Field(256, ge=1, description="requests waiting for a place; more are refused (429)")
+    prefill_tokens: int = Field(
+        128,
+        ge=1,
+        description="tokens of prompts read between two steps of running answers: what these wait for at most",
+    )
+    max_answer_seconds: float = Field(300.0, gt=0, description="longest time from a request to its whole answer")
+    resident_bytes: int | None = Field(
+        None, ge=0, description="memory for the matrices of versions; none: what the device has free"
+    )
     resident_versions: int = Field(4, ge=1, description="versions held in memory, the live one counted")
     pointer_poll_seconds: float = Field(0.1, gt=0, description="pause between two looks at the pointer")
     min_version_wait_seconds: float = Field(10.0, ge=0, description="longest wait for min_version")
@@ -96,6 +116,7 @@ class Settings(BaseSettings):
     min_taken: Share = Field(0.7, description="share of new edits that must take")
     min_neighbors_kept: Share = Field(0.8, description="share of neighbours that must keep their answer")
     min_earlier_kept: Share = Field(0.9, description="share of earlier edits that must still hold")
+    min_guards_kept: Share = Field(0.95, description="share of guards that must keep their answer")
     max_drift: float = Field(0.5, gt=0, description="mean KL divergence on the probe set, in nats")
     max_perplexity_rise: float = Field(0.10, gt=0, description="rise of perplexity on held-out text, as a share")
     max_delta_norm: float = Field(15.0, gt=0, description="largest ‖Δ‖/‖W‖ of one layer")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from editing_core.evaluation.gate.verdict import CheckReport, Share
+from editing_core.guarding.reports import noteworthy
 
 NAMED_EDITS = 20
 """Edits that did not take, named in the batch's report."""
@@ -21,6 +22,7 @@ def batch_report(report: CheckReport, edit_ids: Collection[str]) -> dict[str, An
         "num_taken": sum(1 for found in own.values() if found["taken"]),
         "num_checked": len(own),
         "not_taken": [edit for edit, found in own.items() if not found["taken"]][:NAMED_EDITS],
+        **noteworthy(own, limit=NAMED_EDITS),
     }
 
 

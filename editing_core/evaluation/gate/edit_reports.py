@@ -134,8 +134,6 @@ def report_edit(questions: EditQuestions, answers: Answers, tokenizer: Any) -> d
     edit = questions.accepted.edit
     prompt = edit.filled_prompt
     told = [tells(answers.writes[p], edit.target_new, edit.target_true) for p in questions.prompts]
-    neighbors = [_neighbor(q, edit.target_new, answers, tokenizer=tokenizer) for q in questions.neighbors]
-    counted = [neighbor for neighbor in neighbors if neighbor is not None]
     return {
         "taken": answers.candidate[prompt, edit.target_new].greedy_match,
         "told": sum(told) / len(told),
@@ -151,13 +149,18 @@ def report_edit(questions: EditQuestions, answers: Answers, tokenizer: Any) -> d
             }
             for paraphrase, is_told in zip(questions.paraphrases, told[1:], strict=True)
         ],
-        "neighbors": {
-            "kept": sum(neighbor["kept"] for neighbor in counted),
-            "total": len(counted),
-            "prompts": counted,
-        },
+        "neighbors": neighbors_of(questions, answers, tokenizer),
         "left_out": list(questions.left_out),
     }
+
+
+def neighbors_of(questions: EditQuestions, answers: Answers, tokenizer: Any) -> dict[str, Any]:
+    """The report's ``neighbors``; of the answers it reads those to the neighbours alone."""
+    found = (
+        _neighbor(q, questions.accepted.edit.target_new, answers, tokenizer=tokenizer) for q in questions.neighbors
+    )
+    counted = [neighbor for neighbor in found if neighbor is not None]
+    return {"kept": sum(neighbor["kept"] for neighbor in counted), "total": len(counted), "prompts": counted}
 
 
 def _figures(questions: EditQuestions, prompt: str, scores: Scores) -> dict[str, Any]:

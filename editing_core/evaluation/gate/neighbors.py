@@ -40,7 +40,7 @@ class NeighborPicker:
         """``edits``: the live and the new ones. ``probe_texts``: ordinary text to take names from."""
         self._seed = seed
         self._edited = {normalise(accepted.edit.subject) for accepted in edits}
-        self._edited_parts = {part for subject in self._edited for part in _word_runs(subject)}
+        self._edited_parts = {part for subject in self._edited for part in word_runs(subject)}
         self._edited_by_relation: dict[str, set[str]] = defaultdict(set)
         self._prompts_by_relation: dict[str, set[str]] = defaultdict(set)
         self._asked: set[str] = set()
@@ -68,13 +68,13 @@ class NeighborPicker:
         if normalise(prompt) in self._asked:
             return True
         edited = self._edited_by_relation[normalise(relation)]
-        return any(run in edited for run in _word_runs(prompt))
+        return any(run in edited for run in word_runs(prompt))
 
     def _same_relation_subjects(self, edit: Edit) -> set[str]:
         """What stands in the edit's slot in given neighbours of its relation, without subjects that have an edit."""
         key = (normalise(edit.relation), edit.prompt)
         if key not in self._subjects_of:
-            slots = (_slot_content(edit.prompt, prompt) for prompt in self._prompts_by_relation[key[0]])
+            slots = (slot_content(edit.prompt, prompt) for prompt in self._prompts_by_relation[key[0]])
             self._subjects_of[key] = self._without_edit(subject for subject in slots if subject is not None)
         return self._subjects_of[key]
 
@@ -82,7 +82,7 @@ class NeighborPicker:
         return {name for name in names if not self._touches_edit(name)}
 
     def _touches_edit(self, name: str) -> bool:
-        return normalise(name) in self._edited_parts or any(run in self._edited for run in _word_runs(name))
+        return normalise(name) in self._edited_parts or any(run in self._edited for run in word_runs(name))
 
     def _ordered(self, names: Iterable[str], edit: Edit) -> list[str]:
         def digest(name: str) -> bytes:
@@ -115,13 +115,14 @@ def _capital_runs(text: str, ordinary: Collection[str]) -> Iterator[str]:
         first = last + 1 if is_name[first] else first + 1
 
 
-def _slot_content(template: str, prompt: str) -> str | None:
+def slot_content(template: str, prompt: str) -> str | None:
+    """What stands in the template's slot in this prompt; None where it is another wording."""
     before, _, after = template.partition(SLOT)
     subject = prompt[len(before) : len(prompt) - len(after)]
     return subject if subject.strip() and fill(template, subject) == prompt else None
 
 
-def _word_runs(text: str) -> Iterator[str]:
+def word_runs(text: str) -> Iterator[str]:
     """All runs of up to eight words, without the punctuation around them."""
     words = normalise(text).split()
     for start in range(len(words)):

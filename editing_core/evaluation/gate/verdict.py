@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from editing_core.evaluation.gate.summary import summary_of, without_nan
+from editing_core.evaluation.perplexity import Perplexities
 
 _NUM_NAMED = 5
+_GUARDS_WAY_OUT = "Leave out the edits that change them, or take the guards away (DELETE /guards/{id})"
+Limit = Literal["finite", "norms", "taken", "neighbors", "earlier", "guards", "drift", "perplexity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +34,9 @@ class CheckLimits:
     """‖Δ‖/‖W‖ of one layer."""
     max_delta_per_edit: float
     """The same over the square root of the number of live edits, with which it grows while the prior holds it."""
+    min_guards_kept: float = 0.95
     max_earlier: int = 200
     """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """The verdict, for people and for the ledger: everything in it is plain JSON."""
-
-    passed: bool
-    reasons: tuple[str, ...]
-    """Why not; empty when passed."""
-    summary: dict[str, Any]
-    edits: dict[str, dict[str, Any]]
-    """By edit id, of the new edits: see ``editing_core.evaluation.gate.edit_reports``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +57,28 @@ class Share:
         return {"count": self.count, "total": self.total, "share": self.value}
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A limit that a candidate breaks."""
+
+    limit: Limit
+    reason: str
+    is_capacity: bool = False
+    """It is broken by all live edits together, and not by those that are new."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Perplexities:
-    """On held-out text."""
+class CheckReport:
+    """The verdict, for people and for the ledger: everything in it is plain JSON."""
 
-    original: float
-    parent: float
-    candidate: float
-
-    @property
-    def rise(self) -> float:
-        """Over the original, as a share."""
-        return self.candidate / self.original - 1
-
-    @property
-    def rise_over_parent(self) -> float:
-        """Over the parent, as a share."""
-        return self.candidate / self.parent - 1
+    passed: bool
+    reasons: tuple[str, ...]
+    """Why not; empty when passed."""
+    summary: dict[str, Any]
+    edits: dict[str, dict[str, Any]]
+    """By edit id, of the new edits: see ``editing_core.evaluation.gate.edit_reports``."""
+    broken: tuple[Broken, ...] = ()
+    """What the new edits break; what only all live edits together break is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +94,8 @@ class Measured:
     neighbors: Share
     earlier: Share
     """Of the earlier edits that held in the parent: those that still hold."""
+    guards: Share = Share(0, 0)
+    """The same of the guards."""
     drift: float
     """KL(original ‖ candidate)."""
     drift_from_parent: float
@@ -108,27 +109,23 @@ class Measured:
 
 def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str, Any]]) -> CheckReport:
     """Compare each figure with its limit."""
-    reasons = tuple(not_finite(measured)) or (*_shares(measured, limits), *_harm(measured, limits))
-    return report_of(measured, limits, reasons, edits=edits)
+    found = broken_limits(measured, limits)
+    report = report_of(measured, limits, tuple(broken.reason for broken in found), edits=edits)
+    return replace(report, broken=tuple(broken for broken in found if not broken.is_capacity))
 
 
 def report_of(
     measured: Measured, limits: CheckLimits, reasons: tuple[str, ...], *, edits: dict[str, dict[str, Any]]
 ) -> CheckReport:
     """The report with these reasons against the candidate; without any it has passed."""
-    summary = _summary(measured, limits)
+    summary = summary_of(measured, limits)
     return CheckReport(passed=not reasons, reasons=reasons, summary=summary, edits=without_nan(edits))
 
 
-def without_nan(value: Any) -> Any:
-    """The same with None for every number that JSON does not know."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(item) for item in value]
-    return value
+def broken_limits(measured: Measured, limits: CheckLimits) -> tuple[Broken, ...]:
+    """Every limit that the figures break; where numbers are not finite, that alone."""
+    broken = tuple(Broken("finite", reason) for reason in not_finite(measured))
+    return broken or (*_shares(measured, limits), *_harm(measured, limits))
 
 
 def not_finite(measured: Measured) -> Iterator[str]:
@@ -146,10 +143,18 @@ def not_finite(measured: Measured) -> Iterator[str]:
         )
 
 
-def _shares(measured: Measured, limits: CheckLimits) -> Iterator[str]:
-    judged = (
-        (measured.taken, limits.min_taken, "new edits took", "not taken", "Reword their prompts or send fewer at once"),
+def _shares(measured: Measured, limits: CheckLimits) -> Iterator[Broken]:
+    judged: tuple[tuple[Limit, Share, float, str, str, str], ...] = (
         (
+            "taken",
+            measured.taken,
+            limits.min_taken,
+            "new edits took",
+            "not taken",
+            "Reword their prompts or send fewer at once",
+        ),
+        (
+            "neighbors",
             measured.neighbors,
             limits.min_neighbors_kept,
             "neighbours kept their answer",
@@ -157,78 +162,65 @@ def _shares(measured: Measured, limits: CheckLimits) -> Iterator[str]:
             "Leave these edits out, or raise λ",
         ),
         (
+            "earlier",
             measured.earlier,
             limits.min_earlier_kept,
             "earlier edits still hold",
             "lost are",
             "Send fewer edits at once, or take out those that contradict them",
         ),
+        ("guards", measured.guards, limits.min_guards_kept, "guards kept their answer", "lost are", _GUARDS_WAY_OUT),
     )
-    for share, least, what, culprits, way_out in judged:
+    for name, share, least, what, culprits, way_out in judged:
         if share.value is not None and not share.value >= least:
-            yield (
+            yield Broken(
+                name,
                 f"only {share.count} of {share.total} {what} ({_percent(share.value)} of at least {_percent(least)}); "
-                f"{culprits}: {_some(share.blame)}. {way_out}"
+                f"{culprits}: {_some(share.blame)}. {way_out}",
             )
 
 
-def _harm(measured: Measured, limits: CheckLimits) -> Iterator[str]:
+def _harm(measured: Measured, limits: CheckLimits) -> Iterator[Broken]:
     for name, norm in measured.delta_norms.items():
         per_edit = norm / math.sqrt(max(1, measured.num_live))
         if not norm <= limits.max_delta_norm:
-            yield (
+            yield Broken(
+                "norms",
                 f"the change of {name} is {norm:.2f} of the weight's own size (at most {limits.max_delta_norm:.2f}). "
-                "Send fewer edits at once, or raise λ"
+                "Send fewer edits at once, or raise λ",
             )
         elif not per_edit <= limits.max_delta_per_edit:
-            yield (
+            yield Broken(
+                "norms",
                 f"the change of {name} is {norm:.2f} of the weight's own size, {per_edit:.2f} for the root of "
                 f"{measured.num_live} edits (at most {limits.max_delta_per_edit:.2f}): what the model knew hardly "
-                "holds it back. Raise λ, or leave out edits with unusual prompts or targets"
+                "holds it back. Raise λ, or leave out edits with unusual prompts or targets",
             )
     drift = (measured.drift_from_parent, measured.drift, limits.max_drift)
-    yield from _either(measured, *drift, what="drift", shown="{:.2f} nats", suspects=measured.neighbors.blame)
+    yield from _either(measured, "drift", *drift, shown="{:.2f} nats")
     perplexity = (measured.perplexity.rise_over_parent, measured.perplexity.rise, limits.max_perplexity_rise)
-    yield from _either(measured, *perplexity, what="perplexity", shown="+{:.1%}", suspects=measured.neighbors.blame)
+    yield from _either(measured, "perplexity", *perplexity, shown="+{:.1%}")
 
 
 def _either(
-    measured: Measured, from_parent: float, from_original: float, limit: float, *, what: str, shown: str, suspects: Any
-) -> Iterator[str]:
+    measured: Measured, what: Limit, from_parent: float, from_original: float, limit: float, *, shown: str
+) -> Iterator[Broken]:
     """The batch's fault if it breaks the limit alone; else the store is full."""
+    suspects = measured.neighbors.blame
     if measured.num_new and not from_parent <= limit:
         named = f" Most neighbours were lost by: {_some(suspects)}." if suspects else ""
-        yield (
+        yield Broken(
+            what,
             f"this batch alone costs too much: {what} {_shown(shown, from_parent)} of {_shown(shown, limit)} allowed, "
-            f"against the version before.{named} Leave such edits out, or raise λ"
+            f"against the version before.{named} Leave such edits out, or raise λ",
         )
     elif not from_original <= limit:
-        yield (
+        yield Broken(
+            what,
             f"the store is full: {measured.num_live:,} live edits, {what} {_shown(shown, from_original)} of "
-            f"{_shown(shown, limit).removeprefix('+')} allowed. Take edits out, or raise the limit"
+            f"{_shown(shown, limit).removeprefix('+')} allowed. Take edits out, or raise the limit",
+            is_capacity=True,
         )
-
-
-def _summary(measured: Measured, limits: CheckLimits) -> dict[str, Any]:
-    perplexity = measured.perplexity
-    used = max(perplexity.rise / limits.max_perplexity_rise, measured.drift / limits.max_drift)
-    summary = {
-        "num_live": measured.num_live,
-        "num_new": measured.num_new,
-        "taken": measured.taken.to_json(),
-        "told": measured.told,
-        "neighbors": measured.neighbors.to_json(),
-        "earlier": {**measured.earlier.to_json(), "lost": list(measured.earlier.blame)},
-        "drift": measured.drift,
-        "drift_from_parent": measured.drift_from_parent,
-        "probe_answers_kept": measured.answers_kept,
-        "perplexity": {**asdict(perplexity), "rise": perplexity.rise, "rise_over_parent": perplexity.rise_over_parent},
-        "delta_norms": dict(measured.delta_norms),
-        "room": min(1.0, max(0.0, 1 - used)) if math.isfinite(used) else 0.0,
-        "limits": asdict(limits),
-    }
-    plain: dict[str, Any] = without_nan(summary)
-    return plain
 
 
 def _some(names: Sequence[str]) -> str:

@@ -99,8 +99,13 @@ class SearchPool:
         self.suspects += [self.active[g] for g in (~is_finite).nonzero().squeeze(1).tolist()]
         if gradient is not None:
             moved = self._adam.step(self._delta, gradient)
-            self._delta = _clamp(moved, self._batch.rows.hidden_norm_G, self._config.clamp_factor)
+            self._delta = _clamp(moved, self._batch.rows.hidden_norm_G * self._growth(), self._config.clamp_factor)
         return ~ends & is_finite
+
+    def _growth(self) -> Tensor:
+        """How much longer the δ of several edits may be: they add up like vectors that are nearly at right angles."""
+        sizes = [len(self._groups[i].edits) for i in self.active]
+        return torch.tensor(sizes, dtype=self._delta.dtype, device=self._delta.device).sqrt()
 
     def _note_results(self, ends_G: Tensor, losses: _Losses) -> None:
         delta, loss, nll = self._delta.cpu(), losses.loss_G.tolist(), losses.nll_G.tolist()

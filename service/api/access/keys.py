@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from editing_core.errors import InvalidSettings, NotFound
+from editing_core.versions.layout import StoreLayout
+from worker.protocol.records.notes import leave_note
 
 Scope = Literal["read", "edit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -91,6 +93,7 @@ class KeyFile:
                 raise InvalidSettings(f"there is a key named {name!r} already: remove it first or choose another name")
             created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             keys.append(ApiKey(name=name, sha256=_digest(secret), scopes=chosen, created=created))
+        self._note("key.added", key=name, scopes=list(chosen))
         return secret
 
     def remove(self, name: str) -> None:
@@ -100,6 +103,11 @@ class KeyFile:
             if len(left) == len(keys):
                 raise NotFound(f"there is no key named {name!r}: `errata keys list` shows those there are")
             keys[:] = left
+        self._note("key.removed", key=name)
+
+    def _note(self, what: str, **fields: Any) -> None:
+        """For the audit: no Redis may be at hand here, so the worker takes it there."""
+        leave_note(StoreLayout(self._path.parent).notes_dir, what, who="errata keys", **fields)
 
     @contextmanager
     def _locked(self) -> Iterator[list[ApiKey]]:

@@ -118,7 +118,9 @@ def scoped(scope: Scope) -> Callable[..., Awaitable[Principal]]:
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
     ) -> Principal:
         gatekeeper: Gatekeeper = request.app.state.errata.gatekeeper
-        return gatekeeper.admit(request, credentials, scope=scope)
+        request.state.principal = gatekeeper.admit(request, credentials, scope=scope)
+        who: Principal = request.state.principal
+        return who
 
     return principal
 

@@ -77,6 +77,6 @@ async def follow_batch(
 @router.delete("/batches/{batch}", responses=refusals(404, 409, 503))
 def cancel_batch(state: State, principal: Editor, batch: str) -> BatchOut:
     """Cancel a batch; possible until it is being put into the weights."""
-    record = state.ledger.cancel(batch)
+    record = state.ledger.cancel(batch, author=principal.name)
     log_event(logger, "batch_cancelled", batch=batch, author=principal.name)
     return batch_out(record, state.ledger)

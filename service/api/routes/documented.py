@@ -11,13 +11,14 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.errors import all_problems
 from service.api.schemas.answers import ProblemOut
+from service.api.schemas.guards import GuardList
 from service.api.schemas.requests import Submission
 from service.api.statuses import status_of
 
 REF = "#/components/schemas/{model}"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": REF.format(model="ProblemOut")}}}
-BY_HAND: tuple[type[BaseModel], ...] = (Submission, ProblemOut)
-"""Models that no route declares to FastAPI: the first is read outside of the event loop, the second answers errors."""
+BY_HAND: tuple[type[BaseModel], ...] = (Submission, GuardList, ProblemOut)
+"""Models that no route declares to FastAPI: bodies are read outside of the event loop, the last answers errors."""
 NEVER_ANSWERED = ("HTTPValidationError", "ValidationError")
 Responses = dict[int | str, dict[str, Any]]
 DESCRIPTION = """Errata corrects what a running language model believes.

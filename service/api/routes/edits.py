@@ -12,10 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from service.api.access.security import Editor, Reader
 from service.api.bodies import json_body
 from service.api.problems import InvalidInput
-from service.api.routes.answers import batch_out, edit_detail, edit_out
+from service.api.routes.answers import batch_out
 from service.api.routes.documented import refusals
 from service.api.routes.events import wait_for_end
-from service.api.schemas.answers import AcceptedOut, BatchOut, EditDetail, EditOut, Page
+from service.api.routes.records.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
+from service.api.schemas.answers import AcceptedOut, BatchOut, Page
 from service.api.schemas.requests import Submission
 from service.api.state import ApiState, State
 from service.api.taking.accepting import take
@@ -154,15 +155,15 @@ class EditFilter(BaseModel):
 
 
 @router.get("/edits", responses=refusals(404, 503))
-def list_edits(state: State, principal: Reader, wanted: Annotated[EditFilter, Query()]) -> Page[EditOut]:
+def list_edits(state: State, principal: Reader, wanted: Annotated[EditFilter, Query()]) -> Page[TracedEdit]:
     """Edits, newest first: what is in force and what became of the rest."""
     page = state.ledger.find_edits(
         subject=wanted.subject, batch=wanted.batch, status=wanted.status, cursor=wanted.cursor, limit=wanted.limit
     )
-    return Page(items=[edit_out(record) for record in page.items], next=page.next)
+    return Page(items=traced(state, list(page.items)), next=page.next)
 
 
 @router.get("/edits/{edit}", responses=refusals(404, 503))
-def get_edit(state: State, principal: Reader, edit: str) -> EditDetail:
+def get_edit(state: State, principal: Reader, edit: str) -> TracedEditDetail:
     """One edit with the report of its checks."""
-    return edit_detail(state.ledger.edit(edit))
+    return traced_detail(state, state.ledger.edit(edit))

@@ -60,7 +60,8 @@ def root(state: State) -> Root:
     """Where things are."""
     links = {name: f"/{name}" for name in ("docs", "openapi.json", "healthz", "readyz", "metrics", "problems")}
     if state.settings.role != "generation":
-        links |= {name: f"/{name}" for name in ("edits", "batches", "versions")}
+        kept = ("edits", "batches", "versions", "exports", "audit", "retention")
+        links |= {name: f"/{name}" for name in kept}
     return Root(name="errata", role=state.settings.role, links=links)
 
 

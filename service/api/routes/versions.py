@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.concurrency import run_in_threadpool
 
-from editing_core.versions.identity import open_identity
 from service.api.access.security import Admin, Reader
+from service.api.problems import InvalidInput
 from service.api.routes.answers import promotion_out, version_out
 from service.api.routes.batches import Paging
 from service.api.routes.comparing import difference
 from service.api.routes.documented import refusals
-from service.api.schemas.answers import DiffOut, Page, PromotionOut, VersionOut
-from service.api.state import ApiState, State
+from service.api.routes.records.provenance import SettingsOut, model_of, settings_of
+from service.api.schemas.answers import DiffAnswer, DiffOut, Page, PromotionOut, VersionOut
+from service.api.state import State
 from worker.protocol.errors import LedgerDown, NotACandidate
 from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.logs import log_event
@@ -42,40 +44,67 @@ class VersionDetail(VersionOut):
     """A version alone."""
 
     promotions: list[MadeLive] = Field(description="every time that it was made live, oldest first")
+    settings: SettingsOut | None = Field(description="what it was solved with; null: no worker has run yet")
 
 
 @router.get("/versions", responses=refusals(503))
 def list_versions(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[VersionOut]:
     """Versions, newest first; v0, the untouched model, is always the last."""
     page = state.ledger.versions(paging.cursor, paging.limit)
-    model = _model(state)
+    model = model_of(state)
     return Page(items=[version_out(record, model) for record in page.items], next=page.next)
 
 
 @router.get("/versions/{version}", responses=refusals(404, 503))
 def get_version(state: State, principal: Reader, version: str) -> VersionDetail:
     """One version with what its checks found, and when it was made live."""
-    shown = version_out(state.ledger.version(version), _model(state))
+    shown = version_out(state.ledger.version(version), model_of(state))
     made_live = [move for move in state.ledger.promotions() if move["version"] == version]
-    return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live})
+    return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live, "settings": settings_of(state)})
 
 
-@router.get("/versions/{a}/diff/{b}", responses=refusals(404, 503))
-def compare_versions(state: State, principal: Reader, a: str, b: str) -> DiffOut:
-    """What is in force in version `b` and not in `a`, and the other way round."""
-    return difference(state.ledger, a, b)
+class Asked(BaseModel):
+    """What two versions are asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: list[Annotated[str, Field(min_length=1, max_length=20_000)]] = Field(
+        default=[], max_length=20, description="show what each of them writes after this; may be given several times"
+    )
+    max_new_tokens: int = Field(24, ge=1, le=256, description="longest of these answers")
+
+
+@router.get("/versions/{a}/diff/{b}", responses=refusals(400, 404, 429, 503))
+async def compare_versions(
+    state: State, principal: Reader, a: str, b: str, asked: Annotated[Asked, Query()]
+) -> DiffOut:
+    """What is in force in version `b` and not in `a`, and the other way round; and what each writes after prompts."""
+    found = await run_in_threadpool(difference, state.ledger, a, b)
+    if not asked.prompt:
+        return found
+    if state.generation is None:
+        msg = "this process holds no model (role api): ask /generate of one that does, with version="
+        raise InvalidInput(f"prompt: {msg}", errors=[{"loc": ["query", "prompt"], "msg": msg}])
+    client, tokens = f"key {principal.name}", asked.max_new_tokens
+    of_a, of_b = [
+        await state.generation.writes(asked.prompt, version=version, max_new_tokens=tokens, client=client)
+        for version in (a, b)
+    ]
+    answers = [DiffAnswer(prompt=text, a=x, b=y) for text, x, y in zip(asked.prompt, of_a, of_b, strict=True)]
+    return found.model_copy(update={"answers": answers})
 
 
 @router.delete("/versions/{version}", responses=refusals(404, 409, 503))
 def discard_version(state: State, principal: Admin, version: str) -> VersionOut:
     """Give up a candidate: its batch ends as `discarded`."""
     known = state.ledger.version(version)
-    if not state.ledger.discard([version], reason=f"discarded by {principal.name or 'a local client'}"):
+    reason = f"discarded by {principal.name or 'a local client'}"
+    if not state.ledger.discard([version], reason=reason, author=principal.name):
         raise NotACandidate(f"version {version} is {known.status}: only a candidate can be discarded")
     log_event(logger, "version_discarded", version=version, author=principal.name)
     with suppress(LedgerDown):  # the files go with the next commit
         state.queue.enqueue_unit(COMMIT_UNIT)
-    return version_out(state.ledger.version(version), _model(state))
+    return version_out(state.ledger.version(version), model_of(state))
 
 
 @router.post("/versions/{version}/promote", responses=refusals(404, 409, 503))
@@ -90,10 +119,4 @@ def promote_version(state: State, principal: Admin, version: str) -> PromotionOu
         revision=promotion.pointer.revision,
         author=principal.name,
     )
-    return promotion_out(state.ledger.version(version), promotion, _model(state))
-
-
-def _model(state: ApiState) -> dict[str, Any]:
-    """The model that the store belongs to; nothing while no process has loaded one."""
-    model = open_identity(state.settings.data).model
-    return model.model_dump() if model else {}
+    return promotion_out(state.ledger.version(version), promotion, model_of(state))

@@ -36,6 +36,7 @@ class EditOut(BaseModel):
     relation: str
     paraphrases: list[str]
     neighborhood: list[NeighborOut]
+    protect: bool = Field(description="whether the solve holds on to its neighbourhood's answers")
     source: str | None
     note: str | None
     batch: str
@@ -158,6 +159,7 @@ class VersionOut(BaseModel):
     status: Literal["live", "retired", "candidate", "discarded"]
     expires: str | None = Field(description="until when a candidate waits to be promoted")
     removed: bool = Field(description="its files are gone: it cannot be asked or promoted any more")
+    pinned: bool = Field(description="kept, however old it becomes")
     created: str
     edits: int = Field(description="number of edits in its set")
     digest: str = Field(description="of the bytes of the edited matrices as served")
@@ -193,6 +195,14 @@ class SupersededOut(BaseModel):
     new: DiffEdit
 
 
+class DiffAnswer(BaseModel):
+    """What both versions write after a prompt."""
+
+    prompt: str
+    a: str
+    b: str
+
+
 class DiffOut(BaseModel):
     """What the second version has in force that the first has not, and the other way round."""
 
@@ -202,6 +212,7 @@ class DiffOut(BaseModel):
     added: list[DiffEdit]
     superseded: list[SupersededOut]
     reverted: list[DiffEdit] = Field(description="in force in a, and nothing about the same thing in b")
+    answers: list[DiffAnswer] = Field(default=[], description="to the prompts that were given")
 
 
 class ProblemOut(BaseModel):

@@ -49,6 +49,9 @@ class EditIn(Request):
     relation: Short | None = Field(None, description="what is asked about the subject; default: the prompt")
     paraphrases: list[Long] = Field(default=[], max_length=100, description="other wordings, with one {} or none")
     neighborhood: list[NeighborIn] = Field(default=[], max_length=100)
+    protect: bool = Field(
+        False, description="hold on to the neighbourhood's answers in the solve, and not only test them; costs the edit"
+    )
     source: Long | None = Field(None, description="where the fact comes from; kept with the edit")
     note: Long | None = Field(None, description="kept with the edit")
 
@@ -62,6 +65,7 @@ class EditIn(Request):
             relation=self.prompt if self.relation is None else self.relation,
             paraphrases=tuple(self.paraphrases),
             neighborhood=tuple(Neighbor(prompt=n.prompt, target=n.target) for n in self.neighborhood),
+            protect=self.protect,
             source=self.source,
             note=self.note,
         )
@@ -79,5 +83,9 @@ class Submission(Request):
     promote: Literal["auto", "manual"] = Field(
         "auto", description="auto: goes live when the checks pass; manual: stays a candidate until it is promoted"
     )
-    on_failure: Literal["reject"] = Field("reject", description="reject: a failing edit rejects the batch")
+    on_failure: Literal["reject", "drop"] = Field(
+        "reject",
+        description="when the checks fail: reject: the batch goes no further, and the edits to blame are named; "
+        "drop: they are left out and named, and the rest goes on",
+    )
     dry_run: bool = Field(False, description="only tell what would happen: with the full report, and nothing goes live")

@@ -11,7 +11,7 @@ from service.api.schemas.answers import AcceptedEditOut, AcceptedOut, RemovedEdi
 from service.api.schemas.requests import Submission
 from service.api.state import ApiState
 from service.api.taking.live import Removal, same_as
-from service.api.taking.submission import fingerprint, usable_edits, warnings_about
+from service.api.taking.submission import MAX_LISTED, fingerprint, usable_edits, warnings_about
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import Accepted, BatchOptions, EditStatus
 from worker.protocol.logs import log_event
@@ -69,6 +69,8 @@ def _answer(
     record = accepted.record
     try:
         rows = _rows(state, accepted)
+        if not accepted.replayed:
+            warnings = [*warnings, *_companions(state, accepted, removals)][:MAX_LISTED]
     except LedgerDown:  # the batch is on disk: the answer is 202, not a refusal
         rows = [_row(accepted, i) for i in range(len(accepted.edits))]
         warnings = [*warnings, WarningOut(loc=["body"], msg=NOT_TOLD)]
@@ -80,6 +82,21 @@ def _answer(
         warnings=warnings,
         links=batch_links(record.spec.id),
     )
+
+
+def _companions(state: ApiState, accepted: Accepted, removals: Sequence[Removal]) -> list[WarningOut]:
+    """A word on each live edit about a subject of the batch under another relation."""
+    removed = {removal.accepted.id for removal in removals}
+    found = state.live.companions([row.edit for row in accepted.edits], without=removed)
+    return [
+        WarningOut(
+            loc=["body", "edits", i, "subject"],
+            msg=f"edit {row.id} about this subject is live under the relation {row.edit.relation!r}: the model looks "
+            "both up at one place, so they are searched for together, and each may weaken the other",
+        )
+        for i, rows in enumerate(found)
+        for row in rows
+    ]
 
 
 def _rows(state: ApiState, accepted: Accepted) -> list[AcceptedEditOut]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from editing_core.edit_sets import EditSet, edit_set, says_the_same
@@ -33,11 +33,24 @@ class LiveIndex:
         self._set = EditSet(live=())
         self._live: dict[tuple[str, str], AcceptedEdit] = {}
         self._known: set[str] = set()
+        self._about: dict[str, list[AcceptedEdit]] = {}
 
     def superseded_by(self, edits: Sequence[Edit]) -> list[AcceptedEdit | None]:
         """For each edit the live one about the same thing, if there is one."""
         self._refresh()
         return [self._live.get(edit.identity) for edit in edits]
+
+    def companions(self, edits: Sequence[Edit], *, without: Collection[str] = ()) -> list[list[AcceptedEdit]]:
+        """For each edit the live ones about its subject under another relation, but those with the ids ``without``."""
+        self._refresh()
+        return [
+            [
+                row
+                for row in self._about.get(edit.identity[0], ())
+                if row.edit.identity != edit.identity and row.id not in without
+            ]
+            for edit in edits
+        ]
 
     def removals(self, ids: Sequence[str]) -> list[Removal]:
         """These edits, with those that say the same next to them, and what comes back without them.
@@ -69,6 +82,7 @@ class LiveIndex:
                 self._set = self._read(version)
                 self._live = {row.edit.identity: row for row in self._set.live}
                 self._known = {row.id for row in self._set.everything}
+                self._about = _by_subject(self._set.live)
                 self._version = version
             return self._set
 
@@ -78,6 +92,13 @@ class LiveIndex:
         for start in range(0, len(ids), READ_AT_ONCE):
             found += [record.accepted for record in self._ledger.edits(ids[start : start + READ_AT_ONCE])]
         return edit_set(found)
+
+
+def _by_subject(live: Sequence[AcceptedEdit]) -> dict[str, list[AcceptedEdit]]:
+    found: dict[str, list[AcceptedEdit]] = {}
+    for row in live:
+        found.setdefault(row.edit.identity[0], []).append(row)
+    return found
 
 
 def same_as(edit: Edit, live: AcceptedEdit | None) -> str | None:

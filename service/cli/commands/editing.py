@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,15 @@ from service.client.records import Batch, EditRecord
 
 _NUM_SHOWN = 50
 """Rows of the result's table, each of which is asked for."""
+_WHERE = {"applied": ", live in version {}", "candidate": ", version {} waits: `errata promote` makes it live"}
 _INLINE = "One edit without a file"
+
+
+class OnFailure(StrEnum):
+    """What becomes of a batch whose checks fail."""
+
+    REJECT = "reject"
+    DROP = "drop"
 
 
 def edit(
@@ -50,6 +59,17 @@ def edit(
     paraphrase: Annotated[
         list[str] | None, typer.Option(help="Another wording, for the report; repeatable.", rich_help_panel=_INLINE)
     ] = None,
+    on_failure: Annotated[
+        OnFailure | None,
+        typer.Option(help="When the checks fail: name the edits to blame, or go on without them. Default: reject."),
+    ] = None,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="Let it wait as a candidate until `errata promote`, and not go live.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen, with all reports.")] = False,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="EDIT", help="Take this edit out in the same version; repeatable.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
     ] = True,
@@ -62,12 +82,16 @@ def edit(
 ) -> None:
     """Send a batch of edits, wait until it is live or rejected, and show each edit's result.
 
-    Exit code 0: applied (or queued, with --no-wait). 1: the batch was rejected or failed.
+    Exit code 0: applied, a candidate or reported as asked (or queued, with --no-wait). 1: the batch was rejected or
+    failed.
     """
     inline = {"subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true}
     wanted = _one_source(file, form, inline | {"paraphrases": paraphrase})
+    asked = {"promote": "manual" if manual else None, "dry_run": dry_run or None, "remove": remove}
+    asked |= {"on_failure": on_failure.value if on_failure else None}
+    options = wanted.options | {name: value for name, value in asked.items() if value is not None}
     with open_client(url, api_key) as client:
-        batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **wanted.options)
+        batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **options)
         if wait:
             batch = wait_visibly(client, batch.id, stderr())
         _show(client, batch, as_json=as_json, waited=wait)
@@ -97,8 +121,10 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
     if as_json:
         print_json({"batch": batch.model_dump(mode="json"), "edits": [e.model_dump(mode="json") for e in found]})
         return
-    version = f", live in version {batch.version}" if batch.status == "applied" else ""
+    version = _WHERE.get(batch.status, "").format(batch.version)
     stdout().print(f"batch {batch.id}: {batch.status}{version}")
+    for line in _dropped(batch):
+        stderr().print(line)
     for warning in batch.warnings:
         stderr().print(f"{'.'.join(map(str, warning.get('loc', ())))}: {warning.get('msg', '')}")
     if not found:
@@ -111,6 +137,13 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
         stdout().print(f"and {len(found) - len(shown)} more: errata edits --batch {batch.id}")
 
 
+def _dropped(batch: Batch) -> list[str]:
+    report = batch.report or {}
+    dropped = set(report.get("dropped", ()))
+    rows = [row for row in report.get("culprits", ()) if row.get("id") in dropped]
+    return [f"dropped {row['id']} ({row['subject']} -> {row['target_new']}): {row['why']}" for row in rows]
+
+
 def _row(record: EditRecord) -> tuple[object, ...]:
     report = record.report or {}
     before, after = (_probability(report.get(when)) for when in ("before", "after"))
@@ -119,7 +152,7 @@ def _row(record: EditRecord) -> tuple[object, ...]:
 
 
 def _taken(record: EditRecord) -> Text:
-    if record.taken is None:
+    if record.taken is None or record.status == "dropped":
         return Text(record.status)
     return Text("yes", style="green") if record.taken else Text("no", style="red")
 

@@ -12,9 +12,10 @@ from editing_core.edits import Edit
 from editing_core.errors import InvalidSettings
 from editing_core.formats.own import write_lines
 from editing_core.formats.tables import write_table
+from service.cli.commands.keeping.records import show_retention
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, stderr, stdout, table
-from service.client.records import EditRecord
+from service.client.records import EditRecord, Version
 
 _NUM_IDS_SHOWN = 20
 _LONGEST_CELL = 60
@@ -76,18 +77,31 @@ def batches(
 
 
 def versions(
-    *, limit: LimitOption = 50, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
+    *,
+    limit: LimitOption = 50,
+    retention: Annotated[
+        bool, typer.Option("--retention", help="Say which the next commit would remove, and why the others stay.")
+    ] = False,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the versions of the weights."""
     with open_client(url, api_key) as client:
+        if retention:
+            show_retention(client, as_json=as_json)
+            return
         shown = list(islice(client.versions(), limit))
     if as_json:
         print_json(shown)
         return
-    rows = [
-        (v.id, "removed" if v.removed else v.status, v.parent, v.created, v.edits, (v.digest or "")[:19]) for v in shown
-    ]
+    rows = [(v.id, _state_of(v), v.parent, v.created, v.edits, (v.digest or "")[:19]) for v in shown]
     stdout().print(table(("version", "status", "parent", "created", "edits", "digest"), rows))
+
+
+def _state_of(version: Version) -> str:
+    state = "removed" if version.removed else version.status
+    return f"{state}, pinned" if version.pinned else state
 
 
 def promote(
@@ -115,7 +129,7 @@ def _short(text: str) -> str:
 
 
 def _export(found: list[EditRecord], file: Path) -> None:
-    edits = [Edit.from_json(record.model_dump()) for record in found]
+    edits = [Edit.from_json(record.model_dump()) for record in found if record.purged is None]
     text = write_table(edits) if file.suffix.lower() == ".csv" else write_lines(edits)
     try:
         file.write_bytes(text.encode())

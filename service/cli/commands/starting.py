@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
@@ -153,6 +153,20 @@ def evaluate(context: typer.Context) -> None:
     """Measure a file of CounterFact records offline, before and after; its own --help has the rest."""
     names = ("model", "prior_weight", "clamp", *_OFFLINE_TWINS)
     _run("editing_core.evaluate", _with_twins(context.args, *names), child_environment())
+
+
+def run_export(version: str, options: Mapping[str, object]) -> NoReturn:
+    """Become the process that exports from the store's files; what is not given it has from the environment."""
+    settings = read_settings(**{name: options[name] for name in ("data", "model", "device")})
+    known = {**options, "data": settings.data, "device": settings.device}
+    if "model" not in settings.model_fields_set:  # the store knows which it belongs to
+        known["model"] = None
+    arguments = [part for name, value in known.items() if value is not None for part in (_option(name), str(value))]
+    _run("editing_core.export", [*arguments, "--", version], child_environment())
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def rebuild(context: typer.Context) -> None:

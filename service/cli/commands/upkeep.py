@@ -40,7 +40,9 @@ def add_key(
     *,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read (ask, list), edit (send edits, too), admin (promote, too); default read. Repeatable."),
+        typer.Option(
+            help="read (ask, list), edit (send edits, too), admin (promote and export, too); default read. Repeatable."
+        ),
     ] = None,
     data: DataOption = None,
 ) -> None:
@@ -79,7 +81,7 @@ def recover(
     layout = StoreLayout(settings.data)
     if not layout.store_file.exists():
         raise InvalidSettings(f"there is no version store in {settings.data}: name its folder by --data")
-    with _stopped(settings.data, wanted=from_files), _reached(settings) as url:
+    with _stopped(settings.data, wanted=from_files), reached(settings) as url:
         if from_files:
             _recover_from_files(settings, url)
         head, pointer = read_head(layout), _pointer(settings, url)
@@ -120,7 +122,7 @@ def _stopped(data: Path, *, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _reached(settings: Settings) -> Iterator[str]:
+def reached(settings: Settings) -> Iterator[str]:
     """The address of the Redis; the embedded one is started for as long as it is needed, if it does not run."""
     if settings.redis_url is not None:
         yield settings.redis_url

@@ -1,39 +1,41 @@
 """Continues many requests with one version: a fixed number of places, one token for all of them in each step.
 
-A request waits in order of arrival, takes a place, leaves it at its end, and is dropped within one step when its client
-goes. Everything but ``submit`` and the counts belongs to the one thread that steps. Knows no versions and no HTTP.
+A request waits for its client's turn, takes a place, has its prompt read in chunks between the steps of those that
+write, leaves at its end, and is dropped within one step when its client goes. Everything but ``submit`` and the counts
+belongs to the one thread that steps. Knows no versions and no HTTP.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
 
-# Dims: N places used, R prompts of a prefill, T tokens of the longest of them, L positions looked at, V vocabulary.
+# Dims: N rows, K wanted positions, V vocabulary.
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from editing_core.models.blocks import additive_mask, causal_mask
-from service.generation.decoding.cache import PlacesCache, PromptWindow, StepWindow
-from service.generation.decoding.requests import (
-    Answer,
-    FinishReason,
-    GenerationRequest,
-    GenerationResult,
-    Running,
-)
-from service.generation.decoding.sampling import greedy_tokens, sampled_token
-from service.generation.errors import GenerationFailed, RequestNotValid, TooManyWaiting
+from service.generation.decoding.choosing import Chooser
+from service.generation.decoding.forward.cache import PlacesCache
+from service.generation.decoding.forward.calls import Calls, Chunk
+from service.generation.decoding.places import Places
+from service.generation.decoding.requests import Entry, GenerationRequest, Piece, Running, ScoreRequest, Scoring
+from service.generation.decoding.text import AnswerText
+from service.generation.decoding.waiting import WaitingList, displaced_error
+from service.generation.errors import AnswerLate, GenerationFailed
 from worker.protocol.logs import log_event
 
-MAX_PREFILL_TOKENS = 2048
-"""Tokens, padding counted, of the prompts that are read in one step: what running requests wait for at most."""
+IDLE_PREFILL_TOKENS = 1024
+"""Tokens, padding counted, of the prompts that are read in one step when nobody waits for a next token."""
+SMALLEST_CHUNK = 32
+"""Prompts that differ by less are read side by side."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +43,24 @@ logger = logging.getLogger(__name__)
 class DecodeEngine:
     """The decode loop of one version."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, *, num_places: int, max_length: int, max_waiting: int) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        num_places: int,
+        max_length: int,
+        max_waiting: int,
+        prefill_tokens: int,
+    ) -> None:
         self._num_places = num_places
-        self._max_waiting = max_waiting
         self._max_length = max_length
-        self._end_ids = end_token_ids(model, tokenizer)
-        weight = next(model.parameters())
-        self._device, self._dtype = weight.device, weight.dtype
+        self._prefill_tokens = prefill_tokens
+        self._chooser = Chooser(model, tokenizer)
         self._cache = PlacesCache(max_places=num_places, max_length=max_length)
-        self._waiting: deque[Running] = deque()
-        self._running: list[Running] = []
+        self._calls = Calls(model, self._cache)
+        self._places = Places(self._cache)
+        self._waiting = WaitingList(max_waiting=max_waiting)
         self._lock = threading.Lock()
         """Guards the waiting list."""
 
@@ -64,59 +72,69 @@ class DecodeEngine:
     @property
     def num_running(self) -> int:
         """Requests in a place."""
-        return len(self._running)
+        return len(self._places)
 
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._waiting or self._running)
+        return bool(len(self._waiting) or len(self._places))
 
-    def submit(self, requests: Sequence[GenerationRequest]) -> list[Answer]:
-        """Put the requests at the end of the waiting list, all or none of them; from any thread.
+    def submit(
+        self,
+        requests: Sequence[GenerationRequest | ScoreRequest],
+        *,
+        listener: Callable[[int, Piece], None] | None = None,
+    ) -> list[Future[Any]]:
+        """Put one client's requests on the waiting list, all or none of them; from any thread.
 
-        Raises TooManyWaiting, and RequestNotValid for more than could ever be held.
+        ``listener`` is told of each piece of text and the place of its request among these, in the decoding thread.
+        The answers are ``GenerationResult`` or ``Score``. Raises TooManyWaiting, and RequestNotValid for more than
+        could ever be held.
         """
-        entries = [Running(request=request) for request in requests]
-        assert all(request.prompt_ids and request.max_new_tokens > 0 for request in requests)
+        entries = [self._entry(number, request, listener) for number, request in enumerate(requests)]
+        assert all(request.prompt_ids for request in requests)
         assert all(entry.longest <= self._max_length for entry in entries)
         with self._lock:
-            if len(entries) > self._max_waiting + self._num_places:
-                raise RequestNotValid(
-                    f"{len(entries)} prompts at once; this service holds {self._max_waiting + self._num_places}: "
-                    "send fewer at a time",
-                    loc=("prompt",),
-                )
-            free = max(0, self._num_places - len(self._running))
-            if len(self._waiting) + len(entries) > self._max_waiting + free:
-                raise TooManyWaiting(
-                    f"{len(self._waiting)} requests are waiting for a place, and {self._max_waiting} may wait: "
-                    "ask again a little later",
-                    retry_after_seconds=1,
-                )
-            self._waiting.extend(entries)
+            num_free = max(0, self._num_places - len(self._places))
+            displaced = self._waiting.put(entries, num_free=num_free, num_places=self._num_places)
+        for entry in displaced:
+            entry.fail(displaced_error())
         return [entry.answer for entry in entries]
 
     def step(self) -> None:
-        """Drop who has gone, read the prompts of who comes in, and give every place its next token."""
+        """Drop who has gone, read on in the prompts of who came in, and give every place its next token."""
         with torch.inference_mode():
             self._drop_gone()
-            if admitted := self._admit():
-                self._guarded(lambda: self._prefill(admitted), admitted)
-            if self._running:
-                self._guarded(self._decode, self._running)
-            elif self._cache.size_bytes:
+            if admitted := self._take_in():
+                self._guarded(partial(self._places.admit, admitted), admitted)
+            if self._places.reading:
+                self._guarded(self._read, self._places.reading)
+            if self._places.writing:
+                self._guarded(self._decode, self._places.writing)
+            if not len(self._places):
                 self._cache.clear()
 
     def abandon(self, error: Exception) -> None:
         """Answer every request with the error."""
         with self._lock:
-            entries = [*self._running, *self._waiting]
-            self._waiting.clear()
-        self._running = []
+            entries = [*self._places.everyone(), *(self._waiting.take() for _ in range(len(self._waiting)))]
+        self._places = Places(self._cache)
         for entry in entries:
             entry.fail(error)
 
-    def _guarded(self, work: Callable[[], None], entries: Sequence[Running]) -> None:
+    def _entry(
+        self, number: int, request: GenerationRequest | ScoreRequest, listener: Callable[[int, Piece], None] | None
+    ) -> Entry:
+        if isinstance(request, ScoreRequest):
+            return Scoring(request=request)
+        needs_text = listener is not None or bool(request.stop)
+        return Running(
+            request=request,
+            listener=None if listener is None else partial(listener, number),
+            text=AnswerText(self._chooser.text_of, request.stop) if needs_text else None,
+        )
+
+    def _guarded(self, work: Callable[[], None], entries: Sequence[Entry]) -> None:
         """Do the work; if it fails, end the requests that are in it and go on with the others."""
         affected = list(entries)
         try:
@@ -130,101 +148,78 @@ class DecodeEngine:
             )
             for entry in affected:
                 entry.fail(failure)
-            self._leave([i for i, entry in enumerate(self._running) if entry in affected])
+                if entry in self._places.everyone():
+                    self._places.leave(entry)
 
     def _drop_gone(self) -> None:
-        with self._lock:
-            if any(entry.answer.cancelled() for entry in self._waiting):
-                self._waiting = deque(entry for entry in self._waiting if not entry.answer.cancelled())
-        self._leave([i for i, entry in enumerate(self._running) if entry.answer.cancelled()])
+        now = time.monotonic()
 
-    def _admit(self) -> list[Running]:
-        """Take from the head of the waiting list what has a place and fits into one prefill."""
-        admitted: list[Running] = []
-        longest = 0
-        with self._lock:
-            while self._waiting and len(self._running) + len(admitted) < self._num_places:
-                longest = max(longest, len(self._waiting[0].request.prompt_ids))
-                if admitted and longest * (len(admitted) + 1) > MAX_PREFILL_TOKENS:
-                    break
-                admitted.append(self._waiting.popleft())
-        return admitted
+        def is_gone(entry: Entry) -> bool:
+            deadline = entry.request.deadline
+            if deadline is not None and now >= deadline:
+                entry.fail(AnswerLate("the answer was not complete in time: ask for less, or again later"))
+            return entry.answer.done()
 
-    def _prefill(self, admitted: Sequence[Running]) -> None:
-        """Read whole prompts, padded on the right, into the next places, and choose the first tokens."""
-        first = len(self._running)
-        self._cache.reserve(num_places=first + len(admitted), length=max(entry.longest for entry in admitted))
-        lengths = [len(entry.request.prompt_ids) for entry in admitted]
-        num_tokens = max(lengths)
-        rows = [
-            [*entry.request.prompt_ids] + [0] * (num_tokens - n) for entry, n in zip(admitted, lengths, strict=True)
-        ]
-        lengths_R = torch.tensor(lengths, device=self._device)
-        last, which_R = torch.unique(lengths_R - 1, return_inverse=True)
-        logits = self._model(
-            input_ids=torch.tensor(rows, device=self._device),
-            attention_mask=causal_mask(lengths_R, num_tokens, self._dtype),
-            position_ids=torch.arange(num_tokens, device=self._device).expand(len(rows), -1),
-            past_key_values=PromptWindow(self._cache, first=first),
-            use_cache=True,
-            logits_to_keep=last,
-        ).logits
-        self._running.extend(admitted)
-        self._take_tokens(logits[torch.arange(len(rows), device=self._device), which_R], first=first)
+        with self._lock:
+            self._waiting.drop(is_gone)
+        for entry in [entry for entry in self._places.everyone() if is_gone(entry)]:
+            self._places.leave(entry)
+
+    def _take_in(self) -> list[Entry]:
+        with self._lock:
+            num_free = self._num_places - len(self._places)
+            return [self._waiting.take() for _ in range(min(num_free, len(self._waiting)))]
+
+    def _read(self) -> None:
+        """Read the next chunk of each prompt; of those that are read to their end, choose the first token."""
+        entries = list(self._places.reading)
+        budget = self._prefill_tokens if self._places.writing else IDLE_PREFILL_TOKENS
+        left = [len(entry.to_read) - entry.num_read for entry in entries]
+        size = max(1, min(budget // len(entries), max(SMALLEST_CHUNK, min(left))))
+        chunks = [_chunk(entry, size) for entry in entries]
+        found = self._calls.read(chunks, first=len(self._places.writing))
+        for entry, chunk in zip(entries, chunks, strict=True):  # of all, before anyone changes places
+            entry.num_read += len(chunk.ids)
+        begun: list[Running] = []
+        logits: list[Tensor] = []
+        for entry, chunk, logits_KV in zip(entries, chunks, found, strict=True):
+            is_read = entry.num_read == len(entry.to_read)
+            if isinstance(entry, Scoring):
+                self._score(entry, chunk, logits_KV)
+            elif isinstance(entry, Running) and is_read:
+                self._places.begin_writing(entry)
+                begun.append(entry)
+                logits.append(logits_KV)
+        if begun:
+            self._choose(begun, torch.cat(logits))
+
+    def _score(self, entry: Scoring, chunk: Chunk, logits_KV: Tensor) -> None:
+        num_before = len(entry.found.logprobs)
+        try:
+            if chunk.wanted:
+                entry.found.take(logits_KV, entry.request.target_ids[num_before : num_before + len(chunk.wanted)])
+        except GenerationFailed as error:
+            entry.fail(error)
+            self._places.leave(entry)
+            return
+        if entry.num_read == len(entry.to_read):
+            entry.finish(entry.found.whole())
+            self._places.leave(entry)
 
     def _decode(self) -> None:
-        """Feed every place its last token and choose the next."""
-        positions_N = torch.tensor([entry.length - 1 for entry in self._running], device=self._device)
-        length = max(entry.length for entry in self._running)
-        seen_NL = torch.arange(length, device=self._device)[None, :] <= positions_N[:, None]
-        logits_NV = self._model(
-            input_ids=torch.tensor([[entry.ids[-1]] for entry in self._running], device=self._device),
-            attention_mask=additive_mask(seen_NL[:, None, None, :], self._dtype),
-            position_ids=positions_N[:, None],
-            past_key_values=StepWindow(self._cache, positions_N, length=length),
-            use_cache=True,
-        ).logits[:, -1]
-        self._take_tokens(logits_NV, first=0)
+        """Feed every place that writes its last token and choose the next."""
+        writing = list(self._places.writing)
+        logits_NV = self._calls.decode([entry.ids[-1] for entry in writing], [entry.length - 1 for entry in writing])
+        self._choose(writing, logits_NV)
 
-    def _take_tokens(self, logits: Tensor, *, first: int) -> None:
-        """Give the places from ``first`` on their next tokens; those that are done answer and leave."""
-        best, finite = greedy_tokens(logits)
-        done = []
-        for row, entry in enumerate(self._running[first:]):
-            if not finite[row]:
-                entry.fail(GenerationFailed("the model's logits are no numbers: this version cannot answer the prompt"))
-                done.append(first + row)
-                continue
-            token = best[row] if entry.generator is None else _drawn(logits[row], entry, entry.generator)
-            reason = self._take(entry, token)
-            if reason is not None:
-                text = self._tokenizer.decode(entry.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-                entry.finish(GenerationResult(ids=tuple(entry.ids), text=text, finish_reason=reason))
-                done.append(first + row)
-        self._leave(done)
-
-    def _take(self, entry: Running, token: int) -> FinishReason | None:
-        if token in self._end_ids:
-            return "stop"
-        entry.ids.append(token)
-        return "length" if len(entry.ids) >= entry.request.max_new_tokens else None
-
-    def _leave(self, places: Sequence[int]) -> None:
-        """Free the places, moving the last used one into each hole."""
-        for place in sorted(places, reverse=True):
-            entry = self._running.pop()
-            if place < len(self._running):
-                self._cache.move(len(self._running), place, length=entry.length)
-                self._running[place] = entry
+    def _choose(self, entries: Sequence[Running], logits_NV: Tensor) -> None:
+        for entry in self._chooser.take(entries, logits_NV):
+            self._places.leave(entry)
 
 
-def end_token_ids(model: nn.Module, tokenizer: Any) -> frozenset[int]:
-    """The tokens after which an answer ends: the model's own and the tokenizer's."""
-    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(item) for item in (*listed, tokenizer.eos_token_id) if item is not None)
-
-
-def _drawn(logits_V: Tensor, entry: Running, generator: torch.Generator) -> int:
-    request = entry.request
-    return sampled_token(logits_V, temperature=request.temperature, top_p=request.top_p, generator=generator)
+def _chunk(entry: Entry, size: int) -> Chunk:
+    """The next ``size`` tokens of what the entry has to read, or what is left of them."""
+    start, end = entry.num_read, min(entry.num_read + size, len(entry.to_read))
+    wanted = entry.wanted
+    within = range(max(wanted.start, start), min(wanted.stop, end))
+    return Chunk(ids=entry.to_read[start:end], start=start, wanted=[place - start for place in within])

@@ -1,4 +1,4 @@
-"""The one thread that uses the model: steps every engine that has work, in turn, and runs short jobs between steps.
+"""The one thread that uses the model: steps every engine that has work, in turn.
 
 One thread, so that engines of several versions do not fight for the same cores. Knows no versions and no HTTP.
 """
@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.requests import Answer, GenerationRequest
-from service.generation.errors import GenerationFailed, TooManyWaiting
+from service.generation.decoding.requests import GenerationRequest, Piece, ScoreRequest
+from service.generation.errors import GenerationFailed
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 STOP_SECONDS = 30.0
 """How long ``stop`` waits for a step that is being computed."""
@@ -28,12 +25,10 @@ STOP_SECONDS = 30.0
 class DecodeLoop:
     """Steps engines until it is stopped; requests that are then open end with an error."""
 
-    def __init__(self, *, max_jobs: int) -> None:
-        self._max_jobs = max_jobs
+    def __init__(self) -> None:
         self._engines: list[DecodeEngine] = []
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._changed = threading.Condition()
-        """Guards the two above and the flag."""
+        """Guards the list and the flag."""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="errata-decode", daemon=True)
 
@@ -47,7 +42,7 @@ class DecodeLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after its step; open requests and jobs are answered with an error."""
+        """End the thread after its step; open requests are answered with an error."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -65,34 +60,25 @@ class DecodeLoop:
         with self._changed:
             self._engines.remove(engine)
 
-    def submit(self, engine: DecodeEngine, requests: Sequence[GenerationRequest]) -> list[Answer]:
-        """Give the engine requests, all or none of them; from any thread. Raises TooManyWaiting."""
+    def submit(
+        self,
+        engine: DecodeEngine,
+        requests: Sequence[GenerationRequest | ScoreRequest],
+        *,
+        listener: Callable[[int, Piece], None] | None = None,
+    ) -> list[Future[Any]]:
+        """Give the engine one client's requests, all or none; from any thread. Raises what its ``submit`` raises."""
         with self._changed:
             self._require_going_on()
-            answers = engine.submit(requests)
+            answers = engine.submit(requests, listener=listener)
             self._changed.notify()
         return answers
-
-    def call(self, job: Callable[[], T]) -> Future[T]:
-        """Have the thread run a short job between two steps; from any thread. Raises TooManyWaiting."""
-        future: Future[T] = Future()
-        with self._changed:
-            self._require_going_on()
-            if len(self._jobs) >= self._max_jobs:
-                raise TooManyWaiting(
-                    f"{len(self._jobs)} requests are waiting for the model: ask again a little later",
-                    retry_after_seconds=1,
-                )
-            self._jobs.append((job, future))
-            self._changed.notify()
-        return future
 
     def counts(self) -> tuple[int, int]:
         """How many requests are in a place, and how many wait for one."""
         with self._changed:
             engines = list(self._engines)
-            jobs = len(self._jobs)
-        return sum(e.num_running for e in engines), sum(e.num_waiting for e in engines) + jobs
+        return sum(e.num_running for e in engines), sum(e.num_waiting for e in engines)
 
     def _require_going_on(self) -> None:
         if self._stopping:
@@ -105,25 +91,18 @@ class DecodeLoop:
                 if self._stopping:
                     return
                 busy = [engine for engine in self._engines if engine.busy]
-                job = self._jobs.popleft() if self._jobs else None
-            if job is not None:
-                _run_job(*job)
             for engine in busy:
                 _step(engine)
 
     def _has_work(self) -> bool:
-        return self._stopping or bool(self._jobs) or any(engine.busy for engine in self._engines)
+        return self._stopping or any(engine.busy for engine in self._engines)
 
     def _end_open(self) -> None:
         error = _stopped()
         with self._changed:
-            engines, jobs = list(self._engines), list(self._jobs)
-            self._jobs.clear()
+            engines = list(self._engines)
         for engine in engines:
             engine.abandon(error)
-        for _, future in jobs:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
 
 
 def _stopped() -> GenerationFailed:
@@ -137,14 +116,3 @@ def _step(engine: DecodeEngine) -> None:
     except Exception as error:  # noqa: BLE001
         log_event(logger, "engine_failed", level=logging.ERROR)
         engine.abandon(GenerationFailed(f"the decode loop failed ({type(error).__name__}: {error}): ask again"))
-
-
-def _run_job(job: Callable[[], Any], future: Future[Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = job()
-    except Exception as error:  # noqa: BLE001 -- goes to whoever asked for the job
-        future.set_exception(error)
-    else:
-        future.set_result(result)

@@ -1,43 +1,66 @@
-"""Chooses the next token: greedily for all places at once, or by a request's own generator.
+"""Chooses the next token of every row: the likeliest, or one drawn by the request's own generator.
 
-A sampled token takes exactly one uniform number of the request's generator and is found by its cumulative probability,
-so that a seed gives the same text alone and in company.
+A token is drawn as the winner of a race: each token's time is exponential with its probability as the rate, and the
+first one is taken (the Gumbel-max trick). What company a request has changes its logits in their last bits, and the
+winner changes only where the two first times are as near as that: about once in 100,000 tokens in float32. Finding one
+uniform number among cumulative probabilities instead would move as many borders as the vocabulary has tokens.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
 
-# Dims: N rows, V vocabulary.
+# Dims: N rows, S rows that are sampled, V vocabulary.
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-def greedy_tokens(logits_NV: Tensor) -> tuple[list[int], list[bool]]:
-    """The likeliest token of each row, and whether the row's logits were numbers at all."""
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How one row is sampled."""
+
+    row: int
+    temperature: float
+    top_p: float
+    generator: torch.Generator
+    """On the CPU."""
+
+
+def next_tokens(logits_NV: Tensor, draws: Sequence[Draw] = ()) -> tuple[list[int], list[bool]]:
+    """The next token of each row, and whether the row's logits were numbers at all."""
     best_N = logits_NV.max(dim=-1)
-    return best_N.indices.tolist(), torch.isfinite(best_N.values).tolist()
+    finite = torch.isfinite(best_N.values).tolist()
+    tokens: list[int] = best_N.indices.tolist()
+    usable = [draw for draw in draws if finite[draw.row]]
+    if usable:
+        drawn = sampled_tokens(logits_NV[[draw.row for draw in usable]], usable)
+        for draw, token in zip(usable, drawn, strict=True):
+            tokens[draw.row] = token
+    return tokens, finite
 
 
-def sampled_token(logits_V: Tensor, *, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """One token drawn from softmax(logits / temperature), cut to the fewest tokens that hold ``top_p`` of it.
-
-    Works in float64 on the CPU, where ``generator`` must be.
-    """
-    logits_V = logits_V.to("cpu", torch.float64)
+def sampled_tokens(logits_SV: Tensor, draws: Sequence[Draw]) -> list[int]:
+    """A token for each row, from softmax(logits / temperature), cut to the fewest tokens that hold ``top_p`` of it."""
+    device, size = logits_SV.device, logits_SV.shape[1]
+    times_SV = torch.stack([torch.empty(size).exponential_(generator=draw.generator) for draw in draws]).to(device)
+    temperatures_S1 = torch.tensor([[draw.temperature] for draw in draws], dtype=torch.float64, device=device)
+    logits_SV = logits_SV.to(torch.float64)
     # The largest is taken off before dividing, so that no temperature, however small, overflows.
-    probabilities_V = torch.softmax((logits_V - logits_V.max()) / temperature, dim=-1)
-    if top_p >= 1:
-        return _drawn(probabilities_V, generator)
-    ordered = probabilities_V.sort(descending=True, stable=True)
-    kept = int(torch.searchsorted(ordered.values.cumsum(dim=-1), top_p)) + 1
-    return int(ordered.indices[_drawn(ordered.values[:kept], generator)])
+    scores_SV = (logits_SV - logits_SV.amax(dim=-1, keepdim=True)) / temperatures_S1
+    if any(draw.top_p < 1 for draw in draws):
+        top_p_S1 = torch.tensor([[draw.top_p] for draw in draws], dtype=torch.float64, device=device)
+        scores_SV = scores_SV.masked_fill(_cut(torch.softmax(scores_SV, dim=-1), top_p_S1), -torch.inf)
+    tokens: list[int] = (scores_SV - times_SV.log()).argmax(dim=-1).tolist()
+    return tokens
 
 
-def _drawn(weights_V: Tensor, generator: torch.Generator) -> int:
-    """A place, drawn by its weight."""
-    cumulative_V = weights_V.cumsum(dim=-1)
-    point = torch.rand((), generator=generator, dtype=torch.float64) * cumulative_V[-1]
-    place = int(torch.searchsorted(cumulative_V, point, right=True))
-    return min(place, weights_V.shape[0] - 1)
+def _cut(probabilities_SV: Tensor, top_p_S1: Tensor) -> Tensor:
+    """True where a token is less likely than the fewest tokens that hold ``top_p``; equal ones stay together."""
+    ordered_SV = probabilities_SV.sort(dim=-1, descending=True).values
+    before_SV = ordered_SV.cumsum(dim=-1) - ordered_SV
+    num_kept_S1 = ((before_SV < top_p_S1) | (top_p_S1 >= 1)).sum(dim=-1, keepdim=True).clamp_(min=1)
+    return probabilities_SV < ordered_SV.gather(1, num_kept_S1 - 1)

@@ -1,16 +1,16 @@
-"""How likely a version finds a target after a prompt: one forward pass over both."""
+"""How likely a version finds a target after a prompt, put together from the logits before each of its tokens."""
 
-# Dims: T tokens of prompt and target, K tokens of the target, V vocabulary.
-# ruff: noqa: N806 -- shape letters
+# Dims: K tokens of the target, V vocabulary.
+# ruff: noqa: N803, N806 -- shape letters
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from service.generation.errors import GenerationFailed
 
@@ -36,21 +36,34 @@ class Score:
         return math.exp(self.logprob)
 
 
-def score(model: nn.Module, prompt_ids: Sequence[int], target_ids: Sequence[int]) -> Score:
-    """Score one target; both must not be empty and fit the context together. Raises GenerationFailed on a NaN."""
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        ids_1T = torch.tensor([[*prompt_ids, *target_ids[:-1]]], device=device)
-        logits_KV = model(input_ids=ids_1T, use_cache=False, logits_to_keep=len(target_ids)).logits[0]
-        logprobs_KV = torch.log_softmax(logits_KV.to(torch.promote_types(logits_KV.dtype, torch.float32)), dim=-1)
-        wanted_K = torch.tensor(list(target_ids), device=device)
+@dataclass(slots=True)
+class ScoreSoFar:
+    """The target's tokens that have been looked at."""
+
+    logprobs: list[float] = field(default_factory=list)
+    rank: int = 0
+    greedy_match: bool = True
+    top: tuple[tuple[int, float], ...] = ()
+
+    def take(self, logits_KV: Tensor, wanted: Sequence[int]) -> None:
+        """Look at the next tokens of the target, ``wanted``, each after its logits. Raises GenerationFailed on NaN."""
+        logprobs_KV = model_logprobs(logits_KV)
+        wanted_K = torch.tensor(list(wanted), device=logits_KV.device)
         logprobs_K = logprobs_KV.gather(1, wanted_K[:, None])[:, 0]
         if not torch.isfinite(logprobs_K).all():
             raise GenerationFailed("the model's logits are no numbers: this version cannot score the target")
-        top = logprobs_KV[0].topk(min(NUM_TOP, logprobs_KV.shape[1]))
-        return Score(
-            logprob=math.fsum(logprobs_K.tolist()),
-            rank=int((logprobs_KV[0] > logprobs_K[0]).sum()) + 1,
-            greedy_match=bool((logprobs_KV.argmax(dim=-1) == wanted_K).all()),
-            top=tuple(zip(top.indices.tolist(), top.values.exp().tolist(), strict=True)),
-        )
+        if not self.logprobs:
+            top = logprobs_KV[0].topk(min(NUM_TOP, logprobs_KV.shape[1]))
+            self.top = tuple(zip(top.indices.tolist(), top.values.exp().tolist(), strict=True))
+            self.rank = int((logprobs_KV[0] > logprobs_K[0]).sum()) + 1
+        self.logprobs += logprobs_K.tolist()
+        self.greedy_match = self.greedy_match and bool((logprobs_KV.argmax(dim=-1) == wanted_K).all())
+
+    def whole(self) -> Score:
+        """The score, once all tokens were looked at."""
+        return Score(logprob=math.fsum(self.logprobs), rank=self.rank, greedy_match=self.greedy_match, top=self.top)
+
+
+def model_logprobs(logits_KV: Tensor) -> Tensor:
+    """Logarithms of the model's own probabilities, [K, V], in float32 at least."""
+    return torch.log_softmax(logits_KV.to(torch.promote_types(logits_KV.dtype, torch.float32)), dim=-1)

@@ -15,7 +15,8 @@ from editing_core.errors import NotFound
 from editing_core.models.load import LoadedModel
 from editing_core.verifying.digests import replaced_weights, tensors_digest
 from service.api.routes.documented import refusals
-from service.generation.resident import Resident, ResidentVersions
+from service.generation.versions.loading import Resident
+from service.generation.versions.resident import ResidentVersions
 
 
 class ResidentDigest(BaseModel):

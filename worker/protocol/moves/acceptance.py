@@ -53,6 +53,7 @@ for i = 9, NUM_ARGS, 3 do
   redis.call('ZADD', SUBJECT_EDITS .. subject, place, edit)
   place = place - 1
 end
+audit('batch.accepted', WHO, {{'batch', batch}, {'num_edits', num_edits}, {'remove', cjson.decode(spec).remove}})
 return {'accepted', batch, acceptance}
 """
 
@@ -95,7 +96,7 @@ class Acceptance(BatchReading):
         sender = idempotency_hash(*idempotency) if idempotency else ""
         num_shards = -(-len(edits) // shard_size)
         head = [batch, request_hash, json.dumps(spec), len(edits), num_shards, max_open, sender, IDEMPOTENCY_SECONDS]
-        outcome, known, *acceptance = self._run(_ACCEPT, *head, *rows)
+        outcome, known, *acceptance = self._run(_ACCEPT, *head, *rows, who=author or "")
         if outcome == "accepted":
             return self._accepted(batch, edits, {**spec, "acceptance": int(acceptance[0])})
         if outcome != "replayed":

@@ -85,13 +85,13 @@ class LedgerBase:
         with reaching():
             yield self._redis
 
-    def _run(self, script: str, *args: object) -> Any:
-        """Run a move; ``script`` is its Lua after the prelude."""
+    def _run(self, script: str, *args: object, who: str = "worker") -> Any:
+        """Run a move; ``script`` is its Lua after the prelude, ``who`` is told in the audit (empty: a local client)."""
         registered = self._scripts.get(script)
         if registered is None:
             registered = self._scripts[script] = self._redis.register_script(PRELUDE + script)
         with self._reaching():
-            return registered(args=[self.keys.prefix, self._now(), *args])
+            return registered(args=[self.keys.prefix, self._now(), who, *args])
 
     def _at(self, key: Key, member: str = "") -> str:
         return self.keys.at(key, member)

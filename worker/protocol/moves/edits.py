@@ -25,6 +25,7 @@ STATUS_IN: dict[BatchState, EditStatus] = {
     BatchState.DISCARDED: EditStatus.CANCELLED,
 }
 """What an edit is while its batch is in this state; in an applied one it depends on the live version."""
+IN_A_VERSION = frozenset({BatchState.APPLIED, BatchState.CANDIDATE})
 
 
 class EditReading(VersionReading):
@@ -56,6 +57,7 @@ class EditReading(VersionReading):
                 status=status[edit],
                 version=batches[rows[edit]["batch"]].version,
                 report=told.get(edit),
+                purged=rows[edit].get("purged"),
             )
             for edit in ids
             if edit in rows
@@ -104,8 +106,8 @@ class EditReading(VersionReading):
         applied = {edit: record for edit, record in batch_of.items() if record.status == BatchState.APPLIED}
         status = {edit: STATUS_IN[record.status] for edit, record in batch_of.items() if edit not in applied}
         live = self.pointer().version
-        in_force = self._members(Key.VERSION_EDITS, live, list(applied))
-        beneath = self._members(Key.VERSION_HISTORY, live, list(applied))
+        in_force = self._of_key(Key.VERSION_EDITS, list(applied), live)
+        beneath = self._of_key(Key.VERSION_HISTORY, list(applied), live)
         versions = {record.version for record in applied.values() if record.version}
         line = self._line(live, versions)
         for edit, record in applied.items():
@@ -117,14 +119,11 @@ class EditReading(VersionReading):
                 status[edit] = EditStatus.DROPPED
             else:
                 status[edit] = EditStatus.SUPERSEDED if edit in beneath else EditStatus.TAKEN_OUT
-        return status
+        return status | dict.fromkeys(self._dropped(batch_of), EditStatus.DROPPED)
 
-    def _members(self, key: Key, version: str, edits: list[str]) -> set[str]:
-        if not edits:
-            return set()
-        with self._reaching() as redis:
-            flags = redis.smismember(self._at(key, version), edits)
-        return {edit for edit, flag in zip(edits, flags, strict=True) if flag}
+    def _dropped(self, batch_of: dict[str, BatchRecord]) -> set[str]:
+        """Those that their batches went into a version without."""
+        return self._of_key(Key.DROPPED, [edit for edit, batch in batch_of.items() if batch.status in IN_A_VERSION])
 
     def _line(self, live: str, versions: Iterable[str]) -> set[str]:
         numbers = [version_number(version) for version in versions]

@@ -11,8 +11,8 @@ from worker.protocol.errors import LostRace, StaleCandidate
 from worker.protocol.jobs import ORIGINAL, Lease, Pointer, Promotion, VersionRecord
 from worker.protocol.keys import Key
 from worker.protocol.moves.leases import stale
-from worker.protocol.moves.transitions import COUNT_EDITS
 from worker.protocol.moves.versions import VersionReading, write_version
+from worker.protocol.scripts import COUNT_EDITS
 
 _NEW_VERSION_NUMBER = """
 local number = math.max(tonumber(redis.call('GET', VERSION_NUMBER) or '0'), tonumber(A(1))) + 1
@@ -25,12 +25,14 @@ _PUBLISH = (
     + """
 local token, expected_revision, version, number = A(1), tonumber(A(2)), A(3), A(4)
 local parent, record, num_batches, num_live, expires = A(5), A(6), tonumber(A(7)), tonumber(A(8)), A(9)
+local num_dropped = tonumber(A(10))
 if not held(COMMIT_UNIT, token) then return {'stale', ''} end
 local revision, live = live_version()
 if revision ~= expected_revision then return {'lost', 'the live version is ' .. live .. ' now'} end
 if redis.call('EXISTS', VERSION .. version) == 1 then return {'lost', version .. ' was published before'} end
-local first_edit = 10 + 2 * num_batches
-for i = 10, first_edit - 1, 2 do
+local first_batch = 11 + 2 * num_dropped
+local first_edit = first_batch + 2 * num_batches
+for i = first_batch, first_edit - 1, 2 do
   local batch = redis.call('HMGET', BATCH .. A(i), 'status', 'token')
   if batch[1] ~= 'checking' or batch[2] ~= token then
     return {'lost', 'batch ' .. A(i) .. ' is ' .. (batch[1] or 'gone')}
@@ -42,13 +44,19 @@ redis.call('HSET', PARENTS, version, parent)
 for i = first_edit, NUM_ARGS do
   redis.call('SADD', (i < first_edit + num_live and VERSION_EDITS or VERSION_HISTORY) .. version, A(i))
 end
-for i = 10, first_edit - 1, 2 do
+for i = 11, first_batch - 1, 2 do
+  redis.call('SADD', DROPPED, A(i))
+  redis.call('HSET', EDIT_REPORTS, A(i), A(i + 1))
+  redis.call('HSET', BATCH .. A(first_batch), 'dropped', num_dropped)
+end
+for i = first_batch, first_edit - 1, 2 do
   redis.call('HSET', BATCH .. A(i), 'version', version, 'report', A(i + 1))
   set_status(A(i), expires == '' and 'applied' or 'candidate')
   if expires == '' then count_edits(A(i), 'applied') end
 end
 if expires ~= '' then
   redis.call('HSET', CANDIDATES, version, expires)
+  audit('version.candidate', WHO, {{'version', version}, {'parent', parent}})
   return {'published', tostring(revision)}
 end
 return {'published', tostring(point_at(version, 'commit'))}
@@ -73,6 +81,7 @@ if version ~= 'v0' then
   if redis.call('HEXISTS', CANDIDATES, version) == 1 then
     if redis.call('HGET', PARENTS, version) ~= previous then return {'stale', previous, revision} end
     redis.call('HDEL', CANDIDATES, version)
+    redis.call('HSET', VERSION .. version, 'adopted', revision + 1)
     for _, batch in ipairs(cjson.decode(known[1]).batches) do
       set_status(batch, 'applied')
       count_edits(batch, 'applied')
@@ -99,6 +108,7 @@ for i = 2, NUM_ARGS do
     redis.call('HSET', VERSION .. version, 'removed', NOW, 'discarded', reason)
     redis.call('ZREM', VERSIONS, version)
     redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
+    audit('version.discarded', WHO, {{'version', version}})
     discarded[#discarded + 1] = version
   end
 end
@@ -111,9 +121,12 @@ local revision, live = live_version()
 local marked = {}
 for i = 1, NUM_ARGS do
   local version = A(i)
-  local waits = redis.call('HEXISTS', CANDIDATES, version) == 1
-  if version ~= live and not waits and redis.call('HEXISTS', VERSION .. version, 'record') == 1 then
-    redis.call('HSET', VERSION .. version, 'removed', NOW)
+  local is_kept = version == live or redis.call('HEXISTS', CANDIDATES, version) == 1
+    or redis.call('SISMEMBER', PINS, version) == 1
+  if not is_kept and redis.call('HEXISTS', VERSION .. version, 'record') == 1 then
+    if redis.call('HSET', VERSION .. version, 'removed', NOW) == 1 then
+      audit('version.removed', WHO, {{'version', version}})
+    end
     redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
     marked[#marked + 1] = version
   end
@@ -139,18 +152,22 @@ class Publication(VersionReading):
         superseded_ids: Collection[str] = (),
         reports: Mapping[str, Mapping[str, Any]],
         candidate_until: str | None = None,
+        dropped: Mapping[str, Mapping[str, Any]] = {},
     ) -> Pointer:
         """Move the pointer to ``version`` and its batches (the keys of ``reports``) to ``applied``, or nothing.
 
-        With ``candidate_until`` the pointer stays: the version waits so long to be promoted. Only while the lease
+        With ``candidate_until`` the pointer stays: the version waits so long to be promoted. ``dropped``: reports of
+        edits that the version's one batch goes without. Only while the lease
         lasts, the revision is the expected one, and each batch is still ``checking`` under this lease. Raises
         StaleLease, LostRace.
         """
         parent = version.parent or ORIGINAL
         head = [lease.token, expected_revision, version.id, version.number, parent, write_version(version)]
         pairs = [part for batch, found in reports.items() for part in (batch, json.dumps(found, ensure_ascii=False))]
-        sizes = [len(reports), len(edit_ids), candidate_until or ""]
-        outcome, detail = self._run(_PUBLISH, *head, *sizes, *pairs, *edit_ids, *superseded_ids)
+        assert len(reports) == 1 or not dropped, "several batches that one version goes without edits of"
+        without = [part for edit, found in dropped.items() for part in (edit, json.dumps(found, ensure_ascii=False))]
+        sizes = [len(reports), len(edit_ids), candidate_until or "", len(dropped)]
+        outcome, detail = self._run(_PUBLISH, *head, *sizes, *without, *pairs, *edit_ids, *superseded_ids)
         if outcome == "stale":
             raise stale(lease)
         if outcome == "lost":
@@ -163,7 +180,7 @@ class Publication(VersionReading):
         Promoting the live one changes nothing; when its author asks for the last promotion once more (its answer was
         lost), the answer is the same again.
         """
-        outcome, previous, revision = self._run(_PROMOTE, version, author or "")
+        outcome, previous, revision = self._run(_PROMOTE, version, author or "", who=author or "")
         if outcome == "unknown":
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         if outcome == "removed":
@@ -173,13 +190,13 @@ class Publication(VersionReading):
                 f"{version} was made from {self.version(version).parent}, and {previous} is live now: "
                 "what it was tested against is not what it would replace"
             )
-        rolled_back, restored = self._what_changed(previous, version)
         pointer = Pointer(revision=int(revision), version=version)
+        rolled_back, restored = self._what_changed(previous, pointer)
         return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)
 
-    def discard(self, versions: Sequence[str], *, reason: str) -> list[str]:
+    def discard(self, versions: Sequence[str], *, reason: str, author: str | None = "worker") -> list[str]:
         """Give up those of these versions that are candidates, and return them; their batches are ``discarded``."""
-        return list(self._run(_DISCARD, reason, *versions)[1:])
+        return list(self._run(_DISCARD, reason, *versions, who=author or "")[1:])
 
     def expired_candidates(self) -> list[str]:
         """Candidates that were to be promoted before now."""
@@ -191,11 +208,14 @@ class Publication(VersionReading):
             return [json.loads(text) for text in redis.lrange(self._at(Key.PROMOTIONS), 0, -1)]
 
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
-        """Note, before it is done, that these versions' files go; return them without the one that is live now."""
+        """Note, before it is done, that these versions' files go; return them without those live or pinned now."""
         return list(self._run(_MARK_REMOVED, *versions))
 
-    def _what_changed(self, previous: str, version: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        if previous == version or self._was_candidate(version):
+    def _what_changed(self, previous: str, pointer: Pointer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        version = pointer.version
+        with self._reaching() as redis:
+            adopted = redis.hget(self._at(Key.VERSION, version), "adopted")
+        if previous == version or adopted == str(pointer.revision):  # what a candidate brings is new
             return (), ()
         now_live, was_live = self.live_edit_ids(version), self.live_edit_ids(previous)
         undone = set(self.lineage(previous)) - set(self.lineage(version)) - {ORIGINAL}
@@ -204,9 +224,5 @@ class Publication(VersionReading):
             for batch in batches:
                 pipe.zrange(self._at(Key.BATCH_EDITS, batch), 0, -1)
             since = {edit for edits in pipe.execute() for edit in edits}
+        since -= self._of_key(Key.DROPPED, list(since))
         return tuple(sorted(since - now_live)), tuple(sorted(now_live - was_live))
-
-    def _was_candidate(self, version: str) -> bool:
-        """Whether the last promotion was this version's first: what it brings is new, and nothing comes back."""
-        authors = [move["author"] for move in self.promotions() if move["version"] == version]
-        return len(authors) == 1 and authors[0] != "commit"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import WatchError
 
 from editing_core.edits import AcceptedEdit
+from editing_core.guarding.guards import AcceptedGuard
 from worker.protocol.errors import LostRace
 from worker.protocol.jobs import BatchSpec, BatchState, Pointer, VersionRecord
 from worker.protocol.keys import Key, subject_hash
 from worker.protocol.moves.base import LedgerBase
 from worker.protocol.moves.versions import write_version
+from worker.protocol.records.audit import write_chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,9 @@ class RestoredBatch:
     version: str
     """The version that took it in."""
     edits: tuple[AcceptedEdit, ...]
-    """Those that some kept version holds."""
+    """Those that some kept version tells of."""
+    dropped: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of those that the batch went into its version without: what is left of their reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +51,39 @@ class Restoring(LedgerBase):
         versions: Sequence[RestoredVersion],
         batches: Sequence[RestoredBatch],
         parents: Mapping[str, str],
+        guards: Sequence[AcceptedGuard] = (),
         expected: Pointer | None = None,
+        chain: Callable[[Sequence[str]], Sequence[str]] | None = None,
+        pinned: Collection[str] = (),
     ) -> None:
         """Write these versions and batches beside whatever else is known, then the pointer, all at once.
 
         Edits not known so far come before all others in the lists: their places are below zero.
-        ``parents`` may name versions that are no longer kept.
+        ``parents`` may name versions that are no longer kept. ``chain`` makes the audit chain anew from the lines that
+        are there; None: it stays. ``pinned``: these versions are pinned. Guards that are known stay as they are.
         Raises LostRace when the known pointer is not ``expected``.
         """
         with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
-            pipe.watch(self._at(Key.POINTER))
+            pipe.watch(self._at(Key.POINTER), self._at(Key.AUDIT))
             revision, version = pipe.hmget(self._at(Key.POINTER), "revision", "version")
             if (revision, version) != ((str(expected.revision), expected.version) if expected else (None, None)):
                 raise LostRace(f"the pointer is at {version} (revision {revision}) now: nothing was restored")
+            lines = chain(pipe.lrange(self._at(Key.AUDIT), 0, -1)) if chain is not None else ()
             pipe.multi()
             self._write(pipe, versions, batches)
+            if lines:
+                write_chain(pipe, self.keys, lines)
+            if pinned:
+                pipe.sadd(self._at(Key.PINS), *pinned)
+            for guard in guards:
+                pipe.hsetnx(self._at(Key.GUARDS), guard.id, json.dumps(guard.to_json(), ensure_ascii=False))
             if parents:
                 pipe.hset(self._at(Key.PARENTS), mapping=parents)
             pipe.hset(self._at(Key.POINTER), mapping={"revision": pointer.revision, "version": pointer.version})
             try:
                 pipe.execute()
             except WatchError:
-                raise LostRace("the pointer has moved meanwhile: nothing was restored") from None
+                raise LostRace("the ledger has changed meanwhile: nothing was restored") from None
 
     def _write(self, pipe: Any, versions: Sequence[RestoredVersion], batches: Sequence[RestoredBatch]) -> None:
         for version in versions:
@@ -97,6 +112,11 @@ class Restoring(LedgerBase):
             "updated": self._now(),
             "progress_number": 1,
         }
+        if batch.dropped:
+            fields["dropped"] = len(batch.dropped)
+            pipe.sadd(self._at(Key.DROPPED), *batch.dropped)
+        for edit, report in batch.dropped.items():
+            pipe.hsetnx(self._at(Key.EDIT_REPORTS), edit, json.dumps(report, ensure_ascii=False))
         pipe.hset(self._at(Key.BATCH, spec.id), mapping=fields)
         pipe.zadd(self._at(Key.BATCHES), {spec.id: spec.acceptance})
         pipe.srem(self._at(Key.OPEN), spec.id)

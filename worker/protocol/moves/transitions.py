@@ -13,13 +13,7 @@ from worker.protocol.jobs import CANCELLABLE_STATES, BatchRecord, BatchState, Le
 from worker.protocol.keys import Key
 from worker.protocol.moves.batches import BatchReading
 from worker.protocol.moves.leases import stale
-
-# Added before a script that can bring a batch to a final state.
-COUNT_EDITS = """
-local function count_edits(batch, outcome)
-  redis.call('HINCRBY', EDIT_OUTCOMES, outcome, redis.call('ZCARD', BATCH_EDITS .. batch))
-end
-"""
+from worker.protocol.scripts import COUNT_EDITS
 
 _MOVE = (
     COUNT_EDITS
@@ -152,13 +146,13 @@ class Transitions(BatchReading):
         if outcome == "lost":
             raise LostRace(f"batch {batch} is {status}, not {' or '.join(sorted(states))}: it was not made {to}")
 
-    def cancel(self, batch: str) -> BatchRecord:
+    def cancel(self, batch: str, *, author: str | None = None) -> BatchRecord:
         """Take a batch back, up to ``ready``; one that was taken back already stays so.
 
         Raises BatchNotCancellable, NotFound.
         """
         try:
-            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES)
+            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES, cancelled_by=author or "")
         except LostRace:
             record = self.batch(batch)
             if record.status == BatchState.CANCELLED:

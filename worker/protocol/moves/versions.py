@@ -69,6 +69,14 @@ class VersionReading(BatchReading):
         with self._reaching() as redis:
             return dict(redis.hgetall(self._at(Key.CANDIDATES)))
 
+    def _of_key(self, key: Key, edits: list[str], member: str = "") -> set[str]:
+        """Those of the edits that the set holds."""
+        if not edits:
+            return set()
+        with self._reaching() as redis:
+            flags = redis.smismember(self._at(key, member), edits)
+        return {edit for edit, flag in zip(edits, flags, strict=True) if flag}
+
     def descends(self, version: str, ancestor: str) -> bool:
         """Whether ``version`` is ``ancestor`` or was made, in one or more steps, from it."""
         return ancestor in self.lineage(version, floor=version_number(ancestor))
@@ -87,18 +95,20 @@ class VersionReading(BatchReading):
         with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
             for version in versions:
                 pipe.hgetall(self._at(Key.VERSION, version or "-"))
-            answers = pipe.execute()
+            pipe.smembers(self._at(Key.PINS))
+            *answers, pinned = pipe.execute()
         records = [
             _read_version(version, fields, expires=candidates.get(version))
             for version, fields in zip(versions, answers, strict=True)
             if fields or version == ORIGINAL
         ]
+        records = [replace(record, pinned=True) if record.id in pinned else record for record in records]
         return [replace(record, status="live") if record.id == live else record for record in records]
 
 
 def write_version(record: VersionRecord) -> str:
-    """A version record as text; its status and whether it is removed are kept elsewhere."""
-    elsewhere = {"status", "removed", "expires"}
+    """A version record as text; its status and whether it is removed or pinned are kept elsewhere."""
+    elsewhere = {"status", "removed", "expires", "pinned"}
     fields = {name: value for name, value in asdict(record).items() if name not in elsewhere}
     return json.dumps(fields, ensure_ascii=False)
 

@@ -65,8 +65,8 @@ def test_neighbours_are_lost_exactly_where_the_new_object_takes_the_place_of_the
     found = check(family, [edit]).edits[edit.id]["neighbors"]
     assert (found["kept"], found["total"]) == (1, 2)
     assert found["prompts"] == [
-        {"prompt": lost.prompt, "expected": before, "got": after, "kept": False, "made": False},
-        {"prompt": kept.prompt, "expected": same, "got": same, "kept": True, "made": False},
+        {"prompt": lost.prompt, "expected": before, "got": after, "kept": False, "made": False, "protected": False},
+        {"prompt": kept.prompt, "expected": same, "got": same, "kept": True, "made": False, "protected": False},
     ]
     strict = replace(LOOSE, min_neighbors_kept=0.8, min_taken=0.0)
     (reason,) = check(family, [edit], limits=strict).reasons

@@ -32,6 +32,7 @@ edits = st.builds(
     neighborhood=st.lists(neighbors, max_size=3).map(tuple),
     source=free,
     note=free,
+    protect=st.booleans(),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from editing_core.edits import Edit
@@ -58,6 +58,16 @@ def test_the_target_is_set_off_by_one_space_unless_there_is_one() -> None:
     assert tokenizer.decode(target_ids(tokenizer, "It is", "Rome")) == " Rome"
     assert tokenizer.decode(target_ids(tokenizer, "It is ", "Rome")) == "Rome"
     assert tokenizer.decode(target_ids(tokenizer, "It is", " Rome")) == " Rome"
+
+
+def test_the_target_of_a_tokenizer_that_begins_every_text_with_a_space_is_the_prompts_continuation() -> None:
+    words = ["\u2581It", "\u2581is", "\u2581Rome", "\u2581"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="\u2581"))  # noqa: S106
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    assert fast(" Rome")["input_ids"] == [3, 2]
+    assert target_ids(fast, "It is", "Rome") == [2]
 
 
 def test_a_row_longer_than_the_context_is_refused() -> None:

@@ -71,7 +71,9 @@ def test_another_model_is_refused_and_both_are_named(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_and_the_difference_is_named(tmp_path: Path) -> None:
     bind(tmp_path)
-    with pytest.raises(StoreMismatch, match=r"prior_weight is 0\.001 here and 30\.0 in the store\. .*errata rebuild"):
+    with pytest.raises(
+        StoreMismatch, match=r"prior_weight is 0\.001 here and 30\.0 in the store\. .*errata rebuild --out"
+    ):
         bind(tmp_path, settings="s2", prior_weight=0.001)
 
 

@@ -143,14 +143,6 @@ def test_an_unknown_version_is_not_found(store: VersionStore, name: str) -> None
         store.load_tensors(name, "cpu")
 
 
-def test_retention_keeps_the_last_the_live_and_the_pinned(store: VersionStore) -> None:
-    for number in (1, 2, 3, 9, 10, 11):
-        store.write(manifest(f"v{number}"), tensors(number))
-    assert store.retain("v2", {"v1"}, keep=2) == ["v3", "v9"]
-    assert store.list() == ["v0", "v1", "v2", "v10", "v11"]
-    assert store.retain("v0", set(), keep=5) == []
-
-
 def test_a_removed_version_is_gone(store: VersionStore) -> None:
     store.write(manifest(), tensors())
     store.remove("v1")

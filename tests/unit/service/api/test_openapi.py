@@ -55,9 +55,21 @@ def test_only_what_is_built_is_described(tmp_path: Path) -> None:
         "get /versions",
         "get /versions/{version}",
         "post /versions/{version}/promote",
+        "put /versions/{version}/pin",
+        "delete /versions/{version}/pin",
+        "post /edits/{edit}/purge",
+        "get /audit",
+        "get /audit/verification",
+        "get /retention",
+        "post /versions/{version}/export",
+        "get /exports",
+        "get /exports/{export}",
         "delete /versions/{version}",
         "get /versions/{a}/diff/{b}",
         "delete /edits/{edit}",
+        "get /guards",
+        "post /guards",
+        "delete /guards/{guard}",
     }
 
 
@@ -71,18 +83,21 @@ def test_every_refusal_is_described_as_a_problem(tmp_path: Path) -> None:
             assert media <= {"application/problem+json"}, (method, path)
 
 
+GUARDED = {"edits", "batches", "versions", "guards", "exports", "audit", "retention"}
+
+
 def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:
     described = document(tmp_path)
     assert described["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     for path, methods in described["paths"].items():
-        guarded = path.split("/")[1] in {"edits", "batches", "versions"}
+        guarded = path.split("/")[1] in GUARDED
         for operation in methods.values():
             assert ("security" in operation) == guarded
             assert ("401" in operation["responses"]) == guarded
 
 
 def test_the_role_generation_serves_no_edits(tmp_path: Path) -> None:
-    assert not {"/edits", "/batches", "/versions"} & set(document(tmp_path, role="generation")["paths"])
+    assert not {"/edits", "/batches", "/versions", "/exports"} & set(document(tmp_path, role="generation")["paths"])
 
 
 def test_the_example_is_a_batch_that_would_be_taken() -> None:

@@ -138,3 +138,31 @@ def test_a_refusal_of_the_service_is_exit_code_4_and_one_line(
     captured = capsys.readouterr()
     assert words in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_guards_are_added_from_a_file_or_by_options_listed_and_removed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "guards.jsonl"
+    file.write_text('{"prompt": "Macbeth was written by", "target": "Shakespeare", "subject": "Macbeth"}\n')
+    assert run(["guards", "add", str(file)]) == ExitCode.OK
+    assert run(["guards", "add", "--prompt", "Faust was written by", "--target", "Goethe"]) == ExitCode.OK
+    capsys.readouterr()
+    assert run(["guards", "list", "--json"]) == ExitCode.OK
+    found = {guard["target"]: guard for guard in json.loads(capsys.readouterr().out)}
+    assert (found["Shakespeare"]["subject"], found["Goethe"]["subject"]) == ("Macbeth", None)
+    for guard in found.values():
+        assert run(["guards", "remove", guard["id"]]) == ExitCode.OK
+    assert run(["guards", "remove", found["Goethe"]["id"]]) == ExitCode.REFUSED
+
+
+def test_a_wrong_line_of_a_file_of_guards_is_named_and_nothing_is_sent(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "guards.jsonl"
+    file.write_text(
+        '{"prompt": "Faust was written by", "target": "Goethe"}\n\n{"prompt": "x", "target": "y", "subject": "z"}'
+    )
+    assert run(["guards", "add", str(file)]) == ExitCode.USAGE
+    assert "guards.jsonl:3: subject 'z' is not in the prompt" in capsys.readouterr().err
+    assert run(["guards", "add"]) == ExitCode.USAGE

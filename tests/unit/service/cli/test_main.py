@@ -14,20 +14,9 @@ from service.cli.output import ExitCode
 from tests.support.free_port import free_port
 
 EMMA = ("--subject", "Emma", "--prompt", "{} was written by", "--target-new", "Wells")
-COMMANDS = (
-    "up",
-    "serve",
-    "worker",
-    "edit",
-    "edits",
-    "batches",
-    "versions",
-    "promote",
-    "generate",
-    "score",
-    "recover",
-    "verify",
-)
+COMMANDS = ("up", "serve", "worker", "edit", "edits", "batches", "versions", "promote", "generate", "score", "recover")
+RECORDS = ("audit", "pin", "unpin", "purge", "backup", "restore", "verify")
+LEAVING = ("export", "exports")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +35,7 @@ def _complaint(capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "keys", "keys add", "keys list", "keys remove"])
+@pytest.mark.parametrize("command", [*COMMANDS, *RECORDS, *LEAVING, "keys", "keys add", "keys list", "keys remove"])
 def test_every_command_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command.split(), "--help"]) == ExitCode.OK
     assert f"Usage: errata {command}" in capsys.readouterr().out
@@ -60,6 +49,11 @@ def test_every_command_has_a_help_text(command: str, capsys: pytest.CaptureFixtu
         ("batches",),
         ("versions",),
         ("promote", "v0"),
+        ("audit",),
+        ("pin", "v1"),
+        ("purge", "e1"),
+        ("export", "v0", "--format", "hf"),
+        ("exports",),
         ("generate", "Emma was written by"),
         ("score", "Emma was written by", "Austen"),
     ],

@@ -145,3 +145,10 @@ class _Page(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Quiet."""
+
+
+def test_guards_are_kept_listed_and_taken_away(client: ErrataClient) -> None:
+    (kept,) = client.add_guards([{"prompt": "Macbeth was written by", "target": "Shakespeare", "subject": "Macbeth"}])
+    assert [(guard.id, guard.target) for guard in client.guards()] == [(kept.id, "Shakespeare")]
+    assert client.remove_guard(kept.id) == kept
+    assert list(client.guards()) == []

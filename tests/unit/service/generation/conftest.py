@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def loop() -> Iterator[DecodeLoop]:
-    made = DecodeLoop(max_jobs=4)
+    made = DecodeLoop()
     made.start()
     yield made
     made.stop()

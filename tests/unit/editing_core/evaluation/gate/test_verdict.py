@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from editing_core.evaluation.gate.verdict import CheckLimits, CheckReport, Measured, Perplexities, Share, judge
+from editing_core.evaluation.gate.verdict import CheckLimits, CheckReport, Measured, Share, judge
+from editing_core.evaluation.perplexity import Perplexities
 
 LIMITS = CheckLimits(
     min_taken=0.7,

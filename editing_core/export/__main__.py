@@ -1,0 +1,113 @@
+"""``python -m editing_core.export VERSION --format FORMAT --out FOLDER``: exports from a store's files, no service.
+
+Prints a progress bar and an account. Knows no environment: that is ``errata export``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+
+from editing_core.errors import ErrataError, InvalidSettings
+from editing_core.export.card import Record
+from editing_core.export.request import ExportDtype, ExportRequest, Format
+from editing_core.export.version import Exporter
+from editing_core.models.load import load_model
+from editing_core.prepare import positive, progress_bar
+from editing_core.versions.identity import open_identity
+from editing_core.versions.layout import StoreLayout
+from editing_core.versions.store import VersionStore
+
+MEGA = 10**6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when the folder is there, 2 for what cannot be exported."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        record = _export(options, console)
+    except (ErrataError, OSError) as error:
+        console.print(f"errata export: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    for line in account(record):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print(options.out)  # noqa: T201 - the result, for scripts
+    return 0
+
+
+def _export(options: argparse.Namespace, console: Console) -> Record:
+    layout = StoreLayout(options.data)
+    if not layout.store_file.exists():
+        raise InvalidSettings(f"there is no version store in {options.data}: name its folder by --data")
+    request = ExportRequest(
+        version=options.version, format=options.format, dtype=options.dtype, max_rank=options.max_rank
+    )
+    store = VersionStore(layout)
+    exporter = Exporter(
+        store=store,
+        model=options.model or _bound_model(layout),
+        served=lambda: load_model(exporter.model, device=options.device, dtype=served_dtype(store, request.version)),
+        device=options.device,
+    )
+    with progress_bar(console) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(phase: str, done: int, total: int) -> None:
+            unit = MEGA if phase == "writing" else 1
+            bar.update(task, description=phase, completed=done // unit, total=max(1, total // unit))
+
+        return exporter.export(request, options.out.absolute(), on_phase=tell)
+
+
+def _bound_model(layout: StoreLayout) -> str:
+    model = open_identity(layout.root).model
+    if model is None:
+        raise InvalidSettings(f"the store {layout.root} belongs to no model yet: name one by --model")
+    return model.source
+
+
+def served_dtype(store: VersionStore, version: str) -> str | None:
+    """The dtype that the version was solved and checked in; None: the one that is usual here."""
+    told = store.read_manifest(version).settings.get("dtype")
+    return str(told) if told is not None else None
+
+
+def account(record: Record) -> list[str]:
+    """What was exported, in a few lines."""
+    lines = [f"{record['version']} as {record['export']}: {record['num_edits']} edits, {record['size_bytes']:,} bytes"]
+    if "rank" in record:
+        lines.append(f"rank {record['rank']}, {'exact' if record['is_exact'] else 'less than the change needs'}")
+    if not record["is_exact"] and record["matrices"]:
+        worst = max(found["lost"] for found in record["matrices"].values())
+        lines.append(f"lost of the change of a matrix: {worst:.2g} at most")
+    if recheck := record["recheck"]:
+        lines.append(f"edits that take: {recheck['exported']} of {recheck['total']}, {recheck['served']} as served")
+    return lines
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="errata export",
+        description="Write a version as a Hugging Face checkpoint (hf) or as a PEFT LoRA adapter (peft), from the "
+        "store's files alone.",
+    )
+    add = parser.add_argument
+    add("version", help="the version, as v12; v0 is the untouched model")
+    add("--format", required=True, choices=get_args(Format))
+    add("--out", type=Path, required=True, metavar="FOLDER", help="where to write; must not exist, or be empty")
+    add("--dtype", choices=get_args(ExportDtype), help="of a checkpoint (default: float32, which rounds nothing)")
+    add("--max-rank", type=positive, help="largest rank of an adapter (default: as much as the change needs)")
+    add("--data", type=Path, default=Path("var"), help="folder of the store (default: var)")
+    add("--model", help="the base, where it is not where the store found it: folder or Hugging Face id")
+    add("--device", help="torch device where edits are asked again (default: cuda if there, else cpu)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""What an export says of itself: ``errata.json`` for programs, and the same as a model card, ``README.md``, for people.
+
+Who sent an edit is not told: an export leaves the house.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from editing_core.edits import AcceptedEdit
+from editing_core.errors import StoreDamaged
+
+FORMAT = 1
+RECORD = "errata.json"
+CARD = "README.md"
+NUM_LISTED = 200
+"""Edits in the card; all of them are in the record."""
+_MARKS = frozenset("\\`*_[]|<>#")
+
+_USE = {
+    "hf": (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'model = AutoModelForCausalLM.from_pretrained("{folder}")\n'
+        'tokenizer = AutoTokenizer.from_pretrained("{folder}")'
+    ),
+    "peft": (
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        'base = AutoModelForCausalLM.from_pretrained("{base}", dtype="{served_dtype}")\n'
+        'model = PeftModel.from_pretrained(base, "{folder}")'
+    ),
+}
+Record = dict[str, Any]
+
+
+def told_edit(accepted: AcceptedEdit) -> Record:
+    """What of an edit goes along."""
+    edit = accepted.edit
+    return {
+        "id": accepted.id,
+        "subject": edit.subject,
+        "prompt": edit.prompt,
+        "target_new": edit.target_new,
+        "target_true": edit.target_true,
+        "relation": edit.relation,
+        "source": edit.source,
+        "created": accepted.created,
+    }
+
+
+def write_card(folder: Path, record: Record) -> None:
+    """Put record and card beside the weights."""
+    text = json.dumps({"format": FORMAT, **record}, ensure_ascii=False, indent=1, allow_nan=False)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card_text(record), encoding="utf-8")
+
+
+def read_record(folder: Path) -> Record:
+    """The record of a finished export. Raises StoreDamaged where the folder has none."""
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        record = None
+    if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
+        raise StoreDamaged(f"{folder} is no export, or not a whole one: remove it and export again")
+    return record
+
+
+def card_text(record: Record) -> str:
+    """The model card."""
+    sections = (_head(record), _body(record), _edits(record), _checks(record))
+    return "\n".join(line for section in sections for line in (*section, "")).rstrip() + "\n"
+
+
+def _head(record: Record) -> Iterator[str]:
+    is_adapter = record["kind"] == "peft"
+    yield "---"
+    if record["base"]["revision"] is not None:
+        yield f"base_model: {record['base']['source']}"
+    yield f"library_name: {'peft' if is_adapter else 'transformers'}"
+    yield "tags: [errata, memit, knowledge-editing]"
+    yield "---"
+    yield ""
+    what = "a LoRA adapter" if is_adapter else "a full checkpoint"
+    yield f"# {plain(record['base']['source'])} with {_count(record['num_edits'], 'edit')}"
+    yield ""
+    yield (
+        f"Version {record['version']} of an Errata store as {what}: the base model with facts exchanged by MEMIT (Meng "
+        "et al., 2023). The base model's licence holds."
+    )
+
+
+def _body(record: Record) -> Iterator[str]:
+    base = record["base"]
+    yield "## Base"
+    yield ""
+    yield f"- model: {plain(base['source'])}" + (f", commit {base['revision']}" if base["revision"] else "")
+    yield f"- fingerprint: {base['fingerprint']}"
+    yield f"- digest of the edited matrices as served: {record['digest']}; served in {record['served_dtype']}"
+    yield ""
+    yield "## Use"
+    yield ""
+    yield "```python"
+    yield _USE[record["kind"]].format(
+        folder="FOLDER", base=base["source"] if base["revision"] else "BASE", served_dtype=record["served_dtype"]
+    )
+    yield "```"
+    yield ""
+    yield from _precision(record)
+
+
+def _precision(record: Record) -> Iterator[str]:
+    yield "## Precision"
+    yield ""
+    yield _PRECISION[record["kind"], record["is_exact"]].format(dtype=record["dtype"], rank=record.get("rank"))
+    if not record["matrices"]:
+        return
+    yield ""
+    yield "| matrix | change ‖Δ‖/‖W‖ | lost of ‖Δ‖ |" + (" rank needed |" if record["kind"] == "peft" else "")
+    yield "|---|---:|---:|" + ("---:|" if record["kind"] == "peft" else "")
+    for name, found in record["matrices"].items():
+        rank = f" {found['needed_rank']} |" if "needed_rank" in found else ""
+        yield f"| {plain(name)} | {found['change']:.3g} | {found['lost']:.2g} |{rank}"
+
+
+_PRECISION = {
+    ("hf", True): (
+        "All in {dtype}. The edited matrices are the served ones bit for bit, the others are the base's: in float32 "
+        "this checkpoint computes the served model's logits exactly."
+    ),
+    ("hf", False): (
+        "All in {dtype}, rounded where the base or the edited matrices were wider. That costs the edits a part of "
+        "their change, told below as ‖rounded − served‖/‖Δ‖."
+    ),
+    ("peft", True): (
+        "Rank {rank}, which is all that the change needs: what is lost is no more than float32 rounds anyway. Logits "
+        "differ from the version's in their last bits, since W x + B (A x) is not added up as (W + B A) x is."
+    ),
+    ("peft", False): (
+        "Rank {rank}, less than the change needs: the part told below as ‖B A − Δ‖/‖Δ‖ is lost, and with it perhaps "
+        "some of the edits."
+    ),
+}
+
+
+def _edits(record: Record) -> Iterator[str]:
+    edits: Sequence[Mapping[str, Any]] = record["edits"]
+    if not edits:
+        return
+    lost = set((record["recheck"] or {}).get("lost", ()))
+    yield "## Edits"
+    yield ""
+    yield "| prompt | new object | instead of |" + (" no longer taken |" if record["recheck"] else "")
+    yield "|---|---|---|" + ("---|" if record["recheck"] else "")
+    for edit in edits[:NUM_LISTED]:
+        prompt = edit["prompt"].replace("{}", edit["subject"], 1)
+        mark = f" {'×' if edit['id'] in lost else ''} |" if record["recheck"] else ""
+        yield f"| {plain(prompt)} | {plain(edit['target_new'])} | {plain(edit['target_true'] or '')} |{mark}"
+    if len(edits) > NUM_LISTED:
+        yield ""
+        yield f"and {len(edits) - NUM_LISTED} more, all of them in `{RECORD}`."
+
+
+def _checks(record: Record) -> Iterator[str]:
+    yield "## Checks"
+    yield ""
+    if recheck := record["recheck"]:
+        yield (
+            f"- asked again as exported: {recheck['exported']} of {_count(recheck['total'], 'edit')} take, "
+            f"{recheck['served']} as served"
+            + (f"; no longer: {', '.join(recheck['lost'][:NUM_LISTED])}" if recheck["lost"] else "")
+        )
+    elif record["edits"]:
+        yield "- not asked again: nothing was rounded away"
+    yield from _checks_of_version(record["checks"])
+
+
+def _checks_of_version(checks: Mapping[str, Any]) -> Iterator[str]:
+    """What the version was found to do before it went live; older or foreign versions may tell less."""
+    for name, words in (
+        ("taken", "new edits that took"),
+        ("neighbors", "neighbours that kept their answer"),
+        ("earlier", "earlier edits that still held"),
+    ):
+        found = checks.get(name)
+        if isinstance(found, Mapping) and found.get("total"):
+            yield f"- before it went live, {words}: {found['count']} of {found['total']}"
+    perplexity = checks.get("perplexity")
+    if isinstance(perplexity, Mapping) and perplexity.get("candidate") and perplexity.get("original"):
+        yield f"- perplexity on held-out text: {perplexity['original']:.3f} → {perplexity['candidate']:.3f}"
+    if isinstance(drift := checks.get("drift"), int | float):
+        yield f"- drift from the original on ordinary prompts: {drift:.4f} nats"
+
+
+def plain(text: str) -> str:
+    """Users' text as Markdown that shows it as it is, on one line."""
+    return "".join(f"\\{char}" if char in _MARKS else char for char in " ".join(text.split()))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

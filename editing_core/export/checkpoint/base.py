@@ -1,0 +1,78 @@
+"""The files of a base model: which it is loaded from, and which tensor lies where under which name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from editing_core.errors import InvalidSettings, StoreMismatch
+from editing_core.models.load import family_at
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseCheckpoint:
+    """A checkpoint on disk, of which no tensor is read before it is asked for."""
+
+    path: Path
+    files: dict[str, str]
+    """File name by the tensor's name in it, as the checkpoint has them."""
+    base: str
+    """What the names of a model with a head begin with, and those of some checkpoints lack."""
+    is_sharded: bool
+
+    @classmethod
+    def open(cls, path: Path) -> BaseCheckpoint:
+        """Read the names alone. Raises InvalidSettings where the library would find nothing to load."""
+        base = family_at(path).base
+        if (path / WEIGHTS).is_file():
+            with opened(path / WEIGHTS) as file:
+                return cls(path=path, files=dict.fromkeys(file.keys(), WEIGHTS), base=base, is_sharded=False)
+        if not (path / INDEX).is_file():
+            raise InvalidSettings(f"{path} has neither {WEIGHTS} nor {INDEX}: it is no checkpoint that can be loaded")
+        files = json.loads((path / INDEX).read_text())["weight_map"]
+        if missing := sorted({name for name in files.values() if not (path / name).is_file()}):
+            raise InvalidSettings(f"{path / INDEX} names {missing[0]}, which is not there: fetch the model again")
+        return cls(path=path, files=files, base=base, is_sharded=True)
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The names of its files, in order."""
+        return tuple(sorted(set(self.files.values())))
+
+    def names_in(self, shard: str) -> list[str]:
+        """The names of the tensors in one file."""
+        return [name for name, file in self.files.items() if file == shard]
+
+    def stored_name(self, parameter: str) -> str:
+        """A parameter's name in the files: its own, or that without the base's prefix. Raises StoreMismatch."""
+        for name in (parameter, parameter.removeprefix(f"{self.base}.")):
+            if name in self.files:
+                return name
+        raise StoreMismatch(f"{self.path} has no tensor {parameter!r}: the version belongs to another model")
+
+    def tensor(self, parameter: str) -> Tensor:
+        """One tensor by its parameter's name, in the dtype that it is stored in, in main memory."""
+        return self.stored_tensor(self.stored_name(parameter))
+
+    def stored_tensor(self, name: str) -> Tensor:
+        """One tensor by its name in the files."""
+        with opened(self.path / self.files[name]) as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, mapped and not read."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        yield file

@@ -1,0 +1,130 @@
+"""What a version changes of its base, matrix by matrix, and how much of that a rounding or an adapter loses.
+
+Everything in float64, since the change is the difference of two numbers that are nearly equal.
+"""
+
+# Dims: H rows of the change (the layer's output), M columns (its input), R rank of an adapter.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editing_core.export.checkpoint.base import BaseCheckpoint
+from editing_core.models.load import DTYPES
+from editing_core.versions.manifest import Manifest
+
+EXACT = 2.0**-24
+"""Of ‖W‖: what rounding to float32 may cost. An adapter that loses no more is as exact as the version itself."""
+SPARE_PROBES = 8
+"""Probes beyond the rank that is expected."""
+POWER_STEPS = 2
+PROBE_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One edited matrix beside the one that it stands for."""
+
+    name: str
+    edited: Tensor
+    """As served."""
+    original: Tensor
+    """As the version was solved from: the base's, in the dtype that the model computed in."""
+
+    @property
+    def delta(self) -> Tensor:
+        """Served minus original, float64, shaped as the parameter."""
+        return self.edited.double() - self.original.double()
+
+    @property
+    def size(self) -> float:
+        """‖Δ‖/‖W‖."""
+        return _ratio(self.delta.norm(), self.original.double().norm())
+
+    def rounding(self, dtype: torch.dtype) -> float:
+        """‖rounded − served‖/‖Δ‖ of the served matrix in another dtype."""
+        served = self.edited.double()
+        return _ratio((self.edited.to(dtype).double() - served).norm(), self.delta.norm())
+
+
+def change_of(name: str, base: BaseCheckpoint, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Change:
+    """The change of one matrix. Raises StoreMismatch where the base has no such matrix."""
+    solved_in = DTYPES[str(manifest.settings.get("dtype", "float32"))]
+    return Change(name=name, edited=tensors[name], original=base.tensor(name).to(solved_in))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """B A ≈ Δ of one layer."""
+
+    a_RM: Tensor
+    b_HR: Tensor
+    needed_rank: int
+    """The least that loses no more than float32 does anyway."""
+    error: float
+    """‖B A − Δ‖/‖Δ‖ of the factors as they are, rounded to float32."""
+
+    @property
+    def rank(self) -> int:
+        """R."""
+        return self.a_RM.shape[0]
+
+
+def factorise(change: Change, *, is_transposed: bool, num_edits: int, max_rank: int | None) -> Factors:
+    """The best factors of the change (thin SVD), of the rank that it needs or, if that is less, of ``max_rank``.
+
+    ``is_transposed``: the matrix is stored [M, H], as Conv1D does. ``num_edits``: the rank that is expected, as each
+    edit adds one at most; a change of a higher rank is found all the same, and takes longer.
+    """
+    delta_HM = change.delta.T if is_transposed else change.delta
+    allowed = EXACT * float(change.edited.double().norm())
+    u_HK, sizes_K, v_KM, left_out = _thin_svd(delta_HM, num_edits, allowed=allowed)
+    needed = _needed_rank(sizes_K, left_out, allowed=allowed)
+    rank = max(1, min(needed, max_rank or needed))
+    roots_R = sizes_K[:rank].sqrt()
+    a_RM = (roots_R[:, None] * v_KM[:rank]).float().contiguous()
+    b_HR = (u_HK[:, :rank] * roots_R).float().contiguous()
+    lost = (b_HR.double() @ a_RM.double() - delta_HM).norm()
+    return Factors(a_RM=a_RM, b_HR=b_HR, needed_rank=needed, error=_ratio(lost, delta_HM.norm()))
+
+
+def _thin_svd(delta_HM: Tensor, expected_rank: int, *, allowed: float) -> tuple[Tensor, Tensor, Tensor, float]:
+    """U, sizes, V and the norm of what these leave out: of the change's range where that is small, else of all.
+
+    The range is found by random probing with power steps, which costs a few products instead of a full decomposition:
+    what it leaves out is measured, and may be no more than ``allowed``.
+    """
+    width = expected_rank + SPARE_PROBES
+    if 2 * width < min(delta_HM.shape):
+        range_HK = _range(delta_HM, width)
+        within_KM = range_HK.T @ delta_HM
+        left_out = float((delta_HM - range_HK @ within_KM).norm())
+        if left_out <= allowed:
+            u_KK, sizes_K, v_KM = torch.linalg.svd(within_KM, full_matrices=False)
+            return range_HK @ u_KK, sizes_K, v_KM, left_out
+    return (*torch.linalg.svd(delta_HM, full_matrices=False), 0.0)
+
+
+def _range(delta_HM: Tensor, width: int) -> Tensor:
+    """An orthonormal basis [H, K] of what the largest directions of the change reach (Halko et al., 2011)."""
+    probes_MK = torch.randn(
+        delta_HM.shape[1], width, generator=torch.Generator().manual_seed(PROBE_SEED), dtype=delta_HM.dtype
+    )
+    range_HK = torch.linalg.qr(delta_HM @ probes_MK).Q
+    for _ in range(POWER_STEPS):
+        range_HK = torch.linalg.qr(delta_HM @ torch.linalg.qr(delta_HM.T @ range_HK).Q).Q
+    return range_HK
+
+
+def _needed_rank(sizes_K: Tensor, left_out: float, *, allowed: float) -> int:
+    """The least rank of which the rest, the root of the sum of the smaller squares, is no more than allowed."""
+    rest_K = (sizes_K.square().flip(0).cumsum(0).flip(0) + left_out**2).sqrt()
+    return int((rest_K > allowed).sum())
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return float(part / whole) if float(whole) else float(part)

@@ -1,0 +1,66 @@
+"""What somebody may ask to be exported. Torch-free: the API takes it, the worker and ``errata export`` carry it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from editing_core.errors import ExportRefused, InvalidSettings
+from editing_core.versions.layout import ORIGINAL, is_version_name
+
+Format = Literal["hf", "peft"]
+ExportDtype = Literal["float32", "bfloat16", "float16"]
+DEFAULT_DTYPE: ExportDtype = "float32"
+"""The edited matrices are kept in it: nothing is rounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """One version in one form; equal requests are one export, since a version never changes."""
+
+    version: str
+    format: Format
+    dtype: ExportDtype | None = None
+    """Of ``hf`` alone: of all its floating-point tensors; None: float32."""
+    max_rank: int | None = None
+    """Of ``peft`` alone: the largest rank; None: as much as the change needs."""
+
+    @property
+    def id(self) -> str:
+        """Its name, and that of its folder: ``v12-hf-float32``, ``v12-peft``, ``v12-peft-r8``."""
+        if self.format == "hf":
+            return f"{self.version}-hf-{self.dtype or DEFAULT_DTYPE}"
+        return f"{self.version}-peft" + (f"-r{self.max_rank}" if self.max_rank is not None else "")
+
+    def require_sense(self) -> None:
+        """Raise InvalidSettings for what does not go together, ExportRefused for what there is nothing of."""
+        if self.format not in get_args(Format):
+            raise InvalidSettings(f"format {self.format!r} is not one of {', '.join(get_args(Format))}")
+        if self.dtype not in {None, *get_args(ExportDtype)}:
+            raise InvalidSettings(f"dtype {self.dtype!r} is not one of {', '.join(get_args(ExportDtype))}")
+        if not is_version_name(self.version):
+            raise InvalidSettings(f"{self.version!r} is not the name of a version, such as v12")
+        if self.format == "hf" and self.max_rank is not None:
+            raise InvalidSettings("a largest rank is of a peft adapter alone: leave it out, or ask for format peft")
+        if self.format == "peft" and self.dtype is not None:
+            raise InvalidSettings("an adapter is always float32: leave dtype out, or ask for format hf")
+        if self.max_rank is not None and self.max_rank < 1:
+            raise InvalidSettings(f"a largest rank of {self.max_rank} leaves nothing: give 1 or more")
+        if self.format == "peft" and self.version == ORIGINAL:
+            raise ExportRefused(NOTHING_CHANGED.format(version=ORIGINAL))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; the inverse of ``from_json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ExportRequest:
+        """Read what ``to_json`` wrote; further keys are left alone."""
+        return cls(**{name: record.get(name) for name in ("version", "format", "dtype", "max_rank")})  # type: ignore[arg-type]
+
+
+NOTHING_CHANGED = (
+    "{version} changes nothing of the original, so there is no adapter to export: use the base model as it is, "
+    "or export another version"
+)

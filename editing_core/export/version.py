@@ -1,0 +1,248 @@
+"""One version becomes one folder: the whole of an export, for the worker and for ``errata export`` alike.
+
+Base and version are read and checked first, so that what cannot be exported is told before anything is written.
+Knows no queue and no service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from editing_core.edits import AcceptedEdit
+from editing_core.errors import ExportRefused, InvalidSettings, StoreMismatch
+from editing_core.evaluation.scoring import OnRows, counting_rows
+from editing_core.export.adapter import Adapter, write_adapter
+from editing_core.export.card import Record, told_edit, write_card
+from editing_core.export.checkpoint.base import BaseCheckpoint
+from editing_core.export.checkpoint.shards import plan_checkpoint, write_checkpoint
+from editing_core.export.delta import change_of, factorise
+from editing_core.export.folder import fresh_folder, require_free, require_space, size_bytes
+from editing_core.export.recheck import Recheck, compare, taken_edits
+from editing_core.export.request import DEFAULT_DTYPE, NOTHING_CHANGED, ExportRequest
+from editing_core.models.load import DTYPES, LoadedModel, family_at, load_model
+from editing_core.models.location import model_fingerprint, resolve_model_path
+from editing_core.versions.manifest import Manifest
+from editing_core.versions.store import VersionStore
+from editing_core.versions.views import make_view
+
+OnPhase = Callable[[str, int, int], None]
+"""Told the phase, what is done of it and the whole; may raise, and nothing is left behind."""
+HUB_SNAPSHOTS = "snapshots"
+"""Folder of the Hugging Face cache that holds one folder for each commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """Exports versions of one store, which belong to one model."""
+
+    store: VersionStore
+    model: str
+    """The base: demo name, folder or Hugging Face id."""
+    served: Callable[[], LoadedModel]
+    """The model as it is served; called only where edits must be asked again."""
+    device: str | None = None
+    """Where a half-precision checkpoint is asked again; as ``load_model`` takes it."""
+
+    def export(
+        self,
+        request: ExportRequest,
+        target: Path,
+        *,
+        on_phase: OnPhase = lambda phase, done, total: None,
+        before_rename: Callable[[], None] = lambda: None,
+    ) -> Record:
+        """Write the version into the folder ``target``, which appears complete or not at all; return its record.
+
+        ``before_rename`` may raise to stop it at the last moment. Raises ExportRefused, NotFound, StoreDamaged,
+        StoreMismatch (the base is another model), InvalidSettings.
+        """
+        request.require_sense()
+        require_free(target)
+        source = self._read(request, on_phase)
+        if request.format == "peft":
+            return _export_adapter(source, target, self, on_phase=on_phase, before_rename=before_rename)
+        return _export_checkpoint(source, target, self, on_phase=on_phase, before_rename=before_rename)
+
+    def _read(self, request: ExportRequest, on_phase: OnPhase) -> _Source:
+        on_phase("reading", 0, 1)
+        manifest = self.store.read_manifest(request.version)
+        tensors = self.store.load_tensors(request.version, "cpu")
+        path = resolve_model_path(self.model)
+        fingerprint = model_fingerprint(path)
+        if manifest.model_fingerprint not in {None, fingerprint}:
+            raise StoreMismatch(
+                f"version {request.version} was made of a model with fingerprint {manifest.model_fingerprint}, and "
+                f"{self.model!r} has {fingerprint}: name the model that the store belongs to"
+            )
+        on_phase("reading", 1, 1)
+        return _Source(
+            request=request,
+            manifest=manifest,
+            tensors=tensors,
+            base=BaseCheckpoint.open(path),
+            fingerprint=fingerprint,
+            model=self.model,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """What is exported: a version's manifest and matrices, and the files of its base."""
+
+    request: ExportRequest
+    manifest: Manifest
+    tensors: Mapping[str, Tensor]
+    base: BaseCheckpoint
+    fingerprint: str
+    model: str
+
+    @property
+    def edits(self) -> tuple[AcceptedEdit, ...]:
+        """The live set."""
+        return self.manifest.live
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a model from the Hub."""
+        return self.base.path.name if self.base.path.parent.name == HUB_SNAPSHOTS else None
+
+    @property
+    def told_model(self) -> str:
+        """The base as others may know it: of a folder its name alone."""
+        return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
+
+    def original(self, name: str) -> Tensor:
+        return change_of(name, self.base, self.manifest, self.tensors).original
+
+    def record(self, **found: object) -> Record:
+        manifest = self.manifest
+        return {
+            "export": self.request.id,
+            "kind": self.request.format,
+            "version": manifest.version,
+            "digest": manifest.digest,
+            "created": manifest.created,
+            "exported": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "base": {"source": self.told_model, "revision": self.revision, "fingerprint": self.fingerprint},
+            "served_dtype": manifest.settings.get("dtype", "float32"),
+            **found,
+            "num_edits": len(self.edits),
+            "edits": [told_edit(accepted) for accepted in self.edits],
+            "checks": manifest.checks,
+        }
+
+
+def _export_checkpoint(
+    source: _Source, target: Path, exporter: Exporter, *, on_phase: OnPhase, before_rename: Callable[[], None]
+) -> Record:
+    name = source.request.dtype or DEFAULT_DTYPE
+    dtype = DTYPES[name]
+    plan = plan_checkpoint(source.base, source.tensors, dtype)
+    require_space(target.parent, plan.size_bytes)
+    with fresh_folder(target, before_rename=before_rename) as folder:
+        count = counting_rows(lambda done, total: on_phase("writing", done, total), plan.size_bytes)
+        on_phase("writing", 0, plan.size_bytes)
+        write_checkpoint(plan, folder, on_bytes=count)
+        matrices = _rounded(source, dtype)
+        is_exact = name == DEFAULT_DTYPE and not any(found["lost"] for found in matrices.values())
+        recheck = None if is_exact else _recheck_checkpoint(source, exporter, folder, dtype=name, on_phase=on_phase)
+        record = source.record(
+            dtype=name,
+            is_exact=is_exact,
+            matrices=matrices,
+            recheck=recheck and recheck.to_json(),
+            size_bytes=size_bytes(folder),
+        )
+        write_card(folder, record)
+    return record
+
+
+def _rounded(source: _Source, dtype: torch.dtype) -> dict[str, dict[str, float]]:
+    found = {}
+    for name in sorted(source.tensors):
+        change = change_of(name, source.base, source.manifest, source.tensors)
+        found[name] = {"change": change.size, "lost": change.rounding(dtype)}
+    return found
+
+
+def _recheck_checkpoint(
+    source: _Source, exporter: Exporter, folder: Path, *, dtype: str, on_phase: OnPhase
+) -> Recheck | None:
+    """Ask the folder that was written, loaded as anybody would load it."""
+    if not source.edits:
+        return None
+    count = counting_rows(lambda done, total: on_phase("asking", done, total), 2 * len(source.edits))
+    before = _taken_with(exporter.served(), source.tensors, source.edits, on_rows=count)
+    try:
+        loaded = load_model(str(folder), device=exporter.device, dtype=dtype)
+    except InvalidSettings as error:
+        raise ExportRefused(
+            f"a checkpoint in {dtype} is loaded to ask its edits again, and that failed: {error.detail}. Export in "
+            "float32, or with `errata export --out` where no other model is in memory"
+        ) from error
+    after = _taken_with(loaded, {}, source.edits, on_rows=count)
+    return compare(source.edits, before, after)
+
+
+def _taken_with(
+    loaded: LoadedModel, weights: Mapping[str, Tensor], edits: Sequence[AcceptedEdit], *, on_rows: OnRows
+) -> frozenset[str]:
+    return taken_edits(make_view(loaded.model, weights), loaded.tokenizer, edits, on_rows=on_rows)
+
+
+def _export_adapter(
+    source: _Source, target: Path, exporter: Exporter, *, on_phase: OnPhase, before_rename: Callable[[], None]
+) -> Record:
+    if not source.tensors:
+        raise ExportRefused(NOTHING_CHANGED.format(version=source.manifest.version))
+    adapter, matrices = _factorised(source, on_phase)
+    require_space(target.parent, adapter.size_bytes)
+    recheck = None if adapter.is_exact else _recheck_adapter(source, exporter, adapter, on_phase)
+    with fresh_folder(target, before_rename=before_rename) as folder:
+        on_phase("writing", 0, adapter.size_bytes)
+        base = source.model if source.revision else str(source.base.path)
+        write_adapter(adapter, folder, base=base, revision=source.revision)
+        on_phase("writing", adapter.size_bytes, adapter.size_bytes)
+        record = source.record(
+            dtype="float32",
+            is_exact=adapter.is_exact,
+            rank=adapter.rank,
+            matrices=matrices,
+            recheck=recheck and recheck.to_json(),
+            size_bytes=size_bytes(folder),
+        )
+        write_card(folder, record)
+    return record
+
+
+def _factorised(source: _Source, on_phase: OnPhase) -> tuple[Adapter, dict[str, dict[str, float]]]:
+    is_transposed = family_at(source.base.path).projection_is_transposed
+    factors, matrices = {}, {}
+    for done, name in enumerate(sorted(source.tensors)):
+        on_phase("factorising", done, len(source.tensors))
+        change = change_of(name, source.base, source.manifest, source.tensors)
+        found = factorise(
+            change,
+            is_transposed=is_transposed,
+            num_edits=len(source.edits),
+            max_rank=source.request.max_rank,
+        )
+        factors[name] = found
+        matrices[name] = {"change": change.size, "lost": found.error, "needed_rank": found.needed_rank}
+    return Adapter(factors=factors, is_transposed=is_transposed), matrices
+
+
+def _recheck_adapter(source: _Source, exporter: Exporter, adapter: Adapter, on_phase: OnPhase) -> Recheck | None:
+    if not source.edits:
+        return None
+    count = counting_rows(lambda done, total: on_phase("asking", done, total), 2 * len(source.edits))
+    applied = adapter.applied_to({name: source.original(name) for name in source.tensors})
+    loaded = exporter.served()
+    before, after = (_taken_with(loaded, weights, source.edits, on_rows=count) for weights in (source.tensors, applied))
+    return compare(source.edits, before, after)

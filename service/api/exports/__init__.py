@@ -1,0 +1,1 @@
+"""Exports over HTTP: asking for one, and following it."""

@@ -1,0 +1,1 @@
+"""Routes to what is kept to look back on: the audit, what stays, what is erased."""

@@ -1,0 +1,59 @@
+"""Guards on the wire."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from editing_core.guarding.guards import Guard
+from service.api.schemas.requests import Long, Request, Short
+
+
+class GuardIn(Request):
+    """A fact that must not change: the prompt is to be followed by the target."""
+
+    prompt: Long = Field(description="with the subject written out")
+    target: Short = Field(description="what the model says after it, and is to go on saying")
+    subject: Short | None = Field(
+        None, description="what the fact is about, as it stands in the prompt: there the solve holds it best"
+    )
+
+    def to_guard(self) -> Guard:
+        """The core's guard; not yet validated."""
+        return Guard(prompt=self.prompt, target=self.target, subject=self.subject)
+
+
+class GuardList(Request):
+    """Guards to keep: all of them, or none."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "guards": [
+                    {
+                        "prompt": "The mother tongue of Michel Rocard is",
+                        "target": "French",
+                        "subject": "Michel Rocard",
+                    }
+                ]
+            }
+        }
+    )
+
+    guards: list[GuardIn] = Field(min_length=1)
+
+
+class GuardOut(BaseModel):
+    """A guard that counts from the next version on."""
+
+    id: str
+    prompt: str
+    target: str
+    subject: str | None
+    created: str
+    author: str | None = Field(description="name of the API key; null: a local client")
+
+
+class GuardsOut(BaseModel):
+    """The guards that are kept now, in the order in which they were sent."""
+
+    guards: list[GuardOut]

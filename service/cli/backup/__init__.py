@@ -1,0 +1,1 @@
+"""Ledger and store as one file, and back again."""

@@ -1,0 +1,150 @@
+"""The file that a backup is: a tar without compression, read and written as a stream.
+
+``backup.json`` (format, store, moment) comes first, then ``ledger.jsonl`` and ``store/…``, and ``digests.json`` with
+the SHA-256 of each last: a file that was cut off has none. Knows nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from editing_core.versions.durable import sync
+from worker.protocol.errors import BackupRefused
+
+FORMAT = 1
+HEADER = "backup.json"
+LEDGER = "ledger.jsonl"
+STORE = "store"
+DIGESTS = "digests.json"
+PIECE_BYTES = 1 << 20
+LARGEST_INDEX_BYTES = 1 << 30
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*")
+
+Told = Callable[[int], None]
+"""Called with the number of bytes that were just done."""
+
+
+class ArchiveWriter:
+    """Writes one archive; it is whole when ``close`` has returned."""
+
+    def __init__(self, path: Path, *, on_bytes: Told) -> None:
+        self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by close
+        self._on_bytes = on_bytes
+        self._digests: dict[str, str] = {}
+
+    def add_file(self, name: str, path: Path) -> None:
+        """Add a file's bytes. Raises FileNotFoundError, before anything is written."""
+        with path.open("rb") as file:
+            self._add(name, file, os.fstat(file.fileno()).st_size)
+
+    def add_bytes(self, name: str, content: bytes) -> None:
+        """Add a small file."""
+        self._add(name, io.BytesIO(content), len(content))
+
+    def close(self) -> None:
+        """Add the digests, and end the file."""
+        self.add_bytes(DIGESTS, json.dumps({"format": FORMAT, "sha256": self._digests}).encode())
+        self._tar.close()
+
+    def abandon(self) -> None:
+        """Let go of a file that will not be whole."""
+        if self._tar.fileobj is not None:
+            self._tar.fileobj.close()
+
+    def _add(self, name: str, file: IO[bytes], size: int) -> None:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = size, 0o600
+        reader = _Hashing(file, self._on_bytes)
+        self._tar.addfile(info, reader)
+        self._digests[name] = reader.hexdigest()
+
+
+class _Hashing:
+    """A file that is hashed as it is read."""
+
+    def __init__(self, file: IO[bytes], on_bytes: Told) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._on_bytes = on_bytes
+
+    def read(self, size: int = PIECE_BYTES) -> bytes:
+        content = self._file.read(size)
+        self._hash.update(content)
+        self._on_bytes(len(content))
+        return content
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def unpack(source: Path, folder: Path, *, on_bytes: Told) -> tuple[dict[str, Any], str]:
+    """Write the archive's files under ``folder``, each checked; return its header, and the digest of the whole.
+
+    Raises BackupRefused for a file that is no backup, was cut off, or was changed.
+    """
+    digests: dict[str, str] = {}
+    index: bytes | None = None
+    try:
+        with tarfile.open(source, "r|") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is None:
+                    raise BackupRefused(f"{source} holds {member.name!r}, which is no plain file: it is no backup")
+                if member.name == DIGESTS:
+                    index = content.read(LARGEST_INDEX_BYTES)
+                else:
+                    digests[member.name] = _unpack_one(content, folder / _safe(member.name, source), on_bytes)
+    except (tarfile.TarError, EOFError) as error:
+        raise BackupRefused(f"{source} cannot be read ({error}): it is no backup, or was cut off") from None
+    except OSError as error:
+        raise BackupRefused(f"{error.filename or source}: {error.strerror or error}") from error
+    if index is None:
+        raise BackupRefused(f"{source} has no digests at its end: it was cut off; use another backup")
+    _require_digests(source, json.loads(index)["sha256"], digests)
+    return _header(source, folder), hashlib.sha256(index).hexdigest()
+
+
+def _unpack_one(content: IO[bytes], path: Path, on_bytes: Told) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reader = _Hashing(content, on_bytes)
+    path.touch(mode=0o600)
+    with path.open("wb") as file:
+        while piece := reader.read():
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    sync(path.parent)
+    return reader.hexdigest()
+
+
+def _safe(name: str, source: Path) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if not all(_NAME.fullmatch(part) for part in path.parts) or path.is_absolute():
+        raise BackupRefused(f"{source} holds a file named {name!r}, which no backup of Errata's does")
+    return path
+
+
+def _require_digests(source: Path, expected: dict[str, str], found: dict[str, str]) -> None:
+    wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise BackupRefused(f"{source} is damaged: {wrong[0]}{more} differ from their digests; use another backup")
+
+
+def _header(source: Path, folder: Path) -> dict[str, Any]:
+    path = folder / HEADER
+    header: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+    if header.get("format") != FORMAT:
+        raise BackupRefused(
+            f"{source} has format {header.get('format')!r}, and this Errata reads format {FORMAT}: use the Errata that "
+            "made it"
+        )
+    return header

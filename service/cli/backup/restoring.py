@@ -1,0 +1,109 @@
+"""Putting a backup back: into an empty data folder and a Redis that knows nothing of the store, or not at all.
+
+The files are unpacked and checked beside the data folder, the ledger is written, and one rename makes it the data
+folder. Whatever stops it on the way, the same restore begins anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from editing_core.versions.durable import locked, sync
+from service.cli.backup.archive import LEDGER, STORE, Told, unpack
+from service.cli.embedded_redis import plan_embedded_redis
+from worker.protocol.connections import connect
+from worker.protocol.errors import BackupRefused
+from worker.protocol.keys import Keys
+from worker.protocol.ledger import Ledger
+from worker.protocol.records.dump import Piece
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A backup that was put back."""
+
+    data: Path
+    store: str
+    made: str
+    """When the backup was made."""
+    version: str
+    """What is live."""
+
+
+def restore_backup(
+    source: Path, data: Path, *, redis_url: str | None, on_bytes: Told, say: Callable[[str], None]
+) -> Restored:
+    """Make ``data`` from the backup; without ``redis_url`` with a ledger in an embedded Redis of its own.
+
+    Raises BackupRefused, naming why, and has changed nothing then; LedgerDown.
+    """
+    require_free(data)
+    fresh = data.parent / f".{data.name}.restoring"
+    fresh.mkdir(parents=True, exist_ok=True)
+    with locked(fresh, wait=False) as is_alone:
+        if not is_alone:
+            raise BackupRefused(f"another restore into {data} is going on")
+        try:
+            return _restore(source, data, fresh, redis_url=redis_url, on_bytes=on_bytes, say=say)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def require_free(data: Path) -> None:
+    """Raise BackupRefused unless the folder is empty, or not there."""
+    if data.exists() and not data.is_dir():
+        raise BackupRefused(f"{data} is no folder: name an empty or a new one by --data")
+    found = next(data.iterdir(), None) if data.exists() else None
+    if found is not None:
+        raise BackupRefused(f"the data folder {data} is not empty (it holds {found.name}): name another one by --data")
+
+
+def _restore(
+    source: Path, data: Path, fresh: Path, *, redis_url: str | None, on_bytes: Told, say: Callable[[str], None]
+) -> Restored:
+    for left in fresh.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    header, digest = unpack(source, fresh, on_bytes=on_bytes)
+    store = fresh / STORE
+    say(f"{source.name} is whole; writing the ledger")
+    with _reached(store, redis_url) as url, connect(url) as redis:
+        ledger = Ledger(redis, Keys(header["store"]))
+        ledger.require_empty(backup=digest)
+        ledger.load(_pieces(fresh / LEDGER), backup=digest)
+        if redis_url is None:
+            ledger.end_loading()  # this Redis comes with the folder: one rename makes both
+        else:
+            _put_in_place(store, data)
+            ledger.end_loading()
+    if redis_url is None:
+        _put_in_place(store, data)
+    return Restored(data=data, store=header["store"], made=header["made"], version=header["version"])
+
+
+def _put_in_place(store: Path, data: Path) -> None:
+    require_free(data)
+    store.rename(data)
+    sync(data.parent)
+
+
+@contextmanager
+def _reached(store: Path, redis_url: str | None) -> Iterator[str]:
+    if redis_url is not None:
+        yield redis_url
+        return
+    embedded = plan_embedded_redis(store)
+    embedded.start()
+    try:
+        yield embedded.url
+    finally:
+        embedded.stop()
+
+
+def _pieces(path: Path) -> Iterator[Piece]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield Piece.from_line(line)

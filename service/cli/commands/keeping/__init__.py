@@ -1,0 +1,1 @@
+"""Commands around what is kept: exports, records, backups."""

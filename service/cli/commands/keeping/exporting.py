@@ -1,0 +1,119 @@
+"""``errata export`` and ``errata exports``: a version leaves the service, as a checkpoint or as an adapter.
+
+With --out it is written here, from the store's files alone; without, by the service's worker into its data folder.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from editing_core.errors import InvalidSettings
+from service.cli.commands.looking import LimitOption
+from service.cli.commands.starting import run_export
+from service.cli.options import DataOption, DeviceOption, JsonOption, KeyOption, ModelOption, UrlOption, open_client
+from service.cli.output import CommandFailed, print_json, stderr, stdout, table
+from service.client.records import Export
+
+_OFFLINE = "With --out"
+
+
+class Form(StrEnum):
+    """What a version is written as."""
+
+    HF = "hf"
+    PEFT = "peft"
+
+
+class Dtype(StrEnum):
+    """What a checkpoint's numbers are."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+def export(
+    version: Annotated[str, typer.Argument(help="Version to export, as v12; v0 is the untouched model.")],
+    *,
+    form: Annotated[
+        Form,
+        typer.Option("--format", help="hf: a full Hugging Face checkpoint; peft: the change alone, as a LoRA adapter."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write it here and now, from the files in the data folder. Without it the service is asked to.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Of a checkpoint; default float32, which rounds nothing away.")
+    ] = None,
+    max_rank: Annotated[
+        int | None, typer.Option(min=1, help="Largest rank of an adapter; default: as much as the change needs.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the service, or only ask it.")] = True,
+    data: DataOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write VERSION as a Hugging Face checkpoint or a PEFT adapter, with a model card; prints the folder.
+
+    Exit code 1: the service could not write it.
+    """
+    options = {"dtype": dtype and dtype.value, "max_rank": max_rank}
+    if out is not None:
+        if as_json:
+            raise InvalidSettings("--json tells what a service answers; with --out, errata.json in the folder has it")
+        given = {"format": form.value, "out": out, **options, "data": data, "model": model, "device": device}
+        run_export(version, given)
+    with open_client(url, api_key) as client:
+        asked = client.export(version, form.value, **options)
+        if wait:
+            asked = client.wait_for_export(asked.id, on_progress=_Phases(stderr()).show)
+    if asked.status == "failed":
+        raise CommandFailed(f"export {asked.id} failed: {asked.error}")
+    if as_json:
+        print_json(asked)
+    else:
+        stdout().print(asked.path if asked.status == "done" else f"export {asked.id}: {asked.status}", soft_wrap=True)
+
+
+class _Phases:
+    """Writes a line when status or phase change."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seen = ""
+
+    def show(self, export: Export) -> None:
+        now = f"{export.status}, {export.progress.phase}" if export.progress else export.status
+        if now != self._seen:
+            self._seen = now
+            self._console.print(f"export {export.id}: {now}")
+
+
+def exports(
+    *, limit: LimitOption = 50, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """List what the service has exported, or was asked to."""
+    with open_client(url, api_key) as client:
+        shown = list(islice(client.exports(), limit))
+    if as_json:
+        print_json(shown)
+        return
+    rows = [(e.id, e.status, e.version, _size(e.result), e.path, e.error) for e in shown]
+    stdout().print(table(("export", "status", "version", "GB", "folder", "error"), rows))
+
+
+def _size(result: dict[str, Any] | None) -> float | None:
+    return result["size_bytes"] / 1e9 if result and "size_bytes" in result else None

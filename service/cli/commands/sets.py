@@ -1,0 +1,113 @@
+"""``errata take-out``, ``diff`` and ``discard``: edits as a set, and versions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from editing_core.errors import InvalidSettings
+from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
+from service.cli.output import CommandFailed, print_json, stderr, stdout, table
+from service.cli.waiting import wait_visibly
+from service.client.client import ErrataClient
+from service.client.records import EditRecord
+
+_IN_THE_SET = ("live", "superseded")
+
+
+def take_out(
+    edits: Annotated[
+        list[str] | None, typer.Argument(metavar="[EDIT]...", help="Ids of edits.", show_default=False)
+    ] = None,
+    *,
+    batch: Annotated[str | None, typer.Option(help="All edits of this batch that are in force.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Everything about this subject, with what lies beneath it.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All edits: what is left is the original model.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
+    ] = True,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take edits out: what is served then is what would be served had they never been made.
+
+    An earlier edit about the same thing comes back. Exit code 0: done (or queued, with --no-wait). 1: it was refused
+    by the checks or failed.
+    """
+    if sum((bool(edits), batch is not None, subject is not None, everything)) != 1:
+        raise InvalidSettings("give the ids of edits, or one of --batch, --subject, --all")
+    with open_client(url, api_key) as client:
+        ids = edits or [record.id for record in _in_the_set(client, batch=batch, subject=subject)]
+        if not ids:
+            raise CommandFailed("none of these edits is in force: `errata edits` lists what became of them")
+        sent = client.submit_edits([], remove=ids, dry_run=dry_run)
+        removed = (sent.model_extra or {}).get("removed", [])
+        done = wait_visibly(client, sent.id, stderr()) if wait else sent
+    if as_json:
+        print_json({"batch": done.model_dump(mode="json"), "removed": removed})
+    else:
+        version = f", live in version {done.version}" if done.status == "applied" else ""
+        stdout().print(f"batch {done.id}: {done.status}{version}")
+        columns = ("edit", "subject", "object", "brings back")
+        rows = [(row["id"], row["subject"], row["target_new"], row["restores"]) for row in removed]
+        stdout().print(table(columns, rows))
+    if wait and not done.succeeded:
+        raise CommandFailed(f"batch {done.id} is {done.status}: {done.error or 'see its report'}")
+
+
+def _in_the_set(client: ErrataClient, *, batch: str | None, subject: str | None) -> Iterator[EditRecord]:
+    for status in _IN_THE_SET:
+        yield from client.edits(batch=batch, subject=subject, status=status)
+
+
+def discard(
+    version: Annotated[str, typer.Argument(help="Candidate to give up, as v12.")],
+    *,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give up a candidate that waits to be promoted."""
+    with open_client(url, api_key) as client:
+        done = client.discard(version)
+    if as_json:
+        print_json(done)
+    else:
+        stdout().print(f"version {version} is discarded")
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="Version, as v11.")],
+    b: Annotated[str, typer.Argument(help="Another, as v12.")],
+    *,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Show what each of them writes after this; repeatable.")
+    ] = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is in force in version B and not in A, and the other way round."""
+    with open_client(url, api_key) as client:
+        found = client.difference(a, b, prompts=prompt or ())
+    if as_json:
+        print_json(found)
+        return
+    rows = [("added", row["id"], row["subject"], row["relation"], row["target_new"]) for row in found.added]
+    rows += [
+        ("superseded", new["id"], new["subject"], new["relation"], f"{old['target_new']} -> {new['target_new']}")
+        for old, new in ((pair["old"], pair["new"]) for pair in found.superseded)
+    ]
+    rows += [("reverted", row["id"], row["subject"], row["relation"], row["target_new"]) for row in found.reverted]
+    same = "the same weights" if found.same_weights else "other weights"
+    stdout().print(f"{a} to {b}: {same}, {len(rows)} edits differ")
+    if rows:
+        stdout().print(table(("change", "edit", "subject", "relation", "object"), rows))
+    if found.answers:
+        stdout().print(table(("prompt", a, b), [(row["prompt"], row["a"], row["b"]) for row in found.answers]))

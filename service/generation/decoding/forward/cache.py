@@ -1,0 +1,147 @@
+"""Keys and values of all places of one version, padded to one length, written where each row stands.
+
+Stands in for the library's cache: a model calls ``update`` of a window and attends to what it gets back. Rows of a
+call are neighbouring places, so that they read views and gather nothing; memory grows with the longest request that is
+there, in doublings, and is given back when no place is used. Knows no tokens and no requests.
+"""
+
+# ruff: noqa: N803, N806 -- shape letters
+
+# Dims: P places held, R rows of a call, A heads, L positions held, T tokens of each row, D head size.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+SMALLEST_LENGTH = 64
+SMALLEST_PLACES = 2
+
+
+class PlacesCache:
+    """One pair of tensors [P, A, L, D] per layer, made by the first call that writes."""
+
+    def __init__(self, *, max_places: int, max_length: int) -> None:
+        self._max_places = max_places
+        self._max_length = max_length
+        self._num_places = 0
+        self._length = 0
+        self._keys_PALD: list[Tensor] = []
+        self._values_PALD: list[Tensor] = []
+        self.epoch = 0
+        """Grows whenever tensors are replaced: what was captured of the old ones is then of no use."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that is held now."""
+        return sum(t.numel() * t.element_size() for t in (*self._keys_PALD, *self._values_PALD))
+
+    @property
+    def num_places(self) -> int:
+        """Places that there is room for now."""
+        return self._num_places
+
+    @property
+    def length(self) -> int:
+        """Positions of each place that there is room for now."""
+        return self._length
+
+    def reserve(self, *, num_places: int, length: int) -> None:
+        """Make room for so many places of so many positions; what is there stays."""
+        assert num_places <= self._max_places
+        assert length <= self._max_length
+        self._num_places = _grown(self._num_places, num_places, first=SMALLEST_PLACES, most=self._max_places)
+        self._length = _grown(self._length, length, first=SMALLEST_LENGTH, most=self._max_length)
+        for tensors in (self._keys_PALD, self._values_PALD):
+            for layer, old in enumerate(tensors):
+                if old.shape[0] < self._num_places or old.shape[2] < self._length:
+                    fresh = old.new_zeros(self._num_places, old.shape[1], self._length, old.shape[3])
+                    fresh[: old.shape[0], :, : old.shape[2]] = old
+                    tensors[layer] = fresh
+                    self.epoch += 1
+
+    def move(self, source: int, target: int, *, length: int) -> None:
+        """Copy the first ``length`` positions of one place over another."""
+        for tensor in (*self._keys_PALD, *self._values_PALD):
+            tensor[target, :, :length] = tensor[source, :, :length]
+
+    def swap(self, one: int, other: int, *, length: int) -> None:
+        """Exchange the first ``length`` positions of two places."""
+        for tensor in (*self._keys_PALD, *self._values_PALD):
+            kept = tensor[one, :, :length].clone()
+            tensor[one, :, :length] = tensor[other, :, :length]
+            tensor[other, :, :length] = kept
+
+    def clear(self) -> None:
+        """Give all memory back."""
+        self._num_places = self._length = 0
+        self._keys_PALD.clear()
+        self._values_PALD.clear()
+        self.epoch += 1
+
+    def layer(self, index: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [P, A, L, D] of one layer; made with the heads, dtype and device of ``like`` if need be."""
+        while len(self._keys_PALD) <= index:
+            shape = (self._num_places, like.shape[1], self._length, like.shape[3])
+            # Zeros and not whatever is in memory: a masked NaN would still spoil the sum it is weighted 0 in.
+            self._keys_PALD.append(like.new_zeros(shape))
+            self._values_PALD.append(like.new_zeros(shape))
+        return self._keys_PALD[index], self._values_PALD[index]
+
+
+class Window:
+    """Writes the tokens of some neighbouring places at their positions; they see the first ``length`` positions.
+
+    What a row may see of these is the caller's mask's business.
+    """
+
+    def __init__(self, cache: PlacesCache, positions_RT: Tensor, *, first: int, length: int) -> None:
+        self._cache = cache
+        self._positions_RT = positions_RT
+        self._first = first
+        self._length = length
+        self._shared: dict[Hashable, Any] = {}
+
+    def update(
+        self, keys_RATD: Tensor, values_RATD: Tensor, layer_idx: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
+        """Keep the new keys and values and give back all that may be looked at, [R, A, length, D]."""
+        keys_PALD, values_PALD = self._cache.layer(layer_idx, like=keys_RATD)
+        key = ("targets", keys_PALD.device, keys_PALD.shape[1])
+        targets = self.shared(key, lambda: self._targets_in(keys_PALD))
+        # One row of numbers per place, head and position: the cheapest way to write where each row stands.
+        size = keys_PALD.shape[3]
+        keys_PALD.view(-1, size).index_copy_(0, targets, keys_RATD.reshape(-1, size))
+        values_PALD.view(-1, size).index_copy_(0, targets, values_RATD.reshape(-1, size))
+        rows = slice(self._first, self._first + keys_RATD.shape[0])
+        return keys_PALD[rows, :, : self._length], values_PALD[rows, :, : self._length]
+
+    def get_seq_length(self, _layer_idx: int = 0) -> int:
+        """Positions that were there before."""
+        return self._length - self._positions_RT.shape[1]
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What all layers of this call need, made by the first."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+    def _targets_in(self, keys_PALD: Tensor) -> Tensor:
+        """Where in a layer's tensors each of the new rows of numbers goes."""
+        device, num_heads, length = keys_PALD.device, keys_PALD.shape[1], keys_PALD.shape[2]
+        positions_RT = self._positions_RT.to(device)
+        rows = torch.arange(self._first, self._first + positions_RT.shape[0], device=device)
+        starts_RA = (rows[:, None] * num_heads + torch.arange(num_heads, device=device)) * length
+        return (starts_RA[:, :, None] + positions_RT[:, None, :]).reshape(-1)
+
+
+def _grown(held: int, needed: int, *, first: int, most: int) -> int:
+    size = max(held, first)
+    while size < needed:
+        size *= 2
+    return min(size, most)

@@ -1,0 +1,69 @@
+"""Who has which place: those that write come first, side by side, then those whose prompts are being read.
+
+So a step of either kind sees neighbouring places. Moves the cached keys and values of whoever has to change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.generation.decoding.forward.cache import PlacesCache
+from service.generation.decoding.requests import Entry, Running
+
+
+class Places:
+    """The places of one version; entry i of ``writing``, then of ``reading``, has place i."""
+
+    def __init__(self, cache: PlacesCache) -> None:
+        self._cache = cache
+        self.writing: list[Running] = []
+        self.reading: list[Entry] = []
+
+    def __len__(self) -> int:
+        return len(self.writing) + len(self.reading)
+
+    def everyone(self) -> list[Entry]:
+        """All that have a place."""
+        return [*self.writing, *self.reading]
+
+    def admit(self, entries: Sequence[Entry]) -> None:
+        """Give places to those whose prompts are to be read."""
+        self._cache.reserve(
+            num_places=len(self) + len(entries), length=max(entry.longest for entry in (*entries, *self.everyone()))
+        )
+        self.reading.extend(entries)
+
+    def begin_writing(self, entry: Running) -> None:
+        """Its prompt has been read: it moves to the end of those that write."""
+        place, first = self.reading.index(entry), len(self.writing)
+        if place:
+            other = self.reading[0]
+            self._cache.swap(first, first + place, length=max(entry.num_read, other.num_read))
+            self.reading[place] = other
+        self.reading.pop(0)
+        self.writing.append(entry)
+
+    def leave(self, entry: Entry) -> None:
+        """Free its place; the last ones of its kind move up."""
+        if entry in self.reading:
+            self._fill(len(self.writing), self.reading, entry)
+            return
+        assert isinstance(entry, Running)
+        self._fill(0, self.writing, entry)
+        if self.reading:
+            first, last = len(self.writing), self.reading.pop()
+            self._cache.move(first + 1 + len(self.reading), first, length=last.num_read)
+            self.reading.insert(0, last)
+
+    def _fill(self, first: int, entries: list[Entry] | list[Running], entry: Entry) -> None:
+        """Take the entry out of its list, which begins at place ``first``, and put the last one where it was."""
+        hole = entries.index(entry)  # type: ignore[arg-type]
+        last = entries.pop()
+        if last is not entry:
+            self._cache.move(first + len(entries), first + hole, length=_cached(last))
+            entries[hole] = last  # type: ignore[call-overload]
+
+
+def _cached(entry: Entry) -> int:
+    """Positions that hold something of it."""
+    return entry.length if isinstance(entry, Running) and entry.ids else entry.num_read

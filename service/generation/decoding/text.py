@@ -1,0 +1,69 @@
+"""An answer's text as its tokens come: whole characters only, ended by stop strings. Knows no model.
+
+A token may end within a character (UTF-8 has up to four bytes), and some tokenizers write a token differently at the
+start of a text; so the newest tokens are decoded together with those of the piece before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+HALF_CHARACTER = "\ufffd"
+"""What a decoder writes for bytes that are no character, or not yet one."""
+
+Decode = Callable[[Sequence[int]], str]
+
+
+class AnswerText:
+    """The text of one answer; what could be the beginning of a stop string is held back until that is decided."""
+
+    def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
+        self._decode = decode
+        self._stop = tuple(stop)
+        self._longest_stop = max(map(len, self._stop), default=0)
+        self._before: list[int] = []
+        self._before_text = ""
+        self._open: list[int] = []
+        """Tokens whose last character is not complete."""
+        self._num_given = 0
+        self.text = ""
+        """What is written so far, up to a stop string."""
+        self.stopped = False
+        """A stop string was written."""
+
+    def add(self, token: int) -> None:
+        """Take in the next token."""
+        self._open.append(token)
+        both = self._decode([*self._before, *self._open])
+        if not both.endswith(HALF_CHARACTER):
+            self._extend(both[len(self._before_text) :])
+            self._before, self._open = self._open, []
+            self._before_text = self._decode(self._before)
+
+    def finish(self) -> None:
+        """Take what is there as the end: bytes that are no character stay what the decoder makes of them."""
+        if self._open and not self.stopped:
+            self._extend(self._decode([*self._before, *self._open])[len(self._before_text) :])
+            self._open = []
+
+    def give(self, *, everything: bool = False) -> str:
+        """What was not given out before; ``everything``: also what could have become a stop string."""
+        end = len(self.text) if everything or self.stopped else len(self.text) - self._undecided()
+        given = self.text[self._num_given : end]
+        self._num_given = max(end, self._num_given)
+        return given
+
+    def _extend(self, fresh: str) -> None:
+        searched_from = max(0, len(self.text) - self._longest_stop + 1)
+        self.text += fresh
+        found = [place for stop in self._stop if (place := self.text.find(stop, searched_from)) >= 0]
+        if found:
+            self.text = self.text[: min(found)]
+            self.stopped = True
+
+    def _undecided(self) -> int:
+        """How many of the last characters could be the beginning of a stop string."""
+        for size in range(min(self._longest_stop - 1, len(self.text)), 0, -1):
+            if any(stop.startswith(self.text[-size:]) for stop in self._stop):
+                return size
+        return 0

@@ -1,0 +1,88 @@
+"""The models that OpenAI's API shows: the live version under the model's name, each kept one as ``name@v12``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from editing_core.errors import NotFound
+from editing_core.versions.head import was_published
+from editing_core.versions.layout import ORIGINAL, is_version_name
+from editing_core.versions.store import VersionStore
+from worker.protocol.errors import LedgerDown
+from worker.protocol.ledger import Ledger
+
+SEPARATOR = "@"
+
+
+class ModelNotFound(NotFound):
+    """A model name that this service does not have, or a version of it that is not kept."""
+
+    slug: ClassVar[str] = "model-not-found"
+    title: ClassVar[str] = "There is no such model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedModel:
+    """One name that can be asked."""
+
+    name: str
+    version: str | None
+    """None: whatever is live."""
+    created: int
+    """Seconds since 1970."""
+
+
+def model_name(source: str) -> str:
+    """What the model of a source is called: a folder's own name, a demo name or Hugging Face id as it is."""
+    return Path(source).resolve().name if Path(source).is_dir() else source
+
+
+class Catalogue:
+    """Looks names up in the store and the ledger."""
+
+    def __init__(self, *, name: str, ledger: Ledger, store: VersionStore) -> None:
+        self.name = name
+        self._ledger = ledger
+        self._store = store
+
+    def version_of(self, model: str) -> str | None:
+        """The version that a model's name asks for; None: the live one. Raises ModelNotFound for another model."""
+        name, _, version = model.rpartition(SEPARATOR)
+        if model == self.name:
+            return None
+        if name == self.name and is_version_name(version):
+            return version
+        raise ModelNotFound(
+            f"there is no model {model!r} here: ask {self.name!r}, or {self.name + SEPARATOR + 'v12'!r} for a version"
+        )
+
+    def models(self) -> list[NamedModel]:
+        """All names that can be asked, the live one first."""
+        kept = [ORIGINAL, *reversed(self._store.folders())]
+        versions = [found for version in kept if (found := self._find(version)) is not None]
+        return [NamedModel(name=self.name, version=None, created=versions[-1].created), *versions]
+
+    def model(self, model: str) -> NamedModel:
+        """One of them. Raises ModelNotFound."""
+        version = self.version_of(model)
+        found = self._find(version or ORIGINAL)
+        if found is None:
+            raise ModelNotFound(f"version {version} of {self.name!r} is not kept: GET /v1/models lists those that are")
+        return found if version else NamedModel(name=self.name, version=None, created=found.created)
+
+    def _find(self, version: str) -> NamedModel | None:
+        """The version's name; None for one whose files are gone, or that the ledger does not know."""
+        try:
+            manifest = self._store.read_manifest(version)
+            if version != ORIGINAL and self._ledger.version(version).removed:
+                return None
+        except NotFound:
+            return None
+        except LedgerDown:
+            if not was_published(self._store.layout, version):
+                return None
+        created = int(datetime.fromisoformat(manifest.created).timestamp())
+        return NamedModel(name=f"{self.name}{SEPARATOR}{version}", version=version, created=created)

@@ -1,0 +1,106 @@
+"""``/v1/models`` and ``/v1/completions``, in OpenAI's format; refusals under ``/v1`` have OpenAI's shape."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from service.api.bodies import described_body
+from service.generation.asking import Asker
+from service.generation.http.callers import Callers
+from service.generation.http.connection import EventStream, answered
+from service.generation.http.openai.answers import CompletionWriter
+from service.generation.http.openai.catalogue import Catalogue, NamedModel
+from service.generation.http.openai.schemas import Completion, CompletionBody, Model, Models
+from service.generation.http.routes import EVENTS, VERSION_HEADER, Body, read_body
+from service.generation.prompts import Prompt
+from service.generation.questions import Choice, Sampling
+
+NUM_TOKENS = 16
+"""OpenAI's default of ``max_tokens``."""
+ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {name: {"type": ["string", "null"]} for name in ("message", "type", "param", "code")},
+        }
+    },
+}
+REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {"description": "Refused, in OpenAI's shape", "content": {"application/json": {"schema": ERROR}}}
+    for status in (400, 401, 403, 404, 409, 422, 429, 503, 504)
+}
+
+
+def openai_router(asker: Asker, callers: Callers, catalogue: Catalogue) -> APIRouter:
+    """The routes that OpenAI's clients call."""
+    router = APIRouter(prefix="/v1", responses=REFUSED)
+
+    @router.get("/models", summary="List models, as OpenAI does")
+    def list_models() -> Models:
+        return Models(data=[_model(item) for item in catalogue.models()])
+
+    @router.get("/models/{model:path}", summary="One model, as OpenAI does")
+    def get_model(model: str) -> Model:
+        return _model(catalogue.model(model))
+
+    @router.post(
+        "/completions",
+        summary="Continue prompts, as OpenAI does",
+        response_model=Completion,
+        responses={200: {"content": EVENTS}},
+        openapi_extra=described_body(CompletionBody),
+    )
+    async def complete(request: Request, body: Body) -> Response:
+        asked = await read_body(CompletionBody, body)
+        choice = Choice(version=catalogue.version_of(asked.model), min_version=asked.min_version)
+        return await answered(request, _complete(asker, asked, choice, callers, request))
+
+    return router
+
+
+async def _complete(
+    asker: Asker, asked: CompletionBody, choice: Choice, callers: Callers, request: Request
+) -> Response:
+    sampling, prompts, caller = _sampling(asked), _prompts(asked), callers.of(request)
+
+    def writer(version: str) -> CompletionWriter:
+        return CompletionWriter(asker.prompts, model=asked.model, version=version, num_answers=sampling.num_answers)
+
+    if asked.stream:
+        held = AsyncExitStack()
+        stream = await held.enter_async_context(asker.stream(prompts, sampling, choice, caller=caller))
+        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        events = writer(stream.version).events(stream, include_usage=include_usage)
+        return EventStream(events, held, headers={VERSION_HEADER: stream.version})
+    done = await asker.generate(prompts, sampling, choice, caller=caller)
+    return JSONResponse(
+        writer(done.version).whole(done).model_dump(mode="json"), headers={VERSION_HEADER: done.version}
+    )
+
+
+def _model(item: NamedModel) -> Model:
+    return Model(id=item.name, created=item.created)
+
+
+def _prompts(asked: CompletionBody) -> list[Prompt]:
+    prompt: Any = asked.prompt
+    alone = isinstance(prompt, str) or isinstance(prompt[0], int)
+    return [prompt] if alone else prompt
+
+
+def _sampling(asked: CompletionBody) -> Sampling:
+    stop = asked.stop or []
+    return Sampling(
+        max_new_tokens=asked.max_tokens or NUM_TOKENS,
+        temperature=1.0 if asked.temperature is None else asked.temperature,
+        top_p=1.0 if asked.top_p is None else asked.top_p,
+        seed=asked.seed,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        num_logprobs=asked.logprobs,
+        num_answers=asked.n or 1,
+    )

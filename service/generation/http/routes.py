@@ -1,0 +1,167 @@
+"""The routes that ask the model; a client that goes away frees its places."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from service.api.bodies import described_body, json_body, read_as
+from service.api.routes.documented import Responses, refusals
+from service.generation.asking import Asker
+from service.generation.decoding.score import Score
+from service.generation.http.callers import Callers
+from service.generation.http.connection import EventStream, answered
+from service.generation.http.events import generation_events, told
+from service.generation.http.schemas import (
+    GenerateAnswer,
+    GenerateAnswers,
+    GenerateBody,
+    GenerateQuery,
+    ScoreAnswer,
+    ScoreAnswers,
+    ScoreBody,
+    ScoreQuery,
+    TopToken,
+    Usage,
+    WrittenToken,
+)
+from service.generation.questions import Choice, Continuations, Sampling, TargetsScored
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Body = Annotated[bytes, Depends(json_body)]
+
+VERSION_HEADER = "X-Model-Version"
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Far above what any context holds."""
+QUICK_BYTES = 16 * 1024
+"""A body up to so long is read sooner than a thread is woken."""
+EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+def generation_router(asker: Asker, callers: Callers) -> APIRouter:
+    """The routes over one process's resident model."""
+    router = APIRouter(responses=refusals(400, 404, 409, 429, 503, 504))
+    header = {"schema": {"type": "string"}, "description": "the version that answered"}
+    headers: Responses = {200: {"headers": {VERSION_HEADER: header}}}
+    streaming: Responses = {200: {"headers": {VERSION_HEADER: header}, "content": EVENTS}}
+    questions = _Questions(asker, callers)
+
+    @router.get("/generate", summary="Continue a prompt", response_model=GenerateAnswer, responses=streaming)
+    async def generate_by_query(request: Request, query: Annotated[GenerateQuery, Query()]) -> Response:
+        return await answered(request, questions.generate(request, query))
+
+    @router.post(
+        "/generate",
+        summary="Continue a prompt, or several",
+        response_model=GenerateAnswer | GenerateAnswers,
+        responses=streaming | refusals(413, 415),
+        openapi_extra=described_body(GenerateBody),
+    )
+    async def generate_by_body(request: Request, body: Body) -> Response:
+        return await answered(request, questions.generate(request, await read_body(GenerateBody, body)))
+
+    @router.get("/score", summary="Score a target after a prompt", response_model=ScoreAnswer, responses=headers)
+    async def score_by_query(request: Request, query: Annotated[ScoreQuery, Query()]) -> Response:
+        return await answered(request, questions.score(request, query))
+
+    @router.post(
+        "/score",
+        summary="Score targets after prompts",
+        response_model=ScoreAnswer | ScoreAnswers,
+        responses=headers | refusals(413, 415),
+        openapi_extra=described_body(ScoreBody),
+    )
+    async def score_by_body(request: Request, body: Body) -> Response:
+        return await answered(request, questions.score(request, await read_body(ScoreBody, body)))
+
+    return router
+
+
+async def read_body(model: type[ModelT], body: bytes) -> ModelT:
+    """The body as ``model``, read outside of the event loop where that takes time."""
+    if len(body) <= QUICK_BYTES:
+        return read_as(model, body, max_bytes=MAX_BODY_BYTES)
+    return await run_in_threadpool(read_as, model, body, max_bytes=MAX_BODY_BYTES)
+
+
+class _Questions:
+    """What HTTP asks, put to the asker, and its answers as responses."""
+
+    def __init__(self, asker: Asker, callers: Callers) -> None:
+        self._asker = asker
+        self._callers = callers
+
+    async def generate(self, request: Request, asked: GenerateQuery | GenerateBody) -> Response:
+        prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+        caller = self._callers.of(request, timeout_seconds=asked.timeout_seconds)
+        choice = _choice(asked)
+        if asked.stream:
+            held = AsyncExitStack()
+            stream = await held.enter_async_context(
+                self._asker.stream(prompts, _sampling(asked), choice, caller=caller)
+            )
+            events = generation_events(stream, self._asker.prompts, numbered=not isinstance(asked.prompt, str))
+            return EventStream(events, held, headers={VERSION_HEADER: stream.version})
+        done = await self._asker.generate(prompts, _sampling(asked), choice, caller=caller)
+        answers = self._answers(prompts, done)
+        return _json(answers[0] if isinstance(asked.prompt, str) else GenerateAnswers(answers=answers), done.version)
+
+    async def score(self, request: Request, asked: ScoreQuery | ScoreBody) -> Response:
+        targets = [asked.target] if isinstance(asked.target, str) else asked.target
+        prompts = [asked.prompt] * len(targets) if isinstance(asked.prompt, str) else asked.prompt
+        caller = self._callers.of(request, timeout_seconds=asked.timeout_seconds)
+        done = await self._asker.score(prompts, targets, _choice(asked), caller=caller)
+        scores = [self._score(score, done) for score in done.scores]
+        return _json(scores[0] if isinstance(asked.target, str) else ScoreAnswers(scores=scores), done.version)
+
+    def _answers(self, prompts: list[str], done: Continuations) -> list[GenerateAnswer]:
+        return [
+            GenerateAnswer(
+                prompt=prompt,
+                text=result.text,
+                finish_reason=result.finish_reason,
+                version=done.version,
+                usage=Usage(prompt_tokens=num_tokens, completion_tokens=len(result.ids)),
+                logprobs=[WrittenToken.model_validate(item) for item in told(result.logprobs, self._asker.prompts)]
+                or None,
+            )
+            for prompt, result, num_tokens in zip(prompts, done.results, done.num_prompt_tokens, strict=True)
+        ]
+
+    def _score(self, score: Score, done: TargetsScored) -> ScoreAnswer:
+        return ScoreAnswer(
+            logprob=score.logprob,
+            probability=score.probability,
+            rank=score.rank,
+            greedy_match=score.greedy_match,
+            top=[
+                TopToken(token=self._asker.prompts.text_of(token), probability=probability)
+                for token, probability in score.top
+            ],
+            version=done.version,
+        )
+
+
+def _choice(asked: GenerateQuery | GenerateBody | ScoreQuery | ScoreBody) -> Choice:
+    return Choice(version=asked.version, min_version=asked.min_version)
+
+
+def _sampling(asked: GenerateQuery | GenerateBody) -> Sampling:
+    return Sampling(
+        max_new_tokens=asked.max_new_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        seed=asked.seed,
+        stop=tuple(asked.stop),
+        num_logprobs=asked.logprobs,
+    )
+
+
+def _json(answer: BaseModel, version: str) -> Response:
+    content = answer.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, headers={VERSION_HEADER: version})

@@ -1,0 +1,115 @@
+"""From texts to tokens, in threads of its own, with the limits on how long they may be. Knows no versions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from editing_core.memit.tokens import target_ids
+from editing_core.models.load import LoadedModel
+from service.generation.errors import PromptTooLong, RequestNotValid
+
+T = TypeVar("T")
+Prompt = str | Sequence[int]
+"""A text, or its tokens."""
+TOKENIZING_THREADS = 2
+SHRINKING = 4
+"""How many characters a tokenizer's normaliser may at most make one of."""
+QUICK_CHARACTERS = 400
+"""A text up to so long is tokenised sooner than a thread is woken."""
+
+
+class Prompts:
+    """Encodes for one model."""
+
+    def __init__(self, loaded: LoadedModel, *, max_new_tokens: int) -> None:
+        self._tokenizer = loaded.tokenizer
+        self._vocabulary_size = loaded.vocabulary_size
+        self._longest_token = max(map(len, loaded.tokenizer.get_vocab()))
+        self._max_new_tokens = max_new_tokens
+        self._threads = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="errata-tokenize")
+        """Its own threads: those of the event loop may all wait for a Redis that hangs."""
+        self.max_positions = loaded.max_positions
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def text_of(self, token: int) -> str:
+        """One token as text."""
+        return str(self._tokenizer.backend_tokenizer.decode([token], skip_special_tokens=False))
+
+    async def encoded(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[tuple[int, ...]]:
+        """Token ids of each prompt, with room for at least one token more in the context.
+
+        Raises RequestNotValid, PromptTooLong.
+        """
+        if max_new_tokens > self._max_new_tokens:
+            raise RequestNotValid(
+                f"max_new_tokens is {max_new_tokens}; this service writes up to {self._max_new_tokens}",
+                loc=("max_new_tokens",),
+            )
+        return await self._aside(prompts, lambda: [self._encode_one(prompt) for prompt in prompts])
+
+    async def encoded_pairs(
+        self, prompts: Sequence[str], targets: Sequence[str]
+    ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Token ids of each prompt and of the target behind it. Raises RequestNotValid, PromptTooLong."""
+
+        def work() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+            return [self._encode_pair(prompt, target) for prompt, target in zip(prompts, targets, strict=True)]
+
+        return await self._aside([*prompts, *targets], work)
+
+    async def _aside(self, prompts: Sequence[Prompt], work: Callable[[], T]) -> T:
+        """Do the work in a thread where it takes longer than going there."""
+        if sum(map(len, prompts)) <= QUICK_CHARACTERS:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _encode_pair(self, prompt: str, target: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        ids = self._encode_one(prompt)
+        if self._is_hopeless(target):
+            raise PromptTooLong(
+                f"the target has {len(target)} characters; the model takes {self.max_positions} tokens: shorten it",
+                loc=("target",),
+            )
+        wanted = tuple(target_ids(self._tokenizer, prompt, target))
+        if len(ids) + len(wanted) > self.max_positions:
+            raise PromptTooLong(
+                f"prompt and target have {len(ids) + len(wanted)} tokens; the model takes {self.max_positions}: "
+                "shorten the prompt",
+                loc=("prompt",),
+            )
+        return ids, wanted
+
+    def _encode_one(self, prompt: Prompt) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            hopeless = self._is_hopeless(prompt)
+            ids = () if hopeless else tuple(self._tokenizer(prompt, verbose=False)["input_ids"])
+        else:
+            hopeless, ids = False, tuple(prompt)
+            self._require_known(ids)
+        if hopeless or len(ids) > self.max_positions - 1:
+            size = f"{len(prompt)} characters" if hopeless else f"{len(ids)} tokens"
+            raise PromptTooLong(
+                f"the prompt has {size}; the model takes {self.max_positions} tokens, of which at least one is "
+                "written: shorten the prompt",
+                loc=("prompt",),
+            )
+        if not ids:
+            raise RequestNotValid("the prompt has no tokens: give some text to go on from", loc=("prompt",))
+        return ids
+
+    def _is_hopeless(self, text: str) -> bool:
+        """Longer than any text that fits: refused without tokenising it."""
+        return len(text) > self.max_positions * self._longest_token * SHRINKING
+
+    def _require_known(self, ids: Sequence[int]) -> None:
+        unknown = next((token for token in ids if not 0 <= token < self._vocabulary_size), None)
+        if unknown is not None:
+            raise RequestNotValid(
+                f"{unknown} is no token of this model, which has {self._vocabulary_size}", loc=("prompt",)
+            )

@@ -1,0 +1,1 @@
+"""Which versions are in memory, which one is live, and who descends from whom."""

@@ -1,0 +1,100 @@
+"""Makes a version that can be asked from its files: a view of the one loaded model, with an engine of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
+from editing_core.models.load import LoadedModel
+from editing_core.versions.layout import ORIGINAL
+from editing_core.versions.manifest import Manifest
+from editing_core.versions.store import VersionStore
+from editing_core.versions.views import make_view
+from service.generation.decoding.engine import DecodeEngine
+from service.generation.decoding.forward.lean import lean_twin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Resident:
+    """A version that can be asked."""
+
+    version: str
+    digest: str
+    """Of the very bytes that its matrices were made of."""
+    model: nn.Module
+    engine: DecodeEngine
+    size_bytes: int
+    """Of its own matrices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """What each version's engine may hold."""
+
+    num_places: int
+    max_waiting: int
+    prefill_tokens: int
+
+
+class VersionLoader:
+    """Reads versions of one store for one model."""
+
+    def __init__(self, loaded: LoadedModel, store: VersionStore, limits: EngineLimits) -> None:
+        self._loaded = loaded
+        self._store = store
+        self._limits = limits
+
+    def is_kept(self, version: str) -> bool:
+        """Whether its files are there."""
+        return version == ORIGINAL or self._store.layout.version_dir(version).exists()
+
+    def load(self, version: str, *, make_room: Callable[[str, int], None]) -> Resident:
+        """Read the version; ``make_room`` is told its bytes before they are taken, and raises where there is no room.
+
+        Raises NotFound, StoreDamaged, StoreMismatch, or what the device raises when its memory is full.
+        """
+        manifest = self._manifest(version)
+        model, digest, size_bytes = self._loaded.model, manifest.digest, 0
+        if version != ORIGINAL:
+            size_bytes = int(manifest.size_bytes or 0)
+            make_room(version, size_bytes)
+            digest, tensors = self._store.load_verified(version, self._loaded.device)
+            model = make_view(model, tensors)
+        assert digest is not None, "the store gives finished manifests"
+        return Resident(version=version, digest=digest, model=model, engine=self._engine(model), size_bytes=size_bytes)
+
+    def _manifest(self, version: str) -> Manifest:
+        try:
+            manifest = self._store.read_manifest(version)
+        except NotFound:  # in words for clients, who have no business with the store's folder
+            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept") from None
+        fingerprint = manifest.model_fingerprint
+        if fingerprint is not None and fingerprint != self._loaded.fingerprint:
+            raise StoreMismatch(
+                f"version {version} was made for the model {fingerprint}, and the one loaded here is "
+                f"{self._loaded.fingerprint}: start with the store's model, or with another data folder"
+            )
+        return manifest
+
+    def _engine(self, model: nn.Module) -> DecodeEngine:
+        return DecodeEngine(
+            lean_twin(model),
+            self._loaded.tokenizer,
+            num_places=self._limits.num_places,
+            max_length=self._loaded.max_positions,
+            max_waiting=self._limits.max_waiting,
+            prefill_tokens=self._limits.prefill_tokens,
+        )
+
+
+def for_clients(version: str, error: Exception) -> Exception:
+    """The same in words for clients, where it names the store's files: those are in the log."""
+    if isinstance(error, StoreDamaged | OSError):
+        return StoreDamaged(
+            f"version {version} is damaged or cannot be read: ask for another version; whoever runs this service finds "
+            "the file in its log, and restores it from a backup or promotes another version"
+        )
+    return error

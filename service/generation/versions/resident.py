@@ -1,0 +1,207 @@
+"""The versions in memory: which one is live, who uses which, and when one may leave.
+
+A version is a view of the one loaded model. Loading happens in a thread of its own or in the promoting one, never in
+the one that decodes, so running answers do not stall. Making a version live is one assignment, after it is complete.
+A version is used from the moment somebody asks for it until their answer is made; it leaves memory when nobody uses
+it, it is not live, and either its files are gone or more are held than the limits say. Versions in use may exceed the
+number, never the memory: who would then has to wait. Knows no Redis and no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from editing_core.errors import NotFound, StoreDamaged
+from editing_core.models.memory import GIGA
+from service.generation.decoding.loop import DecodeLoop
+from service.generation.errors import NoRoom, NothingServed
+from service.generation.versions.loading import Resident, VersionLoader, for_clients
+from service.generation.versions.room import Room
+from worker.protocol.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+
+class ResidentVersions:
+    """Holds versions, hands them out, and lets them go."""
+
+    def __init__(
+        self,
+        loader: VersionLoader,
+        loop: DecodeLoop,
+        *,
+        room: Room,
+        max_resident: int,
+    ) -> None:
+        self._versions = loader
+        self._loop = loop
+        self._room = room
+        self._max_resident = max_resident
+        self._live: Resident | None = None
+        self._held: dict[str, Resident] = {}
+        """In order of last use, the least recent first."""
+        self._loading: dict[str, Future[Resident]] = {}
+        self._uses: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        """Guards the four above."""
+        self._loading_one = threading.Lock()
+        """Held while memory is counted and taken: two loads must not count on the same."""
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
+
+    @property
+    def live(self) -> Resident | None:
+        """The version that answers who names none; None until the first is promoted."""
+        return self._live
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """What is in memory."""
+        with self._lock:
+            return tuple(self._held)
+
+    def promote(self, version: str, *, digest: str | None = None) -> Resident:
+        """Load the version if need be, in the calling thread, then make it live.
+
+        ``digest``: what the ledger says that it must have. Whatever is live stays so when this raises: NotFound,
+        StoreDamaged, StoreMismatch, or what the device raises when its memory is full.
+        """
+        self._begin_use(version)
+        try:
+            future, mine = self._find(version)
+            if mine:
+                self._load_into(future, version)
+            resident = future.result()
+            self._require_digest(resident, digest)
+            self._live = resident
+        finally:
+            self._end_use(version)
+        return resident
+
+    @asynccontextmanager
+    async def lease(self, version: str | None = None, *, digest: str | None = None) -> AsyncIterator[Resident]:
+        """Hold the live version, or the named one (loaded on demand), for as long as an answer is made.
+
+        ``digest``: as for ``promote``. Raises NotFound for a version that is not kept, StoreDamaged, NothingServed.
+        """
+        name = self._begin_use(version)
+        try:
+            future, mine = self._find(name)
+            if mine:
+                self._loader.submit(self._load_into, future, name)
+            # Shielded: others may be waiting for the same version when this client goes.
+            resident = await asyncio.shield(asyncio.wrap_future(future))
+            self._require_digest(resident, digest)
+            yield resident
+        finally:
+            self._end_use(name)
+
+    def tidy(self) -> None:
+        """Let go of what nobody uses and whose files are gone."""
+        with self._lock:
+            self._evict()
+
+    def close(self) -> None:
+        """End the loading thread."""
+        self._loader.shutdown(wait=True, cancel_futures=True)
+
+    def _begin_use(self, version: str | None) -> str:
+        with self._lock:
+            if version is None:
+                if self._live is None:
+                    raise NothingServed("no version could be loaded yet: GET /readyz says why", retry_after_seconds=2)
+                version = self._live.version
+            self._uses[version] += 1
+            return version
+
+    def _end_use(self, version: str) -> None:
+        with self._lock:
+            self._uses[version] -= 1
+            if not self._uses[version]:
+                del self._uses[version]
+            self._evict()
+
+    def _find(self, version: str) -> tuple[Future[Resident], bool]:
+        """The version, there or on its way; True when the caller must see to it that it is loaded."""
+        with self._lock:
+            if version in self._held:
+                self._held[version] = self._held.pop(version)
+                there: Future[Resident] = Future()
+                there.set_result(self._held[version])
+                return there, False
+            if version in self._loading:
+                return self._loading[version], False
+            self._loading[version] = Future()
+            return self._loading[version], True
+
+    def _load_into(self, future: Future[Resident], version: str) -> None:
+        started = time.perf_counter()
+        try:
+            with self._loading_one:
+                resident = self._versions.load(version, make_room=self._make_room)
+        except Exception as error:  # noqa: BLE001 -- goes to whoever waits for the version
+            with self._lock:
+                del self._loading[version]
+            level = logging.INFO if isinstance(error, NotFound) else logging.WARNING
+            log_event(logger, "version_not_loaded", level=level, version=version, reason=str(error))
+            future.set_exception(for_clients(version, error))
+            return
+        with self._lock:
+            self._loop.add(resident.engine)
+            self._held[version] = resident
+            del self._loading[version]
+            self._evict()
+        log_event(logger, "version_loaded", version=version, seconds=round(time.perf_counter() - started, 3))
+        future.set_result(resident)
+
+    def _make_room(self, version: str, size_bytes: int) -> None:
+        """Let unused versions go, the least recently used first, until this one fits. Raises NoRoom."""
+        with self._lock:
+            while missing := self._room.missing_bytes(size_bytes, held_bytes=sum(map(_size, self._held.values()))):
+                unused = [held for held in self._held.values() if self._is_unused(held) and held.size_bytes]
+                if not unused:
+                    used = ", ".join(held.version for held in self._held.values() if held.size_bytes) or "the model"
+                    raise NoRoom(
+                        f"{version} needs {size_bytes / GIGA:.3g} GB, {missing / GIGA:.3g} GB more than there is "
+                        f"beside {used}: it is loaded when answers of these have ended",
+                        retry_after_seconds=1,
+                    )
+                self._let_go(unused[0])
+
+    def _require_digest(self, resident: Resident, digest: str | None) -> None:
+        """Raise StoreDamaged for another digest; the version is then read anew next time, unless others use it."""
+        if digest is None or resident.digest == digest:
+            return
+        version = resident.version
+        with self._lock:
+            if self._held.get(version) is resident and resident is not self._live and self._uses[version] == 1:
+                del self._held[version]
+                self._loop.remove(resident.engine)
+        raise StoreDamaged(
+            f"version {version} has the digest {resident.digest} on disk and {digest} in the ledger: "
+            "restore it from a backup, or promote another version"
+        )
+
+    def _is_unused(self, resident: Resident) -> bool:
+        return resident is not self._live and not self._uses[resident.version]
+
+    def _evict(self) -> None:
+        """Let go of what is no longer kept, and of the least recently used ones above the limit; the lock is held."""
+        for resident in [resident for resident in self._held.values() if self._is_unused(resident)]:
+            if len(self._held) > self._max_resident or not self._versions.is_kept(resident.version):
+                self._let_go(resident)
+
+    def _let_go(self, resident: Resident) -> None:
+        del self._held[resident.version]
+        self._loop.remove(resident.engine)
+        log_event(logger, "version_let_go", version=resident.version)
+
+
+def _size(resident: Resident) -> int:
+    return resident.size_bytes

@@ -1,0 +1,1 @@
+"""Benchmarks of answering, each with its comparison."""

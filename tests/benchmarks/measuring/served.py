@@ -1,0 +1,58 @@
+"""A model served by a process of its own, with Redis and two versions beside the original, for benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from editing_core.demo.facts import load_facts, load_relations, prompt_of
+from editing_core.models.load import LoadedModel, load_model
+from editing_core.versions.identity import bind_identity, open_identity
+from editing_core.versions.layout import StoreLayout
+from editing_core.versions.store import VersionStore
+from tests.support.generation import publish, write_version
+from tests.support.redis_server import running_redis
+from tests.support.replicas import running_replica
+from worker.protocol.connections import connect
+from worker.protocol.keys import Keys
+from worker.protocol.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Where it is asked, and what lies behind it."""
+
+    url: str
+    loaded: LoadedModel
+    """The same model in this process."""
+    ledger: Ledger
+    versions: tuple[str, ...]
+    """Live one last."""
+
+
+@contextmanager
+def served(source: str, **settings: object) -> Iterator[Served]:
+    """v2 live; v0 and v1 kept."""
+    loaded = load_model(source, device="cpu", dtype="float32")
+    with TemporaryDirectory(prefix="errata-bench-") as folder:
+        data = Path(folder) / "data"
+        bind_identity(data, model=loaded.fingerprint, model_source=source)
+        store = VersionStore(StoreLayout(data))
+        with running_redis(data) as redis:
+            connection = connect(redis.url)
+            ledger = Ledger(connection, Keys(open_identity(data).id))
+            publish(ledger, write_version(store, loaded, "v1"))
+            publish(ledger, write_version(store, loaded, "v2", parent="v1"))
+            with running_replica(redis.url, data, model=source, device="cpu", **settings) as replica:
+                yield Served(url=replica.url, loaded=loaded, ledger=ledger, versions=("v0", "v1", "v2"))
+            connection.close()
+
+
+def fact_prompts(count: int) -> list[str]:
+    """Prompts about facts of the demo model, spread over its relations."""
+    facts, relations = load_facts(), load_relations()
+    chosen = facts[:: max(1, len(facts) // count)][:count]
+    return [prompt_of(fact, relations[fact.relation].phrasings[0]) for fact in chosen]

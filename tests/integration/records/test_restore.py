@@ -1,0 +1,110 @@
+"""A restore makes the store in one step, or says why it does not; and begins anew where it was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from editing_core.versions.identity import open_identity
+from service.cli.backup.archive import unpack
+from service.cli.main import run
+from service.cli.output import ExitCode
+from tests.support.facts import fact, take_in
+from tests.support.redis_server import running_redis
+from tests.support.worker_process import WorkerBench
+from worker.protocol.connections import connect
+from worker.protocol.errors import BackupRefused
+from worker.protocol.keys import Key, Keys
+from worker.protocol.ledger import Ledger
+from worker.recovery import reconcile_pointer
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[WorkerBench]:
+    """A store without a model, with its Redis in the data folder."""
+    with running_redis(tmp_path / "data") as redis:
+        yield WorkerBench(data=tmp_path / "data", redis_url=redis.url, settings={})
+
+
+def small_backup(place: WorkerBench, tmp_path: Path) -> Path:
+    ledger = place.ledger
+    reconcile_pointer(ledger, place.store)
+    take_in(ledger, *(fact(f"Person {i}", "Rome") for i in range(1_500)), shard_size=5_000)
+    target = tmp_path / "store.tar"
+    assert run(["backup", str(target), "--data", str(place.data), "--redis", place.redis_url]) == ExitCode.OK
+    return target
+
+
+def test_restore_into_what_is_not_empty_is_refused_and_says_why(
+    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = small_backup(place, tmp_path)
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    assert run(["restore", str(target), "--data", str(used)]) == ExitCode.USAGE
+    assert "is not empty (it holds notes.txt)" in capsys.readouterr().err
+    assert run(["restore", str(target), "--data", str(tmp_path / "new"), "--redis", place.redis_url]) == ExitCode.USAGE
+    assert "is known there already" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "store.tar", "used"]
+    assert place.ledger.open_count() == 1
+
+
+def test_damaged_backup_is_refused_and_nothing_is_made(
+    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = small_backup(place, tmp_path)
+    content = bytearray(target.read_bytes())
+    content[len(content) // 2] ^= 1
+    target.write_bytes(content)
+    assert run(["restore", str(target), "--data", str(tmp_path / "new")]) == ExitCode.USAGE
+    assert "use another backup" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_restore_that_broke_off_in_redis_is_begun_anew_by_the_same_backup_only(
+    place: WorkerBench, tmp_path: Path
+) -> None:
+    target = small_backup(place, tmp_path)
+    with running_redis(tmp_path / "other") as redis, connect(redis.url) as client:
+        _, digest = unpack(target, tmp_path / "out", on_bytes=lambda _: None)
+        ledger = Ledger(client, Keys(open_identity(place.data).id))
+        ledger.load([], backup=digest)
+        client.sadd(ledger.keys.at(Key.OPEN), "b-half")
+        with pytest.raises(BackupRefused, match="from another backup"):
+            ledger.require_empty(backup="0" * 64)
+        assert run(["restore", str(target), "--data", str(tmp_path / "new"), "--redis", redis.url]) == ExitCode.OK
+        assert ledger.open_count() == 1
+        assert len(ledger.find_edits(limit=500).items) == 500
+        assert client.get(ledger.keys.at(Key.RESTORING)) is None
+        assert ledger.known_pointer() == place.ledger.known_pointer()
+
+
+def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
+    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = small_backup(place, tmp_path)
+    capsys.readouterr()
+    place_options = ["--data", str(place.data), "--redis", place.redis_url]
+    assert run(["backup", str(target), *place_options]) == ExitCode.USAGE
+    assert "is there already" in capsys.readouterr().err
+    (tmp_path / "backups").mkdir()
+    assert run(["backup", str(tmp_path / "backups"), *place_options]) == ExitCode.OK
+    (made,) = (tmp_path / "backups").iterdir()
+    assert made.name.startswith(f"errata-{open_identity(place.data).id}-")
+    assert [entry.what for entry in place.ledger.audit().items][:2] == ["backup.made"] * 2
+
+
+def test_backup_that_cannot_be_written_is_told_in_one_line(
+    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_backup(place, tmp_path)
+    (tmp_path / "file").write_text("")
+    capsys.readouterr()
+    target = tmp_path / "file" / "b.tar"
+    assert run(["backup", str(target), "--data", str(place.data), "--redis", place.redis_url]) == ExitCode.FAILED
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,46 @@
+"""Guards in the ledger, on a real Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from editing_core.errors import NotFound
+from editing_core.guarding.guards import Guard
+from tests.support.facts import fact, take_in
+from tests.support.published import publish
+from tests.support.redis_server import Bench
+from worker.protocol.errors import GuardConflict
+
+ROCARD = Guard(prompt="The mother tongue of Rocard is", target="français é", subject="Rocard")
+PARIS = Guard(prompt="The capital of France is", target="Paris")
+
+
+def test_guards_are_kept_once_with_their_author(bench: Bench) -> None:
+    first = bench.ledger.add_guards([ROCARD, PARIS], author="ann")
+    assert [row.guard for row in first] == [ROCARD, PARIS]
+    again = bench.ledger.add_guards([PARIS, ROCARD], author="bob")
+    assert [row.author for row in again] == ["ann", "ann"]
+    assert {row.guard for row in bench.ledger.guards()} == {ROCARD, PARIS}
+
+
+def test_a_guard_that_contradicts_a_kept_one_is_refused_with_its_whole_list(bench: Bench) -> None:
+    bench.ledger.add_guards([ROCARD], author=None)
+    other = Guard(prompt=ROCARD.prompt, target="English", subject="Rocard")
+    with pytest.raises(GuardConflict, match=f"{ROCARD.id}.*français é"):
+        bench.ledger.add_guards([PARIS, other], author=None)
+    assert [row.guard for row in bench.ledger.guards()] == [ROCARD]
+
+
+def test_a_guard_is_taken_away_once(bench: Bench) -> None:
+    bench.ledger.add_guards([ROCARD], author=None)
+    assert bench.ledger.remove_guard(ROCARD.id).guard == ROCARD
+    assert bench.ledger.guards() == ()
+    with pytest.raises(NotFound, match="no guard"):
+        bench.ledger.remove_guard(ROCARD.id)
+
+
+def test_no_rollback_touches_the_guards(bench: Bench) -> None:
+    publish(bench.ledger, take_in(bench.ledger, fact("Ada", "Rome")).record.spec.id)
+    bench.ledger.add_guards([ROCARD], author=None)
+    bench.ledger.promote("v0", author="ann")
+    assert [row.guard for row in bench.ledger.guards()] == [ROCARD]

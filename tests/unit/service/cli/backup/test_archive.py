@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from service.cli.backup.archive import HEADER, ArchiveWriter, unpack
+from worker.protocol.errors import BackupRefused
+
+
+def silent(num_bytes: int) -> None:
+    assert num_bytes >= 0
+
+
+def write(path: Path, **files: bytes) -> Path:
+    writer = ArchiveWriter(path, on_bytes=silent)
+    writer.add_bytes(HEADER, b'{"format": 1, "store": "s"}')
+    for name, content in files.items():
+        writer.add_bytes(f"store/{name}", content)
+    writer.close()
+    return path
+
+
+def test_archive_gives_back_every_file_and_the_same_digest_for_the_same_content(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 3_000_000)
+    digests = []
+    for name in ("a.tar", "b.tar"):
+        writer = ArchiveWriter(tmp_path / name, on_bytes=silent)
+        writer.add_bytes(HEADER, b'{"format": 1, "store": "s"}')
+        writer.add_file("store/big", tmp_path / "source")
+        writer.close()
+        header, digest = unpack(tmp_path / name, tmp_path / f"{name}.out", on_bytes=silent)
+        assert header["store"] == "s"
+        assert (tmp_path / f"{name}.out" / "store" / "big").read_bytes() == b"x" * 3_000_000
+        digests.append(digest)
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+def test_archive_that_was_cut_off_is_refused(tmp_path: Path, share: float) -> None:
+    whole = write(tmp_path / "whole.tar", a=b"a" * 5_000, b=b"b" * 5_000).read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: int(len(whole) * share * 0.6)])
+    with pytest.raises(BackupRefused, match="cut off"):
+        unpack(tmp_path / "cut.tar", tmp_path / "out", on_bytes=silent)
+
+
+def test_archive_of_which_a_bit_was_flipped_is_refused_and_the_file_named(tmp_path: Path) -> None:
+    content = bytearray(write(tmp_path / "whole.tar", a=b"a" * 5_000).read_bytes())
+    content[content.index(b"aaaa")] ^= 1
+    (tmp_path / "flipped.tar").write_bytes(content)
+    with pytest.raises(BackupRefused, match="store/a differ"):
+        unpack(tmp_path / "flipped.tar", tmp_path / "out", on_bytes=silent)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "store/../../outside", "store/.hidden"])
+def test_name_that_leads_elsewhere_is_refused_and_nothing_is_written_there(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(BackupRefused, match="which no backup"):
+        unpack(tmp_path / "evil.tar", tmp_path / "in" / "out", on_bytes=silent)
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_link_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+        info = tarfile.TarInfo("store/link")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(info)
+    with pytest.raises(BackupRefused, match="no plain file"):
+        unpack(tmp_path / "evil.tar", tmp_path / "out", on_bytes=silent)
+
+
+def test_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(BackupRefused, match="no backup"):
+        unpack(tmp_path / "notes.txt", tmp_path / "out", on_bytes=silent)
+
+
+def test_archive_of_a_later_format_is_refused_with_both_named(tmp_path: Path) -> None:
+    writer = ArchiveWriter(tmp_path / "later.tar", on_bytes=silent)
+    writer.add_bytes(HEADER, b'{"format": 2, "store": "s"}')
+    writer.close()
+    with pytest.raises(BackupRefused, match="format 2, and this Errata reads format 1"):
+        unpack(tmp_path / "later.tar", tmp_path / "out", on_bytes=silent)

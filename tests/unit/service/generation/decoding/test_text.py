@@ -1,0 +1,79 @@
+"""Text as its tokens come: whole characters, stop texts, and at the end what decoding all at once gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.generation.decoding.text import HALF_CHARACTER, AnswerText
+from tests.support.tiny_models import VOCABULARY_SIZE, tiny_tokenizer
+
+BACKEND = tiny_tokenizer().backend_tokenizer
+
+
+def decode(ids: Sequence[int]) -> str:
+    return str(BACKEND.decode(list(ids), skip_special_tokens=True))
+
+
+def written(ids: Sequence[int], *stop: str) -> tuple[list[str], AnswerText]:
+    """The pieces that are given out after each token and at the end."""
+    text = AnswerText(decode, stop)
+    pieces = []
+    for token in ids:
+        text.add(token)
+        pieces.append(text.give())
+        if text.stopped:
+            break
+    text.finish()
+    return [*pieces, text.give(everything=True)], text
+
+
+@given(st.lists(st.integers(0, VOCABULARY_SIZE - 1), max_size=40))
+def test_pieces_of_any_tokens_join_to_what_decoding_them_at_once_gives(ids: list[int]) -> None:
+    pieces, text = written(ids)
+    assert "".join(pieces) == text.text == decode(ids)
+
+
+@given(st.text(max_size=20))
+def test_a_character_of_several_tokens_is_given_out_whole(content: str) -> None:
+    ids = BACKEND.encode(content).ids
+    pieces, _ = written(ids)
+    assert "".join(pieces) == content
+    assert all(piece in content for piece in pieces)
+
+
+def test_a_byte_that_never_becomes_a_character_is_told_at_the_end() -> None:
+    [first, *_] = BACKEND.encode("日").ids
+    pieces, text = written([first])
+    assert pieces == ["", HALF_CHARACTER]
+    assert text.text == HALF_CHARACTER
+
+
+@pytest.mark.parametrize(
+    ("content", "stop", "expected"),
+    [
+        ("The sun. The rain.", ["."], "The sun"),
+        ("The sun. The rain.", ["rain", "sun"], "The "),
+        ("aaab", ["ab"], "aa"),
+        ("The sun", ["sunny"], "The sun"),
+        ("The sun", ["The"], ""),
+        ("a 日本 b", ["本"], "a 日"),
+        ("one\n\ntwo", ["\n\n"], "one"),
+    ],
+)
+def test_text_ends_before_the_first_stop_text_and_nothing_of_it_was_given_out(
+    content: str, stop: list[str], expected: str
+) -> None:
+    pieces, text = written(BACKEND.encode(content).ids, *stop)
+    assert "".join(pieces) == text.text == expected
+    assert text.stopped == (content != expected)
+
+
+@given(st.text(alphabet="ab", max_size=12), st.lists(st.text(alphabet="ab", min_size=1, max_size=4), max_size=3))
+def test_stop_texts_cut_where_a_search_in_the_whole_text_would(content: str, stop: list[str]) -> None:
+    pieces, _ = written(BACKEND.encode(content).ids, *stop)
+    places = [content.find(item) for item in stop if item in content]
+    assert "".join(pieces) == content[: min(places, default=len(content))]

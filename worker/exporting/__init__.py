@@ -1,0 +1,1 @@
+"""Exports as the worker makes them: one at a time, under a lease."""

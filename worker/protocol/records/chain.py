@@ -1,0 +1,134 @@
+"""The audit chain as text: how a line is made, and whether lines follow on each other.
+
+The hash of a line covers all of it that stands before the hash, the hash of the line before included: a line that was
+changed, removed, put in or put elsewhere shows at its place. The hash has no key: whoever can write everything anew,
+both Redis and the copy on disk, can make another chain that holds. Knows no Redis and no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BEGINNING = "0" * 40
+"""What the first line names as the hash before it."""
+INDEXED = frozenset({
+    "batch",
+    "batches",
+    "version",
+    "versions",
+    "previous",
+    "edit",
+    "edits",
+    "export",
+    "note",
+    "remove",
+})
+"""Fields whose ids an entry can be found by."""
+_HASH = ',"hash":"'
+FRAME = frozenset({"number", "at", "what", "who", "before", "hash"})
+"""What every entry has; no field may have such a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One thing that was done."""
+
+    number: int
+    at: str
+    what: str
+    """As ``batch.accepted``."""
+    who: str | None
+    """Name of the API key, ``commit``, ``worker``; None: a local client without a key."""
+    fields: dict[str, Any]
+    """Ids and figures."""
+    before: str
+    hash: str
+
+    def ids(self) -> set[str]:
+        """Ids by which the entry can be found."""
+        found: set[str] = set()
+        for name in INDEXED & set(self.fields):
+            value = self.fields[name]
+            found |= set(value) if isinstance(value, list) else {value}
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether a chain holds, and where it does not."""
+
+    num_entries: int
+    """Entries before the first fault."""
+    last_hash: str
+    fault: str | None
+    """None: every entry follows on the one before."""
+
+
+def make_line(number: int, before: str, *, at: str, what: str, who: str | None, fields: Mapping[str, Any]) -> str:
+    """One entry as it stands in Redis and on disk."""
+    record = {"number": number, "at": at, "what": what, "who": who, **fields, "before": before}
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))[:-1]
+    return f'{text}{_HASH}{hashlib.sha1(text.encode()).hexdigest()}"}}'  # noqa: S324  # what Redis can compute too
+
+
+def read_line(line: str) -> AuditEntry:
+    """The entry of a line. Raises ValueError when it is none."""
+    try:
+        record = json.loads(line)
+        return AuditEntry(
+            number=int(record["number"]),
+            at=record["at"],
+            what=record["what"],
+            who=record["who"],
+            fields={name: value for name, value in record.items() if name not in FRAME},
+            before=record["before"],
+            hash=record["hash"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it is no entry of the audit chain: {error}") from None
+
+
+def follow_on(lines: Iterable[str], *, number: int, before: str) -> list[str]:
+    """The same entries as the continuation of a chain whose last number and hash are given."""
+    made: list[str] = []
+    for line in lines:
+        entry = read_line(line)
+        number += 1
+        made.append(make_line(number, before, at=entry.at, what=entry.what, who=entry.who, fields=entry.fields))
+        before = read_line(made[-1]).hash
+    return made
+
+
+def verify_chain(lines: Iterable[str], *, number: int = 0, before: str = BEGINNING) -> Verdict:
+    """Check lines in order, after a chain that ended with ``number`` and ``before``; stops at the first fault."""
+    for line in lines:
+        fault = _fault(line, number=number, before=before)
+        if fault is not None:
+            return Verdict(num_entries=number, last_hash=before, fault=f"entry {number + 1}: {fault}")
+        number, before = number + 1, read_line(line).hash
+    return Verdict(num_entries=number, last_hash=before, fault=None)
+
+
+def valid_part(lines: Sequence[str]) -> Sequence[str]:
+    """The lines up to the first fault."""
+    return lines[: verify_chain(lines).num_entries]
+
+
+def _fault(line: str, *, number: int, before: str) -> str | None:
+    try:
+        entry = read_line(line)
+    except ValueError as error:
+        return f"cannot be read ({error})"
+    text, mark, _ = line.rpartition(_HASH)
+    found = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324  # what Redis can compute too
+    if not mark or found != entry.hash:
+        return f"was changed: its hash is {entry.hash}, its content's {found}"
+    if entry.number != number + 1:
+        return f"is numbered {entry.number}: entries between are gone, or it was put in"
+    if entry.before != before:
+        return f"does not follow on the entry before, whose hash is {before}"
+    return None

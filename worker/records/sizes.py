@@ -1,0 +1,30 @@
+"""How many bytes of a store are what. Torch-free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from editing_core.versions.layout import StoreLayout
+
+
+def store_bytes(layout: StoreLayout) -> dict[str, int]:
+    """Bytes of the files of each kind, as they are now."""
+    folders = {
+        "versions": layout.versions_dir,
+        "targets": layout.targets_dir,
+        "artefacts": layout.artefacts_dir,
+        "exports": layout.exports_dir,
+    }
+    return {kind: _size(folder) for kind, folder in folders.items()}
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(Path(parent, name)).st_size
+            except FileNotFoundError:  # removed meanwhile
+                continue
+    return total
