@@ -23,6 +23,7 @@ from service.client.base import part as _part
 from service.client.base import read as _read
 from service.client.errors import ErrataApiError
 from service.client.keeping import Keeping
+from service.client.memory import ResidentDigests
 from service.client.records import (
     Batch,
     Difference,
@@ -34,7 +35,6 @@ from service.client.records import (
     GuardInput,
     Promotion,
     Readiness,
-    ResidentDigests,
     Score,
     Version,
 )
