@@ -23,6 +23,7 @@ from service.client.base import part as _part
 from service.client.base import read as _read
 from service.client.errors import ErrataApiError
 from service.client.keeping import Keeping
+from service.client.memory import ResidentDigests
 from service.client.records import (
     Batch,
     Difference,
@@ -34,10 +35,10 @@ from service.client.records import (
     GuardInput,
     Promotion,
     Readiness,
-    ResidentDigests,
     Score,
     Version,
 )
+from service.client.streams import GenerationPiece, pieces_of
 from service.client.waiting import UNAVAILABLE, wait_for_end
 
 
@@ -183,6 +184,12 @@ class ErrataClient(Keeping):
             "POST", "/generate", idempotent=True, json={"prompt": prompt, **_given(options)}
         )
         return _read(Generation, _json(response))
+
+    def stream(self, prompt: str, **options: Any) -> Iterator[GenerationPiece]:
+        """The same piece by piece, as it is written; the last piece tells finish reason, version and usage."""
+        body = {"prompt": prompt, "stream": True, **_given(options)}
+        with self._transport.lines("POST", "/generate", json=body) as lines:
+            yield from pieces_of(lines)
 
     def score(self, prompt: str, target: str, *, version: str | None = None) -> Score:
         """How likely the model finds ``target`` after ``prompt``."""

@@ -229,22 +229,6 @@ class Score(Record):
     version: str | None = None
 
 
-class ResidentDigest(Record):
-    """A version in the service's memory, and the digest of its matrices there."""
-
-    version: str
-    digest: str
-
-
-class ResidentDigests(Record):
-    """What is in the service's memory, computed when it was asked for."""
-
-    store: str
-    """Id of the store that is served."""
-    live: str | None = None
-    versions: list[ResidentDigest]
-
-
 class Readiness(Record):
     """What ``/readyz`` says."""
 

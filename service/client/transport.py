@@ -6,7 +6,8 @@ Knows nothing of what is asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -93,6 +94,21 @@ class Transport:
                 pause_seconds = max(pause_seconds or 0.0, retry_after_of(response) or 0.0)
             self._sleep(min(pause_seconds or 0.0, _LONGEST_PAUSE_SECONDS))
         raise AssertionError("the last round returns or raises")
+
+    @contextmanager
+    def lines(self, method: str, path: str, *, json: Any) -> Iterator[Iterator[str]]:
+        """The lines of an answer as they come. Raises what ``request`` raises; nothing is repeated."""
+        try:
+            with self._http.stream(method, path, json=json) as response:
+                if not response.is_success:
+                    response.read()
+                yield _successful(response).iter_lines()
+        except httpx.UnsupportedProtocol as error:
+            raise InvalidRequest(f"the address {self.base_url!r} is not an http:// or https:// one") from error
+        except httpx.TransportError as error:
+            raise ServiceUnreachable(f"no answer from {self.base_url}: {_reason(error)}") from error
+        except ValueError as error:
+            raise InvalidRequest(f"the request cannot be written as JSON in UTF-8: {error}") from error
 
 
 def _successful(response: httpx.Response) -> httpx.Response:

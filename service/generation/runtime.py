@@ -35,6 +35,7 @@ from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
+SMALL_MODEL_BYTES = 64 * 1024 * 1024
 
 
 class GenerationRuntime:
@@ -94,8 +95,6 @@ class GenerationRuntime:
         was solved in another dtype: what its checks found would not hold for what is served here. A live version
         that cannot be loaded does not stop the start: ``readiness`` tells of it.
         """
-        if settings.num_threads is not None:
-            torch.set_num_threads(settings.num_threads)
         device = settings.generation_device or settings.device
         needs = outlook(settings.model, device=device, dtype=settings.dtype, layers=settings.layers)
         log_event(
@@ -105,6 +104,8 @@ class GenerationRuntime:
             **needs.told("model", "version"),
             resident_versions=settings.resident_versions,
         )
+        if (num_threads := settings.num_threads or _threads_for(needs.needs.model)) is not None:
+            torch.set_num_threads(num_threads)
         loaded = load_model(settings.model, device=device, dtype=settings.dtype)
         identity = bind_identity(settings.data, model=loaded.fingerprint, model_source=loaded.source)
         _require_same_dtype(identity, loaded)
@@ -151,6 +152,11 @@ class GenerationRuntime:
         self._loop.stop()
         self._prompts.close()
         self._residents.close()
+
+
+def _threads_for(model_bytes: int) -> int | None:
+    """One for a small model, whose products are done sooner than a second thread is woken; None: torch's choice."""
+    return 1 if model_bytes < SMALL_MODEL_BYTES else None
 
 
 def _require_same_dtype(identity: StoreIdentity, loaded: LoadedModel) -> None:

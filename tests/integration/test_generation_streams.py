@@ -15,6 +15,9 @@ import pytest
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
+from service.cli.main import run
+from service.client.client import ErrataClient
+from service.client.errors import ErrataApiError
 from service.generation.runtime import GenerationRuntime
 from tests.support.decoding import held
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
@@ -178,3 +181,27 @@ def test_a_stream_that_takes_too_long_ends_with_a_problem(served: Served) -> Non
     assert first.startswith("data: ")
     assert "event: problem" in rest
     assert "/problems/answer-late" in rest[rest.index("event: problem") + 1]
+
+
+def test_the_python_client_reads_a_stream_and_raises_what_it_is_refused(client: httpx.Client) -> None:
+    whole = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 20}).json()
+    with ErrataClient(str(client.base_url)) as asking:
+        pieces = list(asking.stream(PROMPT, max_new_tokens=20))
+        with pytest.raises(ErrataApiError, match="v77"):
+            list(asking.stream(PROMPT, version="v77"))
+    assert "".join(piece.text for piece in pieces) == whole["text"]
+    assert (pieces[-1].finish_reason, pieces[-1].version, pieces[-1].usage) == ("length", "v2", whole["usage"])
+
+
+def test_the_command_line_prints_a_stream_as_it_prints_the_whole(
+    client: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ["--url", str(client.base_url)]
+    assert run(["generate", PROMPT, "--max-new-tokens", "12", "--stream", *url]) == 0
+    streamed = capsys.readouterr().out
+    assert run(["generate", PROMPT, "--max-new-tokens", "12", *url]) == 0
+    assert streamed.strip() == capsys.readouterr().out.strip()
+    assert run(["generate", PROMPT, "--stop", streamed.strip()[3:5], "--json", "--logprobs", "2", *url]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["finish_reason"] == "stop"
+    assert len(answer["logprobs"][0]["top"]) == 2

@@ -53,6 +53,7 @@ def solve_store(settings: Settings, accepted: Sequence[AcceptedEdit]) -> Manifes
         candidate,
         parent="v0",
         edits=edits,
+        dropped=(),
         batches={edit.batch: {**_summary(edit), "version": version} for edit in accepted},
         report=report,
     )

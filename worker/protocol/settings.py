@@ -58,7 +58,11 @@ class Settings(BaseSettings):
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="none: the checkpoint's on CUDA, float32 on CPU"
     )
-    num_threads: int | None = Field(None, ge=1, description="torch threads of each process; none: torch's default")
+    num_threads: int | None = Field(
+        None,
+        ge=1,
+        description="torch threads of each process; none: torch's default, and one for answers of a model below 64 MiB",
+    )
 
     # What is made once per model (`errata prepare`).
     tokens: int | None = Field(None, ge=1, description="tokens for the covariances; none: 10 · d_ff, at least 120,000")

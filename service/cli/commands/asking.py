@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -26,6 +27,9 @@ def generate(
     min_version: Annotated[
         str | None, typer.Option(help="Wait for this version or one made from it: read your own edit.")
     ] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text; repeatable.")] = None,
+    logprobs: Annotated[int | None, typer.Option(help="With --json: so many likeliest tokens at each place.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it is written.")] = False,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
@@ -38,8 +42,15 @@ def generate(
         "seed": seed,
         "version": version,
         "min_version": min_version,
+        "stop": stop or None,
+        "logprobs": logprobs,
     }
     with open_client(url, api_key) as client:
+        if stream:
+            for piece in client.stream(prompt, **options):
+                print(json.dumps(piece.model_dump(exclude_unset=True)) if as_json else printable(piece.text), end="")
+                print(end="\n" if as_json or piece.finish_reason else "", flush=True)
+            return
         answer = client.generate(prompt, **options)
     if as_json:
         print_json(answer)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from service.generation.decoding.choosing import Chooser
 from service.generation.decoding.forward.cache import PlacesCache
 from service.generation.decoding.forward.calls import Calls, Chunk
+from service.generation.decoding.forward.captured import CapturedDecode, cuda_graph
 from service.generation.decoding.places import Places
 from service.generation.decoding.requests import Entry, GenerationRequest, Piece, Running, ScoreRequest, Scoring
 from service.generation.decoding.text import AnswerText
@@ -59,6 +60,8 @@ class DecodeEngine:
         self._chooser = Chooser(model, tokenizer)
         self._cache = PlacesCache(max_places=num_places, max_length=max_length)
         self._calls = Calls(model, self._cache)
+        on_cuda = self._calls.device.type == "cuda"
+        self._steps = CapturedDecode(self._calls, self._cache, capture=cuda_graph) if on_cuda else self._calls
         self._places = Places(self._cache)
         self._waiting = WaitingList(max_waiting=max_waiting)
         self._lock = threading.Lock()
@@ -111,7 +114,7 @@ class DecodeEngine:
                 self._guarded(self._read, self._places.reading)
             if self._places.writing:
                 self._guarded(self._decode, self._places.writing)
-            if not len(self._places):
+            if not len(self._places) and self._steps is self._calls:  # captured steps are of use to the next answers
                 self._cache.clear()
 
     def abandon(self, error: Exception) -> None:
@@ -209,7 +212,7 @@ class DecodeEngine:
     def _decode(self) -> None:
         """Feed every place that writes its last token and choose the next."""
         writing = list(self._places.writing)
-        logits_NV = self._calls.decode([entry.ids[-1] for entry in writing], [entry.length - 1 for entry in writing])
+        logits_NV = self._steps.decode([entry.ids[-1] for entry in writing], [entry.length - 1 for entry in writing])
         self._choose(writing, logits_NV)
 
     def _choose(self, entries: Sequence[Running], logits_NV: Tensor) -> None:

@@ -56,9 +56,10 @@ class AnswerText:
     def _extend(self, fresh: str) -> None:
         searched_from = max(0, len(self.text) - self._longest_stop + 1)
         self.text += fresh
-        found = [place for stop in self._stop if (place := self.text.find(stop, searched_from)) >= 0]
-        if found:
-            self.text = self.text[: min(found)]
+        places = {stop: self.text.find(stop, searched_from) for stop in self._stop}
+        found = [(place + len(stop), place) for stop, place in places.items() if place >= 0]
+        if found:  # the one that was complete first, however the text fell into tokens
+            self.text = self.text[: min(found)[1]]
             self.stopped = True
 
     def _undecided(self) -> int:

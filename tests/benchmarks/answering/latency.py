@@ -23,13 +23,12 @@ def measure_latency(console: Console, model: str) -> bool:
     """Print the figures for one, four and sixteen streams."""
     table = Table("clients", "first token", "p50 gap", "p99 gap", "tokens/s", "of the limit", title=f"{model}: streams")
     with served(model) as place:
+        prompts = fact_prompts(max(CLIENTS))
         read_bytes = bytes_per_step(place.loaded.model)
         bandwidth = measure_rates(torch.device("cpu"), torch.float32).bandwidth
         for count in CLIENTS:
-            rounds = [
-                asyncio.run(ask_together(place.url, fact_prompts(count), stream=True, max_new_tokens=NUM_TOKENS))
-                for _ in range(NUM_ROUNDS + 1)
-            ][1:]
+            asked = {"stream": True, "max_new_tokens": NUM_TOKENS, "version": "v0"}
+            rounds = [asyncio.run(ask_together(place.url, prompts[:count], **asked)) for _ in range(NUM_ROUNDS + 1)][1:]
             rate = median(sum(item.num_tokens for item in answers) / seconds for seconds, answers in rounds)
             answers = [item for _, some in rounds for item in some]
             table.add_row(

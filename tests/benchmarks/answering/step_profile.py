@@ -37,7 +37,9 @@ def profile_of_a_step(console: Console, loaded: LoadedModel, prompts: list[str])
     spent = dict.fromkeys([name for name, _ in KINDS] + ["all else"], 0.0)
     for (file, _, function), figures in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
         spent[_kind(f"{file} {function}")] += figures[2]
-    table = Table("what", "ms a step", "share", title=f"one step of {len(prompts)} places, under a profiler")
+    table = Table(
+        "what", "ms a step", "share", title=f"one step of {len(prompts)} places, one thread, under a profiler"
+    )
     total = sum(spent.values())
     for name, seconds in spent.items():
         table.add_row(name, f"{1000 * seconds / NUM_TOKENS:.2f}", f"{seconds / total:.0%}")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tests.benchmarks.measuring.clients import Answered, Refused, ask
 from tests.benchmarks.measuring.served import Served, fact_prompts, served
-from tests.support.generation import greedy_text, view_of
+from tests.support.generation import greedy_ids, view_of
 
 NUM_CLIENTS = 16
 NUM_TOKENS = 48
@@ -28,9 +28,7 @@ def measure_swap(console: Console, model: str) -> bool:
     prompts = fact_prompts(NUM_CLIENTS)
     with served(model) as place:
         expected = {
-            (version, prompt): greedy_text(view_of(place.loaded, version), place.loaded.tokenizer, prompt, NUM_TOKENS)
-            for version in place.versions
-            for prompt in prompts
+            (version, prompt): _expected(place, version, prompt) for version in place.versions for prompt in prompts
         }
         found: dict[str, list[Answered]] = {"without": [], "with": []}
         errors: list[str] = []
@@ -56,6 +54,12 @@ def measure_swap(console: Console, model: str) -> bool:
     for text in errors[:3]:
         console.print(f"error: {text[:300]}")
     return not errors and not mixed and ratio <= MAX_RATIO
+
+
+def _expected(place: Served, version: str, prompt: str) -> str:
+    tokenizer = place.loaded.tokenizer
+    ids = greedy_ids(view_of(place.loaded, version), tokenizer(prompt)["input_ids"], NUM_TOKENS)
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
 async def _phase(

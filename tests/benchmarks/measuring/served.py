@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from editing_core.demo.facts import load_facts, load_relations, prompt_of
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.models.location import resolve_model_path
 from editing_core.versions.identity import bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
@@ -19,6 +22,9 @@ from tests.support.replicas import running_replica
 from worker.protocol.connections import connect
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
+
+NEVER_WRITTEN = "\u0101"
+"""The byte 1, as byte-level tokenizers write it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +42,9 @@ class Served:
 @contextmanager
 def served(source: str, **settings: object) -> Iterator[Served]:
     """v2 live; v0 and v1 kept."""
-    loaded = load_model(source, device="cpu", dtype="float32")
     with TemporaryDirectory(prefix="errata-bench-") as folder:
+        source = endless_copy(source, Path(folder) / "model")
+        loaded = load_model(source, device="cpu", dtype="float32")
         data = Path(folder) / "data"
         bind_identity(data, model=loaded.fingerprint, model_source=source)
         store = VersionStore(StoreLayout(data))
@@ -49,6 +56,20 @@ def served(source: str, **settings: object) -> Iterator[Served]:
             with running_replica(redis.url, data, model=source, device="cpu", **settings) as replica:
                 yield Served(url=replica.url, loaded=loaded, ledger=ledger, versions=("v0", "v1", "v2"))
             connection.close()
+
+
+def endless_copy(source: str, folder: Path) -> str:
+    """A copy of a model that ends no answer by itself, so that all are equally long: its end is a control byte."""
+    shutil.copytree(resolve_model_path(source), folder)
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    for name, members in (
+        ("config.json", {"eos_token_id": vocabulary[NEVER_WRITTEN]}),
+        ("generation_config.json", {"eos_token_id": vocabulary[NEVER_WRITTEN]}),
+        ("tokenizer_config.json", {"eos_token": NEVER_WRITTEN}),
+    ):
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | members))
+    return str(folder)
 
 
 def fact_prompts(count: int) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from editing_core.memit import editor
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.editor import Update
-from editing_core.memit.solve import solve_delta
+from editing_core.memit.solve import Solution, solve_holding
 from editing_core.memit.tokens import Row
 from editing_core.models.load import LoadedModel
 from tests.benchmarks.measuring.meter import Meter, Reading
@@ -39,17 +39,17 @@ def solve_measured(
     config: MemitConfig,
     meter: Meter,
 ) -> tuple[Update, SolveReadings]:
-    """``solve_edits``, stopping the clock at each entrance and exit of ``solve_delta``."""
+    """``solve_edits``, stopping the clock at each entrance and exit of ``solve_holding``."""
     readings, keys = SolveReadings(), ExitStack()
 
-    def solve(*arguments: Any, **named: Any) -> Tensor:
+    def solve(*arguments: Any, **named: Any) -> Solution:
         keys.close()
         with meter.piece(readings.solve):
-            delta = solve_delta(*arguments, **named)
+            solution = solve_holding(*arguments, **named)
         keys.enter_context(meter.piece(readings.keys))
-        return delta
+        return solution
 
-    with patch.object(editor, "solve_delta", solve), keys:
+    with patch.object(editor, "solve_holding", solve), keys:
         keys.enter_context(meter.piece(readings.keys))
         update = editor.solve_edits(loaded, rows, targets_NH, covariances=covariances, config=config)
     return update, readings

@@ -7,7 +7,8 @@ there, in doublings, and is given back when no place is used. Knows no tokens an
 
 # ruff: noqa: N803, N806 -- shape letters
 
-# Dims: P places held, R rows of a call, A heads, L positions held, T tokens of each row, D head size.
+# Dims: P places held and one behind them, R rows of a call, A heads, L positions held, T tokens of each row,
+#       D head size.
 
 from __future__ import annotations
 
@@ -51,6 +52,11 @@ class PlacesCache:
         """Positions of each place that there is room for now."""
         return self._length
 
+    @property
+    def scratch_place(self) -> int:
+        """A place behind all others, for what is written and never looked at."""
+        return self._num_places
+
     def reserve(self, *, num_places: int, length: int) -> None:
         """Make room for so many places of so many positions; what is there stays."""
         assert num_places <= self._max_places
@@ -59,9 +65,10 @@ class PlacesCache:
         self._length = _grown(self._length, length, first=SMALLEST_LENGTH, most=self._max_length)
         for tensors in (self._keys_PALD, self._values_PALD):
             for layer, old in enumerate(tensors):
-                if old.shape[0] < self._num_places or old.shape[2] < self._length:
-                    fresh = old.new_zeros(self._num_places, old.shape[1], self._length, old.shape[3])
-                    fresh[: old.shape[0], :, : old.shape[2]] = old
+                if old.shape[0] <= self._num_places or old.shape[2] < self._length:
+                    fresh = old.new_zeros(self._num_places + 1, old.shape[1], self._length, old.shape[3])
+                    held = old.shape[0] - 1
+                    fresh[:held, :, : old.shape[2]] = old[:held]
                     tensors[layer] = fresh
                     self.epoch += 1
 
@@ -87,7 +94,7 @@ class PlacesCache:
     def layer(self, index: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [P, A, L, D] of one layer; made with the heads, dtype and device of ``like`` if need be."""
         while len(self._keys_PALD) <= index:
-            shape = (self._num_places, like.shape[1], self._length, like.shape[3])
+            shape = (self._num_places + 1, like.shape[1], self._length, like.shape[3])
             # Zeros and not whatever is in memory: a masked NaN would still spoil the sum it is weighted 0 in.
             self._keys_PALD.append(like.new_zeros(shape))
             self._values_PALD.append(like.new_zeros(shape))
@@ -100,8 +107,12 @@ class Window:
     What a row may see of these is the caller's mask's business.
     """
 
-    def __init__(self, cache: PlacesCache, positions_RT: Tensor, *, first: int, length: int) -> None:
+    def __init__(
+        self, cache: PlacesCache, positions_RT: Tensor, *, first: int, length: int, written_R: Tensor | None = None
+    ) -> None:
         self._cache = cache
+        self._written_R = written_R
+        """The places that are written, where these are not the rows' own."""
         self._positions_RT = positions_RT
         self._first = first
         self._length = length
@@ -135,7 +146,8 @@ class Window:
         """Where in a layer's tensors each of the new rows of numbers goes."""
         device, num_heads, length = keys_PALD.device, keys_PALD.shape[1], keys_PALD.shape[2]
         positions_RT = self._positions_RT.to(device)
-        rows = torch.arange(self._first, self._first + positions_RT.shape[0], device=device)
+        own_R = torch.arange(self._first, self._first + positions_RT.shape[0], device=device)
+        rows = own_R if self._written_R is None else self._written_R.to(device)
         starts_RA = (rows[:, None] * num_heads + torch.arange(num_heads, device=device)) * length
         return (starts_RA[:, :, None] + positions_RT[:, None, :]).reshape(-1)
 

@@ -69,6 +69,11 @@ class Calls:
         ids_N1 = torch.tensor(ids, device=self.device)[:, None]
         return self._logits(ids_N1, positions_N1, window, length=length, keep=0)[:, -1]
 
+    def decode_fixed(self, ids_N1: Tensor, positions_N1: Tensor, written_N: Tensor, *, length: int) -> Tensor:
+        """The same for tensors that are on the device, some of whose rows are written elsewhere (``written_N``)."""
+        window = Window(self._cache, positions_N1, first=0, length=length, written_R=written_N)
+        return self._logits(ids_N1, positions_N1, window, length=length, keep=0)[:, -1]
+
     def _logits(
         self, ids_RT: Tensor, positions_RT: Tensor, window: Window, *, length: int, keep: Tensor | int
     ) -> Tensor:

@@ -73,7 +73,14 @@ def test_text_ends_before_the_first_stop_text_and_nothing_of_it_was_given_out(
 
 
 @given(st.text(alphabet="ab", max_size=12), st.lists(st.text(alphabet="ab", min_size=1, max_size=4), max_size=3))
-def test_stop_texts_cut_where_a_search_in_the_whole_text_would(content: str, stop: list[str]) -> None:
+def test_the_stop_text_that_is_complete_first_cuts_as_if_characters_came_one_by_one(
+    content: str, stop: list[str]
+) -> None:
     pieces, _ = written(BACKEND.encode(content).ids, *stop)
-    places = [content.find(item) for item in stop if item in content]
-    assert "".join(pieces) == content[: min(places, default=len(content))]
+    expected = content
+    for end in range(1, len(content) + 1):
+        complete = [item for item in stop if content[:end].endswith(item)]
+        if complete:
+            expected = content[: end - max(map(len, complete))]
+            break
+    assert "".join(pieces) == expected

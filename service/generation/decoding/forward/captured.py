@@ -1,0 +1,128 @@
+"""Decode steps in few fixed shapes, so that on CUDA each is captured once and then launched as a whole.
+
+A step is padded to the next doubling of places and of positions. Rows of padding read what lies in their place and
+write into one that nobody has. What is captured refers to the cache's tensors: once these are replaced it is of no use.
+"""
+
+
+# Dims: N places of the shape, V vocabulary.
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from service.generation.decoding.forward.cache import SMALLEST_LENGTH, PlacesCache
+from service.generation.decoding.forward.calls import Calls
+from worker.protocol.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[], None]
+Capture = Callable[[Work], Work]
+"""Does the work once or more, and returns what does it again with the same tensors."""
+RUNS_BEFORE_CAPTURE = 3
+"""Steps of a shape that are called plainly first: whatever a library prepares at a first call is then prepared."""
+
+
+class CapturedDecode:
+    """``Calls.decode`` for a device on which launching operations one by one takes longer than computing them."""
+
+    def __init__(self, calls: Calls, cache: PlacesCache, *, capture: Capture) -> None:
+        self._calls = calls
+        self._cache = cache
+        self._capture = capture
+        self._usable = True
+        self._steps: dict[tuple[int, int], _Step] = {}
+        self._epoch = -1
+
+    def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Feed the first places their last tokens, which stand at ``positions``; the logits [N, V] after them."""
+        if not self._usable:
+            return self._calls.decode(ids, positions)
+        if self._epoch != self._cache.epoch:
+            self._steps.clear()
+            self._epoch = self._cache.epoch
+        shape = (
+            _rounded(len(ids), 1, self._cache.num_places),
+            _rounded(max(positions) + 1, SMALLEST_LENGTH, self._cache.length),
+        )
+        step = self._steps.get(shape)
+        if step is None:
+            step = self._steps[shape] = _Step(self._calls, *shape, scratch=self._cache.scratch_place)
+        step.fill(ids, positions)
+        try:
+            step.run(self._capture)
+        except RuntimeError as error:
+            log_event(logger, "steps_not_captured", level=logging.WARNING, reason=str(error))
+            self._usable = False
+            self._steps.clear()
+            return self._calls.decode(ids, positions)
+        return step.logits_NV[: len(ids)]
+
+
+class _Step:
+    """One shape: its inputs, which are filled before each run, and its output."""
+
+    def __init__(self, calls: Calls, num_places: int, length: int, *, scratch: int) -> None:
+        self._calls = calls
+        self._length = length
+        self._scratch = scratch
+        self._ids_N1, self._positions_N1, self._written_N = (
+            torch.zeros(shape, dtype=torch.long, device=calls.device)
+            for shape in ((num_places, 1), (num_places, 1), (num_places,))
+        )
+        self._num_runs = 0
+        self._again: Work | None = None
+        self.logits_NV = torch.empty(0)
+
+    def fill(self, ids: Sequence[int], positions: Sequence[int]) -> None:
+        """Put the inputs where the step reads them."""
+        rest = self._written_N.shape[0] - len(ids)
+        rows = (
+            [*ids, *([0] * rest)],
+            [*positions, *([0] * rest)],
+            [*range(len(ids)), *([self._scratch] * rest)],
+        )
+        filled = torch.tensor(rows).to(self._calls.device)
+        self._ids_N1.copy_(filled[0][:, None])
+        self._positions_N1.copy_(filled[1][:, None])
+        self._written_N.copy_(filled[2])
+
+    def run(self, capture: Capture) -> None:
+        """Compute the logits; plainly a few times, then captured."""
+        self._num_runs += 1
+        if self._num_runs <= RUNS_BEFORE_CAPTURE:
+            self._compute()
+            return
+        if self._again is None:
+            self._again = capture(self._compute)
+        self._again()
+
+    def _compute(self) -> None:
+        self.logits_NV = self._calls.decode_fixed(
+            self._ids_N1, self._positions_N1, self._written_N, length=self._length
+        )
+
+
+def cuda_graph(work: Work) -> Work:
+    """Capture the work of the current CUDA device as one graph."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def _rounded(needed: int, first: int, most: int) -> int:
+    size = first
+    while size < needed:
+        size *= 2
+    return min(size, most)
