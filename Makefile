@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PYTEST := $(PYTHON) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-slow check settings-table demo-model bench
+.PHONY: help install demo up test test-slow check settings-table dashboards demo-model bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: install ## all that must hold before a change is merged: format, lint, ty
 
 settings-table: install ## write the README's table of settings anew from the code
 	$(PYTHON) -m worker.protocol.configuration.table README.md
+
+dashboards: install ## write Grafana's boards anew from deploy/grafana/boards
+	$(PYTHON) -m deploy.grafana.boards
 
 demo-model: install ## train the demo models again from the tables in editing_core/demo/text (about an hour on two cores)
 	for architecture in gptj gptneox; do \

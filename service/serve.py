@@ -72,6 +72,8 @@ def serve(settings: Settings) -> None:
     redis = connect(settings.redis_url)
     ledger = Ledger(redis, Keys(store.id))
     durability = _checked_durability(redis, settings)
+    if durability is not None:
+        ledger.require_format()
     _require_current(ledger, settings)
     queue = WorkQueue(connect_queue(settings.redis_url), store.id, job_timeout_seconds=settings.job_timeout_seconds)
     registry = CollectorRegistry()

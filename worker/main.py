@@ -79,15 +79,17 @@ def open_workplace(settings: Settings) -> Workplace:
     store_id = open_identity(settings.data).id
     redis = connect(url)
     require_durable(redis, accept_unsafe=settings.accept_unsafe_redis)
-    session = EditingSession.open(settings)
+    metrics = Metrics()
+    if settings.worker_metrics_port is not None:  # before the model: a slow load is no silence
+        metrics.expose(settings.host, settings.worker_metrics_port)
     ledger = Ledger(redis, Keys(store_id))
+    ledger.require_format()
+    session = EditingSession.open(settings)
     reconcile_pointer(ledger, session.store)
     queue = WorkQueue(connect_queue(url), store_id, job_timeout_seconds=settings.job_timeout_seconds)
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     hands = Hands(ledger, queue, lease_seconds=settings.lease_seconds, holder=holder)
-    metrics = Metrics()
-    if settings.worker_metrics_port is not None:
-        metrics.expose(settings.host, settings.worker_metrics_port)
+    metrics.watch(lambda: hands.unit_age_seconds)
     reconciler = Reconciler(ledger=ledger, queue=queue, store=session.store, metrics=metrics, hands=hands)
     targets = TargetStage(
         ledger=ledger,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -21,6 +21,41 @@ from worker.protocol.logs import log_event
 LOGGER = logging.getLogger(__name__)
 
 STAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
+STAGES = ("queued", "computing", "applying", "checking", "publishing", "exporting")
+OUTCOMES = ("applied", "rejected", "failed", "dropped")
+KINDS = ("versions", "targets", "artefacts", "exports")
+REASONS = ("input", "taken", "neighbors", "earlier", "guards", "harm", "capacity", "not_finite", "other")
+"""Why a batch was rejected: its edits do not fit the model, a limit of the checks, or weights that cannot be served."""
+
+
+class _Counts:
+    """What is counted from the process's start on; every label value is there at 0."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stage = Histogram(
+            "errata_worker_stage_seconds",
+            "Time spent in a stage of the work; queued: from a batch's acceptance to the start of a shard.",
+            ["stage"],
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.edits = Counter(
+            "errata_worker_edits_total", "Edits that reached a final state here", ["outcome"], registry=registry
+        )
+        self.rejections = Counter(
+            "errata_worker_rejections_total", "Batches rejected here, by reason", ["reason"], registry=registry
+        )
+        self.superseded = Counter(
+            "errata_edits_superseded_total", "Edits that a later one about the same thing replaced", registry=registry
+        )
+        self.taken_out = Counter("errata_edits_taken_out_total", "Edits that were taken out", registry=registry)
+        self.targets = Counter("errata_worker_targets_total", "Edits whose z was searched or found", registry=registry)
+        self.requeues = Counter(
+            "errata_worker_requeues_total", "Forgotten units of work that were enqueued again", registry=registry
+        )
+        for counter, values in ((self.stage, STAGES), (self.edits, OUTCOMES), (self.rejections, REASONS)):
+            for value in values:
+                counter.labels(value)
 
 
 class Metrics:
@@ -29,22 +64,26 @@ class Metrics:
     def __init__(self) -> None:
         self._ledger: Ledger | None = None
         self.registry = CollectorRegistry()
-        self._stage = Histogram(
-            "errata_stage_seconds",
-            "Time spent in a stage of the work",
-            ["stage"],
-            buckets=STAGE_BUCKETS,
-            registry=self.registry,
-        )
-        self._edits = Counter(
-            "errata_edits_total", "Edits that reached a final state", ["outcome"], registry=self.registry
-        )
+        self._counts = _Counts(self.registry)
         self._depth = Gauge("errata_queue_depth", "Jobs that wait in the queue", registry=self.registry)
         self._open = Gauge("errata_open_batches", "Batches without a final state", registry=self.registry)
         self._revision = Gauge(
             "errata_pointer_revision", "How often the live version has changed", registry=self.registry
         )
         self._bytes = Gauge("errata_store_bytes", "Bytes of the store's files", ["kind"], registry=self.registry)
+        for kind in KINDS:
+            self._bytes.labels(kind)
+        self._ready = Gauge(
+            "errata_worker_ready", "1 when the model is loaded and work is taken", registry=self.registry
+        )
+        self._unit_age = Gauge(
+            "errata_worker_unit_age_seconds", "Since when the present unit of work is in hand", registry=self.registry
+        )
+
+    def watch(self, unit_age_seconds: Callable[[], float]) -> None:
+        """Read this when Prometheus asks; the process is ready for work from now on."""
+        self._unit_age.set_function(unit_age_seconds)
+        self._ready.set(1)
 
     def keep_in(self, ledger: Ledger) -> None:
         """Add the stages' times to the ledger's too, from now on."""
@@ -52,18 +91,39 @@ class Metrics:
 
     @contextmanager
     def stage(self, stage: str) -> Iterator[None]:
-        """Measure a stage: computing, applying, checking."""
+        """Measure a stage: computing, applying, checking, publishing, exporting."""
         began = time.monotonic()
         try:
             yield
         finally:
             seconds = time.monotonic() - began
-            self._stage.labels(stage).observe(seconds)
-            self._keep(stage, seconds)
+            self.went_through(stage, seconds)
+
+    def went_through(self, stage: str, seconds: float) -> None:
+        """Note a stage that was measured elsewhere."""
+        self._counts.stage.labels(stage).observe(seconds)
+        self._keep(stage, seconds)
 
     def count_edits(self, outcome: str, num_edits: int) -> None:
-        """Count edits by outcome: applied, rejected, failed."""
-        self._edits.labels(outcome).inc(num_edits)
+        """Count edits by outcome: applied, rejected, failed, dropped."""
+        self._counts.edits.labels(outcome).inc(num_edits)
+
+    def count_rejection(self, reason: str) -> None:
+        """Count a rejected batch; ``reason`` is one of ``REASONS``."""
+        self._counts.rejections.labels(reason if reason in REASONS else "other").inc()
+
+    def count_set(self, *, num_superseded: int, num_taken_out: int) -> None:
+        """Count what a published version did to edits that were there."""
+        self._counts.superseded.inc(num_superseded)
+        self._counts.taken_out.inc(num_taken_out)
+
+    def count_targets(self, num_edits: int) -> None:
+        """Count edits whose z is on disk now."""
+        self._counts.targets.inc(num_edits)
+
+    def count_requeues(self, num_units: int) -> None:
+        """Count units of work that somebody had forgotten."""
+        self._counts.requeues.inc(num_units)
 
     def _keep(self, stage: str, seconds: float) -> None:
         if self._ledger is None:

@@ -129,21 +129,28 @@ class Hands:
         self._ledger = ledger
         self._queue = queue
         self._unit: str | None = None
+        self._since: float | None = None
         self._work: Work | None = None
         self._stopping = False
         self._beating = threading.Lock()
         """Held while a beat is on its way, so that none comes after the last."""
 
+    @property
+    def unit_age_seconds(self) -> float:
+        """Since when the present unit of work is in hand; 0 without one."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
     @contextmanager
     def job(self, unit: str) -> Iterator[None]:
         """Have the unit's job in hand, and say so to whoever looks for forgotten work."""
         self._queue.beat(unit, ttl_seconds=self.lease_seconds)
-        self._unit = unit
+        self._unit, self._since = unit, time.monotonic()
         try:
             yield
         finally:
             with self._beating, suppress(LedgerDown):
-                self._unit = None
+                self._unit = self._since = None
                 self._queue.stop_beating(unit)
 
     @contextmanager

@@ -60,6 +60,7 @@ class Reconciler:
             )
         finally:
             self._ledger.release(lock)
+        self._metrics.count_requeues(len(woken))
         if woken:
             log_event(LOGGER, "work.found", units=woken)
         return woken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from editing_core.edit_sets import edit_set
@@ -17,6 +18,7 @@ from worker.protocol.jobs import BatchState, EditStatus, Lease, Progress
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
+from worker.protocol.moves.base import utc_now
 from worker.protocol.queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -108,10 +110,12 @@ class TargetStage:
             if problems:
                 self._reject(batch, lease, problems)
                 return
+            self._metrics.went_through("queued", _age_seconds(spec.created))
             with self._metrics.stage("computing"):
                 work.begin("computing", len(edits))
                 self._session.compute_targets(edits, live=self._same_subjects(edits), on_progress=work.on_progress)
                 work.end()
+            self._metrics.count_targets(len(edits))
             self._ledger.shard_progress(batch, shard, len(edits))
             if self._ledger.shard_done(batch, shard, lease) == 0:
                 self._queue.enqueue_unit(COMMIT_UNIT)
@@ -145,6 +149,11 @@ class TargetStage:
                 batch, BatchState.REJECTED, expected=OPEN_STATES, lease=lease, report=report, error="; ".join(named)
             )
             self._metrics.count_edits("rejected", self._ledger.batch(batch).spec.num_edits)
+            self._metrics.count_rejection("input")
+
+
+def _age_seconds(created: str) -> float:
+    return max(0.0, (utc_now() - datetime.fromisoformat(created)).total_seconds())
 
 
 def describe(error: BaseException) -> str:

@@ -64,6 +64,11 @@ def free_bytes(device: torch.device) -> int | None:
     return min(limits, default=None)
 
 
+def used_bytes(device: torch.device) -> int:
+    """Memory of a CUDA device that this process holds; 0 for any other."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+
+
 def _available_bytes() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

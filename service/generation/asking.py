@@ -16,6 +16,7 @@ from service.generation.decoding.requests import GenerationRequest, GenerationRe
 from service.generation.errors import GenerationFailed, NothingServed
 from service.generation.mailbox import Mailbox
 from service.generation.metrics import GenerationMetrics
+from service.generation.pace import Pace
 from service.generation.prompts import Prompt, Prompts
 from service.generation.questions import AnswerStream, Caller, Choice, Continuations, Sampling, TargetsScored
 from service.generation.versions.lineage import Lineage
@@ -82,7 +83,7 @@ class Asker:
                 yield AnswerStream(
                     version=resident.version,
                     num_prompt_tokens=tuple(len(request.prompt_ids) for request in requests),
-                    events=_events(letters, len(requests), done),
+                    events=_events(letters, len(requests), done, pace=Pace(self._metrics, started=started)),
                 )
             finally:
                 failed = any(answer.done() and not answer.cancelled() and answer.exception() for answer in answers)
@@ -182,11 +183,16 @@ class Asker:
 
 
 async def _events(
-    letters: asyncio.Queue[tuple[int, Piece | Future[GenerationResult]]], num_answers: int, done: list[GenerationResult]
+    letters: asyncio.Queue[tuple[int, Piece | Future[GenerationResult]]],
+    num_answers: int,
+    done: list[GenerationResult],
+    *,
+    pace: Pace,
 ) -> AsyncIterator[tuple[int, Piece | GenerationResult]]:
     while len(done) < num_answers:
         number, said = await letters.get()
         if isinstance(said, Piece):
+            pace.note(number)
             yield number, said
         else:
             result = said.result()

@@ -9,7 +9,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from editing_core.versions.layout import version_number
 
 ANSWER_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+GAP_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 SWAP_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
+
+
+OUTCOMES = ("stop", "length", "gone", "refused", "failed")
+TOKEN_KINDS = ("prompt", "completion")
 
 
 class _Gauges:
@@ -34,6 +39,17 @@ class _Gauges:
         self.running = Gauge("errata_generation_running_requests", "Prompts in a place.", registry=registry)
         self.waiting = Gauge("errata_generation_waiting_requests", "Prompts without a place.", registry=registry)
         self.resident = Gauge("errata_generation_resident_versions", "Versions in memory.", registry=registry)
+        self.resident_bytes = Gauge(
+            "errata_generation_resident_bytes", "Bytes that versions add to the model.", registry=registry
+        )
+        self.ready = Gauge(
+            "errata_generation_ready",
+            "1 while the live version is resident and its digest is the ledger's.",
+            registry=registry,
+        )
+        self.gpu = Gauge(
+            "errata_generation_gpu_memory_bytes", "Memory of the GPU that this process uses.", registry=registry
+        )
 
 
 class GenerationMetrics:
@@ -67,10 +83,36 @@ class GenerationMetrics:
             registry=registry,
             buckets=ANSWER_BUCKETS_SECONDS,
         )
+        self._gap = Histogram(
+            "errata_generation_token_gap_seconds",
+            "Between two pieces of a stream's text.",
+            registry=registry,
+            buckets=GAP_BUCKETS_SECONDS,
+        )
+        self._failures = Counter(
+            "errata_generation_load_failures_total",
+            "Attempts to make a version live that failed: damaged, gone, or no room.",
+            registry=registry,
+        )
         self._now = _Gauges(registry)
+        for outcome in OUTCOMES:
+            self._answers.labels(outcome)
+        for kind in TOKEN_KINDS:
+            self._tokens.labels(kind)
 
-    def watch(self, counts: Callable[[], tuple[int, int]], num_resident: Callable[[], int]) -> None:
-        """Read these when Prometheus asks: requests running and waiting, versions in memory."""
+    def watch(
+        self,
+        counts: Callable[[], tuple[int, int]],
+        num_resident: Callable[[], int],
+        *,
+        resident_bytes: Callable[[], int],
+        is_ready: Callable[[], bool],
+        gpu_bytes: Callable[[], int],
+    ) -> None:
+        """Read these when Prometheus asks: requests running and waiting, versions in memory, whether all is well."""
+        self._now.resident_bytes.set_function(resident_bytes)
+        self._now.ready.set_function(lambda: float(is_ready()))
+        self._now.gpu.set_function(gpu_bytes)
         self._now.running.set_function(lambda: counts()[0])
         self._now.waiting.set_function(lambda: counts()[1])
         self._now.resident.set_function(num_resident)
@@ -97,6 +139,14 @@ class GenerationMetrics:
     def first_piece(self, seconds: float) -> None:
         """Note how long a stream's first piece of text took."""
         self._first.observe(seconds)
+
+    def next_piece(self, seconds: float) -> None:
+        """Note how long after the one before a further piece of a stream came."""
+        self._gap.observe(seconds)
+
+    def not_loaded(self) -> None:
+        """Count a version that could not be made live."""
+        self._failures.inc()
 
     def swapped(self, *, revision: int, version: str, seconds: float) -> None:
         """Note that another revision of the pointer is served."""

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from editing_core.errors import StoreMismatch
 from editing_core.models.load import LoadedModel, load_model
-from editing_core.models.memory import free_bytes
+from editing_core.models.memory import free_bytes, used_bytes
 from editing_core.needs import outlook
 from editing_core.versions.identity import StoreIdentity, bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
@@ -61,7 +61,13 @@ class GenerationRuntime:
             max_resident=settings.resident_versions,
         )
         metrics = GenerationMetrics(registry)
-        metrics.watch(self._loop.counts, lambda: len(self._residents.versions))
+        metrics.watch(
+            self._loop.counts,
+            lambda: len(self._residents.versions),
+            resident_bytes=lambda: self._residents.size_bytes,
+            is_ready=lambda: self._is_ready,
+            gpu_bytes=lambda: used_bytes(loaded.device),
+        )
         self._watcher = PointerWatcher(
             ledger, store, self._residents, metrics=metrics, poll_seconds=settings.pointer_poll_seconds
         )
@@ -130,7 +136,7 @@ class GenerationRuntime:
         live, state = self._residents.live, self._watcher.state
         running, waiting = self._loop.counts()
         return {
-            "ready": live is not None and state.problem is None and self._loop.is_alive,
+            "ready": self._is_ready,
             "degraded": state.degraded is not None,
             "reason": state.problem or state.degraded or (None if self._loop.is_alive else "the decode loop has ended"),
             "version": live.version if live else None,
@@ -145,6 +151,10 @@ class GenerationRuntime:
             "running": running,
             "waiting": waiting,
         }
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._residents.live is not None and self._watcher.state.problem is None and self._loop.is_alive
 
     def close(self) -> None:
         """End the threads; open requests are answered with an error. A second call does nothing."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from editing_core.evaluation.gate.batches import batch_report
 from worker import recovery
+from worker.commit.figures import changed, rejection
 from worker.commit.group import Group
 from worker.metrics import Metrics
 from worker.protocol.errors import LostRace
@@ -49,7 +50,8 @@ class Outcomes:
     def publish(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, lease: Lease) -> None:
         """Write the version and make it live, or a candidate where that was asked for. Raises LostRace, StaleLease."""
         edits = group.set
-        manifest = self._write(version, group, candidate, report)
+        with self._metrics.stage("publishing"):
+            manifest = self._write(version, group, candidate, report)
         waits = group.options.promote == "manual"
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
         self._tell_repeats(group)
@@ -73,6 +75,7 @@ class Outcomes:
             return
         self._metrics.count_edits("applied", len(group.edits))
         self._metrics.count_edits("dropped", len(group.dropped))
+        self._metrics.count_set(**changed(group))
         log_event(LOGGER, "version.published", version=version, revision=pointer.revision, batches=group.ids)
         recovery.copy_to_head(self._ledger, self._session.store, pointer)
         recovery.retain_versions(self._ledger, self._session.store, keep=self._keep_versions)
@@ -81,6 +84,7 @@ class Outcomes:
         """The one batch of the group goes no further."""
         self._end(group, BatchState.REJECTED, report, lease=lease, error="; ".join(report.reasons))
         self._metrics.count_edits("rejected", len(group.edits))
+        self._metrics.count_rejection(rejection(report.summary))
         log_event(LOGGER, "batch.rejected", batch=group.ids[0], reason="; ".join(report.reasons))
 
     def tell(self, group: Group, report: CheckReport, lease: Lease) -> None:

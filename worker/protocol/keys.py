@@ -15,6 +15,8 @@ from editing_core.edits import normalise
 class Key(StrEnum):
     """Names of keys, without the store's prefix."""
 
+    FORMAT = "format"  # number of the ledger's format: worker.protocol.upgrading
+
     POINTER = "pointer"  # hash {revision, version}: what is live, alone
     PROMOTIONS = "promotions"  # list of JSON: who moved the pointer, when, from where to where
 

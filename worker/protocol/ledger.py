@@ -25,11 +25,12 @@ from worker.protocol.records.dump import Dumping
 from worker.protocol.records.erasure import Erasing
 from worker.protocol.records.load import Loading
 from worker.protocol.records.retention import Retaining
+from worker.protocol.upgrading.formats import Formats
 
 
 class Records(Retaining, Erasing, Dumping, Loading):
     """What is kept to look back on: ``worker.protocol.records``."""
 
 
-class Ledger(Acceptance, Leases, Transitions, Publication, EditReading, Restoring, Guarding, Exports, Records):
+class Ledger(Formats, Acceptance, Leases, Transitions, Publication, EditReading, Restoring, Guarding, Exports, Records):
     """``Ledger(redis, Keys(store_id))``; ``redis`` from ``connections.connect``."""

@@ -66,6 +66,12 @@ class ResidentVersions:
         with self._lock:
             return tuple(self._held)
 
+    @property
+    def size_bytes(self) -> int:
+        """What the versions in memory add to the model."""
+        with self._lock:
+            return sum(map(_size, self._held.values()))
+
     def promote(self, version: str, *, digest: str | None = None) -> Resident:
         """Load the version if need be, in the calling thread, then make it live.
 

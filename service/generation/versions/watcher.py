@@ -176,6 +176,7 @@ class PointerWatcher:
         return True
 
     def _put_off(self, wanted: Pointer, error: Exception) -> None:
+        self._metrics.not_loaded()
         waits = isinstance(error, NoRoom)
         self._try_again_at = time.monotonic() + (ROOM_PAUSE_SECONDS if waits else self._pause_seconds)
         if not waits:

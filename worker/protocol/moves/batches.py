@@ -32,6 +32,11 @@ class BatchReading(LedgerBase):
         with self._reaching() as redis:
             redis.ping()
 
+    def redis_info(self, section: str) -> dict[str, str]:
+        """A section of what Redis says about itself, as text."""
+        with self._reaching() as redis:
+            return {str(name): str(value) for name, value in redis.info(section).items()}
+
     def batch(self, batch: str) -> BatchRecord:
         """The batch as it stands. Raises NotFound."""
         with self._reaching() as redis:

@@ -1,0 +1,105 @@
+"""What a panel of Errata's boards is, and how it becomes Grafana's JSON through the typed model of its schema.
+
+Knows no board and no metric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import LegendDisplayMode
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, FieldColorModeId, Threshold, ThresholdsMode
+
+RUNBOOK = "/public/errata/runbook.md"
+"""Where deploy/compose.yaml has Grafana serve deploy/runbook.md."""
+SOURCE = DataSourceRef(type_val="prometheus", uid="errata-prometheus")
+GREEN, ORANGE, RED = "green", "orange", "red"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelSpec:
+    """One panel."""
+
+    title: str
+    about: str
+    """What it shows, and what is normal."""
+    unit: str
+    queries: tuple[tuple[str, str], ...]
+    """Expression and legend."""
+    kind: Literal["graph", "stat"] = "graph"
+    thresholds: tuple[tuple[float, str], ...] = ()
+    """From which value on which colour; green before the first."""
+    below_is: str = GREEN
+    """Colour below the first threshold."""
+    alert: str | None = None
+    """The alert whose page in the runbook tells what to do."""
+    gpu: bool = False
+    """Shows something only where there is a GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardSpec:
+    """One board, its panels in rows of three."""
+
+    uid: str
+    title: str
+    about: str
+    panels: tuple[PanelSpec, ...]
+
+
+def board_json(spec: BoardSpec) -> str:
+    """The board as Grafana reads it."""
+    board = (
+        dashboard
+        .Dashboard(spec.title)
+        .uid(spec.uid)
+        .description(spec.about)
+        .tags(["errata"])
+        .time("now-1h", "now")
+        .refresh("15s")
+        .readonly()
+        .link(dashboard.DashboardLink("Runbook").url(RUNBOOK).target_blank(True))
+    )
+    for panel in spec.panels:
+        board = board.with_panel(_panel(panel))
+    return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
+
+
+def _panel(spec: PanelSpec) -> timeseries.Panel | stat.Panel:
+    panel = _graph() if spec.kind == "graph" else _stat()
+    panel = (
+        panel
+        .title(f"{spec.title} (gpu)" if spec.gpu else spec.title)
+        .description(spec.about)
+        .unit(spec.unit)
+        .datasource(SOURCE)
+        .thresholds(_thresholds(spec))
+        .height(8 if spec.kind == "graph" else 4)
+        .span(8 if spec.kind == "graph" else 4)
+    )
+    if spec.alert is not None:
+        page = f"{RUNBOOK}#{spec.alert.lower()}"
+        panel = panel.links([dashboard.DashboardLink(f"Runbook: {spec.alert}").url(page).target_blank(True)])
+    for number, (expression, legend) in enumerate(spec.queries):
+        query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(chr(ord("A") + number))
+        panel = panel.with_target(query.instant() if spec.kind == "stat" else query.range())
+    return panel
+
+
+def _graph() -> timeseries.Panel:
+    legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).show_legend(True)
+    return timeseries.Panel().min(0).line_width(1).fill_opacity(10).legend(legend)
+
+
+def _stat() -> stat.Panel:
+    last = common.ReduceDataOptions().calcs(["lastNotNull"])
+    colour = dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS)
+    return stat.Panel().reduce_options(last).color_scheme(colour)
+
+
+def _thresholds(spec: PanelSpec) -> dashboard.ThresholdsConfig:
+    steps = [Threshold(value=None, color=spec.below_is), *(Threshold(value=v, color=c) for v, c in spec.thresholds)]
+    return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)

@@ -1,0 +1,40 @@
+"""What the checks found of the live version, as figures. Where there was nothing to check, nothing is lost: 1, or 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+SHARES = {"taken": "taken", "neighbors": "neighbors", "earlier": "earlier", "guards": "guards"}
+PLAIN = {"told": "told", "probe_answers": "probe_answers_kept"}
+
+
+def check_figures(checks: Mapping[str, Any]) -> Iterator[Metric]:
+    """Shares, drift, perplexity and the room left, of the live version; ``checks``: as its record holds them."""
+    yield GaugeMetricFamily(
+        "errata_store_room", "Share of the checks' limits that is left, 0 to 1.", value=_number(checks.get("room"), 1.0)
+    )
+    family = GaugeMetricFamily("errata_check_share", "What the live version's checks found.", labels=("check",))
+    for label, name in SHARES.items():
+        family.add_metric((label,), _number((checks.get(name) or {}).get("share"), 1.0))
+    for label, name in PLAIN.items():
+        family.add_metric((label,), _number(checks.get(name), 1.0))
+    yield family
+    perplexity = checks.get("perplexity") or {}
+    figures = (
+        ("errata_check_drift_nats", "KL divergence from the original on the probe set.", checks.get("drift"), 0.0),
+        ("errata_check_perplexity_ratio", "Perplexity over the original's.", _ratio(perplexity), 1.0),
+    )
+    for name, meaning, value, nothing in figures:
+        yield GaugeMetricFamily(name, meaning, value=_number(value, nothing))
+
+
+def _ratio(perplexity: Mapping[str, Any]) -> float | None:
+    rise = perplexity.get("rise")
+    return None if rise is None else 1.0 + float(rise)
+
+
+def _number(value: Any, nothing: float) -> float:
+    return nothing if value is None else float(value)

@@ -1,0 +1,1 @@
+"""The ledger's format: its number, and the way from an older one."""
