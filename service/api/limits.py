@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import problem
 from service.api.problems import BodyTooLarge, InternalError
-from worker.protocol.logs import log_event
+from worker.protocol.logs import log_context, log_event
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ class RequestGuard:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            with log_context(request=request_id):
+                await self._app(scope, receive, send_with_id)
         except Exception:
             log_event(logger, "request_failed", level=logging.ERROR, request=request_id, path=scope["path"])
             if status:

@@ -103,6 +103,11 @@ def targets_unit(batch: str, shard: int) -> str:
     return f"targets-{batch}-{shard}"
 
 
+def is_targets(unit: str) -> bool:
+    """Whether the unit was made by ``targets_unit``."""
+    return unit.startswith("targets-")
+
+
 def batch_of(unit: str) -> str:
     """The batch of a unit made by ``targets_unit``."""
     return unit.split("-")[1]

@@ -5,17 +5,35 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal, TextIO
 
 FIELDS = "errata_fields"
+
+
+_IDS: ContextVar[Mapping[str, Any]] = ContextVar("ids", default=MappingProxyType({}))
+"""What every line says at this place of the program: the request, or the unit of work and its batch."""
+
+
+@contextmanager
+def log_context(**ids: Any) -> Iterator[None]:
+    """Add these ids to every event of the block, in this task or thread and what it awaits."""
+    token = _IDS.set({**_IDS.get(), **ids})
+    try:
+        yield
+    finally:
+        _IDS.reset(token)
 
 
 def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log ``event`` with its ids and figures; a running exception is added with ``level`` ERROR."""
     if logger.isEnabledFor(level):
         exc_info = level >= logging.ERROR and sys.exc_info()[0] is not None
-        logger.log(level, event, extra={FIELDS: fields}, exc_info=exc_info)
+        logger.log(level, event, extra={FIELDS: {**_IDS.get(), **fields}}, exc_info=exc_info)
 
 
 def start_logging(level: str, *, form: Literal["auto", "json", "text"] = "auto", stream: TextIO | None = None) -> None:

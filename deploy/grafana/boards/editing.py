@@ -24,7 +24,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Rejected batches by reason",
-            about="Since the workers' start: input (an edit does not fit the model), a limit that was broken, or capacity.",
+            about="Since the workers' start: input (an edit does not fit the model), a broken limit, or capacity.",
             unit="none",
             queries=(("sum by (reason) (errata_worker_rejections_total)", "{{reason}}"),),
             alert="ErrataBatchRejected",

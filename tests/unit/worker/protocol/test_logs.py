@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.protocol.logs import log_event, start_logging
+from worker.protocol.logs import log_context, log_event, start_logging
 
 
 @pytest.fixture
@@ -52,3 +52,14 @@ def test_events_below_the_level_are_not_written(stream: io.StringIO) -> None:
     start_logging("warning", stream=stream)
     log_event(logging.getLogger("worker"), "quiet")
     assert not stream.getvalue()
+
+
+def test_every_event_of_a_place_carries_its_ids_and_none_after_it(stream: io.StringIO) -> None:
+    start_logging("info", stream=stream)
+    logger = logging.getLogger("worker")
+    with log_context(request="r1"), log_context(batch="b1"):
+        log_event(logger, "inside", version="v3")
+    log_event(logger, "outside")
+    inside, outside = map(json.loads, stream.getvalue().splitlines())
+    assert (inside["request"], inside["batch"], inside["version"]) == ("r1", "b1", "v3")
+    assert not {"request", "batch"} & outside.keys()
