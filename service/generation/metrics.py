@@ -95,6 +95,9 @@ class GenerationMetrics:
             registry=registry,
         )
         self._now = _Gauges(registry)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
         for outcome in OUTCOMES:
             self._answers.labels(outcome)
         for kind in TOKEN_KINDS:

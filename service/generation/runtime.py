@@ -61,13 +61,6 @@ class GenerationRuntime:
             max_resident=settings.resident_versions,
         )
         metrics = GenerationMetrics(registry)
-        metrics.watch(
-            self._loop.counts,
-            lambda: len(self._residents.versions),
-            resident_bytes=lambda: self._residents.size_bytes,
-            is_ready=lambda: self._is_ready,
-            gpu_bytes=lambda: used_bytes(loaded.device),
-        )
         self._watcher = PointerWatcher(
             ledger, store, self._residents, metrics=metrics, poll_seconds=settings.pointer_poll_seconds
         )
@@ -79,11 +72,7 @@ class GenerationRuntime:
             poll_seconds=settings.pointer_poll_seconds,
             wait_seconds=settings.min_version_wait_seconds,
         )
-        metrics.watch_pointer(
-            num_behind=lambda: self._watcher.state.num_behind,
-            seconds_behind=lambda: self._watcher.state.seconds_behind,
-            waits_for_room=lambda: self._watcher.state.waits_for_room,
-        )
+        self._show(metrics, loaded.device)
         self._prompts = Prompts(loaded, max_new_tokens=settings.max_new_tokens)
         self._asker = asker = Asker(self._prompts, self._residents, self._loop, lineage=lineage, metrics=metrics)
         self._max_seconds = settings.max_answer_seconds
@@ -92,6 +81,20 @@ class GenerationRuntime:
         self.router = generation_router(asker, callers)
         self.router.include_router(openai_router(asker, callers, catalogue))
         self.router.include_router(resident_router(loaded, self._residents, store=open_identity(settings.data).id))
+
+    def _show(self, metrics: GenerationMetrics, device: torch.device) -> None:
+        metrics.watch(
+            self._loop.counts,
+            lambda: len(self._residents.versions),
+            resident_bytes=lambda: self._residents.size_bytes,
+            is_ready=lambda: self._is_ready,
+            gpu_bytes=lambda: used_bytes(device),
+        )
+        metrics.watch_pointer(
+            num_behind=lambda: self._watcher.state.num_behind,
+            seconds_behind=lambda: self._watcher.state.seconds_behind,
+            waits_for_room=lambda: self._watcher.state.waits_for_room,
+        )
 
     @classmethod
     def start(cls, settings: Settings, ledger: Ledger, *, registry: CollectorRegistry) -> GenerationRuntime:

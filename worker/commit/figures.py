@@ -40,8 +40,7 @@ def changed(group: Group) -> dict[str, int]:
     now = {accepted.edit.identity: accepted.id for accepted in group.live}
     own = {accepted.id for accepted in group.edits}
     known = {accepted.id for accepted in group.parent.edit_set.everything}
-    removed = {edit for record in group.batches for edit in record.spec.remove}
     return {
         "num_superseded": sum(edit in own and before.get(what, edit) != edit for what, edit in now.items()),
-        "num_taken_out": len(removed & known),
+        "num_taken_out": len(group.removed & known),
     }
