@@ -14,7 +14,7 @@ from editing_core.errors import StoreError
 from worker.metrics import Metrics
 from worker.progress import Hands, WorkerStopping
 from worker.protocol.errors import AttemptsUsedUp, LedgerDown, LostRace, StaleLease
-from worker.protocol.jobs import BatchState, EditStatus, Lease, Progress
+from worker.protocol.jobs import BatchSpec, BatchState, EditStatus, Lease, Progress
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
@@ -107,18 +107,27 @@ class TargetStage:
             first = shard * spec.shard_size
             edits = self._ledger.batch_edits(batch)[first : first + spec.shard_size]
             problems = self._session.problems(edits)
-            if problems:
+            if problems and not self._can_go_on(spec):
                 self._reject(batch, lease, problems)
                 return
+            usable = [edit for edit in edits if edit.id not in problems]
             self._metrics.went_through("queued", _age_seconds(spec.created))
             with self._metrics.stage("computing"):
-                work.begin("computing", len(edits))
-                self._session.compute_targets(edits, live=self._same_subjects(edits), on_progress=work.on_progress)
+                work.begin("computing", len(usable))
+                if usable:
+                    live = self._same_subjects(usable)
+                    self._session.compute_targets(usable, live=live, on_progress=work.on_progress)
                 work.end()
-            self._metrics.count_targets(len(edits))
+            self._metrics.count_targets(len(usable))
             self._ledger.shard_progress(batch, shard, len(edits))
             if self._ledger.shard_done(batch, shard, lease) == 0:
                 self._queue.enqueue_unit(COMMIT_UNIT)
+
+    def _can_go_on(self, spec: BatchSpec) -> bool:
+        """Whether the batch may drop edits and has others that can be used."""
+        if spec.options.on_failure != "drop":
+            return False
+        return len(self._session.problems(self._ledger.batch_edits(spec.id))) < spec.num_edits
 
     def _same_subjects(self, edits: Sequence[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
         """What will be in force about these subjects if all that waits goes in: z depends on the subject's group.

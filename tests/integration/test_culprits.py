@@ -103,6 +103,7 @@ def test_where_every_edit_is_to_blame_nothing_is_left_to_apply(prepared: Prepare
     assert "nothing is left without them" in record.error
 
 
+@pytest.mark.slow
 def test_a_full_store_blames_no_edit_and_drops_none(prepared: PreparedModel, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis") as redis:
         bench = prepared.bench(tmp_path / "data", redis.url)
@@ -117,6 +118,7 @@ def test_a_full_store_blames_no_edit_and_drops_none(prepared: PreparedModel, tmp
     assert "culprits" not in (record.report or {})
 
 
+@pytest.mark.slow
 def test_no_edit_is_named_where_no_tries_are_allowed(prepared: PreparedModel, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis") as redis:
         bench = prepared.bench(tmp_path / "data", redis.url, max_drift=MAX_DRIFT, culprit_tries=0)

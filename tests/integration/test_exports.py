@@ -127,6 +127,7 @@ def test_an_export_whose_worker_is_killed_is_finished_by_the_next_one(
     assert AutoModelForCausalLM.from_pretrained(exports / "v1-hf-float32") is not None
 
 
+@pytest.mark.slow
 def test_an_export_begun_too_often_is_failed_with_the_reason_and_can_be_asked_for_again(
     prepared: PreparedModel, place: WorkerBench, client: httpx.Client
 ) -> None:
@@ -144,6 +145,7 @@ def test_an_export_begun_too_often_is_failed_with_the_reason_and_can_be_asked_fo
         assert ended(place, "v1-hf-float32").status == ExportState.DONE
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_gives_the_export_back(place: WorkerBench, client: httpx.Client) -> None:
     ask(client, "v1", HF)
     with place.worker(dying=("before", "begin_export", "stop")) as process:

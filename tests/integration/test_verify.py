@@ -106,6 +106,7 @@ def test_files_a_step_behind_are_no_fault(place: Place, capsys: pytest.CaptureFi
     assert (code, "which the worker mends" in found["pointer"]["told"]) == (ExitCode.OK, True)
 
 
+@pytest.mark.slow
 def test_what_is_not_reached_is_told_and_not_compared(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,7 +134,10 @@ def test_batch_whose_commit_raises_three_times_is_failed_with_the_reason(
 
 @pytest.mark.parametrize(
     ("damage", "waits_as"),
-    [(lambda whole: whole[:-1], BatchState.COMPUTING), (lambda whole: whole[:-1] + b"?", BatchState.READY)],
+    [
+        pytest.param(lambda whole: whole[:-1], BatchState.COMPUTING, marks=pytest.mark.slow),
+        (lambda whole: whole[:-1] + b"?", BatchState.READY),
+    ],
     ids=["shorter", "altered"],
 )
 def test_batch_waits_while_the_live_version_is_damaged_and_goes_in_once_it_is_repaired(

@@ -16,6 +16,7 @@ from worker.protocol.errors import StaleCandidate
 from worker.protocol.jobs import BatchOptions, BatchRecord, BatchState, EditStatus
 
 MANUAL = BatchOptions(promote="manual")
+DROP = BatchOptions(on_failure="drop")
 DRY = BatchOptions(dry_run=True)
 
 
@@ -200,3 +201,21 @@ def test_candidates_that_nobody_promotes_in_time_are_given_up(prepared: Prepared
             batch = bench.send(fact("Ada", "Rome"), options=MANUAL)
             record = bench.wait(batch, BatchState.DISCARDED)
     assert (record.status, record.error) == (BatchState.DISCARDED, "it was not promoted in time")
+
+
+def test_a_batch_that_may_drop_edits_goes_on_without_what_the_tokenizer_does_not_allow(place: WorkerBench) -> None:
+    batch = place.send(fact("Ada", "Rome"), fact("Borg " * 300 + "II", "Oslo"), options=DROP)
+    record = applied(place, batch)
+    good, bad = (place.ledger.edit(row.id) for row in place.ledger.batch_edits(batch))
+    assert (good.status, bad.status) == (EditStatus.LIVE, EditStatus.DROPPED)
+    assert record.report is not None
+    assert record.report["dropped"] == [bad.accepted.id]
+    assert bad.report is not None
+    assert bad.report["problem"] == bad.report["culprit"]["why"]
+    assert record.version is not None
+    assert [row.id for row in place.store.read_manifest(record.version).dropped_edits] == [bad.accepted.id]
+
+
+def test_a_batch_of_which_nothing_can_be_used_is_rejected_though_it_may_drop_edits(place: WorkerBench) -> None:
+    record = place.wait(place.send(fact("Borg " * 300 + "II", "Oslo"), options=DROP))
+    assert record.status == BatchState.REJECTED

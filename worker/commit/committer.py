@@ -18,7 +18,7 @@ from editing_core.errors import StoreError
 from editing_core.evaluation.gate.batches import shortcomings
 from worker import recovery
 from worker.commit.culprits import CulpritFinder
-from worker.commit.group import Group
+from worker.commit.group import Dropped, Group
 from worker.commit.outcomes import Outcomes
 from worker.metrics import Metrics
 from worker.progress import Hands, Work, WorkerStopping
@@ -189,7 +189,17 @@ class Committer:
         edits = tuple(edit for batch in batches for edit in self._ledger.batch_edits(batch))
         parent = self._session.store.read_manifest(pointer.version)
         guards = self._ledger.guards()
-        return Group(batches=records, pointer=pointer, parent=parent, edits=edits, guards=guards)
+        group = Group(batches=records, pointer=pointer, parent=parent, edits=edits, guards=guards)
+        return self._without_unusable(group)
+
+    def _without_unusable(self, group: Group) -> Group:
+        """A batch that may drop edits goes in without those that the tokenizer does not allow."""
+        may_drop = {record.spec.id for record in group.batches if record.spec.options.on_failure == "drop"}
+        edits = {edit.id: edit for edit in group.edits if edit.batch in may_drop}
+        problems = self._session.problems(list(edits.values()))
+        return group.without(
+            problems, dropped=tuple(Dropped.unusable(edits[edit], why) for edit, why in problems.items())
+        )
 
     def _enter(self, state: BatchState, group: Group, lease: Lease) -> None:
         for batch in group.ids:

@@ -26,6 +26,11 @@ class Dropped:
     report: dict[str, Any]
     """Its own, with what it breaks."""
 
+    @classmethod
+    def unusable(cls, accepted: AcceptedEdit, why: str) -> Dropped:
+        """One that the tokenizer or the model's length does not allow."""
+        return cls(accepted, {"taken": False, "problem": why, "culprit": {"limits": [], "why": why}})
+
     def to_json(self) -> dict[str, Any]:
         """What a manifest keeps of it."""
         return {**self.accepted.to_json(), "culprit": self.report["culprit"]}
@@ -90,9 +95,13 @@ class Group:
         return {row.id for row in self.parent.live} == {row.id for row in self.live}
 
     def without(self, edits: Collection[str], *, dropped: tuple[Dropped, ...] = ()) -> Group:
-        """The same group without some of its edits; ``dropped``: those of them that are to be told of."""
+        """The same group without some more of its edits; ``dropped``: those of them that are to be told of."""
         kept = tuple(accepted for accepted in self.edits if accepted.id not in edits)
-        return replace(self, edits=kept, dropped=dropped)
+        return replace(self, edits=kept, dropped=(*self.dropped, *dropped))
+
+    def dropped_of(self, batch: str) -> list[str]:
+        """The ids of the edits that a batch goes in without."""
+        return [row.accepted.id for row in self.dropped if row.accepted.batch == batch]
 
     def repeats(self) -> dict[str, str]:
         """Of each of the batches' edits that is in force already under another id: that id."""

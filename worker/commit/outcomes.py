@@ -119,6 +119,7 @@ class Outcomes:
 
     def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
         (batch,) = group.ids
+        self._ledger.set_edit_reports({row.accepted.id: row.report for row in group.dropped})
         told = {"report": _told(group, report, batch), "error": error}
         self._ledger.move(batch, state, expected=BatchState.CHECKING, lease=lease, **told)
 
@@ -128,7 +129,8 @@ class Outcomes:
 
 def _told(group: Group, report: CheckReport, batch: str) -> dict[str, Any]:
     """The batch's report: what was measured, and what it does to the set."""
-    return {**batch_report(report, group.edits_of(batch)), **_of_the_set(group, batch)}
+    told = {**batch_report(report, group.edits_of(batch)), **_of_the_set(group, batch)}
+    return told | ({"dropped": dropped} if (dropped := group.dropped_of(batch)) else {})
 
 
 def _of_the_set(group: Group, batch: str) -> dict[str, Any]:

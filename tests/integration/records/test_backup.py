@@ -136,6 +136,7 @@ def live(place: WorkerBench) -> frozenset[str]:
     return place.ledger.live_edit_ids(place.ledger.pointer().version)
 
 
+@pytest.mark.slow
 def test_backup_under_traffic_is_one_moment_and_what_was_under_way_goes_on(place: WorkerBench, tmp_path: Path) -> None:
     targets = [tmp_path / f"{number}.tar" for number in range(3)]
     with place.worker():
@@ -189,7 +190,7 @@ def require_agreement(place: WorkerBench) -> None:
     assert len(published) == pointer.revision == len(ledger.promotions())
 
 
-@pytest.mark.parametrize("pause_seconds", [0.6, 0.8, 1.0, 1.2, 1.6])
+@pytest.mark.parametrize("pause_seconds", [0.6, 1.0, pytest.param(1.6, marks=pytest.mark.slow)])
 def test_backup_that_is_killed_leaves_no_file_under_its_name_and_the_next_one_tidies_up(
     place: WorkerBench, tmp_path: Path, pause_seconds: float
 ) -> None:

@@ -91,14 +91,12 @@ def test_purged_edit_leaves_no_text_anywhere_and_the_rest_goes_on(place: WorkerB
     assert (done.fields["append_only_file"], done.fields["content"]) == ("rewritten", secret_edit().content_key())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "deaths",
     [
         [("before", "mark_removed"), ("after", "mark_removed"), ("before", "redact_records")],
-        pytest.param(
-            [("after", "redact_records"), ("before", "erase_row"), ("after", "erase_row"), ("before", "end_purge")],
-            marks=pytest.mark.slow,
-        ),
+        [("after", "redact_records"), ("before", "erase_row"), ("after", "erase_row"), ("before", "end_purge")],
     ],
     ids=["among the files", "in the ledger"],
 )
@@ -167,6 +165,7 @@ def test_texts_that_another_edit_brought_in_too_stay_with_that_one(place: Worker
     assert place.ledger.edit(ids[1]).report == {"text": "Rome, of [erased]"}
 
 
+@pytest.mark.slow
 def test_purge_waits_while_a_version_that_must_go_is_read(place: WorkerBench) -> None:
     edit = rolled_back(place)
     place.ledger.ask_purge(edit, author=None)

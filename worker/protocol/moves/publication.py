@@ -47,7 +47,7 @@ end
 for i = 11, first_batch - 1, 2 do
   redis.call('SADD', DROPPED, A(i))
   redis.call('HSET', EDIT_REPORTS, A(i), A(i + 1))
-  redis.call('HSET', BATCH .. A(first_batch), 'dropped', num_dropped)
+  redis.call('HINCRBY', BATCH .. cjson.decode(redis.call('HGET', EDITS, A(i))).batch, 'dropped', 1)
 end
 for i = first_batch, first_edit - 1, 2 do
   redis.call('HSET', BATCH .. A(i), 'version', version, 'report', A(i + 1))
@@ -157,14 +157,12 @@ class Publication(VersionReading):
         """Move the pointer to ``version`` and its batches (the keys of ``reports``) to ``applied``, or nothing.
 
         With ``candidate_until`` the pointer stays: the version waits so long to be promoted. ``dropped``: reports of
-        edits that the version's one batch goes without. Only while the lease
-        lasts, the revision is the expected one, and each batch is still ``checking`` under this lease. Raises
-        StaleLease, LostRace.
+        edits that the batches go in without. Only while the lease lasts, the revision is the expected one, and each
+        batch is still ``checking`` under this lease. Raises StaleLease, LostRace.
         """
         parent = version.parent or ORIGINAL
         head = [lease.token, expected_revision, version.id, version.number, parent, write_version(version)]
         pairs = [part for batch, found in reports.items() for part in (batch, json.dumps(found, ensure_ascii=False))]
-        assert len(reports) == 1 or not dropped, "several batches that one version goes without edits of"
         without = [part for edit, found in dropped.items() for part in (edit, json.dumps(found, ensure_ascii=False))]
         sizes = [len(reports), len(edit_ids), candidate_until or "", len(dropped)]
         outcome, detail = self._run(_PUBLISH, *head, *sizes, *without, *pairs, *edit_ids, *superseded_ids)
