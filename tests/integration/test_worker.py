@@ -53,7 +53,7 @@ def test_accepted_batch_goes_live_with_its_report_and_its_version_on_disk(place:
     assert shown.report is not None
     assert isinstance(shown.report["taken"], bool)
     assert place.ledger.edit_outcomes()["applied"] >= 2
-    assert set(place.ledger.stage_times()) == {"computing", "applying", "checking"}
+    assert set(place.ledger.stage_times()) == {"queued", "computing", "applying", "checking", "publishing"}
 
 
 def test_later_edit_about_the_same_thing_supersedes_the_earlier_one(place: WorkerBench) -> None:
