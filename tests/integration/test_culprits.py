@@ -92,6 +92,7 @@ def test_a_failing_group_is_taken_apart_before_edits_are_and_edits_of_the_failin
     assert place.ledger.edit(place.ledger.batch_edits(good)[0].id).status == EditStatus.LIVE
 
 
+@pytest.mark.slow
 def test_where_every_edit_is_to_blame_nothing_is_left_to_apply(prepared: PreparedModel, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis") as redis:
         bench = prepared.bench(tmp_path / "data", redis.url, max_drift=1e-6)

@@ -155,6 +155,7 @@ def test_a_stopped_worker_gives_the_export_back(place: WorkerBench, client: http
         assert ended(place, "v1-hf-float32").status == ExportState.DONE
 
 
+@pytest.mark.slow
 def test_a_damaged_version_fails_its_export_at_once_with_the_reason(place: WorkerBench, client: httpx.Client) -> None:
     tensors = StoreLayout(place.data).tensor_file("v1")
     whole = tensors.read_bytes()

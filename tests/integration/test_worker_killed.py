@@ -71,6 +71,7 @@ def test_batch_whose_workers_are_killed_in_every_phase_ends_as_if_nothing_had_ha
     assert place.store.read_manifest(record.version).digest == expected.read_manifest("v1").digest
 
 
+@pytest.mark.slow
 def test_commit_begins_again_when_the_pointer_moves_just_before_it_would_publish(
     prepared: PreparedModel, redis_url: str, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_commit_begins_again_when_the_pointer_moves_just_before_it_would_publish
     assert {row.status for row in place.ledger.find_edits(batch=first.spec.id).items} == {EditStatus.ROLLED_BACK}
 
 
+@pytest.mark.slow
 def test_batch_whose_commits_were_killed_too_often_is_failed_and_does_not_harm_its_neighbours(
     prepared: PreparedModel, redis_url: str, tmp_path: Path
 ) -> None:
