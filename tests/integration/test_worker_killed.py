@@ -42,7 +42,8 @@ def undisturbed(place: WorkerBench) -> BatchRecord:
         return place.wait(batch)
 
 
-@pytest.mark.parametrize("deaths", [PHASES, pytest.param(BETWEEN, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deaths", [PHASES, BETWEEN])
 def test_batch_whose_workers_are_killed_in_every_phase_ends_as_if_nothing_had_happened(
     prepared: PreparedModel, redis_url: str, tmp_path: Path, deaths: Sequence[tuple[str, str]]
 ) -> None:
