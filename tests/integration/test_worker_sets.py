@@ -93,6 +93,18 @@ def test_taking_out_the_later_of_two_brings_the_earlier_back(place: WorkerBench)
     assert (digest(place), place.ledger.edit(old).status) == (before, EditStatus.LIVE)
 
 
+def test_what_lies_beneath_can_be_taken_out_and_does_not_come_back(place: WorkerBench) -> None:
+    first = place.send(fact("Ada", "Rome"))
+    applied(place, first)
+    second = place.send(fact("Ada", "Oslo"))
+    applied(place, second)
+    before = digest(place)
+    applied(place, place.send(remove=[only_edit(place, first)]))
+    assert (digest(place), place.ledger.edit(only_edit(place, first)).status) == (before, EditStatus.TAKEN_OUT)
+    applied(place, place.send(remove=[only_edit(place, second)]))
+    assert digest(place) == EMPTY_DIGEST
+
+
 def test_one_batch_can_put_an_edit_in_the_place_of_another(place: WorkerBench) -> None:
     first = place.send(fact("Ada", "Rome"))
     applied(place, first)

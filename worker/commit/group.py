@@ -91,8 +91,10 @@ class Group:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the same edits are in force before and after."""
-        return {row.id for row in self.parent.live} == {row.id for row in self.live}
+        """Whether the set is the parent's, but for edits that only repeat what is in force."""
+        before, after, repeats = self.parent.edit_set, self.set, self.repeats()
+        kept = tuple(row for row in after.superseded if row.id not in repeats)
+        return (before.live, before.superseded) == (after.live, kept)
 
     def without(self, edits: Collection[str], *, dropped: tuple[Dropped, ...] = ()) -> Group:
         """The same group without some more of its edits; ``dropped``: those of them that are to be told of."""
