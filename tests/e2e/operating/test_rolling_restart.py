@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -32,12 +33,15 @@ class Balancer:
     urls: list[str] = field(default_factory=list)
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    readers: list[threading.Thread] = field(default_factory=list)
 
     def start(self, **settings: object) -> str:
         process = start_service(**settings)
         assert process.stderr is not None
         url = listening_url(process.stderr)
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        reader = threading.Thread(target=_read_to_its_end, args=(process.stderr,))
+        reader.start()
+        self.readers.append(reader)
         until(lambda: httpx.get(f"{url}/readyz", timeout=10, trust_env=False).status_code == 200)
         self.processes[url] = process
         self.urls.append(url)
@@ -51,6 +55,13 @@ class Balancer:
         self.processes[old].send_signal(signal.SIGTERM)
         assert self.processes[old].wait(STOP_SECONDS) == 0
 
+    def kill(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+        for reader in self.readers:
+            reader.join()
+
     def ask(self, client: httpx.Client, method: str, path: str, **request: object) -> httpx.Response:
         for number in range(TRIES):
             url = self.urls[number % len(self.urls)]
@@ -58,9 +69,7 @@ class Balancer:
                 answer = client.request(method, url + path, **request)  # type: ignore[arg-type]
             except httpx.ConnectError:
                 continue
-            except (
-                httpx.RemoteProtocolError
-            ) as error:  # a kept connection was closed; half an answer would be a failure
+            except httpx.RemoteProtocolError as error:  # a kept connection was closed; half an answer is a failure
                 if "without sending a response" not in str(error):
                     raise
                 continue
@@ -68,6 +77,11 @@ class Balancer:
                 self.refused.append(f"{answer.status_code} {answer.text}")
             return answer
         raise AssertionError(f"nobody answered {path}")
+
+
+def _read_to_its_end(log: IO[str]) -> None:
+    with log:
+        log.read()
 
 
 @pytest.fixture
@@ -140,9 +154,8 @@ def test_a_rolling_restart_under_load_fails_no_request_and_loses_no_batch(bench:
                 ends = {bench.wait(batch).status for batch in batches}
     finally:
         stopping.set()
-        for process in (*apis.processes.values(), *generations.processes.values()):
-            process.kill()
-            process.wait()
+        apis.kill()
+        generations.kill()
         client.close()
     assert not failures, failures
     assert not apis.refused + generations.refused
