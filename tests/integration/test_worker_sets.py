@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,19 @@ def test_a_batch_that_may_drop_edits_goes_on_without_what_the_tokenizer_does_not
 def test_a_batch_of_which_nothing_can_be_used_is_rejected_though_it_may_drop_edits(place: WorkerBench) -> None:
     record = place.wait(place.send(fact("Borg " * 300 + "II", "Oslo"), options=DROP))
     assert record.status == BatchState.REJECTED
+
+
+def test_the_same_edit_again_ends_though_it_was_tried_beside_a_batch_that_fails(
+    prepared: PreparedModel, tmp_path: Path
+) -> None:
+    with running_redis(tmp_path / "redis") as redis:
+        bench = prepared.bench(tmp_path / "data", redis.url, reconcile_seconds=0.5)
+        with bench.worker() as lax:
+            version = applied(bench, bench.send(fact("Ada", "Rome"))).version
+            lax.terminate()
+            lax.wait(60)
+        strict = replace(bench, settings=bench.settings | {"max_delta_per_edit": 1e-6})
+        failing, again = strict.make_ready(fact("Chopin", "Oslo")), strict.make_ready(fact("Ada", "Rome"))
+        with strict.worker():
+            assert strict.wait(failing).status == BatchState.REJECTED
+            assert applied(strict, again).version == version

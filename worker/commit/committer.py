@@ -144,7 +144,7 @@ class Committer:
     def _attempt_once(self, batches: Sequence[str], work: Work) -> bool:
         work.begin("reading", len(batches))
         lease, group = work.lease, self._group(batches)
-        if group.changes_nothing and self._ledger.open_count() == len(group.batches):
+        if group.changes_nothing and not group.dropped and self._ledger.open_count() == len(group.batches):
             work.end()
             self._outcomes.leave(group, lease)
             return True

@@ -15,7 +15,7 @@ from worker.commit.figures import changed, rejection
 from worker.commit.group import Group
 from worker.metrics import Metrics
 from worker.protocol.errors import LostRace
-from worker.protocol.jobs import BatchState, Lease
+from worker.protocol.jobs import COMMIT_STATES, BatchState, Lease
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.moves.base import timestamp, utc_now
@@ -101,7 +101,7 @@ class Outcomes:
         for batch in group.ids:
             report = {"passed": True, "reasons": [], "unchanged": True, **_of_the_set(group, batch)}
             fields = {"version": group.pointer.version, "report": report}
-            self._ledger.move(batch, state, expected=BatchState.APPLYING, lease=lease, **fields)
+            self._ledger.move(batch, state, expected=COMMIT_STATES, lease=lease, **fields)
         log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
 
     def _write(self, version: str, group: Group, candidate: Candidate, report: CheckReport) -> Manifest:
