@@ -15,6 +15,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,10 +27,12 @@ from editing_core.versions.durable import locked, write_once
 
 LOGGER = logging.getLogger(__name__)
 _PARTS = {"targets", "delta", "search"}
+ABOUT = "errata"
+"""The only entry of a file's metadata, JSON: the order of several is not fixed, and equal z must have equal files."""
 EDITS = "edits"
-"""Under which a file's metadata names its edits."""
+"""What names the file's edits, in ABOUT."""
 _DIGEST = "sha256"
-"""Of the tensors' bytes, in the file's metadata; files of before it was kept there have none."""
+"""That of the tensors' bytes, in ABOUT; files of before it was kept there have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,8 @@ class TargetFiles:
         counts = torch.tensor([target.loss, target.nll, target.num_losses], dtype=torch.float64)
         tensors = {"targets": target.targets_EH.contiguous(), "delta": target.delta_H.contiguous(), "search": counts}
         _, numbers = _cut(save(tensors))
-        metadata = {EDITS: " ".join(edits), _DIGEST: hashlib.sha256(numbers).hexdigest()}
-        write_once(self._file(key), save(tensors, metadata=metadata))
+        about = {EDITS: list(edits), _DIGEST: hashlib.sha256(numbers).hexdigest()}
+        write_once(self._file(key), save(tensors, metadata={ABOUT: json.dumps(about)}))
 
     def read(self, key: str) -> Target:
         """The z of this key; raises StoreDamaged if its file cannot be read."""
@@ -95,7 +98,7 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
     if set(tensors) != _PARTS:
         raise SafetensorError(f"it holds {sorted(tensors)}")
     header, numbers = _cut(content)
-    expected, found = header.get("__metadata__", {}).get(_DIGEST), hashlib.sha256(numbers).hexdigest()
+    expected, found = _about(header).get(_DIGEST), hashlib.sha256(numbers).hexdigest()
     if expected not in {None, found}:
         raise SafetensorError(f"its numbers were written with sha256 {expected} and now have {found}")
     if not all(bool(torch.isfinite(tensors[name]).all()) for name in ("targets", "delta")):
@@ -107,6 +110,15 @@ def _cut(content: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
     """Header and numbers of a safetensors file: eight bytes that tell the header's length, the header, the numbers."""
     start = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:start]), content[start:]
+
+
+def _about(header: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """What the file says of itself; nothing where it does not say it in this way."""
+    try:
+        told = json.loads(header["__metadata__"][ABOUT])
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _damage(path: Path) -> str | None:

@@ -72,7 +72,7 @@ def contents_of(path: Path) -> frozenset[str] | None:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if size <= LARGEST_HEADER_BYTES else {}
-        told = header["__metadata__"]["edits"].split()
+        told = frozenset(json.loads(header["__metadata__"]["errata"])["edits"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return frozenset(told) or None
+    return told or None
