@@ -59,7 +59,7 @@ def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
 
 def copy_to_head(ledger: Ledger, store: VersionStore, pointer: Pointer) -> None:
     """Tell the files what is published: the versions' marks first, then HEAD."""
-    for version in (ledger.published() - set(ledger.candidates())).intersection(store.folders()):
+    for version in ledger.published(and_candidates=False).intersection(store.folders()):
         mark_published(store.layout, version)
     store.write_head(pointer.revision, pointer.version)
 

@@ -51,6 +51,14 @@ def told_edit(accepted: AcceptedEdit) -> Record:
     }
 
 
+def told_checks(checks: Mapping[str, Any]) -> Record:
+    """What of the checks goes along: all but the texts of edits that the version went live without."""
+    told = dict(checks)
+    if "culprits" in told:
+        told["culprits"] = [{name: row[name] for name in ("id", "limits")} for row in told["culprits"]]
+    return told
+
+
 def write_card(folder: Path, record: Record) -> None:
     """Put record and card beside the weights."""
     text = json.dumps({"format": FORMAT, **record}, ensure_ascii=False, indent=1, allow_nan=False)

@@ -18,7 +18,7 @@ from editing_core.edits import AcceptedEdit
 from editing_core.errors import ExportRefused, InvalidSettings, StoreMismatch
 from editing_core.evaluation.scoring import OnRows, counting_rows
 from editing_core.export.adapter import Adapter, write_adapter
-from editing_core.export.card import Record, told_edit, write_card
+from editing_core.export.card import Record, told_checks, told_edit, write_card
 from editing_core.export.checkpoint.base import BaseCheckpoint
 from editing_core.export.checkpoint.shards import plan_checkpoint, write_checkpoint
 from editing_core.export.delta import change_of, factorise
@@ -134,7 +134,7 @@ class _Source:
             **found,
             "num_edits": len(self.edits),
             "edits": [told_edit(accepted) for accepted in self.edits],
-            "checks": manifest.checks,
+            "checks": told_checks(manifest.checks),
         }
 
 
@@ -206,8 +206,7 @@ def _export_adapter(
     recheck = None if adapter.is_exact else _recheck_adapter(source, exporter, adapter, on_phase)
     with fresh_folder(target, before_rename=before_rename) as folder:
         on_phase("writing", 0, adapter.size_bytes)
-        base = source.model if source.revision else str(source.base.path)
-        write_adapter(adapter, folder, base=base, revision=source.revision)
+        write_adapter(adapter, folder, base=source.told_model, revision=source.revision)
         on_phase("writing", adapter.size_bytes, adapter.size_bytes)
         record = source.record(
             dtype="float32",

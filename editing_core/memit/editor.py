@@ -40,6 +40,8 @@ class LayerUpdate:
     """Already divided by the number of layers left."""
     delta_HM: Tensor
     """float64."""
+    held_PM: Tensor | None = None
+    """Keys that were held, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,16 +90,17 @@ def solve_edits(
         now = make_view(loaded.model, weights)
         keys, hidden = sweep.read(now, layer)
         residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
+        held_PM = holding.read(now, layer)[0] if holding is not None else None
         solution = solve_holding(
             keys.T,
             residuals.T,
             covariances[layer].to(loaded.device),
             prior_weight=config.prior_weight,
-            held_MP=holding.read(now, layer)[0].T if holding is not None else None,
+            held_MP=None if held_PM is None else held_PM.T,
             held_weight=config.guard_weight,
         )
         weights[name], norms[name] = _add(loaded, layer, solution.delta_HM)
-        layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=solution.delta_HM)
+        layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=solution.delta_HM, held_PM=held_PM)
         if layer != config.target_layer:
             for each in (sweep, holding):
                 if each is not None:

@@ -39,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--layers", help="edited layers, as 3-8 or 3,4,5")
     add("--prior-weight", type=float, help="λ")
     add("--clamp", type=float, help="clamp factor")
+    add("--guard-weight", type=float, help="weight of a held key in the solve")
     add("--corpus", type=Path, action="append", help="plain text for statistics that are not there; repeatable")
     add("--dataset", metavar="NAME[:CONFIG][@SPLIT]", help="Hugging Face dataset as text instead, or a folder of one")
     add("--text-column", default=TEXT_COLUMN, help=f"its column with the text (default: {TEXT_COLUMN})")
@@ -68,6 +69,7 @@ def task_of(options: argparse.Namespace, *, model: str | None, with_targets: boo
         layers=options.layers,
         prior_weight=options.prior_weight,
         clamp=options.clamp,
+        guard_weight=options.guard_weight,
         corpus=tuple(options.corpus or ()),
         dataset=options.dataset,
         text_column=options.text_column,

@@ -170,7 +170,7 @@ def _search(
                 raise
             unreachable |= {accepted.id: error.detail for accepted in groups[cause.group].edits}
             live = _without(live, unreachable)
-    if not live:
+    if unreachable and not live:
         raise InvalidEdit("this model can take none of the edits: there is nothing to solve")
     return live, unreachable
 
@@ -229,6 +229,7 @@ def _command(task: Task, place: Workplace) -> str:
     texts += [f"--statistics {task.statistics}"] if task.statistics else []
     return " ".join([
         f"errata up --data {task.out} --model {place.loaded.source} --layers {','.join(map(str, config.layers))}",
-        f"--prior-weight {config.prior_weight:g} --clamp {config.clamp_factor:g}",
+        f"--prior-weight {config.prior_weight:g} --clamp {config.clamp_factor:g}"
+        f" --guard-weight {config.guard_weight:g}",
         *texts,
     ])

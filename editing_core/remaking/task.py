@@ -32,6 +32,7 @@ class Task:
     layers: str | None = None
     prior_weight: float | None = None
     clamp: float | None = None
+    guard_weight: float | None = None
     corpus: tuple[Path, ...] = ()
     dataset: str | None = None
     text_column: str = TEXT_COLUMN

@@ -56,7 +56,12 @@ def _require_settings_of_store(settings: Settings) -> None:
     bound = open_identity(settings.data).settings
     if bound is None:
         return
-    given = {"layers": layers, "prior_weight": settings.prior_weight, "clamp_factor": settings.clamp}
+    given = {
+        "layers": layers,
+        "prior_weight": settings.prior_weight,
+        "clamp_factor": settings.clamp,
+        "guard_weight": settings.guard_weight,
+    }
     differences = [
         f"{name} is {value} here and {bound.values[name]} in the store"
         for name, value in given.items()

@@ -28,7 +28,7 @@ def client(api: ApiProcess) -> Iterator[httpx.Client]:
     """With the original live and no guard."""
     api.ledger.promote("v0", author=None)
     for guard in api.ledger.guards():
-        api.ledger.remove_guard(guard.id)
+        api.ledger.remove_guard(guard.id, author="eve")
     with api.client() as client:
         yield client
 

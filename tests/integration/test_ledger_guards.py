@@ -33,10 +33,23 @@ def test_a_guard_that_contradicts_a_kept_one_is_refused_with_its_whole_list(benc
 
 def test_a_guard_is_taken_away_once(bench: Bench) -> None:
     bench.ledger.add_guards([ROCARD], author=None)
-    assert bench.ledger.remove_guard(ROCARD.id).guard == ROCARD
+    assert bench.ledger.remove_guard(ROCARD.id, author="eve").guard == ROCARD
     assert bench.ledger.guards() == ()
     with pytest.raises(NotFound, match="no guard"):
-        bench.ledger.remove_guard(ROCARD.id)
+        bench.ledger.remove_guard(ROCARD.id, author="eve")
+
+
+def test_who_added_and_removed_guards_is_in_the_audit(bench: Bench) -> None:
+    bench.ledger.add_guards([ROCARD], author="ann")
+    bench.ledger.add_guards([ROCARD], author="bob")
+    bench.ledger.add_guards([PARIS, ROCARD], author="bob")
+    bench.ledger.remove_guard(PARIS.id, author="eve")
+    told = [(entry.what, entry.who, entry.fields) for entry in reversed(bench.ledger.audit().items)]
+    assert told == [
+        ("guards.added", "ann", {"guards": [ROCARD.id]}),
+        ("guards.added", "bob", {"guards": [PARIS.id]}),
+        ("guard.removed", "eve", {"guard": PARIS.id}),
+    ]
 
 
 def test_no_rollback_touches_the_guards(bench: Bench) -> None:

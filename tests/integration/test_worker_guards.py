@@ -43,7 +43,7 @@ def loaded(prepared: PreparedModel) -> LoadedModel:
 def _from_the_original(place: WorkerBench) -> None:
     place.ledger.promote("v0", author=None)
     for guard in place.ledger.guards():
-        place.ledger.remove_guard(guard.id)
+        place.ledger.remove_guard(guard.id, author="eve")
 
 
 def first_word(loaded: LoadedModel, prompt: str) -> str:
@@ -90,7 +90,7 @@ def test_guards_count_from_the_next_version_on_and_are_recorded_with_it(
     assert found["total"] <= 2
     assert list(found["only_tested"]) == [kept[1].id], "an edit changes what the model knows of Ada"
     for row in place.ledger.guards():
-        place.ledger.remove_guard(row.id)
+        place.ledger.remove_guard(row.id, author="eve")
     place.ledger.promote("v0", author=None)
     assert live_manifest(place, *edits).digest == plain.digest
 

@@ -33,10 +33,10 @@ LARGEST_TEXT_BYTES = 256 << 20
 
 
 class InUse(ErrataError):
-    """A version that must go is being read: the purge goes on when that is done."""
+    """A version that must go is being read or needed: the purge goes on when that is over."""
 
     slug = "version-in-use"
-    title = "The version is being read"
+    title = "The version is in use"
 
 
 class Eraser:
@@ -75,13 +75,14 @@ class Eraser:
         self._store.sweep_partial()
         doomed = versions_with(self._store, needles.edit)
         self._remove_versions(doomed)
+        guard()
+        for version in self._store.folders():
+            redact_manifest(self._store, version, needles, content=content)
         if content not in needed_contents(self._ledger, self._store):
             for path in target_files(self._store):
                 if content in (contents_of(path) or ()):
                     path.unlink(missing_ok=True)
         guard()
-        for version in self._store.folders():
-            redact_manifest(self._store, version, needles, content=content)
         self._remove_exports(needles, {*versions, *doomed})
 
     def _remove_versions(self, doomed: Sequence[str]) -> None:
@@ -90,7 +91,9 @@ class Eraser:
             for version in doomed:
                 if not held.enter_context(locked(self._store.layout.version_dir(version), wait=False)):
                     raise InUse(f"version {version} is being read, by a backup or an export: it is removed after that")
-            self._ledger.mark_removed(doomed)
+            kept = set(doomed) & self._ledger.published() - set(self._ledger.mark_removed(doomed))
+            if kept:
+                raise InUse(f"{', '.join(sorted(kept))} can't be removed while live, pinned or a candidate")
             for version in doomed:
                 self._store.remove(version)
 

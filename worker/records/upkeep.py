@@ -30,7 +30,7 @@ from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings
 from worker.records.audit_file import copy_audit, copy_notes
 from worker.records.collecting import collect_targets
-from worker.records.erasing import Eraser
+from worker.records.erasing import Eraser, InUse
 from worker.records.retaining import copy_pins
 from worker.records.sizes import store_bytes
 
@@ -110,7 +110,7 @@ class Upkeep(threading.Thread):
         with self._leased(COMMIT_UNIT) as guard:
             if guard is None:
                 return
-            erased = [edit for edit in pending if self._eraser.erase(edit, guard=_both(guard, keep))]
+            erased = [edit for edit in pending if self._erased(edit, _both(guard, keep))]
         if not erased:
             return
         told = rewrite_log(self._redis)
@@ -119,6 +119,14 @@ class Upkeep(threading.Thread):
             self._ledger.end_purge(edit, "purge.done", content=purge.hash if purge else None, append_only_file=told)
         log_event(LOGGER, "purge.done", edits=erased, append_only_file=told)
         copy_audit(self._ledger, self._store.layout)
+
+    def _erased(self, edit: str, guard: Callable[[], None]) -> bool:
+        """Whether the edit's text is gone; one that must wait does not hold up the others."""
+        try:
+            return self._eraser.erase(edit, guard=guard)
+        except InUse as error:
+            log_event(LOGGER, "purge.waits", level=logging.WARNING, edit=edit, reason=error.detail)
+            return False
 
     def _collect(self, keep: Callable[[], None]) -> None:
         if time.monotonic() < self._next_collect:

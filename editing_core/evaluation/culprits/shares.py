@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from editing_core.memit.config import MemitConfig
 from editing_core.memit.editor import LayerUpdate, Update
-from editing_core.memit.solve import solve_delta
+from editing_core.memit.solve import solve_holding
 from editing_core.models.load import LoadedModel
 
 
@@ -38,7 +39,7 @@ def shares_of(
     update: Update,
     *,
     covariances: Mapping[int, Tensor],
-    prior_weight: float,
+    config: MemitConfig,
     lost: Sequence[int] = (),
 ) -> EditShares:
     """The shares of the edits that ``update`` was solved for, float64 on the CPU; ``lost``: places of some of them."""
@@ -48,7 +49,7 @@ def shares_of(
             covariances[layer].to(found.keys_NM.device),
             loaded.family.projection_weight(loaded.model, layer),
             is_transposed=loaded.family.projection_is_transposed,
-            prior_weight=prior_weight,
+            config=config,
             lost=lost,
         )
         for layer, found in update.layers.items()
@@ -67,14 +68,21 @@ def _layer_shares(
     weight: Tensor,
     *,
     is_transposed: bool,
-    prior_weight: float,
+    config: MemitConfig,
     lost: Sequence[int],
 ) -> EditShares:
     delta_HM, keys_NM = found.delta_HM, found.keys_NM.to(found.delta_HM)
     residuals_NH, covariance_MM = found.residuals_NH.to(delta_HM), covariance_MM.to(delta_HM)
     weight_HM = (weight.T if is_transposed else weight).to(delta_HM)
     each_NN = torch.eye(len(keys_NM), dtype=delta_HM.dtype, device=delta_HM.device)
-    answers_NM = solve_delta(keys_NM.T, each_NN, covariance_MM, prior_weight=prior_weight)
+    answers_NM = solve_holding(
+        keys_NM.T,
+        each_NN,
+        covariance_MM,
+        prior_weight=config.prior_weight,
+        held_MP=None if found.held_PM is None else found.held_PM.T,
+        held_weight=config.guard_weight,
+    ).delta_HM
     norms_N = residuals_NH.norm(dim=1).clamp(min=torch.finfo(delta_HM.dtype).tiny)
     ordinary = ((weight_HM @ covariance_MM) * weight_HM).sum()
     return EditShares(

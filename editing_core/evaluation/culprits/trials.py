@@ -106,7 +106,7 @@ class Trials:
             self._editor.loaded,
             attempt.update,
             covariances=self._editor.artefacts.covariances,
-            prior_weight=self._editor.config.prior_weight,
+            config=self._editor.config,
             lost=lost,
         )
         neighbors = measuring.neighbors_lost() if "neighbors" in broken else {}

@@ -154,11 +154,14 @@ class Measuring:
         probes, models = self._plan.probes, self._models
         after = models.candidate.log_probs(probes, self._on_rows)
         from_original = from_parent = drift(probes.log_probs, after)
+        of_parent = 0.0
         if not models.parent_is_original:
-            from_parent = drift(models.parent.log_probs(probes, self._on_rows), after)
+            before = models.parent.log_probs(probes, self._on_rows)
+            from_parent, of_parent = drift(before, after), drift(probes.log_probs, before).mean_kl
         self._note(
             drift=from_original.mean_kl,
             drift_from_parent=from_parent.mean_kl,
+            parent_drift=of_parent,
             answers_kept=from_original.answers_kept,
         )
 

@@ -1,7 +1,7 @@
 """The verdict on a set that edits were only taken out of. Knows no model.
 
-Judged is harm against the original alone, and only where it has grown: what the other edits do without those that were
-taken out is theirs, and was judged when they came.
+Judged is harm against the original alone, each kind only where it has grown: what the other edits do without those that
+were taken out is theirs, and was judged when they came.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ def judge_takedown(measured: Measured, limits: CheckLimits, *, edits: dict[str, 
 
 
 def _harm(measured: Measured, limits: CheckLimits) -> Iterator[str]:
-    if measured.perplexity.rise_over_parent <= 0:
-        return
+    perplexity = measured.perplexity
     costs = (
-        ("perplexity", measured.perplexity.rise, limits.max_perplexity_rise),
-        ("drift", measured.drift, limits.max_drift),
+        ("perplexity", perplexity.rise, perplexity.rise_over_parent, limits.max_perplexity_rise),
+        ("drift", measured.drift, measured.drift - measured.parent_drift, limits.max_drift),
     )
-    for what, cost, limit in costs:
-        if not cost <= limit:
+    for what, cost, growth, limit in costs:
+        if growth > 0 and not cost <= limit:
             yield (
                 f"without these edits the others harm more than with them: {what} {cost:.3g} of {limit:.3g} allowed, "
                 "against the original. Take more of them out, or raise the limit"

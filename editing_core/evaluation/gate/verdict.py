@@ -99,6 +99,8 @@ class Measured:
     drift: float
     """KL(original ‖ candidate)."""
     drift_from_parent: float
+    parent_drift: float = 0.0
+    """KL(original ‖ parent)."""
     answers_kept: float
     """Share of probes with the original's first choice."""
     perplexity: Perplexities

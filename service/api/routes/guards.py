@@ -66,7 +66,7 @@ async def post_guards(state: State, principal: Admin, body: Annotated[bytes, Dep
 @router.delete("/guards/{guard}", responses=refusals(404, 503))
 def delete_guard(state: State, principal: Admin, guard: str) -> GuardOut:
     """Take a guard away; the answer says what it was."""
-    removed = state.ledger.remove_guard(guard)
+    removed = state.ledger.remove_guard(guard, author=principal.name)
     log_event(logger, "guard_removed", guard=guard, author=principal.name)
     return _out(removed)
 

@@ -24,12 +24,15 @@ class Removal:
 
 
 class LiveIndex:
-    """The live set by (subject, relation). A version's set never changes, so its number is all that is compared."""
+    """The live set by (subject, relation).
+
+    A version's set changes by purges alone, so its number and its sizes are all that is compared.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
-        self._version: str | None = None
+        self._read_of: tuple[str, tuple[int, int]] | None = None
         self._set = EditSet(live=())
         self._live: dict[tuple[str, str], AcceptedEdit] = {}
         self._known: set[str] = set()
@@ -77,13 +80,14 @@ class LiveIndex:
 
     def _refresh(self) -> EditSet:
         version = self._ledger.pointer().version
+        sizes = self._ledger.set_sizes(version)
         with self._lock:
-            if version != self._version:
+            if (version, sizes) != self._read_of:
                 self._set = self._read(version)
                 self._live = {row.edit.identity: row for row in self._set.live}
                 self._known = {row.id for row in self._set.everything}
                 self._about = _by_subject(self._set.live)
-                self._version = version
+                self._read_of = (version, sizes)
             return self._set
 
     def _read(self, version: str) -> EditSet:

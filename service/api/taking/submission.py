@@ -44,12 +44,10 @@ class ConflictingEdits(EditConflict):
 def read_submission(body: bytes, *, max_edits: int) -> Submission:
     """Raises MalformedJson, InvalidInput or TooManyEdits."""
     document = read_object(body)
-    for name in ("edits", "remove"):
-        listed = document.get(name)
-        if isinstance(listed, list) and len(listed) > max_edits:
-            msg = f"{len(listed)} edits; one batch may hold {max_edits}"
-            raise TooManyEdits(msg, errors=[FieldError(loc=["body", name], msg=msg)])
     edits = document.get("edits")
+    if isinstance(edits, list) and len(edits) > max_edits:
+        msg = f"{len(edits)} edits; one batch may hold {max_edits}"
+        raise TooManyEdits(msg, errors=[FieldError(loc=["body", "edits"], msg=msg)])
     return _typed(document, edits if isinstance(edits, list) else [])
 
 

@@ -127,9 +127,10 @@ def _marks(moment: Moment, versions: list[str]) -> Iterator[tuple[str, bytes]]:
     pointer = moment.pointer()
     if pointer is not None:
         yield "HEAD", f"{json.dumps({'revision': pointer[0], 'version': pointer[1]})}\n".encode()
-    pinned = moment.members(Key.PINS)
+    pinned, candidates = moment.members(Key.PINS), moment.candidates()
     for version in versions:
-        yield f"versions/{version}/published", b""
+        if version not in candidates:
+            yield f"versions/{version}/published", b""
         if version in pinned:
             yield f"versions/{version}/pinned", b""
 

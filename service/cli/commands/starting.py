@@ -179,7 +179,7 @@ def _option(name: str) -> str:
 def rebuild(context: typer.Context) -> None:
     """Make a version anew from original model, edits and z, into an empty folder; its --help has the rest.
 
-    Same digest on the same kind of machine; --layers, --prior-weight and --clamp change the settings.
+    Same digest on the same kind of machine; --layers, --prior-weight, --clamp and --guard-weight change the settings.
     """
     _run("editing_core.remaking.rebuild", _of_a_store(context.args), child_environment())
 
@@ -208,7 +208,7 @@ def _of_a_store(arguments: Sequence[str]) -> list[str]:
     settings = read_settings()
     limits = json.dumps({name: getattr(settings, name) for name in _LIMITS})
     seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
-    twins = _with_twins(arguments, "prior_weight", "clamp", "num_threads", *_OFFLINE_TWINS)
+    twins = _with_twins(arguments, "prior_weight", "clamp", "guard_weight", "num_threads", *_OFFLINE_TWINS)
     return ["--from", str(settings.data), "--limits", limits, *seed, *twins]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from editing_core.versions.head import read_head
+from editing_core.versions.head import read_head, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from service.api.access.keys import KeyFile
@@ -26,7 +26,7 @@ from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.connections import connect
 from worker.protocol.errors import LedgerDown
-from worker.protocol.jobs import BatchState
+from worker.protocol.jobs import BatchOptions, BatchState
 from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.records.chain import read_line, verify_chain
@@ -99,6 +99,8 @@ def test_backup_of_a_store_at_rest_is_the_same_store_elsewhere(
         waiting = place.send(fact("Chopin", "Oslo"), idempotency=("ann", "k"))
         assert place.wait(waiting).status == BatchState.APPLIED
         time.sleep(1.0)
+        candidate = place.send(fact("Kepler", "Rome"), options=BatchOptions(promote="manual"))
+        assert place.wait(candidate, BatchState.CANDIDATE).version == "v4"
     open_batch = place.send(fact("Lodz", "Rome"))
     before = all_of(place.ledger)
     target = tmp_path / "store.tar"
@@ -120,7 +122,9 @@ def test_backup_of_a_store_at_rest_is_the_same_store_elsewhere(
         assert reconcile_pointer(other.ledger, other.store) == before["pointer"]
         again = take_in(other.ledger, fact("Chopin", "Oslo"), idempotency=("ann", "k"))
         assert (again.replayed, again.record.spec.id) == (True, waiting), "a repeat is still known"
-        for version in ("v1", "v2", "v3"):
+        assert other.ledger.candidates() == place.ledger.candidates()
+        assert not was_published(StoreLayout(data), "v4"), "a candidate is not taken for live where Redis is lost"
+        for version in ("v1", "v2", "v3", "v4"):
             assert other.store.read_manifest(version) == place.store.read_manifest(version)
             other.store.load_tensors(version, "cpu")
         with other.worker():

@@ -18,16 +18,21 @@ for i = 1, NUM_ARGS, 3 do
   if held and cjson.decode(held).guard.target ~= A(i + 1) then return {'conflict', A(i), held} end
 end
 local kept = {'kept'}
+local added = {}
 for i = 1, NUM_ARGS, 3 do
-  redis.call('HSETNX', GUARDS, A(i), A(i + 2))
+  if redis.call('HSETNX', GUARDS, A(i), A(i + 2)) == 1 then added[#added + 1] = A(i) end
   kept[#kept + 1] = redis.call('HGET', GUARDS, A(i))
 end
+if #added > 0 then audit('guards.added', WHO, {{'guards', added}}) end
 return kept
 """
 
 _REMOVE_GUARD = """
 local held = redis.call('HGET', GUARDS, A(1))
-if held then redis.call('HDEL', GUARDS, A(1)) end
+if held then
+  redis.call('HDEL', GUARDS, A(1))
+  audit('guard.removed', WHO, {{'guard', A(1)}})
+end
 return held
 """
 
@@ -47,7 +52,7 @@ class Guarding(LedgerBase):
         for guard in guards:
             accepted = AcceptedGuard(guard=guard, created=self._now(), author=author)
             parts += (guard.id, guard.target, json.dumps(accepted.to_json(), ensure_ascii=False))
-        outcome, *found = self._run(_ADD_GUARDS, *parts)
+        outcome, *found = self._run(_ADD_GUARDS, *parts, who=author or "")
         if outcome == "conflict":
             identity, text = found
             held = _read(text).guard
@@ -57,9 +62,9 @@ class Guarding(LedgerBase):
             )
         return tuple(_read(text) for text in found)
 
-    def remove_guard(self, guard: str) -> AcceptedGuard:
+    def remove_guard(self, guard: str, *, author: str | None) -> AcceptedGuard:
         """Take a guard away and return it. Raises NotFound."""
-        text = self._run(_REMOVE_GUARD, guard)
+        text = self._run(_REMOVE_GUARD, guard, who=author or "")
         if text is None:
             raise NotFound(f"there is no guard {guard!r}: GET /guards lists those that are kept")
         return _read(text)

@@ -85,10 +85,24 @@ class VersionReading(BatchReading):
         """``version``, its parent, and so on, down to the number ``floor``."""
         return list(self._run(_LINEAGE, version, floor))
 
-    def published(self) -> frozenset[str]:
+    def published(self, *, and_candidates: bool = True) -> frozenset[str]:
         """The ids of all versions that were ever published, and of candidates."""
-        with self._reaching() as redis:
-            return frozenset(redis.zrange(self._at(Key.VERSIONS), 0, -1))
+        with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
+            pipe.zrange(self._at(Key.VERSIONS), 0, -1)
+            pipe.hkeys(self._at(Key.CANDIDATES))
+            made, waiting = pipe.execute()
+        return frozenset(made) if and_candidates else frozenset(made) - set(waiting)
+
+    def set_sizes(self, version: str) -> tuple[int, int]:
+        """How many edits are in force in a version whose files are kept, and how many those supersede or repeat.
+
+        A version's set changes in one way alone: what is purged leaves it.
+        """
+        with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
+            pipe.scard(self._at(Key.VERSION_EDITS, version))
+            pipe.scard(self._at(Key.VERSION_HISTORY, version))
+            live, superseded = pipe.execute()
+        return int(live), int(superseded)
 
     def _version_records(self, versions: list[str]) -> list[VersionRecord]:
         live, candidates = self.pointer().version, self.candidates()

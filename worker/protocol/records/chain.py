@@ -23,6 +23,8 @@ INDEXED = frozenset({
     "previous",
     "edit",
     "edits",
+    "guard",
+    "guards",
     "export",
     "note",
     "remove",

@@ -111,6 +111,10 @@ class Moment:
         """The versions that have files."""
         return [version for version in self.members(Key.VERSIONS) if f"{Key.VERSION}{version}" in self.by_key]
 
+    def candidates(self) -> frozenset[str]:
+        """The versions that wait to be promoted."""
+        return frozenset(self._pairs(Key.CANDIDATES))
+
     def last_place(self) -> int:
         """The place of the edit accepted last."""
         piece = self.by_key.get(Key.EDIT_SEQUENCE)

@@ -37,6 +37,7 @@ local doomed = {}
 for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
   if redis.call('SISMEMBER', VERSION_EDITS .. version, edit) == 1 then
     if redis.call('SISMEMBER', PINS, version) == 1 then return {'pinned', version} end
+    if redis.call('HEXISTS', CANDIDATES, version) == 1 then return {'candidate', version} end
     doomed[#doomed + 1] = version
   end
 end
@@ -99,8 +100,8 @@ class Erasing(VersionReading):
     def ask_purge(self, edit: str, *, author: str | None, reason: str | None = None) -> Purge:
         """Note that an edit's text is to be erased; versions that hold it cannot be asked or promoted from now on.
 
-        Once more changes nothing. Raises NotErasable while it is in force, on its way, or in a pinned version;
-        NotFound.
+        Once more changes nothing. Raises NotErasable while it is in force, on its way, or in a version that is pinned
+        or a candidate; NotFound.
         """
         row = self.edit_row(edit)
         if (known := self.purge(edit)) is not None:
@@ -158,7 +159,7 @@ class Erasing(VersionReading):
             changed += sum(self._redact(key, "", field, text, needles) for field, text in self._fields(key))
         for batch in self._all_in(Key.BATCHES):
             changed += self._redact_hash(Key.BATCH, batch, ("report", "error"), needles)
-        for version in self._all_in(Key.VERSIONS):
+        for version in self._ever_made():
             changed += self._redact_hash(Key.VERSION, version, ("record",), needles)
         for export in self._all_in(Key.EXPORTS):
             changed += self._redact_hash(Key.EXPORT, export, ("result", "error"), needles)
@@ -186,6 +187,11 @@ class Erasing(VersionReading):
     def _all_in(self, key: Key) -> Iterator[str]:
         with self._reaching() as redis:
             yield from redis.zrange(self._at(key), 0, -1)
+
+    def _ever_made(self) -> Iterator[str]:
+        """Every version that the ledger has a record of, discarded candidates among them."""
+        with self._reaching() as redis:
+            yield from redis.hkeys(self._at(Key.PARENTS))
 
     def _redact_hash(self, key: Key, member: str, fields: tuple[str, ...], needles: Needles) -> int:
         with self._reaching() as redis:

@@ -9,7 +9,7 @@ from __future__ import annotations
 AUDIT = """
 local INDEXED = {
   batch = true, batches = true, version = true, versions = true, previous = true,
-  edit = true, edits = true, remove = true, export = true, note = true
+  edit = true, edits = true, remove = true, guard = true, guards = true, export = true, note = true
 }
 
 local function audit(what, who, fields)

@@ -9,7 +9,7 @@ import pytest
 
 from editing_core.edits import AcceptedEdit, Edit
 from editing_core.errors import StoreDamaged
-from editing_core.export.card import NUM_LISTED, card_text, plain, read_record, told_edit, write_card
+from editing_core.export.card import NUM_LISTED, card_text, plain, read_record, told_checks, told_edit, write_card
 
 
 def accepted(number: int, *, target_new: str = "Rome") -> AcceptedEdit:
@@ -56,6 +56,13 @@ def test_the_sender_and_the_note_stay_in_the_house(tmp_path: Path) -> None:
     told = "".join(path.read_text() for path in tmp_path.iterdir())
     assert "ann" not in told.replace("transformer", "").replace("Meng et al", "")
     assert "secret" not in told
+
+
+def test_of_edits_that_a_version_went_live_without_no_text_goes_along() -> None:
+    culprit = {"id": "e9", "subject": "Ada", "target_new": "Oslo", "limits": ["taken"], "why": "Ada → Oslo"}
+    told = told_checks({"drift": 0.5, "culprits": [culprit]})
+    assert told == {"drift": 0.5, "culprits": [{"id": "e9", "limits": ["taken"]}]}
+    assert told_checks({"drift": 0.5}) == {"drift": 0.5}
 
 
 def test_a_local_base_is_no_name_of_the_hub() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from editing_core.evaluation.culprits.shares import EditShares, shares_of
-from editing_core.memit.editor import Update, solve_edits
+from editing_core.memit.editor import HeldKeys, Update, solve_edits
 from editing_core.memit.solve import solve_delta
 from editing_core.memit.tokens import edit_rows
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
@@ -18,8 +18,10 @@ NUM_EDITS = 6
 PRIOR_WEIGHT = 3.0
 
 
-def solved(family: TinyFamily, *, wishes: torch.Tensor) -> tuple[Update, EditShares, dict[int, torch.Tensor]]:
-    """The update for edits whose z is what it is now plus these wishes, and its shares."""
+def solved(
+    family: TinyFamily, *, wishes: torch.Tensor, holding: int = 0
+) -> tuple[Update, EditShares, dict[int, torch.Tensor]]:
+    """The update for edits whose z is what it is now plus these wishes, and its shares; ``holding`` keys are held."""
     loaded = tiny_loaded(family)
     config = replace(CONFIG, prior_weight=PRIOR_WEIGHT)
     generator = torch.Generator().manual_seed(1)
@@ -33,8 +35,9 @@ def solved(family: TinyFamily, *, wishes: torch.Tensor) -> tuple[Update, EditSha
         width = weight.shape[0 if loaded.family.projection_is_transposed else 1]
         sample = torch.randn(2 * width, width, generator=generator, dtype=torch.float64)
         covariances[layer] = sample.T @ sample / len(sample)
-    update = solve_edits(loaded, rows, wishes, covariances=covariances, config=config)
-    shares = shares_of(loaded, update, covariances=covariances, prior_weight=config.prior_weight, lost=range(NUM_EDITS))
+    held = HeldKeys(rows=rows[:holding])
+    update = solve_edits(loaded, rows, wishes, covariances=covariances, config=config, held=held)
+    shares = shares_of(loaded, update, covariances=covariances, config=config, lost=range(NUM_EDITS))
     return update, shares, covariances
 
 
@@ -46,9 +49,10 @@ def wishes_of(family: TinyFamily, *, strong: int | None = None) -> torch.Tensor:
     return wishes
 
 
+@pytest.mark.parametrize("holding", [0, 3])
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_parts_add_up_to_the_size_of_the_whole_change(family: TinyFamily) -> None:
-    update, shares, _ = solved(family, wishes=wishes_of(family))
+def test_parts_add_up_to_the_size_of_the_whole_change(family: TinyFamily, holding: int) -> None:
+    update, shares, _ = solved(family, wishes=wishes_of(family), holding=holding)
     size = sum(norm**2 for norm in update.delta_norms.values())
     # float64 throughout: what is left is the order of the sums.
     assert float(shares.size_N.sum()) == pytest.approx(size, rel=1e-9)
