@@ -71,6 +71,8 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
     live, left_out = _usable(place.editor, source.manifest, same_model=same_model)
     taken = take_stored_targets(place.editor, source, live) if same_model and task.with_targets else 0
     live, unreachable = _search(place.editor, live, same_model=same_model, on_progress=on_progress)
+    if not live and source.manifest.live:
+        raise InvalidEdit("this model can take none of the edits: there is nothing to solve")
     draft = _draft(source.manifest, place, live)
     update = solve(place.editor, draft, on_progress=on_progress)
     report = check(place.editor, draft, update, task, on_progress=on_progress)
@@ -170,8 +172,6 @@ def _search(
                 raise
             unreachable |= {accepted.id: error.detail for accepted in groups[cause.group].edits}
             live = _without(live, unreachable)
-    if unreachable and not live:
-        raise InvalidEdit("this model can take none of the edits: there is nothing to solve")
     return live, unreachable
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from worker.protocol.errors import StaleCandidate
 from worker.protocol.jobs import BatchOptions, BatchRecord, BatchState, EditStatus
 
 MANUAL = BatchOptions(promote="manual")
-DROP = BatchOptions(on_failure="drop")
 DRY = BatchOptions(dry_run=True)
 
 
@@ -214,37 +212,3 @@ def test_candidates_that_nobody_promotes_in_time_are_given_up(prepared: Prepared
             batch = bench.send(fact("Ada", "Rome"), options=MANUAL)
             record = bench.wait(batch, BatchState.DISCARDED)
     assert (record.status, record.error) == (BatchState.DISCARDED, "it was not promoted in time")
-
-
-def test_a_batch_that_may_drop_edits_goes_on_without_what_the_tokenizer_does_not_allow(place: WorkerBench) -> None:
-    batch = place.send(fact("Ada", "Rome"), fact("Borg " * 300 + "II", "Oslo"), options=DROP)
-    record = applied(place, batch)
-    good, bad = (place.ledger.edit(row.id) for row in place.ledger.batch_edits(batch))
-    assert (good.status, bad.status) == (EditStatus.LIVE, EditStatus.DROPPED)
-    assert record.report is not None
-    assert record.report["dropped"] == [bad.accepted.id]
-    assert bad.report is not None
-    assert bad.report["problem"] == bad.report["culprit"]["why"]
-    assert record.version is not None
-    assert [row.id for row in place.store.read_manifest(record.version).dropped_edits] == [bad.accepted.id]
-
-
-def test_a_batch_of_which_nothing_can_be_used_is_rejected_though_it_may_drop_edits(place: WorkerBench) -> None:
-    record = place.wait(place.send(fact("Borg " * 300 + "II", "Oslo"), options=DROP))
-    assert record.status == BatchState.REJECTED
-
-
-def test_the_same_edit_again_ends_though_it_was_tried_beside_a_batch_that_fails(
-    prepared: PreparedModel, tmp_path: Path
-) -> None:
-    with running_redis(tmp_path / "redis") as redis:
-        bench = prepared.bench(tmp_path / "data", redis.url, reconcile_seconds=0.5)
-        with bench.worker() as lax:
-            version = applied(bench, bench.send(fact("Ada", "Rome"))).version
-            lax.terminate()
-            lax.wait(60)
-        strict = replace(bench, settings=bench.settings | {"max_delta_per_edit": 1e-6})
-        failing, again = strict.make_ready(fact("Chopin", "Oslo")), strict.make_ready(fact("Ada", "Rome"))
-        with strict.worker():
-            assert strict.wait(failing).status == BatchState.REJECTED
-            assert applied(strict, again).version == version

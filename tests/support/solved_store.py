@@ -7,6 +7,7 @@ from pathlib import Path
 
 from editing_core.edit_sets import edit_set
 from editing_core.edits import AcceptedEdit
+from editing_core.guarding.guards import AcceptedGuard
 from editing_core.versions.head import mark_published
 from editing_core.versions.manifest import Manifest
 from tests.support.tiny_models import TinyFamily, save_tiny_model
@@ -35,7 +36,9 @@ def tiny_settings(folder: Path, family: TinyFamily = "gptj") -> Settings:
     return Settings.model_validate(values)
 
 
-def solve_store(settings: Settings, accepted: Sequence[AcceptedEdit]) -> Manifest:
+def solve_store(
+    settings: Settings, accepted: Sequence[AcceptedEdit], *, guards: Sequence[AcceptedGuard] = ()
+) -> Manifest:
     """Take the edits in batch after batch, as a worker does, and write what results as the live version."""
     session = EditingSession.open(settings)
     edits = edit_set(accepted)
@@ -43,7 +46,7 @@ def solve_store(settings: Settings, accepted: Sequence[AcceptedEdit]) -> Manifes
         own = [edit for edit in edits.live if edit.batch == batch]
         session.compute_targets(own, live=own, on_progress=_silent)
     session.compute_targets(edits.live, live=edits.live, on_progress=_silent)
-    candidate = session.build_candidate(edits.live, on_progress=_silent)
+    candidate = session.build_candidate(edits.live, guards=guards, on_progress=_silent)
     report = session.check(
         candidate, live=edits.live, new=edits.live, parent="v0", is_takedown=False, on_progress=_silent
     )

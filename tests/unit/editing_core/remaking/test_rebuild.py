@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from editing_core.edits import AcceptedEdit
+from editing_core.guarding.guards import AcceptedGuard, Guard
 from editing_core.remaking.rebuild import main
 from editing_core.versions.head import read_head, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
-from editing_core.versions.manifest import Manifest
+from editing_core.versions.manifest import EMPTY_DIGEST, Manifest
 from editing_core.versions.store import VersionStore
 from tests.support.solved_store import solve_store, tiny_settings
 from tests.support.tiny_loaded import accepted, tiny_edits
@@ -127,6 +128,30 @@ def test_other_settings_make_a_store_that_belongs_to_them(
     assert made.settings["prior_weight"] == 7.0
     changed = {"data": tmp_path / "out", "prior_weight": 7.0, "clamp": 1.5}
     EditingSession.open(settings.model_copy(update=changed))
+
+
+def test_guards_are_held_anew_and_their_weight_can_be_changed(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path)
+    guard = Guard(prompt="Rocard speaks", target="Thai", subject="Rocard")
+    held = AcceptedGuard(guard=guard, created="2026-01-01T00:00:00Z", author="ann")
+    stored = solve_store(settings, tiny_edits(4), guards=[held])
+    code, told = rebuild(settings, tmp_path / "same")
+    assert (code, told["digest"]) == (0, stored.digest)
+    code, told = rebuild(settings, tmp_path / "other", "--guard-weight", "2")
+    assert (code, told["same"]) == (0, False)
+    assert "--guard-weight 2" in told["command"]
+    made = VersionStore(StoreLayout(tmp_path / "other")).read_manifest("v3")
+    assert (made.settings["guard_weight"], made.accepted_guards) == (2.0, (held,))
+
+
+def test_a_version_out_of_which_every_edit_was_taken_is_the_original_again(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path)
+    stored = solve_store(settings, [])
+    code, told = rebuild(settings, tmp_path / "out")
+    assert (code, told["same"], told["digest"]) == (0, True, stored.digest)
+    assert stored.digest == EMPTY_DIGEST
+    code, told = rebuild(settings, tmp_path / "without", "--without-targets")
+    assert (code, told["digest"]) == (0, EMPTY_DIGEST)
 
 
 def test_other_layers_need_the_text_and_get_statistics_of_their_own(
