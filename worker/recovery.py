@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from editing_core.errors import ErrataError, StoreDamaged
+from editing_core.guarding.guards import AcceptedGuard
 from editing_core.versions.durable import locked
 from editing_core.versions.head import mark_published, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout, version_number
+from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from worker.protocol.connections import connect, required_url
 from worker.protocol.errors import LedgerBehind, LostRace
@@ -24,6 +26,7 @@ from worker.protocol.logs import log_event, start_logging
 from worker.protocol.moves.base import timestamp, utc_now
 from worker.protocol.settings import read_settings
 from worker.records.audit_file import read_copy, rejoined
+from worker.records.guard_file import read_guards
 from worker.records.retaining import remove_versions
 from worker.retelling import newest_guards, parents_of, restored_batches, restored_versions
 
@@ -67,7 +70,8 @@ def copy_to_head(ledger: Ledger, store: VersionStore, pointer: Pointer) -> None:
 def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer | None) -> Pointer:
     """Write the ledger anew from the manifests of published versions; the pointer is HEAD's.
 
-    The guards are those of the newest version, unless the ledger has not lost its memory: no rollback touches them.
+    The guards are those of their copy, or of the newest version where there is none, unless the ledger has not lost its
+    memory: no rollback touches them.
     Published are those that bear the mark, and HEAD's version with its ancestors. Any other folder may be what a commit
     left behind that died before it published: its batches are not taken as applied. Raises StoreDamaged, LostRace.
     """
@@ -88,7 +92,7 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
         versions=restored_versions(manifests, batches),
         batches=batches,
         parents=parents_of(manifests),
-        guards=newest_guards(manifests) if expected is None else (),
+        guards=_kept_guards(store, manifests) if expected is None else (),
         expected=expected,
         chain=_chain_after(store, pointer, anything=bool(versions)),
         pinned=[version for version in versions if store.layout.pinned_file(version).exists()],
@@ -105,6 +109,11 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
             num_batches=len(batches),
         )
     return pointer
+
+
+def _kept_guards(store: VersionStore, manifests: Sequence[Manifest]) -> tuple[AcceptedGuard, ...]:
+    copied = read_guards(store.layout)
+    return newest_guards(manifests) if copied is None else copied
 
 
 def _chain_after(

@@ -91,6 +91,11 @@ class StoreLayout:
         return self.root / "audit.jsonl"
 
     @property
+    def guards_file(self) -> Path:
+        """Copy of the guards."""
+        return self.root / "guards.json"
+
+    @property
     def notes_dir(self) -> Path:
         """What is to go into the audit chain."""
         return self.root / "audit-notes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +13,13 @@ from editing_core.edits import Edit, Neighbor
 from editing_core.evaluation.scoring import score_targets
 from editing_core.guarding.guards import Guard
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.versions.layout import StoreLayout
 from editing_core.versions.manifest import EMPTY_DIGEST, Manifest
 from tests.support.facts import fact
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.jobs import BatchState
+from worker.records.guard_file import copy_guards, read_guards
 from worker.recovery import reconcile_pointer
 
 
@@ -149,3 +152,27 @@ def test_guards_come_back_from_the_newest_manifest_when_redis_has_lost_its_memor
         reconcile_pointer(fresh.ledger, fresh.store)
         assert fresh.ledger.pointer().version == "v0"
         assert fresh.ledger.guards() == kept
+
+
+def test_guards_that_no_version_has_seen_outlive_redis_and_removed_ones_stay_away(
+    prepared: PreparedModel, loaded: LoadedModel, place: WorkerBench, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place.ledger.add_guards([guard(loaded, "Borg")], author="ann")
+    live_manifest(place, fact("Ada", "Rome"))
+    for row in place.ledger.guards():
+        place.ledger.remove_guard(row.id, author="ann")
+    kept = place.ledger.add_guards([guard(loaded, "Chopin")], author="eve")
+    copy_guards(place.ledger, place.store.layout)
+    with running_redis(tmp_path_factory.mktemp("other")) as redis:
+        fresh = WorkerBench(data=place.data, redis_url=redis.url, settings=prepared.settings)
+        copy_guards(fresh.ledger, fresh.store.layout)
+        reconcile_pointer(fresh.ledger, fresh.store)
+        assert fresh.ledger.guards() == kept
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"guard": 1}', "[[]]", '[{"guard": {}}]'])
+def test_a_copy_of_guards_that_cannot_be_read_counts_as_none(tmp_path: Path, content: str) -> None:
+    layout = StoreLayout(tmp_path)
+    assert read_guards(layout) is None
+    layout.guards_file.write_text(content)
+    assert read_guards(layout) is None

@@ -27,6 +27,7 @@ from worker.protocol.jobs import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
+from worker.records.guard_file import write_guards
 from worker.targets import describe
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ class Committer:
         edits = tuple(edit for batch in batches for edit in self._ledger.batch_edits(batch))
         parent = self._session.store.read_manifest(pointer.version)
         guards = self._ledger.guards()
+        write_guards(self._session.store.layout, guards)  # so that the copy is never older than a manifest
         group = Group(batches=records, pointer=pointer, parent=parent, edits=edits, guards=guards)
         return self._without_unusable(group)
 

@@ -31,6 +31,7 @@ from worker.protocol.settings import Settings
 from worker.records.audit_file import copy_audit, copy_notes
 from worker.records.collecting import collect_targets
 from worker.records.erasing import Eraser, InUse
+from worker.records.guard_file import copy_guards
 from worker.records.retaining import copy_pins
 from worker.records.sizes import store_bytes
 
@@ -43,7 +44,7 @@ FIRST_COLLECT_SECONDS = 600.0
 
 
 class Upkeep(threading.Thread):
-    """Copies the audit chain and the pins to disk, erases what is to be erased, removes z files, tells sizes."""
+    """Copies audit chain, pins and guards to disk, erases what is to be erased, removes z files, tells sizes."""
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Upkeep(threading.Thread):
             copy_notes(self._ledger, self._store.layout)
             copy_audit(self._ledger, self._store.layout)
             copy_pins(self._ledger, self._store)
+            copy_guards(self._ledger, self._store.layout)
             self._tell_sizes()
             self._purge(guard)
             self._collect(guard)
