@@ -5,7 +5,7 @@ the chunk that it falls into and leaves the others, so that what was read for th
 to one model with one configuration. Knows no model and no files.
 """
 
-# Dims: N edits, R rows of a chunk, T tokens, M width of the projection's input, H hidden size.
+# Dims: N edits of a chunk, T tokens, M width of the projection's input, H hidden size.
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ MOST_BYTES = 1 << 30
 class FirstRead:
     """A chunk at the first edited layer, on the original weights."""
 
-    hidden_RTH: Tensor
-    """What enters the layer."""
+    hidden: tuple[Tensor, ...]
+    """What enters the layer, [N, T, H] of each context."""
     keys_NM: Tensor
     targets_now_NH: Tensor
     """h^L of the bare rows."""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the three tensors."""
-        return self.hidden_RTH.nbytes + self.keys_NM.nbytes + self.targets_now_NH.nbytes
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in (*self.hidden, self.keys_NM, self.targets_now_NH))
 
     def to(self, device: torch.device | str) -> FirstRead:
         """The same on another device."""
-        return FirstRead(self.hidden_RTH.to(device), self.keys_NM.to(device), self.targets_now_NH.to(device))
+        hidden = tuple(tensor.to(device) for tensor in self.hidden)
+        return FirstRead(hidden, self.keys_NM.to(device), self.targets_now_NH.to(device))
 
 
 class KeptReads:
