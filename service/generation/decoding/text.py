@@ -1,7 +1,7 @@
 """An answer's text as its tokens come: whole characters only, ended by stop strings. Knows no model.
 
 A token may end within a character (UTF-8 has up to four bytes), and some tokenizers write a token differently at the
-start of a text; so the newest tokens are decoded together with those of the piece before.
+start of a text; so the newest tokens are decoded together with some of those before.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 
 HALF_CHARACTER = "\ufffd"
 """What a decoder writes for bytes that are no character, or not yet one."""
+
+MOST_BEFORE = 16
+"""Tokens that are decoded again with each new one: their text is known, and to forget them costs another decoding."""
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -37,8 +40,12 @@ class AnswerText:
         both = self._decode([*self._before, *self._open])
         if not both.endswith(HALF_CHARACTER):
             self._extend(both[len(self._before_text) :])
-            self._before, self._open = self._open, []
-            self._before_text = self._decode(self._before)
+            self._before_text = both
+            self._before += self._open
+            if len(self._before) >= MOST_BEFORE:
+                self._before = self._open
+                self._before_text = self._decode(self._before)
+            self._open = []
 
     def finish(self) -> None:
         """Take what is there as the end: bytes that are no character stay what the decoder makes of them."""

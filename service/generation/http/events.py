@@ -47,5 +47,4 @@ def _end(stream: AnswerStream, number: int, result: GenerationResult) -> dict[st
     return {"finish_reason": result.finish_reason, "version": stream.version, "usage": usage}
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

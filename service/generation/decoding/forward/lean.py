@@ -2,8 +2,8 @@
 
 On small models and small batches the time of a step is that of its many small operations. What is exchanged: GPT-J's
 attention (it looks up the rotation of every position anew in each layer, and attends in six operations), its chain of
-eight operations for GELU, and dropout, which does nothing here. Results differ from the library's in their last bits.
-Knows no weights by name; whatever it does not know stays as it is.
+eight operations for GELU, dropout, which does nothing here, and the calls of a block's thirteen modules, where nothing
+is hooked to them. Results differ from the library's in their last bits. Whatever it does not know stays as it is.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 from transformers.activations import NewGELUActivation
-from transformers.models.gptj.modeling_gptj import GPTJAttention, apply_rotary_pos_emb
+from transformers.models.gptj.modeling_gptj import GPTJAttention, GPTJBlock, apply_rotary_pos_emb
 
 from editing_core.models.twins import twin_tree
 from service.generation.decoding.forward.cache import Window
@@ -35,7 +35,38 @@ def lean_twin(model: nn.Module) -> nn.Module:
                 module._modules[name] = nn.Identity()
             elif type(child) is NewGELUActivation:
                 module._modules[name] = nn.GELU(approximate="tanh")
+    for module in twin.modules():
+        if type(module) is GPTJBlock and isinstance(module.attn, LeanGPTJAttention) and _has_no_hooks(module):
+            module.__class__ = LeanGPTJBlock
     return twin
+
+
+def _has_no_hooks(module: nn.Module) -> bool:
+    """Whether calling the modules below does nothing but their ``forward`` (accelerate puts its own in its place)."""
+    return not any(
+        part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__ for part in module.modules()
+    )
+
+
+class LeanGPTJBlock(GPTJBlock):
+    """GPT-J's block without the calls of its modules; they must have no hooks."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        layer_past: Any = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, None]:
+        """Hidden states [R, T, H] in and out; ``layer_past`` is a ``Window`` or none."""
+        if not isinstance(layer_past, Window):
+            return super().forward(hidden_states, layer_past, attention_mask, position_ids, **options)
+        norm, mlp = self.ln_1, self.mlp
+        normed = layer_norm(hidden_states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        attended = self.attn.attend(normed, layer_past, attention_mask, position_ids)
+        wide = mlp.act(linear(normed, mlp.fc_in.weight, mlp.fc_in.bias))
+        return attended + linear(wide, mlp.fc_out.weight, mlp.fc_out.bias) + hidden_states, None
 
 
 class LeanGPTJAttention(GPTJAttention):
@@ -47,18 +78,28 @@ class LeanGPTJAttention(GPTJAttention):
         """Hidden states [R, T, H] in and out; ``layer_past`` is a ``Window`` or none."""
         if not isinstance(layer_past, Window):
             return super().forward(hidden_states, layer_past, attention_mask, position_ids, **options)
-        heads_RTAD = (*hidden_states.shape[:2], self.num_attention_heads, self.head_dim)
-        query_RTAD = self.q_proj(hidden_states).view(heads_RTAD)
-        key_RTAD = self.k_proj(hidden_states).view(heads_RTAD)
-        value_RTAD = self.v_proj(hidden_states).view(heads_RTAD)
-        turn = layer_past.shared(("rotation", hidden_states.device), lambda: self._rotation(position_ids, key_RTAD))
+        projected = (self.q_proj(hidden_states), self.k_proj(hidden_states), self.v_proj(hidden_states))
+        return self.out_proj(self._attended(*projected, layer_past, attention_mask, position_ids)), None
+
+    def attend(self, hidden_states: Tensor, window: Window, mask: Tensor | None, position_ids: Any) -> Tensor:
+        """The same without the calls of its modules."""
+        query, key, value = (linear(hidden_states, part.weight) for part in (self.q_proj, self.k_proj, self.v_proj))
+        return linear(self._attended(query, key, value, window, mask, position_ids), self.out_proj.weight)
+
+    def _attended(
+        self, query_RTH: Tensor, key_RTH: Tensor, value_RTH: Tensor, window: Window, mask: Tensor | None, positions: Any
+    ) -> Tensor:
+        """What attention gives before its last projection, [R, T, H]."""
+        heads_RTAD = (*query_RTH.shape[:2], self.num_attention_heads, self.head_dim)
+        query_RTAD, key_RTAD, value_RTAD = (part.view(heads_RTAD) for part in (query_RTH, key_RTH, value_RTH))
+        turn = window.shared(("rotation", query_RTH.device), lambda: self._rotation(positions, key_RTAD))
         query_RTAD = self._turned(query_RTAD, turn)
         key_RTAD = self._turned(key_RTAD, turn)
-        keys, values = layer_past.update(key_RTAD.transpose(1, 2), value_RTAD.transpose(1, 2), self.layer_idx)
+        keys, values = window.update(key_RTAD.transpose(1, 2), value_RTAD.transpose(1, 2), self.layer_idx)
         attended = scaled_dot_product_attention(
-            query_RTAD.transpose(1, 2), keys, values, attn_mask=attention_mask, scale=1 / self.scale_attn
+            query_RTAD.transpose(1, 2), keys, values, attn_mask=mask, scale=1 / self.scale_attn
         )
-        return self.out_proj(attended.transpose(1, 2).reshape(hidden_states.shape)), None
+        return attended.transpose(1, 2).reshape(query_RTH.shape)
 
     def _rotation(self, position_ids: Tensor, like: Tensor) -> tuple[Tensor, ...]:
         """The rotations at the positions: complex numbers [R, T, 1, F] in float32, sines and cosines elsewhere."""
