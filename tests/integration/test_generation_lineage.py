@@ -2,28 +2,88 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+import httpx
+import pytest
 
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
+from service.generation.versions.lineage import BELIEVED_SECONDS
 from tests.support.generation import publish, serving, write_version
-from tests.support.redis_server import Bench
+from tests.support.patience import until
+from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
 from worker.protocol.keys import Key
 
 LOADED = tiny_loaded("gpt_neox")
+UNTIL = "2999-01-01T00:00:00.000Z"
 
 
-def test_a_descent_that_was_not_known_at_first_is_asked_for_again(bench: Bench, tmp_path: Path) -> None:
+@pytest.fixture
+def store(tmp_path: Path) -> VersionStore:
     bind_identity(tmp_path, model=LOADED.fingerprint, model_source="tiny")
-    store = VersionStore(StoreLayout(tmp_path))
+    return VersionStore(StoreLayout(tmp_path))
+
+
+def ask(client: httpx.Client, **asked: str) -> httpx.Response:
+    return client.get("/generate", params={"prompt": "x", **asked})
+
+
+def test_a_descent_that_was_not_known_at_first_is_asked_for_again(bench: Bench, store: VersionStore) -> None:
     parents = bench.ledger.keys.at(Key.PARENTS)
     publish(bench.ledger, write_version(store, LOADED, "v1"))
     publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
     known = bench.redis.hgetall(parents)
     with serving(bench, store, LOADED) as (_, client):
         bench.redis.delete(parents)
-        assert client.get("/generate", params={"prompt": "x", "min_version": "v1"}).status_code == 409
+        assert ask(client, min_version="v1").status_code == 409
         bench.redis.hset(parents, mapping=known)
-        assert client.get("/generate", params={"prompt": "x", "min_version": "v1"}).status_code == 200
+        assert ask(client, min_version="v1").status_code == 200
+
+
+def test_a_candidate_is_asked_by_its_name_alone_and_a_discarded_one_not_at_all(
+    bench: Bench, store: VersionStore
+) -> None:
+    publish(bench.ledger, write_version(store, LOADED, "v1"))
+    publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"), candidate_until=UNTIL)
+    with serving(bench, store, LOADED) as (_, client):
+        assert ask(client).json()["version"] == "v1"
+        assert ask(client, version="v2").json()["version"] == "v2"
+        waiting = ask(client, min_version="v2")
+        assert (waiting.status_code, "is a candidate: promote it" in waiting.json()["detail"]) == (409, True)
+        bench.ledger.discard(["v2"], reason="no", author=None)
+        discarded = ask(client, min_version="v2")
+        assert (discarded.status_code, "was discarded" in discarded.json()["detail"]) == (409, True)
+        assert "Retry-After" not in discarded.headers
+        time.sleep(BELIEVED_SECONDS)
+        assert ask(client, version="v2").status_code == 404
+
+
+def test_a_removed_version_is_not_answered_from_memory(bench: Bench, store: VersionStore) -> None:
+    publish(bench.ledger, write_version(store, LOADED, "v1"))
+    publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
+    with serving(bench, store, LOADED) as (_, client):
+        assert ask(client, version="v1").status_code == 200
+        bench.ledger.mark_removed(["v1"])
+        time.sleep(BELIEVED_SECONDS)
+        assert ask(client, version="v1").status_code == 404, "its files are there still"
+        assert ask(client, version="v2").status_code == 200
+
+
+def test_what_was_served_without_redis_is_confirmed_once_it_is_back(tmp_path: Path, store: VersionStore) -> None:
+    with running_redis(tmp_path / "redis") as server, open_bench(server.url) as bench:
+        manifest = write_version(store, LOADED, "v1")
+        publish(bench.ledger, manifest)
+        revision = bench.ledger.pointer().revision
+        store.write_head(revision, "v1")
+        server.stop()
+        with serving(bench, store, LOADED) as (runtime, client):
+            found = runtime.readiness()
+            assert (found["version"], found["degraded"]) == ("v1", True)
+            assert ask(client).json()["version"] == "v1"
+            server.start()
+            until(lambda: runtime.readiness()["degraded"] is False)
+            assert (runtime.readiness()["ready"], runtime.readiness()["reason"]) == (True, None)

@@ -88,8 +88,8 @@ def view_of(loaded: LoadedModel, version: str) -> Any:
     return loaded.model if version == "v0" else make_view(loaded.model, changed_weights(loaded, seed=int(version[1:])))
 
 
-def publish(ledger: Ledger, manifest: Manifest) -> None:
-    """Make a written version known and live, as a commit without batches does."""
+def publish(ledger: Ledger, manifest: Manifest, *, candidate_until: str | None = None) -> None:
+    """Make a written version known and live (or a candidate), as a commit without batches does."""
     lease = ledger.acquire(COMMIT_UNIT, holder="test", ttl_seconds=60)
     assert lease is not None
     assert manifest.digest is not None
@@ -97,7 +97,14 @@ def publish(ledger: Ledger, manifest: Manifest) -> None:
         id=manifest.version, parent=manifest.parent, created=manifest.created, num_edits=0, digest=manifest.digest
     )
     revision = ledger.pointer().revision
-    ledger.publish(lease, expected_revision=revision, version=record, edit_ids=(), reports={})
+    ledger.publish(
+        lease,
+        expected_revision=revision,
+        version=record,
+        edit_ids=(),
+        reports={},
+        candidate_until=candidate_until,
+    )
     ledger.release(lease)
 
 

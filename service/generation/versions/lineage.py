@@ -17,6 +17,8 @@ from worker.protocol.ledger import Ledger
 
 MAX_KNOWN = 10_000
 """Answers kept about who descends from whom."""
+BELIEVED_SECONDS = 1.0
+"""How long a version is taken to be kept after the ledger has said so."""
 
 
 class Lineage:
@@ -40,8 +42,8 @@ class Lineage:
         self._wait_seconds = wait_seconds
         self._known: set[tuple[str, str]] = set()
         """Pairs of which the first descends from the second, which stays so; a "no" may only be not known yet."""
-        self._digests: dict[str, str] = {}
-        """Of versions that the ledger knew, which stays so; whether they are still kept, their files tell."""
+        self._digests: dict[str, tuple[str, float]] = {}
+        """Of versions that the ledger knew, and when it said so: one may have been removed since."""
 
     async def recorded_digest(self, version: str) -> str | None:
         """The digest that the version must have; None when the ledger is away and its files bear the mark.
@@ -51,14 +53,14 @@ class Lineage:
         """
         if version == ORIGINAL:
             return None
-        if version not in self._digests:
-            digest = await asyncio.to_thread(self._recorded_digest, version)
-            if digest is None:
-                return None
-            self._digests[version] = digest
-        return self._digests[version]
+        digest, asked_at = self._digests.get(version, (None, 0.0))
+        if digest is None or time.monotonic() >= asked_at + BELIEVED_SECONDS:
+            digest = await asyncio.to_thread(self._recorded_digest, version, believed=digest)
+            if digest is not None:
+                self._digests[version] = (digest, time.monotonic())
+        return digest
 
-    def _recorded_digest(self, version: str) -> str | None:
+    def _recorded_digest(self, version: str, *, believed: str | None) -> str | None:
         if not is_version_name(version):
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
         try:
@@ -66,8 +68,9 @@ class Lineage:
         except LedgerDown:
             if not was_published(self._store.layout, version):
                 raise
-            return None
+            return believed
         if record.removed:
+            self._digests.pop(version, None)
             raise NotFound(f"version {version} is no longer kept: GET /versions lists those that are")
         return record.digest
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
 from editing_core.models.load import LoadedModel
-from editing_core.versions.layout import ORIGINAL
+from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.views import make_view
@@ -49,7 +49,7 @@ class VersionLoader:
 
     def is_kept(self, version: str) -> bool:
         """Whether its files are there."""
-        return version == ORIGINAL or self._store.layout.version_dir(version).exists()
+        return version == ORIGINAL or (is_version_name(version) and self._store.layout.version_dir(version).exists())
 
     def load(self, version: str, *, make_room: Callable[[str, int], None]) -> Resident:
         """Read the version; ``make_room`` is told its bytes before they are taken, and raises where there is no room.

@@ -98,6 +98,7 @@ class ResidentVersions:
         """
         name = self._begin_use(version)
         try:
+            self._require_kept(name)
             future, mine = self._find(name)
             if mine:
                 self._loader.submit(self._load_into, future, name)
@@ -193,6 +194,12 @@ class ResidentVersions:
             f"version {version} has the digest {resident.digest} on disk and {digest} in the ledger: "
             "restore it from a backup, or promote another version"
         )
+
+    def _require_kept(self, version: str) -> None:
+        """Raise NotFound where the files are gone: in memory a version stays until its last use ends."""
+        is_live = self._live is not None and self._live.version == version
+        if not is_live and not self._versions.is_kept(version):
+            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
 
     def _is_unused(self, resident: Resident) -> bool:
         return resident is not self._live and not self._uses[resident.version]

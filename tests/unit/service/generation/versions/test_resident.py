@@ -207,6 +207,9 @@ def test_a_version_whose_files_are_gone_leaves_memory_when_nobody_uses_it(
             store.remove("v1")
             residents.tidy()
             assert set(residents.versions) == {"v0", "v1"}
+            with pytest.raises(NotFound):  # whoever asks now does not keep it there
+                async with residents.lease("v1"):
+                    pass
         assert residents.versions == ("v0",)
 
     run(work)
