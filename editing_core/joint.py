@@ -122,8 +122,8 @@ class JointEditor:
 
     def compute_targets(
         self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
-    ) -> None:
-        """Make the z files of the groups of ``edits`` within ``live``; those on disk cost nothing.
+    ) -> int:
+        """Make the z files of the groups of ``edits`` within ``live``; those on disk cost nothing. Returns steps.
 
         Progress counts those of ``edits`` alone that are not on disk, though their groups may hold more.
         """
@@ -134,6 +134,14 @@ class JointEditor:
             if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
         ]
         own = sum(edit.id in wanted for group in groups for edit in group.edits)
+        num_steps = 0
+
+        def keep(index: int, target: Target) -> None:
+            nonlocal num_steps
+            num_steps += target.num_losses
+            contents = [edit.edit.content_key() for edit in groups[index].edits]
+            self.targets.write(self._key(groups[index]), target, edits=contents)
+
         try:
             search_targets(
                 self.loaded,
@@ -141,13 +149,12 @@ class JointEditor:
                 self.config,
                 batch_rows=self.batch_rows,
                 on_progress=lambda done, total: on_progress(own * done // max(1, total), own),
-                on_found=lambda index, target: self.targets.write(
-                    self._key(groups[index]), target, edits=[edit.edit.content_key() for edit in groups[index].edits]
-                ),
+                on_found=keep,
             )
         except (SearchDiverged, SearchTooLarge) as error:
             first = groups[error.group].edits[0].id  # named by its id: this text is logged, and edits' texts are not
             raise InvalidEdit(f"edit {first} (its subject's search): {error.detail}", loc=("subject",)) from error
+        return num_steps
 
     def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
         """Per edit id the search that gave its z; all must be on disk. Edits that are already true have none."""

@@ -34,7 +34,7 @@ from worker.metrics import Metrics
 from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
 from worker.protocol.errors import LedgerDown
-from worker.protocol.keys import Keys, batch_of, is_targets
+from worker.protocol.keys import Keys
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, start_logging
 from worker.protocol.queue import WorkQueue
@@ -167,7 +167,7 @@ class QueueWorker(SimpleWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a job, seen by the heartbeat; then wake what it left undone."""
         unit = self._place.queue.unit(job.id)
-        with self._place.hands.job(unit), log_context(**_ids(unit)):
+        with self._place.hands.job(unit), log_context(unit=unit):
             token = STAGES.set(self._place.stages)
             try:
                 super().execute_job(job, queue)
@@ -180,11 +180,6 @@ class QueueWorker(SimpleWorker):
         """End at the work's next step and give the work back; at once when there is none."""
         self._place.hands.stop()
         super().request_stop(signum, frame)
-
-
-def _ids(unit: str) -> dict[str, str]:
-    """What every line of the unit's work says."""
-    return {"unit": unit} | ({"batch": batch_of(unit)} if is_targets(unit) else {})
 
 
 def serve(place: Workplace) -> None:

@@ -21,7 +21,8 @@ from worker.protocol.logs import log_event
 LOGGER = logging.getLogger(__name__)
 
 STAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
-STAGES = ("queued", "computing", "applying", "checking", "publishing", "exporting")
+STAGES = ("queued", "computing", "applying", "keys", "solve", "checking", "publishing", "exporting")
+"""``computing`` is the search for z; ``keys`` and ``solve`` are the parts of ``applying``."""
 OUTCOMES = ("applied", "rejected", "failed", "dropped")
 KINDS = ("versions", "targets", "artefacts", "exports")
 REASONS = ("input", "taken", "neighbors", "earlier", "guards", "harm", "capacity", "not_finite", "other")
@@ -50,6 +51,7 @@ class _Counts:
         )
         self.taken_out = Counter("errata_edits_taken_out_total", "Edits that were taken out", registry=registry)
         self.targets = Counter("errata_worker_targets_total", "Edits whose z was searched or found", registry=registry)
+        self.steps = Counter("errata_worker_z_steps_total", "Steps of searches for z", registry=registry)
         self.requeues = Counter(
             "errata_worker_requeues_total", "Forgotten units of work that were enqueued again", registry=registry
         )
@@ -91,7 +93,7 @@ class Metrics:
 
     @contextmanager
     def stage(self, stage: str) -> Iterator[None]:
-        """Measure a stage: computing, applying, checking, publishing, exporting."""
+        """Measure a stage, one of ``STAGES``."""
         began = time.monotonic()
         try:
             yield
@@ -117,9 +119,10 @@ class Metrics:
         self._counts.superseded.inc(num_superseded)
         self._counts.taken_out.inc(num_taken_out)
 
-    def count_targets(self, num_edits: int) -> None:
-        """Count edits whose z is on disk now."""
+    def count_targets(self, num_edits: int, num_steps: int) -> None:
+        """Count edits whose z is on disk now, and the steps that it took to search those that were not there."""
         self._counts.targets.inc(num_edits)
+        self._counts.steps.inc(num_steps)
 
     def count_requeues(self, num_units: int) -> None:
         """Count units of work that somebody had forgotten."""

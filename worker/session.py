@@ -6,7 +6,7 @@ Knows no queue and no ledger. Nothing is changed in place, so a progress callbac
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -58,6 +58,7 @@ class Candidate:
     holding: Holding = field(default_factory=Holding)
     standing: Standing | None = None
     """What the solve found out about the edits; None where nobody asked."""
+    seconds: Mapping[str, float] = field(default_factory=dict)  # spent on ``keys`` and ``solve``
 
 
 class EditingSession:
@@ -96,8 +97,7 @@ class EditingSession:
         )
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
         artefacts = _artefacts(loaded, settings, config, layout)
-        targets = TargetFiles(layout.targets_dir)
-        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=targets)
+        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))
         values = editor.solve_settings()
         identity = bind_identity(
             layout.root,
@@ -122,9 +122,9 @@ class EditingSession:
 
     def compute_targets(
         self, edits: Sequence[AcceptedEdit], *, live: Sequence[AcceptedEdit], on_progress: Progress
-    ) -> None:
-        """Put the z of these edits' groups within ``live`` on disk; those that are there cost nothing."""
-        self._editor.compute_targets(edits, live=live, on_progress=on_progress)
+    ) -> int:
+        """Put the z of these edits' groups within ``live`` on disk; those that are there cost nothing. Steps taken."""
+        return self._editor.compute_targets(edits, live=live, on_progress=on_progress)
 
     def build_candidate(
         self, live: Sequence[AcceptedEdit], *, guards: Sequence[AcceptedGuard] = (), on_progress: Progress
@@ -192,6 +192,7 @@ class EditingSession:
             guards=canonical_guards(guards),
             holding=self._editor.holding(live, guards),
             standing=self._editor.standing(live, update),
+            seconds={"keys": update.keys_seconds, "solve": update.solve_seconds},
         )
 
     def write_version(
@@ -232,8 +233,7 @@ class EditingSession:
         if version == ORIGINAL:
             return model
         if self._parent[0] != version:
-            tensors = self.store.load_tensors(version, self._editor.loaded.device)
-            self._parent = (version, make_view(model, tensors))
+            self._parent = (version, make_view(model, self.store.load_tensors(version, self._editor.loaded.device)))
         return self._parent[1]
 
 

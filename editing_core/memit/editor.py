@@ -7,6 +7,7 @@ Knows no files, versions or checks. A model is never written to: each step works
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.kept import KeptReads
 from editing_core.memit.keys import KeySweep
-from editing_core.memit.solve import nearest_keys, solve_holding
+from editing_core.memit.solve import Solution, nearest_keys, solve_holding
 from editing_core.memit.tokens import Row
 from editing_core.models.load import LoadedModel
 from editing_core.precision import SOLVE_DTYPE, edited_dtype
@@ -54,6 +55,9 @@ class Update:
     """‖Δ‖ / ‖W‖ of each edited matrix (Frobenius), by parameter name."""
     nearest: dict[int, tuple[int, float]] = field(default_factory=dict)
     """Of each edit the one about another subject with the likest key at the last layer, and the cosine of both."""
+    keys_seconds: float = 0.0
+    """Spent on reading keys and residuals."""
+    solve_seconds: float = 0.0
 
 
 def solve_edits(
@@ -75,31 +79,27 @@ def solve_edits(
     counts layers. ``kept``: what earlier calls for the same model and configuration have read, to be used again.
     ``held``: keys whose outcome is to stay. ``subjects``: whom each edit is about, so that its nearest can be told.
     """
+    if not rows:
+        return Update(weights={}, layers={}, delta_norms={})
     weights: dict[str, Tensor] = {}
     layers: dict[int, LayerUpdate] = {}
     norms: dict[str, float] = {}
     nearest: dict[int, tuple[int, float]] = {}
-    if not rows:
-        return Update(weights=weights, layers=layers, delta_norms=norms)
+    began, solve_seconds = time.perf_counter(), 0.0
     sweep = _sweep(loaded, rows, config, kept)
     holding = _sweep(loaded, held.rows, config, held.kept) if held is not None and held.rows else None
     targets = targets_NH.to(loaded.device)
     for done, layer in enumerate(config.layers):
         on_progress(done, len(config.layers))
-        name = loaded.family.projection_weight_name(layer)
         now = make_view(loaded.model, weights)
         keys, hidden = sweep.read(now, layer)
         residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
         held_PM = holding.read(now, layer)[0] if holding is not None else None
-        solution = solve_holding(
-            keys.T,
-            residuals.T,
-            covariances[layer].to(loaded.device),
-            prior_weight=config.prior_weight,
-            held_MP=None if held_PM is None else held_PM.T,
-            held_weight=config.guard_weight,
-        )
+        started = time.perf_counter()
+        solution = _solution(keys, residuals, covariances[layer].to(loaded.device), held_PM, config)
+        name = loaded.family.projection_weight_name(layer)
         weights[name], norms[name] = _add(loaded, layer, solution.delta_HM)
+        solve_seconds += time.perf_counter() - started
         layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=solution.delta_HM, held_PM=held_PM)
         if layer != config.target_layer:
             for each in (sweep, holding):
@@ -108,7 +108,27 @@ def solve_edits(
         elif subjects:
             nearest = nearest_keys(keys.T, solution.solved_MN, subjects)
     on_progress(len(config.layers), len(config.layers))
-    return Update(weights=weights, layers=layers, delta_norms=norms, nearest=nearest)
+    return Update(
+        weights=weights,
+        layers=layers,
+        delta_norms=norms,
+        nearest=nearest,
+        keys_seconds=time.perf_counter() - began - solve_seconds,
+        solve_seconds=solve_seconds,
+    )
+
+
+def _solution(
+    keys_NM: Tensor, residuals_NH: Tensor, covariance_MM: Tensor, held_PM: Tensor | None, config: MemitConfig
+) -> Solution:
+    return solve_holding(
+        keys_NM.T,
+        residuals_NH.T,
+        covariance_MM,
+        prior_weight=config.prior_weight,
+        held_MP=None if held_PM is None else held_PM.T,
+        held_weight=config.guard_weight,
+    )
 
 
 def _sweep(loaded: LoadedModel, rows: Sequence[Sequence[Row]], config: MemitConfig, kept: KeptReads | None) -> KeySweep:

@@ -14,6 +14,7 @@ A store is one folder:
 ``exports/``        versions exported by the worker, a folder each
 ``api-keys.json``   API keys, hashed
 ``audit.jsonl``     copy of the audit chain
+``guards.json``     copy of the guards
 ``audit-notes/``    what is to go into the chain, from commands that need no Redis
 """
 

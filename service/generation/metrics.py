@@ -47,8 +47,42 @@ class _Gauges:
             "1 while the live version is resident and its digest is the ledger's.",
             registry=registry,
         )
+        self.digest = Gauge(
+            "errata_generation_digest_matches",
+            "1 while the ledger has confirmed the digest of what is live here; 0: it could not yet, or it has another.",
+            registry=registry,
+        )
         self.gpu = Gauge(
             "errata_generation_gpu_memory_bytes", "Memory of the GPU that this process uses.", registry=registry
+        )
+
+
+class _Swaps:
+    """How long changes of the live version take, and what they cost running answers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.swap = Histogram(
+            "errata_generation_swap_duration_seconds",
+            "From seeing a moved pointer to serving its version.",
+            registry=registry,
+            buckets=SWAP_BUCKETS_SECONDS,
+        )
+        self.load = Histogram(
+            "errata_generation_load_duration_seconds",
+            "Reading a version into memory; the rest of a swap is finding room and promoting.",
+            registry=registry,
+            buckets=SWAP_BUCKETS_SECONDS,
+        )
+        self.stall = Histogram(
+            "errata_generation_swap_stall_seconds",
+            "The longest time between two steps of running answers during a swap.",
+            registry=registry,
+            buckets=GAP_BUCKETS_SECONDS,
+        )
+        self.failures = Counter(
+            "errata_generation_load_failures_total",
+            "Attempts to make a version live that failed: damaged, gone, or no room.",
+            registry=registry,
         )
 
 
@@ -71,12 +105,6 @@ class GenerationMetrics:
             registry=registry,
             buckets=ANSWER_BUCKETS_SECONDS,
         )
-        self._swap = Histogram(
-            "errata_generation_swap_duration_seconds",
-            "From seeing a moved pointer to serving its version.",
-            registry=registry,
-            buckets=SWAP_BUCKETS_SECONDS,
-        )
         self._first = Histogram(
             "errata_generation_first_token_duration_seconds",
             "From a streamed prompt's arrival to its first piece of text.",
@@ -89,11 +117,7 @@ class GenerationMetrics:
             registry=registry,
             buckets=GAP_BUCKETS_SECONDS,
         )
-        self._failures = Counter(
-            "errata_generation_load_failures_total",
-            "Attempts to make a version live that failed: damaged, gone, or no room.",
-            registry=registry,
-        )
+        self._swaps = _Swaps(registry)
         self._now = _Gauges(registry)
         self._begin_at_zero()
 
@@ -121,12 +145,18 @@ class GenerationMetrics:
         self._now.resident.set_function(num_resident)
 
     def watch_pointer(
-        self, *, num_behind: Callable[[], int], seconds_behind: Callable[[], float], waits_for_room: Callable[[], bool]
+        self,
+        *,
+        num_behind: Callable[[], int],
+        seconds_behind: Callable[[], float],
+        waits_for_room: Callable[[], bool],
+        digest_matches: Callable[[], bool],
     ) -> None:
         """Read these too: how well the pointer is followed."""
         self._now.revisions_behind.set_function(num_behind)
         self._now.seconds_behind.set_function(seconds_behind)
         self._now.waits_for_room.set_function(lambda: float(waits_for_room()))
+        self._now.digest.set_function(lambda: float(digest_matches()))
 
     def answered(self, outcome: str, *, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
         """Count one finished answer."""
@@ -149,10 +179,15 @@ class GenerationMetrics:
 
     def not_loaded(self) -> None:
         """Count a version that could not be made live."""
-        self._failures.inc()
+        self._swaps.failures.inc()
 
-    def swapped(self, *, revision: int, version: str, seconds: float) -> None:
-        """Note that another revision of the pointer is served."""
+    def loaded(self, seconds: float) -> None:
+        """Note that a version was read into memory."""
+        self._swaps.load.observe(seconds)
+
+    def swapped(self, *, revision: int, version: str, seconds: float, stall_seconds: float) -> None:
+        """Note that another revision of the pointer is served; ``stall_seconds``: the longest pause between steps."""
+        self._swaps.stall.observe(stall_seconds)
         self._now.revision.set(revision)
         self._now.version.set(version_number(version))
-        self._swap.observe(seconds)
+        self._swaps.swap.observe(seconds)

@@ -51,6 +51,7 @@ class GenerationRuntime:
         registry: CollectorRegistry,
     ) -> None:
         self._loop = DecodeLoop()
+        metrics = GenerationMetrics(registry)
         limits = EngineLimits(
             num_places=settings.num_places, max_waiting=settings.max_waiting, prefill_tokens=settings.prefill_tokens
         )
@@ -59,10 +60,15 @@ class GenerationRuntime:
             self._loop,
             room=Room(limit_bytes=settings.resident_bytes, free_bytes=lambda: free_bytes(loaded.device)),
             max_resident=settings.resident_versions,
+            on_loaded=metrics.loaded,
         )
-        metrics = GenerationMetrics(registry)
         self._watcher = PointerWatcher(
-            ledger, store, self._residents, metrics=metrics, poll_seconds=settings.pointer_poll_seconds
+            ledger,
+            store,
+            self._residents,
+            metrics=metrics,
+            poll_seconds=settings.pointer_poll_seconds,
+            take_longest_pause=self._loop.take_longest_pause,
         )
         lineage = Lineage(
             ledger,
@@ -94,6 +100,7 @@ class GenerationRuntime:
             num_behind=lambda: self._watcher.state.num_behind,
             seconds_behind=lambda: self._watcher.state.seconds_behind,
             waits_for_room=lambda: self._watcher.state.waits_for_room,
+            digest_matches=lambda: self._watcher.digest_matches,
         )
 
     @classmethod

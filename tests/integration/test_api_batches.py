@@ -213,6 +213,11 @@ def test_a_fault_inside_is_a_500_problem_that_names_the_request(api: ApiProcess,
     assert client.get("/healthz").status_code == 200
 
 
+def test_a_batch_knows_the_request_that_brought_it(api: ApiProcess, client: httpx.Client) -> None:
+    answer = client.post("/edits", json={"edits": [edit("Anna")]}, headers={"X-Request-Id": "trace-9"})
+    assert api.ledger.batch(answer.json()["id"]).spec.request == "trace-9"
+
+
 def test_every_answer_has_a_request_id_of_its_own(client: httpx.Client) -> None:
     unusable = {"X-Request-Id": "two words"}
     ids = [client.get(path, headers=unusable).headers["X-Request-Id"] for path in ("/healthz", "/nothing", "/edits")]

@@ -235,6 +235,10 @@ def test_ready_with_the_live_versions_digest_and_figures(client: httpx.Client) -
     figures = client.get("/metrics").text
     assert "errata_generation_pointer_revision 2.0" in figures
     assert "errata_generation_swap_duration_seconds_count 1.0" in figures
+    assert "errata_generation_swap_stall_seconds_count 1.0" in figures
+    assert "errata_generation_load_duration_seconds_count" in figures
+    assert "errata_generation_load_duration_seconds_count 0.0" not in figures
+    assert "errata_generation_digest_matches 1.0" in figures
     assert 'errata_generation_tokens_total{kind="completion"}' in figures
 
 

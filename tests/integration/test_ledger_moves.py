@@ -10,6 +10,7 @@ from tests.support.redis_server import Bench
 from worker.protocol.errors import AttemptsUsedUp, BatchNotCancellable, LostRace, StaleLease
 from worker.protocol.jobs import BatchState, Progress
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts, targets_unit
+from worker.protocol.moves.base import timestamp, utc_now
 
 # Leases
 
@@ -20,6 +21,17 @@ def test_unit_that_is_leased_cannot_be_leased_again(bench: Bench) -> None:
     assert bench.ledger.leased(["u", "w"]) == {"u"}
     assert bench.ledger.release(lease)
     assert bench.ledger.acquire("u", holder="other", ttl_seconds=LONG) is not None
+
+
+def test_a_lease_tells_since_when_it_is_held(bench: Bench) -> None:
+    assert bench.ledger.leased_since("u") is None
+    before = timestamp(utc_now())
+    lease = lease_of(bench.ledger, "u")
+    assert before <= str(bench.ledger.leased_since("u")) <= timestamp(utc_now())
+    assert bench.ledger.renew(lease), "which changes nothing about it"
+    assert before <= str(bench.ledger.leased_since("u")) <= timestamp(utc_now())
+    bench.ledger.release(lease)
+    assert bench.ledger.leased_since("u") is None
 
 
 def test_lease_that_ran_out_can_be_neither_renewed_nor_released_nor_used(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,16 @@ def test_accepted_batch_goes_live_with_its_report_and_its_version_on_disk(place:
     assert shown.report is not None
     assert isinstance(shown.report["taken"], bool)
     assert place.ledger.edit_outcomes()["applied"] >= 2
-    assert set(place.ledger.stage_times()) == {"queued", "computing", "applying", "checking", "publishing"}
+    stages = {"queued", "computing", "applying", "keys", "solve", "checking", "publishing"}
+    assert set(place.ledger.stage_times()) == stages
+
+
+def test_the_id_of_the_request_that_brought_a_batch_is_in_every_line_of_its_work(place: WorkerBench) -> None:
+    batch = place.send(fact("Euler", "Rome"), request="trace-8")
+    assert place.wait(batch).status == BatchState.APPLIED
+    lines = [json.loads(line) for line in place.log.read_text().splitlines() if batch in line]
+    assert {"commit.started", "version.published"} <= {line["event"] for line in lines}
+    assert all("trace-8" in {line.get("request"), *line.get("requests", ())} for line in lines), lines
 
 
 def test_later_edit_about_the_same_thing_supersedes_the_earlier_one(place: WorkerBench) -> None:

@@ -26,6 +26,7 @@ def take_in(
     max_open: int = 100,
     options: BatchOptions | None = None,
     remove: Sequence[str] = (),
+    request: str | None = None,
 ) -> Accepted:
     """Accept the edits as one batch."""
     return ledger.accept(
@@ -37,4 +38,5 @@ def take_in(
         max_open=max_open,
         options=options or BatchOptions(),
         remove=remove,
+        request=request,
     )

@@ -26,7 +26,7 @@ from worker.protocol.errors import LedgerDown, LostRace, StaleLease
 from worker.protocol.jobs import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts
 from worker.protocol.ledger import Ledger
-from worker.protocol.logs import log_event
+from worker.protocol.logs import log_context, log_event
 from worker.records.guard_file import write_guards
 from worker.targets import describe
 
@@ -144,7 +144,13 @@ class Committer:
 
     def _attempt_once(self, batches: Sequence[str], work: Work) -> bool:
         work.begin("reading", len(batches))
-        lease, group = work.lease, self._group(batches)
+        group = self._group(batches)
+        requests = [record.spec.request for record in group.batches]
+        with log_context(batches=group.ids, requests=requests):
+            return self._take_through(group, work)
+
+    def _take_through(self, group: Group, work: Work) -> bool:
+        lease = work.lease
         if group.changes_nothing and not group.dropped and self._ledger.open_count() == len(group.batches):
             work.end()
             self._outcomes.leave(group, lease)
@@ -213,10 +219,14 @@ class Committer:
         if missing:
             with self._metrics.stage("computing"):
                 work.begin("computing", len(missing))
-                self._session.compute_targets(missing, live=live, on_progress=work.on_progress)
+                num_steps = self._session.compute_targets(missing, live=live, on_progress=work.on_progress)
+            self._metrics.count_targets(len(missing), num_steps)
         with self._metrics.stage("applying"):
             work.begin("applying", len(live))
-            return self._session.build_candidate(live, guards=group.guards, on_progress=work.on_progress)
+            candidate = self._session.build_candidate(live, guards=group.guards, on_progress=work.on_progress)
+        for part, seconds in candidate.seconds.items():
+            self._metrics.went_through(part, seconds)
+        return candidate
 
     def _check(self, group: Group, candidate: Candidate, work: Work) -> CheckReport:
         with self._metrics.stage("checking"):

@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
 from editing_core.edits import AcceptedEdit
+from editing_core.versions.layout import ORIGINAL as ORIGINAL
+from editing_core.versions.layout import version_number as version_number
 
 ItemT = TypeVar("ItemT")
-ORIGINAL = "v0"
-"""The untouched model, which is always there."""
 
 
 class BatchState(StrEnum):
@@ -94,6 +94,8 @@ class BatchSpec:
     request_hash: str
     remove: tuple[str, ...] = ()
     """Ids of edits that the batch takes out."""
+    request: str | None = None
+    """The id of the HTTP request that brought it, as logs have it."""
 
     def summary(self) -> dict[str, Any]:
         """What a version's manifest keeps of the batch; the inverse of ``from_summary``."""
@@ -108,6 +110,7 @@ class BatchSpec:
             id=batch,
             options=BatchOptions(**summary["options"]),
             remove=tuple(summary.get("remove", ())),
+            request=summary.get("request"),
             **{name: summary[name] for name in plain},
         )
 
@@ -243,8 +246,3 @@ class Page(Generic[ItemT]):
     items: Sequence[ItemT]
     next: str | None
     """Opaque; None at the end."""
-
-
-def version_number(version: str) -> int:
-    """12 of v12."""
-    return int(version.removeprefix("v"))

@@ -56,7 +56,7 @@ class Key(StrEnum):
     RESTORING = "restoring"  # which backup is being restored; there only until that is done
 
     TOKEN = "token"  # noqa: S105  # number of the lease given out last: the fence
-    LEASE = "lease:"  # "token holder" of whoever works on a unit, expiring
+    LEASE = "lease:"  # "token since holder" of whoever works on a unit, expiring
     ATTEMPTS = "attempts"  # hash unit -> how often it was begun
     ATTEMPT_ERRORS = "attempt-errors"  # hash unit -> why the last attempt ended early
 

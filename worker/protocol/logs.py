@@ -29,6 +29,12 @@ def log_context(**ids: Any) -> Iterator[None]:
         _IDS.reset(token)
 
 
+def context_id(name: str) -> str | None:
+    """What the surrounding ``log_context`` says under this name."""
+    found = _IDS.get().get(name)
+    return None if found is None else str(found)
+
+
 def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log ``event`` with its ids and figures; a running exception is added with ``level`` ERROR."""
     if logger.isEnabledFor(level):

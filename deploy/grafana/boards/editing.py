@@ -52,7 +52,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Time by stage",
-            about="Mean seconds that a stage takes, over all that was done in the last hour.",
+            about="Mean seconds that a stage took in the last hour. computing: z; applying: keys and solve.",
             unit="s",
             queries=(("errata:stage_seconds:mean1h", "{{stage}}"),),
         ),
@@ -73,6 +73,12 @@ EDITING = BoardSpec(
             about="Edits whose z was searched or found on disk, a second.",
             unit="none",
             queries=(("sum(rate(errata_worker_targets_total[$__rate_interval]))", "edits"),),
+        ),
+        PanelSpec(
+            title="Steps of z",
+            about="Steps that searches for z take, a second.",
+            unit="none",
+            queries=(("sum(rate(errata_worker_z_steps_total[$__rate_interval]))", "steps"),),
         ),
         PanelSpec(
             title="Checks of the live version",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.boards.panels import ORANGE, RED, BoardSpec, PanelSpec
+from deploy.grafana.boards.panels import GREEN, ORANGE, RED, BoardSpec, PanelSpec
 
 
 def _quantiles(metric: str) -> tuple[tuple[str, str], ...]:
@@ -91,6 +91,28 @@ GENERATION = BoardSpec(
             about="From seeing a moved pointer to serving its version; running answers go on meanwhile.",
             unit="s",
             queries=_quantiles("errata_generation_swap_duration_seconds"),
+        ),
+        PanelSpec(
+            title="Time to load",
+            about="Reading a version into memory, of what it takes to go live.",
+            unit="s",
+            queries=_quantiles("errata_generation_load_duration_seconds"),
+        ),
+        PanelSpec(
+            title="Stall by a change of version",
+            about="The longest time between two steps of running answers while a version went live; 0: none ran.",
+            unit="s",
+            queries=_quantiles("errata_generation_swap_stall_seconds"),
+            thresholds=((0.5, ORANGE),),
+        ),
+        PanelSpec(
+            title="Digest confirmed",
+            about="1 while the ledger has confirmed the digest of what each replica serves.",
+            unit="none",
+            queries=(("errata_generation_digest_matches", "{{instance}}"),),
+            thresholds=((1.0, GREEN),),
+            below_is=RED,
+            alert="ErrataVersionNotLoaded",
         ),
         PanelSpec(
             title="Versions in memory",

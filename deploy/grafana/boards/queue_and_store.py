@@ -74,6 +74,14 @@ QUEUE_AND_STORE = BoardSpec(
             alert="ErrataUnitStuck",
         ),
         PanelSpec(
+            title="At a commit since",
+            about="How long one worker has held the right to commit, as the ledger knows it; 0 while none does.",
+            unit="s",
+            queries=(("max(errata_commit_lease_age_seconds)", "lease"),),
+            thresholds=((7200.0, RED),),
+            alert="ErrataUnitStuck",
+        ),
+        PanelSpec(
             title="Forgotten work",
             about="Units that the reconciler enqueued again, since the workers' start. A few after a crash are normal.",
             unit="none",
@@ -97,6 +105,12 @@ QUEUE_AND_STORE = BoardSpec(
             about="Grows between two rewritings.",
             unit="bytes",
             queries=(("max(errata_redis_append_only_bytes)", "size"),),
+        ),
+        PanelSpec(
+            title="Audit",
+            about="Entries of the audit chain; it only grows.",
+            unit="none",
+            queries=(("max(errata_audit_entries)", "entries"),),
         ),
         PanelSpec(
             title="Store by kind",

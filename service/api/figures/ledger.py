@@ -14,10 +14,11 @@ from service.api.figures.checks import check_figures
 from service.api.figures.redis import redis_figures
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import FINAL_STATES, ORIGINAL, BatchState, Pointer, VersionRecord, version_number
+from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 
-STAGES = ("queued", "computing", "applying", "checking", "publishing", "exporting")
+STAGES = ("queued", "computing", "applying", "keys", "solve", "checking", "publishing", "exporting")
 OPEN_STATES = tuple(state for state in BatchState if state not in FINAL_STATES)
 
 
@@ -52,6 +53,12 @@ class LedgerCollector(Collector):
             ("errata_live_edits", "Edits in force.", live.num_edits if live else 0),
             ("errata_open_exports", "Exports that wait or run.", len(self._ledger.open_exports())),
             ("errata_candidates", "Versions that wait to be promoted.", len(self._ledger.candidates())),
+            ("errata_audit_entries", "Entries of the audit chain.", self._ledger.audit_length()),
+            (
+                "errata_commit_lease_age_seconds",
+                "How long one worker has been at a commit; 0: none is.",
+                self._at_work(),
+            ),
         )
         for name, meaning, value in figures:
             yield GaugeMetricFamily(name, meaning, value=value)
@@ -59,6 +66,10 @@ class LedgerCollector(Collector):
         told.add_metric((pointer.version, live.digest if live else ""), 1)
         yield told
         yield from check_figures(live.checks if live else {})
+
+    def _at_work(self) -> float:
+        since = self._ledger.leased_since(COMMIT_UNIT)
+        return _age_seconds(since) if since else 0.0
 
     def _live(self, pointer: Pointer) -> VersionRecord | None:
         """The live version's record; None for the original, and where it is not written yet, or lost."""
@@ -76,8 +87,8 @@ class LedgerCollector(Collector):
             family.add_metric((state,), counts[state])
         yield family
         waiting = min((record.spec.created for record in records), default=None)
-        age = (datetime.now(UTC) - datetime.fromisoformat(waiting)).total_seconds() if waiting else 0.0
-        yield GaugeMetricFamily("errata_oldest_batch_age_seconds", "Age of the oldest open batch.", value=max(0.0, age))
+        age = _age_seconds(waiting) if waiting else 0.0
+        yield GaugeMetricFamily("errata_oldest_batch_age_seconds", "Age of the oldest open batch.", value=age)
 
     def _edits(self) -> Metric:
         family = CounterMetricFamily("errata_edits", "Edits that reached a final state.", labels=("outcome",))
@@ -93,3 +104,7 @@ class LedgerCollector(Collector):
             count, seconds = times.get(stage, (0, 0.0))
             family.add_metric((stage,), count_value=count, sum_value=seconds)
         return family
+
+
+def _age_seconds(since: str) -> float:
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())

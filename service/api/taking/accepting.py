@@ -14,7 +14,7 @@ from service.api.taking.live import Removal, same_as
 from service.api.taking.submission import MAX_LISTED, fingerprint, usable_edits, warnings_about
 from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import Accepted, BatchOptions, EditStatus
-from worker.protocol.logs import log_event
+from worker.protocol.logs import context_id, log_event
 
 logger = logging.getLogger(__name__)
 NOT_TOLD = "the ledger went away after it took the batch: which live edits are superseded is not told"
@@ -40,6 +40,7 @@ def take(
         shard_size=state.settings.shard_size,
         max_open=state.settings.max_open_batches,
         remove=[removal.accepted.id for removal in removals],
+        request=context_id("request"),
     )
     if not accepted.replayed:
         _wake_workers(state, accepted)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -30,6 +31,9 @@ class DecodeLoop:
         self._changed = threading.Condition()
         """Guards the list and the flag."""
         self._stopping = False
+        self._stepped_at: float | None = None
+        """When the last step ended, while there is more to do."""
+        self._longest_pause = 0.0
         self._thread = threading.Thread(target=self._run, name="errata-decode", daemon=True)
 
     @property
@@ -80,6 +84,11 @@ class DecodeLoop:
             engines = list(self._engines)
         return sum(e.num_running for e in engines), sum(e.num_waiting for e in engines)
 
+    def take_longest_pause(self) -> float:
+        """Seconds of the longest time between the ends of two steps in a row, since this was last asked."""
+        longest, self._longest_pause = self._longest_pause, 0.0
+        return longest
+
     def _require_going_on(self) -> None:
         if self._stopping:
             raise _stopped()
@@ -93,6 +102,13 @@ class DecodeLoop:
                 busy = [engine for engine in self._engines if engine.busy]
             for engine in busy:
                 _step(engine)
+            self._note_pause()
+
+    def _note_pause(self) -> None:
+        now = time.perf_counter()
+        if self._stepped_at is not None:
+            self._longest_pause = max(self._longest_pause, now - self._stepped_at)
+        self._stepped_at = now if self._has_work() else None
 
     def _has_work(self) -> bool:
         return self._stopping or any(engine.busy for engine in self._engines)

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -39,7 +39,10 @@ class ResidentVersions:
         *,
         room: Room,
         max_resident: int,
+        on_loaded: Callable[[float], None] = lambda seconds: None,
     ) -> None:
+        """``on_loaded``: told how long it took to load a version."""
+        self._on_loaded = on_loaded
         self._versions = loader
         self._loop = loop
         self._room = room
@@ -164,7 +167,9 @@ class ResidentVersions:
             self._held[version] = resident
             del self._loading[version]
             self._evict()
-        log_event(logger, "version_loaded", version=version, seconds=round(time.perf_counter() - started, 3))
+        seconds = time.perf_counter() - started
+        self._on_loaded(seconds)
+        log_event(logger, "version_loaded", version=version, seconds=round(seconds, 3))
         future.set_result(resident)
 
     def _make_room(self, version: str, size_bytes: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from editing_core.errors import ErrataError, NotFound
@@ -72,12 +73,15 @@ class PointerWatcher:
         *,
         metrics: GenerationMetrics,
         poll_seconds: float,
+        take_longest_pause: Callable[[], float],
     ) -> None:
+        """``take_longest_pause``: the longest time between two steps since it was last called."""
         self._ledger = ledger
         self._store = store
         self._residents = residents
         self._metrics = metrics
         self._poll_seconds = poll_seconds
+        self._take_longest_pause = take_longest_pause
         self._state = FollowState()
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._try_again_at = 0.0
@@ -91,6 +95,11 @@ class PointerWatcher:
     def state(self) -> FollowState:
         """How things stand; replaced as a whole, never changed."""
         return self._state
+
+    @property
+    def digest_matches(self) -> bool:
+        """Whether the ledger has confirmed the digest of what is live here, and nothing speaks against it."""
+        return self._verified and self._state.problem is None
 
     def start(self) -> None:
         """Look once, then go on in the thread."""
@@ -154,6 +163,7 @@ class PointerWatcher:
             self._pause_seconds = FIRST_PAUSE_SECONDS
         since = self._state.behind_since or time.monotonic()
         self._note(replace(self._state, wanted=wanted, degraded=degraded, behind_since=since))
+        self._take_longest_pause()
         started = time.perf_counter()
         try:
             digest = self._recorded_digest(wanted.version)
@@ -163,7 +173,12 @@ class PointerWatcher:
             return
         self._verified = digest is not None
         seconds = time.perf_counter() - started
-        self._metrics.swapped(revision=wanted.revision, version=wanted.version, seconds=seconds)
+        self._metrics.swapped(
+            revision=wanted.revision,
+            version=wanted.version,
+            seconds=seconds,
+            stall_seconds=self._take_longest_pause(),
+        )
         log_event(logger, "serving", version=wanted.version, revision=wanted.revision, seconds=round(seconds, 4))
         self._note(FollowState(wanted=wanted, served=wanted, degraded=degraded))
 

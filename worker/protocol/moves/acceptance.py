@@ -72,10 +72,12 @@ class Acceptance(BatchReading):
         shard_size: int,
         max_open: int,
         remove: Sequence[str] = (),
+        request: str | None = None,
     ) -> Accepted:
         """Write a batch of validated edits, and ids to ``remove``; it is on disk when this returns.
 
         ``idempotency``: whose key, and the key; the same with the same ``request_hash`` gives the first batch again.
+        ``request``: the id by which logs know who brought it.
         Raises QueueFull above ``max_open`` batches without a final state, IdempotencyMismatch, LedgerDown.
         """
         assert edits or remove, "an empty batch is refused at the door"
@@ -88,6 +90,7 @@ class Acceptance(BatchReading):
             "shard_size": shard_size,
             "request_hash": request_hash,
             "remove": list(remove),
+            "request": request,
         }
         rows: list[str] = []
         for index, edit in enumerate(edits):

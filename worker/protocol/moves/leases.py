@@ -19,7 +19,7 @@ if max_attempts > 0 then
   attempt = begin_attempt(unit)
 end
 local token = redis.call('INCR', TOKEN)
-redis.call('SET', LEASE .. unit, token .. ' ' .. holder, 'PX', ttl_ms)
+redis.call('SET', LEASE .. unit, token .. ' ' .. NOW .. ' ' .. holder, 'PX', ttl_ms)
 return {'leased', tostring(token), attempt}
 """
 
@@ -80,6 +80,13 @@ class Leases(LedgerBase):
         """Raise StaleLease unless the lease still lasts."""
         if not self.holds(lease):
             raise stale(lease)
+
+    def leased_since(self, unit: str) -> str | None:
+        """Since when somebody works on the unit; None while nobody does."""
+        with self._reaching() as redis:
+            value = redis.get(self._at(Key.LEASE, unit))
+        told = str(value or "").split(" ", 2)
+        return told[1] if len(told) == 3 else None  # a lease from before an upgrade does not tell
 
     def leased(self, units: Sequence[str]) -> set[str]:
         """Those of the units that somebody works on."""
