@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -234,10 +235,8 @@ def test_ready_with_the_live_versions_digest_and_figures(client: httpx.Client) -
     assert part["digest"].startswith("sha256:")
     figures = client.get("/metrics").text
     assert "errata_generation_pointer_revision 2.0" in figures
-    assert "errata_generation_swap_duration_seconds_count 1.0" in figures
-    assert "errata_generation_swap_stall_seconds_count 1.0" in figures
-    assert "errata_generation_load_duration_seconds_count" in figures
-    assert "errata_generation_load_duration_seconds_count 0.0" not in figures
+    assert all(f"errata_generation_swap_{name}_seconds_count 1.0" in figures for name in ("duration", "stall"))
+    assert re.search(r"errata_generation_load_duration_seconds_count [1-9]", figures)
     assert "errata_generation_digest_matches 1.0" in figures
     assert 'errata_generation_tokens_total{kind="completion"}' in figures
 

@@ -50,10 +50,12 @@ class ResidentVersions:
         self._live: Resident | None = None
         self._held: dict[str, Resident] = {}
         """In order of last use, the least recent first."""
+        self._aside: list[Resident] = []
+        """With another digest than the ledger's, and live or in use."""
         self._loading: dict[str, Future[Resident]] = {}
         self._uses: Counter[str] = Counter()
         self._lock = threading.Lock()
-        """Guards the four above."""
+        """Guards the five above."""
         self._loading_one = threading.Lock()
         """Held while memory is counted and taken: two loads must not count on the same."""
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
@@ -83,7 +85,7 @@ class ResidentVersions:
         """
         self._begin_use(version)
         try:
-            future, mine = self._find(version)
+            future, mine = self._find(version, digest)
             if mine:
                 self._load_into(future, version)
             resident = future.result()
@@ -102,7 +104,7 @@ class ResidentVersions:
         name = self._begin_use(version)
         try:
             self._require_kept(name)
-            future, mine = self._find(name)
+            future, mine = self._find(name, digest)
             if mine:
                 self._loader.submit(self._load_into, future, name)
             # Shielded: others may be waiting for the same version when this client goes.
@@ -137,14 +139,20 @@ class ResidentVersions:
                 del self._uses[version]
             self._evict()
 
-    def _find(self, version: str) -> tuple[Future[Resident], bool]:
-        """The version, there or on its way; True when the caller must see to it that it is loaded."""
+    def _find(self, version: str, digest: str | None) -> tuple[Future[Resident], bool]:
+        """The version, there or on its way; True when the caller must see to it that it is loaded.
+
+        One of another digest is put aside, and read anew: its files may have been restored.
+        """
         with self._lock:
+            if version in self._held and digest not in {None, self._held[version].digest}:
+                self._aside.append(self._held.pop(version))
             if version in self._held:
                 self._held[version] = self._held.pop(version)
-                there: Future[Resident] = Future()
-                there.set_result(self._held[version])
-                return there, False
+            if digest is None and self._live is not None and self._live.version == version:
+                return _there(self._live), False
+            if version in self._held:
+                return _there(self._held[version]), False
             if version in self._loading:
                 return self._loading[version], False
             self._loading[version] = Future()
@@ -187,16 +195,11 @@ class ResidentVersions:
                 self._let_go(unused[0])
 
     def _require_digest(self, resident: Resident, digest: str | None) -> None:
-        """Raise StoreDamaged for another digest; the version is then read anew next time, unless others use it."""
+        """Raise StoreDamaged for another digest."""
         if digest is None or resident.digest == digest:
             return
-        version = resident.version
-        with self._lock:
-            if self._held.get(version) is resident and resident is not self._live and self._uses[version] == 1:
-                del self._held[version]
-                self._loop.remove(resident.engine)
         raise StoreDamaged(
-            f"version {version} has the digest {resident.digest} on disk and {digest} in the ledger: "
+            f"version {resident.version} has the digest {resident.digest} on disk and {digest} in the ledger: "
             "restore it from a backup, or promote another version"
         )
 
@@ -214,6 +217,9 @@ class ResidentVersions:
         for resident in [resident for resident in self._held.values() if self._is_unused(resident)]:
             if len(self._held) > self._max_resident or not self._versions.is_kept(resident.version):
                 self._let_go(resident)
+        for resident in [resident for resident in self._aside if self._is_unused(resident)]:
+            self._aside.remove(resident)
+            self._loop.remove(resident.engine)
 
     def _let_go(self, resident: Resident) -> None:
         del self._held[resident.version]
@@ -223,3 +229,9 @@ class ResidentVersions:
 
 def _size(resident: Resident) -> int:
     return resident.size_bytes
+
+
+def _there(resident: Resident) -> Future[Resident]:
+    found: Future[Resident] = Future()
+    found.set_result(resident)
+    return found

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from editing_core.errors import ErrataError, NotFound
+from editing_core.errors import ErrataError, NotFound, StoreMismatch
 from editing_core.versions.store import VersionStore
 from service.generation.errors import NoRoom
 from service.generation.metrics import GenerationMetrics
@@ -87,6 +87,7 @@ class PointerWatcher:
         self._try_again_at = 0.0
         self._verified = False
         """The ledger has confirmed the digest of what is served."""
+        self._format_is_known = False
         self._stopping = False
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-pointer", daemon=True)
@@ -121,6 +122,9 @@ class PointerWatcher:
         """Read the pointer and serve what it names."""
         try:
             wanted, degraded = self._wanted()
+        except StoreMismatch as error:  # a later Errata's ledger
+            self._note(replace(self._state, problem=error.detail))
+            return
         except ErrataError as error:  # HEAD cannot be read
             if self._state.problem != UNREADABLE:
                 log_event(logger, "head_not_read", level=logging.ERROR, reason=error.detail)
@@ -142,6 +146,9 @@ class PointerWatcher:
     def _wanted(self) -> tuple[Pointer, str | None]:
         """What should be live, and what is missing to be sure of it."""
         try:
+            if not self._format_is_known:  # at the start the ledger may have been away
+                self._ledger.require_format()
+                self._format_is_known = True
             known = self._ledger.known_pointer()
         except LedgerDown as error:
             return self._without_ledger(), f"the pointer is not followed: {error.detail}"

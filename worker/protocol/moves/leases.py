@@ -85,8 +85,11 @@ class Leases(LedgerBase):
         """Since when somebody works on the unit; None while nobody does."""
         with self._reaching() as redis:
             value = redis.get(self._at(Key.LEASE, unit))
-        told = str(value or "").split(" ", 2)
-        return told[1] if len(told) == 3 else None  # a lease from before an upgrade does not tell
+        match str(value or "").split(" ", 2):
+            case [_, since, _]:
+                return since
+            case _:  # nobody, or somebody from before an upgrade
+                return None
 
     def leased(self, units: Sequence[str]) -> set[str]:
         """Those of the units that somebody works on."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 import torch
 
 from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
-from editing_core.versions.identity import bind_identity
-from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.errors import NoRoom, NothingServed
@@ -20,28 +17,9 @@ from service.generation.versions.loading import EngineLimits, VersionLoader
 from service.generation.versions.resident import ResidentVersions
 from service.generation.versions.room import Room
 from tests.support.generation import view_of, write_version
-from tests.support.tiny_loaded import tiny_loaded
+from tests.unit.service.generation.versions.examples import LOADED
 
-LOADED = tiny_loaded("gptj")
 ROW = torch.tensor([[5, 9, 33, 70]])
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> VersionStore:
-    bind_identity(tmp_path, model=LOADED.fingerprint, model_source="tiny")
-    store = VersionStore(StoreLayout(tmp_path))
-    for version in ("v1", "v2", "v3"):
-        write_version(store, LOADED, version)
-    return store
-
-
-@pytest.fixture
-def residents(store: VersionStore) -> Iterator[ResidentVersions]:
-    loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
-    room = Room(limit_bytes=None, free_bytes=lambda: None)
-    made = ResidentVersions(loader, DecodeLoop(), room=room, max_resident=2)
-    yield made
-    made.close()
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
@@ -56,27 +34,6 @@ def damage(store: VersionStore, version: str) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-
-
-def test_a_version_of_another_digest_is_not_served_and_is_read_anew_once_it_is_restored(
-    residents: ResidentVersions, store: VersionStore
-) -> None:
-    wanted = store.read_manifest("v1").digest
-    kept = [path.read_bytes() for path in _files(store, "v1")]
-    other = store.read_manifest("v2").model_copy(update={"version": "v1"})
-    tensors = store.load_tensors("v2", LOADED.device)
-    store.remove("v1")
-    store.write(other, tensors)
-    with pytest.raises(StoreDamaged, match="in the ledger"):
-        residents.promote("v1", digest=wanted)
-    assert residents.live is None
-    for path, content in zip(_files(store, "v1"), kept, strict=True):
-        path.write_bytes(content)
-    assert residents.promote("v1", digest=wanted).digest == wanted
-
-
-def _files(store: VersionStore, version: str) -> tuple[Path, Path]:
-    return store.layout.manifest_file(version), store.layout.tensor_file(version)
 
 
 def test_a_resident_version_computes_with_its_own_weights(residents: ResidentVersions) -> None:
@@ -182,14 +139,6 @@ def test_a_repaired_version_can_be_promoted_after_all(store: VersionStore, resid
         residents.promote("v2")
     damage(store, "v2")
     assert residents.promote("v2").version == "v2"
-
-
-def test_a_version_with_another_digest_than_the_ledger_says_is_not_served(residents: ResidentVersions) -> None:
-    residents.promote("v1")
-    with pytest.raises(StoreDamaged, match="ledger"):
-        residents.promote("v2", digest="sha256:other")
-    assert residents.live is not None
-    assert residents.live.version == "v1"
 
 
 def test_a_version_of_another_model_is_not_served(store: VersionStore, residents: ResidentVersions) -> None:

@@ -1,0 +1,36 @@
+"""A store of three versions of a tiny model, and room for two in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from editing_core.versions.identity import bind_identity
+from editing_core.versions.layout import StoreLayout
+from editing_core.versions.store import VersionStore
+from service.generation.decoding.loop import DecodeLoop
+from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.resident import ResidentVersions
+from service.generation.versions.room import Room
+from tests.support.generation import write_version
+from tests.unit.service.generation.versions.examples import LOADED
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VersionStore:
+    bind_identity(tmp_path, model=LOADED.fingerprint, model_source="tiny")
+    store = VersionStore(StoreLayout(tmp_path))
+    for version in ("v1", "v2", "v3"):
+        write_version(store, LOADED, version)
+    return store
+
+
+@pytest.fixture
+def residents(store: VersionStore) -> Iterator[ResidentVersions]:
+    loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
+    room = Room(limit_bytes=None, free_bytes=lambda: None)
+    made = ResidentVersions(loader, DecodeLoop(), room=room, max_resident=2)
+    yield made
+    made.close()
