@@ -78,13 +78,17 @@ class Metrics:
         self._ready = Gauge(
             "errata_worker_ready", "1 when the model is loaded and work is taken", registry=self.registry
         )
+        self._gpu = Gauge(
+            "errata_worker_gpu_memory_bytes", "Memory of the GPU that this process uses.", registry=self.registry
+        )
         self._unit_age = Gauge(
             "errata_worker_unit_age_seconds", "Since when the present unit of work is in hand", registry=self.registry
         )
 
-    def watch(self, unit_age_seconds: Callable[[], float]) -> None:
-        """Read this when Prometheus asks; the process is ready for work from now on."""
+    def watch(self, unit_age_seconds: Callable[[], float], *, gpu_bytes: Callable[[], int]) -> None:
+        """Read these when Prometheus asks; the process is ready for work from now on."""
         self._unit_age.set_function(unit_age_seconds)
+        self._gpu.set_function(gpu_bytes)
         self._ready.set(1)
 
     def keep_in(self, ledger: Ledger) -> None:

@@ -128,9 +128,12 @@ GENERATION = BoardSpec(
         ),
         PanelSpec(
             title="GPU memory",
-            about="Memory of the GPU that each replica holds; 0 without one.",
+            about="Memory of the GPU that each replica and each worker holds; 0 without one.",
             unit="bytes",
-            queries=(("errata_generation_gpu_memory_bytes", "{{instance}}"),),
+            queries=(
+                ("errata_generation_gpu_memory_bytes", "{{instance}}"),
+                ("errata_worker_gpu_memory_bytes", "worker {{instance}}"),
+            ),
             gpu=True,
         ),
     ),
