@@ -14,6 +14,7 @@ from editing_core.evaluation.gate.edit_reports import EditQuestions, Pair, ask_a
 from editing_core.evaluation.gate.neighbors import NeighborPicker
 from editing_core.evaluation.scoring import batches_by_length
 from editing_core.memit.kept import KeptReads
+from editing_core.memit.keys import run_length
 from editing_core.memit.search.packing import Extent, Packing, pack
 from editing_core.memit.search.prepare import WHOLE_ROW_BIN_TOKENS
 from editing_core.memit.search.rows import GroupRows, RowPlan, plan_rows
@@ -69,9 +70,10 @@ def padded_sweep(edits: Sequence[EditRows]) -> SweepLayout:
     """Keys and residuals of edits in canonical order, padded as they run together."""
     contexts, bare = Tokens(0, 0), Tokens(0, 0)
     for chunk in KeptReads().chunks([edit.prompts for edit in edits]):
-        longest = max(row.lookup + 1 for rows in chunk for row in rows)
-        contexts += _rows(sum(map(len, chunk)), longest)
-        bare += _rows(len(chunk), longest)
+        for c in range(len(chunk[0])):
+            together = _rows(len(chunk), run_length(rows[c].lookup + 1 for rows in chunk))
+            contexts += together
+            bare += together if c == 0 else Tokens(0, 0)
     return SweepLayout(contexts, bare)
 
 
