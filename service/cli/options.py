@@ -138,6 +138,15 @@ ClampOption = Annotated[
         rich_help_panel=_SOLVING,
     ),
 ]
+GuardWeightOption = Annotated[
+    float | None,
+    typer.Option(
+        "--guard-weight",
+        envvar="ERRATA_GUARD_WEIGHT",
+        help="Weight of a held key (a guard, a protected neighbour) in the solve; an edit's is 1; default 0.05.",
+        rich_help_panel=_SOLVING,
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,7 @@ from service.cli.options import (
     DatasetOption,
     DeviceOption,
     DtypeOption,
+    GuardWeightOption,
     HostOption,
     JsonOption,
     LayersOption,
@@ -44,6 +45,7 @@ def config(
     layers: LayersOption = None,
     prior_weight: PriorWeightOption = None,
     clamp: ClampOption = None,
+    guard_weight: GuardWeightOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     as_json: JsonOption = False,
@@ -66,6 +68,7 @@ def config(
         "layers": layers,
         "prior_weight": prior_weight,
         "clamp": clamp,
+        "guard_weight": guard_weight,
         "device": device,
         "dtype": dtype,
     }

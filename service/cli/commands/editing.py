@@ -123,6 +123,8 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
         return
     version = _WHERE.get(batch.status, "").format(batch.version)
     stdout().print(f"batch {batch.id}: {batch.status}{version}")
+    if batch.status == "reported":
+        stdout().print(f"it would be rejected: {batch.error}" if batch.error else "it would be applied")
     for line in _dropped(batch):
         stderr().print(line)
     for warning in batch.warnings:
@@ -132,7 +134,7 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
     found.sort(key=lambda record: record.taken is not False)  # those to look at come first
     shown = [client.edit(record.id) for record in found[:_NUM_SHOWN]]
     columns = ("edit", "subject", "new object", "taken", "probability")
-    stdout().print(table(columns, (_row(record) for record in shown)))
+    stdout().print(table(columns, (_row(record, is_dry_run=batch.status == "reported") for record in shown)))
     if len(found) > len(shown):
         stdout().print(f"and {len(found) - len(shown)} more: errata edits --batch {batch.id}")
 
@@ -144,15 +146,15 @@ def _dropped(batch: Batch) -> list[str]:
     return [f"dropped {row['id']} ({row['subject']} -> {row['target_new']}): {row['why']}" for row in rows]
 
 
-def _row(record: EditRecord) -> tuple[object, ...]:
+def _row(record: EditRecord, *, is_dry_run: bool) -> tuple[object, ...]:
     report = record.report or {}
     before, after = (_probability(report.get(when)) for when in ("before", "after"))
     change = f"{before} -> {after}" if before or after else ""
-    return (record.id, record.subject, record.target_new, _taken(record), change)
+    return (record.id, record.subject, record.target_new, _taken(record, is_dry_run=is_dry_run), change)
 
 
-def _taken(record: EditRecord) -> Text:
-    if record.taken is None or record.status == "dropped":
+def _taken(record: EditRecord, *, is_dry_run: bool) -> Text:
+    if record.taken is None or (record.status == "dropped" and not is_dry_run):
         return Text(record.status)
     return Text("yes", style="green") if record.taken else Text("no", style="red")
 

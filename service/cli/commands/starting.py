@@ -19,6 +19,7 @@ from service.cli.options import (
     DatasetOption,
     DeviceOption,
     DtypeOption,
+    GuardWeightOption,
     HostOption,
     LayersOption,
     ModelOption,
@@ -56,6 +57,7 @@ def up(
     layers: LayersOption = None,
     prior_weight: PriorWeightOption = None,
     clamp: ClampOption = None,
+    guard_weight: GuardWeightOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
 ) -> None:
@@ -77,6 +79,7 @@ def up(
         "layers": layers,
         "prior_weight": prior_weight,
         "clamp": clamp,
+        "guard_weight": guard_weight,
         "device": device,
         "dtype": dtype,
     }
@@ -128,6 +131,7 @@ def worker(
     layers: LayersOption = None,
     prior_weight: PriorWeightOption = None,
     clamp: ClampOption = None,
+    guard_weight: GuardWeightOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
 ) -> None:
@@ -145,6 +149,7 @@ def worker(
         layers=layers,
         prior_weight=prior_weight,
         clamp=clamp,
+        guard_weight=guard_weight,
         device=device,
         dtype=dtype,
     )

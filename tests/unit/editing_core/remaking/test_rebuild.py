@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from editing_core.edits import AcceptedEdit
 from editing_core.guarding.guards import AcceptedGuard, Guard
@@ -17,6 +18,7 @@ from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.manifest import EMPTY_DIGEST, Manifest
 from editing_core.versions.store import VersionStore
+from service.cli.main import app
 from tests.support.solved_store import solve_store, tiny_settings
 from tests.support.tiny_loaded import accepted, tiny_edits
 from tests.support.worker_process import LAX
@@ -124,6 +126,7 @@ def test_other_settings_make_a_store_that_belongs_to_them(
     assert (code, told["same"], told["targets"]["searched"]) == (0, False, 8)
     assert "prior_weight: 5.0 then, 7.0 now" in capsys.readouterr().out
     assert "--prior-weight 7 --clamp 1.5" in told["command"]
+    assert _options_of(told["command"]) <= _options_known_to("up")
     made = VersionStore(StoreLayout(tmp_path / "out")).read_manifest("v3")
     assert made.settings["prior_weight"] == 7.0
     changed = {"data": tmp_path / "out", "prior_weight": 7.0, "clamp": 1.5}
@@ -152,6 +155,15 @@ def test_a_version_out_of_which_every_edit_was_taken_is_the_original_again(tmp_p
     assert stored.digest == EMPTY_DIGEST
     code, told = rebuild(settings, tmp_path / "without", "--without-targets")
     assert (code, told["digest"]) == (0, EMPTY_DIGEST)
+
+
+def _options_of(command: str) -> set[str]:
+    return {word for word in command.split() if word.startswith("--")}
+
+
+def _options_known_to(name: str) -> set[str]:
+    group: Any = get_command(app)
+    return {option for parameter in group.commands[name].params for option in parameter.opts}
 
 
 def test_other_layers_need_the_text_and_get_statistics_of_their_own(
