@@ -77,6 +77,11 @@ def test_other_settings_are_refused_and_the_difference_is_named(tmp_path: Path) 
         bind(tmp_path, settings="s2", prior_weight=0.001)
 
 
+def test_a_number_that_is_written_in_another_way_is_no_other_setting(tmp_path: Path) -> None:
+    bound = bind(tmp_path)
+    assert bind(tmp_path, settings="s2", prior_weight=30) == bound
+
+
 def test_a_process_that_knows_the_model_alone_binds_the_model_alone(tmp_path: Path) -> None:
     bound = bind_identity(tmp_path, model="a" * 64, model_source="demo-gptj")
     assert bound.settings is None
