@@ -15,8 +15,8 @@ from typing import Any
 
 from editing_core.formats.lines import Row, complaint
 
-EDITS = "edits"
-"""The field of a body that holds the records."""
+EDITS, REMOVE = "edits", "remove"
+"""The fields of a body: the records, and ids of edits to take out."""
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 JSON_SUFFIXES = LINE_SUFFIXES | {".json"}
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -50,7 +50,7 @@ def _is_one_a_line(path: Path, first: str) -> bool:
         record = json.loads(first)
     except (ValueError, RecursionError):
         return path.suffix.lower() in LINE_SUFFIXES
-    return isinstance(record, dict) and EDITS not in record
+    return isinstance(record, dict) and not {EDITS, REMOVE} & record.keys()
 
 
 def line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
@@ -90,10 +90,10 @@ def kind_of(value: object) -> str:
 
 
 def _is_body(scanner: _Scanner) -> bool:
-    """Whether the object at this place has the field ``edits``; what cannot be read is told later, at its own place."""
+    """Whether the object at this place is no edit, but a body of them; what cannot be read is told later, in place."""
     look = _Scanner(scanner.path, scanner.text)
     for name in look.names():
-        if name == EDITS:
+        if name in {EDITS, REMOVE}:
             return True
         look.value()
     return False

@@ -185,8 +185,9 @@ def test_objects_one_after_another_are_read_over_several_lines(tmp_path: Path) -
     assert read_edit_file(_write(tmp_path, "e.json", text)).edits == _sent(HAMLET, EMMA)
 
 
-def test_a_body_may_take_edits_out_without_giving_any(tmp_path: Path) -> None:
-    read = read_edit_file(_write(tmp_path, "e.json", '{"edits": [], "remove": ["e1"]}'))
+@pytest.mark.parametrize("text", ['{"edits": [], "remove": ["e1"]}', '{"remove": ["e1"]}', '{\n "remove": ["e1"]\n}'])
+def test_a_body_may_take_edits_out_without_giving_any(tmp_path: Path, text: str) -> None:
+    read = read_edit_file(_write(tmp_path, "e.json", text))
     assert (read.edits, read.options) == ((), {"remove": ["e1"]})
 
 
