@@ -46,6 +46,12 @@ class _Counts:
         self.rejections = Counter(
             "errata_worker_rejections_total", "Batches rejected here, by reason", ["reason"], registry=registry
         )
+        self.rejected_edits = Counter(
+            "errata_worker_rejected_edits_total",
+            "Edits of batches rejected here, by reason",
+            ["reason"],
+            registry=registry,
+        )
         self.superseded = Counter(
             "errata_edits_superseded_total", "Edits that a later one about the same thing replaced", registry=registry
         )
@@ -55,7 +61,8 @@ class _Counts:
         self.requeues = Counter(
             "errata_worker_requeues_total", "Forgotten units of work that were enqueued again", registry=registry
         )
-        for counter, values in ((self.stage, STAGES), (self.edits, OUTCOMES), (self.rejections, REASONS)):
+        by_reason = ((self.rejections, REASONS), (self.rejected_edits, REASONS))
+        for counter, values in ((self.stage, STAGES), (self.edits, OUTCOMES), *by_reason):
             for value in values:
                 counter.labels(value)
 
@@ -114,9 +121,11 @@ class Metrics:
         """Count edits by outcome: applied, rejected, failed, dropped."""
         self._counts.edits.labels(outcome).inc(num_edits)
 
-    def count_rejection(self, reason: str) -> None:
-        """Count a rejected batch; ``reason`` is one of ``REASONS``."""
-        self._counts.rejections.labels(reason if reason in REASONS else "other").inc()
+    def count_rejection(self, reason: str, num_edits: int) -> None:
+        """Count a rejected batch and its edits; ``reason`` is one of ``REASONS``."""
+        known = reason if reason in REASONS else "other"
+        self._counts.rejections.labels(known).inc()
+        self._counts.rejected_edits.labels(known).inc(num_edits)
 
     def count_set(self, *, num_superseded: int, num_taken_out: int) -> None:
         """Count what a published version did to edits that were there."""

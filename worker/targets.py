@@ -163,8 +163,9 @@ class TargetStage:
             self._ledger.move(
                 batch, BatchState.REJECTED, expected=OPEN_STATES, lease=lease, report=report, error="; ".join(named)
             )
-            self._metrics.count_edits("rejected", self._ledger.batch(batch).spec.num_edits)
-            self._metrics.count_rejection("input")
+            num_edits = self._ledger.batch(batch).spec.num_edits
+            self._metrics.count_edits("rejected", num_edits)
+            self._metrics.count_rejection("input", num_edits)
 
 
 def _age_seconds(created: str) -> float:

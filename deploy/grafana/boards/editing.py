@@ -30,6 +30,13 @@ EDITING = BoardSpec(
             alert="ErrataBatchRejected",
         ),
         PanelSpec(
+            title="Rejected edits by reason",
+            about="Edits of the rejected batches, since the workers' start.",
+            unit="none",
+            queries=(("sum by (reason) (errata_worker_rejected_edits_total)", "{{reason}}"),),
+            alert="ErrataBatchRejected",
+        ),
+        PanelSpec(
             title="Replaced and taken out",
             about="Edits that later ones replaced, and edits that were taken out, since the workers' start.",
             unit="none",
@@ -82,7 +89,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Checks of the live version",
-            about="Shares of new edits that took, of neighbours, earlier edits and guards that held, of told answers.",
+            about="Shares of new edits and of their paraphrases that took, of what held, of told answers.",
             unit="percentunit",
             queries=(("min by (check) (errata_check_share)", "{{check}}"),),
             thresholds=((0.7, ORANGE), (0.9, GREEN)),

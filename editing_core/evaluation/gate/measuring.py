@@ -64,7 +64,9 @@ class Measuring:
             measure()
         reports = self._reports()
         told = [report["told"] for report in reports.values()]
-        self.figures = replace(self.figures, told=sum(told) / len(told) if told else None)
+        self.figures = replace(
+            self.figures, told=sum(told) / len(told) if told else None, paraphrases=self._paraphrases()
+        )
         return reports
 
     def measure(self, stages: Collection[Limit]) -> None:
@@ -183,6 +185,11 @@ class Measuring:
             candidate.writes([prompt for questions in new for prompt in questions.prompts], self._on_rows)
         )
         return {q.accepted.id: report_edit(q, answers, self._models.tokenizer) for q in new}
+
+    def _paraphrases(self) -> Share:
+        scores = self._models.candidate.scores
+        asked = [(text, q.accepted.edit.target_new) for q in self._plan.new for text in q.paraphrases]
+        return Share(sum(scores[pair].greedy_match for pair in asked), len(asked))
 
     def _answers(self, writes: dict[str, str]) -> Answers:
         return Answers(parent=self._models.parent.scores, candidate=self._models.candidate.scores, writes=writes)

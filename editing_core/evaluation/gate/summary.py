@@ -19,6 +19,7 @@ def summary_of(measured: Measured, limits: CheckLimits) -> dict[str, Any]:
         "num_new": measured.num_new,
         "taken": measured.taken.to_json(),
         "told": measured.told,
+        "paraphrases": measured.paraphrases.to_json(),
         "neighbors": measured.neighbors.to_json(),
         "earlier": {**measured.earlier.to_json(), "lost": list(measured.earlier.blame)},
         "guards": {**measured.guards.to_json(), "lost": list(measured.guards.blame)},

@@ -91,6 +91,8 @@ class Measured:
     taken: Share
     told: float | None
     """Mean over the new edits; reported, not judged."""
+    paraphrases: Share = Share(0, 0)
+    """After how many of the new edits' paraphrases the new object is the first choice; reported, not judged."""
     neighbors: Share
     earlier: Share
     """Of the earlier edits that held in the parent: those that still hold."""

@@ -41,6 +41,17 @@ def test_edits_that_the_candidate_answers_pass_and_say_what_changed(family: Tiny
 
 
 @each_family
+def test_paraphrases_are_counted_by_how_many_of_them_took(family: TinyFamily) -> None:
+    changed = changed_answers(family)[:2]
+    paraphrase = accepted(changed[0][0], changed[0][2]).edit.prompt
+    taken = [accepted(subject, after, paraphrases=(paraphrase,)) for subject, _, after in changed]
+    missed = accepted("nobody at all", "Paris", paraphrases=(paraphrase,))
+    assert check(family, taken).summary["paraphrases"] == {"count": len(taken), "total": len(taken), "share": 1.0}
+    assert check(family, [*taken, missed]).summary["paraphrases"]["count"] == len(taken)
+    assert check(family, [accepted(changed[0][0], changed[0][2])]).summary["paraphrases"]["share"] is None
+
+
+@each_family
 def test_edits_that_did_not_take_stay_in_a_batch_that_passes_by_its_share(family: TinyFamily) -> None:
     taken = [accepted(subject, after) for subject, _, after in changed_answers(family)[:3]]
     missed = accepted("nobody at all", "Paris")
