@@ -11,6 +11,7 @@ import pytest
 from editing_core.errors import InvalidSettings
 from tests.support.facts import fact
 from tests.support.ledger_steps import lease_of
+from tests.support.patience import until
 from tests.support.redis_server import Bench, running_redis
 from tests.support.tiny_models import TINY_FAMILIES
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
@@ -58,10 +59,16 @@ def test_accepted_batch_goes_live_with_its_report_and_its_version_on_disk(place:
     assert set(place.ledger.stage_times()) == stages
 
 
+def _lines_of(place: WorkerBench, batch: str) -> list[str]:
+    """The log's lines about a batch, whole ones alone."""
+    return [line for line in place.log.read_text().split("\n")[:-1] if batch in line]
+
+
 def test_the_id_of_the_request_that_brought_a_batch_is_in_every_line_of_its_work(place: WorkerBench) -> None:
     batch = place.send(fact("Euler", "Rome"), request="trace-8")
     assert place.wait(batch).status == BatchState.APPLIED
-    lines = [json.loads(line) for line in place.log.read_text().splitlines() if batch in line]
+    until(lambda: any('"version.published"' in line for line in _lines_of(place, batch)))
+    lines = [json.loads(line) for line in _lines_of(place, batch)]
     assert {"commit.started", "version.published"} <= {line["event"] for line in lines}
     assert all("trace-8" in {line.get("request"), *line.get("requests", ())} for line in lines), lines
 
