@@ -25,7 +25,7 @@ from rq.serializers import JSONSerializer
 from editing_core.errors import ErrataError
 from editing_core.export.version import Exporter
 from editing_core.models.load import devices_named
-from editing_core.models.memory import used_bytes
+from editing_core.models.memory import held_bytes
 from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
 from worker.commit.culprits import CulpritFinder
@@ -90,7 +90,7 @@ def open_workplace(settings: Settings) -> Workplace:
     queue = WorkQueue(connect_queue(url), store_id, job_timeout_seconds=settings.job_timeout_seconds)
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     hands = Hands(ledger, queue, lease_seconds=settings.lease_seconds, holder=holder)
-    metrics.watch(lambda: hands.unit_age_seconds, gpu_bytes=lambda: used_bytes(session.loaded.device))
+    metrics.watch(lambda: hands.unit_age_seconds, gpu_bytes=held_bytes)
     reconciler = Reconciler(ledger=ledger, queue=queue, store=session.store, metrics=metrics, hands=hands)
     targets = TargetStage(
         ledger=ledger,

@@ -17,12 +17,11 @@ from redis.exceptions import RedisError
 from worker.protocol.errors import LedgerDown
 from worker.protocol.ledger import Ledger
 from worker.protocol.logs import log_event
+from worker.protocol.moves.batches import STAGES
 
 LOGGER = logging.getLogger(__name__)
 
 STAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
-STAGES = ("queued", "computing", "applying", "keys", "solve", "checking", "publishing", "exporting")
-"""``computing`` is the search for z; ``keys`` and ``solve`` are the parts of ``applying``."""
 OUTCOMES = ("applied", "rejected", "failed", "dropped")
 KINDS = ("versions", "targets", "artefacts", "exports")
 REASONS = ("input", "taken", "neighbors", "earlier", "guards", "harm", "capacity", "not_finite", "other")
@@ -74,11 +73,6 @@ class Metrics:
         self._ledger: Ledger | None = None
         self.registry = CollectorRegistry()
         self._counts = _Counts(self.registry)
-        self._depth = Gauge("errata_queue_depth", "Jobs that wait in the queue", registry=self.registry)
-        self._open = Gauge("errata_open_batches", "Batches without a final state", registry=self.registry)
-        self._revision = Gauge(
-            "errata_pointer_revision", "How often the live version has changed", registry=self.registry
-        )
         self._bytes = Gauge("errata_store_bytes", "Bytes of the store's files", ["kind"], registry=self.registry)
         for kind in KINDS:
             self._bytes.labels(kind)
@@ -86,7 +80,7 @@ class Metrics:
             "errata_worker_ready", "1 when the model is loaded and work is taken", registry=self.registry
         )
         self._gpu = Gauge(
-            "errata_worker_gpu_memory_bytes", "Memory of the GPU that this process uses.", registry=self.registry
+            "errata_worker_gpu_memory_bytes", "Memory of GPUs that this process holds.", registry=self.registry
         )
         self._unit_age = Gauge(
             "errata_worker_unit_age_seconds", "Since when the present unit of work is in hand", registry=self.registry
@@ -148,12 +142,6 @@ class Metrics:
             self._ledger.add_stage_seconds(stage, seconds)
         except (LedgerDown, RedisError) as error:  # a figure is not worth the work
             log_event(LOGGER, "figure.lost", level=logging.DEBUG, stage=stage, reason=str(error))
-
-    def show(self, *, depth: int, open_batches: int, revision: int) -> None:
-        """Show where things stand."""
-        self._depth.set(depth)
-        self._open.set(open_batches)
-        self._revision.set(revision)
 
     def show_bytes(self, sizes: Mapping[str, int]) -> None:
         """Show how large the store is, by kind: versions, targets, artefacts, exports."""

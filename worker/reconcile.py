@@ -52,12 +52,9 @@ class Reconciler:
         if lock is None:
             return []
         try:
-            pointer = reconcile_pointer(self._ledger, self._store)
+            reconcile_pointer(self._ledger, self._store)
             exports = map(export_unit, self._ledger.open_exports())
             woken = self._wake([*self._open_units(), *self._expire(), *exports])
-            self._metrics.show(
-                depth=self._queue.depth(), open_batches=self._ledger.open_count(), revision=pointer.revision
-            )
         finally:
             self._ledger.release(lock)
         self._metrics.count_requeues(len(woken))

@@ -17,7 +17,7 @@ from worker.protocol.errors import AttemptsUsedUp, LedgerDown, LostRace, StaleLe
 from worker.protocol.jobs import BatchSpec, BatchState, EditStatus, Lease, Progress
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.ledger import Ledger
-from worker.protocol.logs import log_context, log_event
+from worker.protocol.logs import log_context, log_event, of_requests
 from worker.protocol.moves.base import utc_now
 from worker.protocol.queue import WorkQueue
 
@@ -98,7 +98,7 @@ class TargetStage:
 
     def _work_on(self, batch: str, shard: int, lease: Lease) -> None:
         spec = self._ledger.batch(batch).spec
-        with log_context(batch=batch, request=spec.request):
+        with log_context(batch=batch, **of_requests([spec.request])):
             self._search(spec, shard, lease)
 
     def _search(self, spec: BatchSpec, shard: int, lease: Lease) -> None:
@@ -125,6 +125,7 @@ class TargetStage:
                     num_steps = self._session.compute_targets(usable, live=live, on_progress=work.on_progress)
                 work.end()
             self._metrics.count_targets(len(usable), num_steps)
+            log_event(LOGGER, "targets.computed", shard=shard, num_edits=len(usable), steps=num_steps)
             self._ledger.shard_progress(batch, shard, len(edits))
             if self._ledger.shard_done(batch, shard, lease) == 0:
                 self._queue.enqueue_unit(COMMIT_UNIT)

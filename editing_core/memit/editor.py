@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from editing_core.memit.config import MemitConfig
@@ -85,7 +86,7 @@ def solve_edits(
     layers: dict[int, LayerUpdate] = {}
     norms: dict[str, float] = {}
     nearest: dict[int, tuple[int, float]] = {}
-    began, solve_seconds = time.perf_counter(), 0.0
+    began, solve_seconds = _now(loaded.device), 0.0
     sweep = _sweep(loaded, rows, config, kept)
     holding = _sweep(loaded, held.rows, config, held.kept) if held is not None and held.rows else None
     targets = targets_NH.to(loaded.device)
@@ -95,11 +96,11 @@ def solve_edits(
         keys, hidden = sweep.read(now, layer)
         residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
         held_PM = holding.read(now, layer)[0] if holding is not None else None
-        started = time.perf_counter()
+        started = _now(loaded.device)
         solution = _solution(keys, residuals, covariances[layer].to(loaded.device), held_PM, config)
         name = loaded.family.projection_weight_name(layer)
         weights[name], norms[name] = _add(loaded, layer, solution.delta_HM)
-        solve_seconds += time.perf_counter() - started
+        solve_seconds += _now(loaded.device) - started
         layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=solution.delta_HM, held_PM=held_PM)
         if layer != config.target_layer:
             for each in (sweep, holding):
@@ -113,9 +114,16 @@ def solve_edits(
         layers=layers,
         delta_norms=norms,
         nearest=nearest,
-        keys_seconds=time.perf_counter() - began - solve_seconds,
+        keys_seconds=_now(loaded.device) - began - solve_seconds,
         solve_seconds=solve_seconds,
     )
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, when a CUDA device has done what it was given: calls return before that."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _solution(

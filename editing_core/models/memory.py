@@ -64,9 +64,11 @@ def free_bytes(device: torch.device) -> int | None:
     return min(limits, default=None)
 
 
-def used_bytes(device: torch.device) -> int:
-    """Memory of a CUDA device that this process holds; 0 for any other."""
-    return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+def held_bytes() -> int:
+    """Memory of all CUDA devices that this process holds; 0 where it uses none."""
+    if not torch.cuda.is_initialized():
+        return 0
+    return sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count()))
 
 
 def _available_bytes() -> int | None:

@@ -66,16 +66,13 @@ ModelT = TypeVar("ModelT", bound=_Frozen)
 def open_identity(root: Path) -> StoreIdentity:
     """Read the store's identity; an empty or missing folder becomes a new store.
 
-    Raises StoreDamaged when one of the files cannot be read, or was written by a later Errata.
+    Raises StoreDamaged when one of the files cannot be read, or is of an earlier or later format.
     """
     layout = StoreLayout(root)
     fresh = _StoreFile(format=FORMAT, id=secrets.token_hex(6), created=_now())
-    store = _parse(_StoreFile, layout.store_file, write_once(layout.store_file, _encode(fresh)))
-    if store.format != FORMAT:
-        raise StoreDamaged(
-            f"{layout.store_file} has format {store.format} and this Errata reads format {FORMAT}: "
-            "use the Errata that wrote it, or another data folder"
-        )
+    content = write_once(layout.store_file, _encode(fresh))
+    _require_format(layout.store_file, content)
+    store = _parse(_StoreFile, layout.store_file, content)
     return StoreIdentity(
         format=store.format,
         id=store.id,
@@ -135,6 +132,19 @@ def _settings_difference(root: Path, held: SettingsBinding, wanted: SettingsBind
         "anew with others into another folder: `errata rebuild --out FOLDER` with --layers, --prior-weight, --clamp or "
         "--new-statistics"
     )
+
+
+def _require_format(path: Path, content: bytes) -> None:
+    """Before anything else of the file is looked at: another format may have other fields."""
+    try:
+        found = json.loads(content).get("format")
+    except (ValueError, AttributeError):
+        return  # no such file of any format: told by whoever reads it
+    if isinstance(found, int) and found != FORMAT:
+        raise StoreDamaged(
+            f"{path} has format {found} and this Errata reads format {FORMAT}: use the Errata that wrote it, or "
+            "another data folder"
+        )
 
 
 def _read(kind: type[ModelT], path: Path) -> ModelT | None:

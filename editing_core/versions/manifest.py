@@ -131,14 +131,18 @@ def decode_manifest(content: bytes, path: Path) -> Manifest:
     """Read what ``encode_manifest`` wrote; raises StoreDamaged, naming the file, for anything else."""
     try:
         record = json.loads(content)
+        found_format = record.get("format")
         expected = record.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError):
         raise StoreDamaged(f"{path} is not a complete manifest: {_WAY_OUT}") from None
+    if found_format != FORMAT:  # first: another format may be sealed otherwise
+        raise StoreDamaged(
+            f"{path} has format {found_format!r}, and this Errata reads format {FORMAT}: use the Errata that wrote it, "
+            "or promote another version"
+        )
     found = _seal(record)
     if found != expected:
         raise StoreDamaged(f"{path} was changed after it was written: seal {expected}, content {found}. {_WAY_OUT}")
-    if record.get("format") != FORMAT:
-        raise StoreDamaged(f"{path} has format {record.get('format')!r}, and this Errata reads format {FORMAT}")
     try:
         return Manifest.model_validate(record)
     except ValidationError as error:

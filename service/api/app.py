@@ -54,6 +54,7 @@ def create_app(
     install_error_handlers(app)
     _include_routes(app, state)
     install_openapi(app)
+    metrics.begin_at_zero(app.openapi()["paths"])
     return app
 
 

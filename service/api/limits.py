@@ -46,14 +46,15 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        status = 0
+        status, told = 0, {}
         started = perf_counter()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, told
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                status, headers = message["status"], MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                told = {"version": version} if (version := headers.get("X-Model-Version")) else {}
             await send(message)
 
         try:
@@ -79,6 +80,7 @@ class RequestGuard:
                 path=scope["path"],
                 status=status or CLIENT_GONE,
                 seconds=round(duration_seconds, 4),
+                **told,
             )
 
 

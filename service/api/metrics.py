@@ -5,6 +5,8 @@ Labels are bounded: routes by their template, never by their path.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import Scope
 
@@ -51,6 +53,12 @@ class ApiMetrics:
         if durability is not None:
             kept = Gauge("errata_redis_durable", "1 when Redis keeps what was accepted.", registry=self.registry)
             kept.set(durability.ok)
+
+    def begin_at_zero(self, paths: Mapping[str, Mapping[str, object]]) -> None:
+        """Have each route's time there before it is first asked; ``paths``: as OpenAPI lists them."""
+        for route, operations in paths.items():
+            for method in operations:
+                self.latency.labels(method.upper(), route)
 
     def observe(self, scope: Scope, status: int, duration_seconds: float) -> None:
         """Count one finished request."""

@@ -49,11 +49,11 @@ class _Gauges:
         )
         self.digest = Gauge(
             "errata_generation_digest_matches",
-            "1 while the ledger has confirmed the digest of what is live here; 0: it could not yet, or it has another.",
+            "0 while the version that should be live is damaged or has another digest than the ledger's, else 1.",
             registry=registry,
         )
         self.gpu = Gauge(
-            "errata_generation_gpu_memory_bytes", "Memory of the GPU that this process uses.", registry=registry
+            "errata_generation_gpu_memory_bytes", "Memory of GPUs that this process holds.", registry=registry
         )
 
 

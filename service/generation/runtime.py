@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from editing_core.errors import StoreMismatch
 from editing_core.models.load import LoadedModel, load_model
-from editing_core.models.memory import free_bytes, used_bytes
+from editing_core.models.memory import free_bytes, held_bytes
 from editing_core.needs import outlook
 from editing_core.versions.identity import StoreIdentity, bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
@@ -78,7 +78,7 @@ class GenerationRuntime:
             poll_seconds=settings.pointer_poll_seconds,
             wait_seconds=settings.min_version_wait_seconds,
         )
-        self._show(metrics, loaded.device)
+        self._show(metrics)
         self._prompts = Prompts(loaded, max_new_tokens=settings.max_new_tokens)
         self._asker = asker = Asker(self._prompts, self._residents, self._loop, lineage=lineage, metrics=metrics)
         self._max_seconds = settings.max_answer_seconds
@@ -88,19 +88,19 @@ class GenerationRuntime:
         self.router.include_router(openai_router(asker, callers, catalogue))
         self.router.include_router(resident_router(loaded, self._residents, store=open_identity(settings.data).id))
 
-    def _show(self, metrics: GenerationMetrics, device: torch.device) -> None:
+    def _show(self, metrics: GenerationMetrics) -> None:
         metrics.watch(
             self._loop.counts,
             lambda: len(self._residents.versions),
             resident_bytes=lambda: self._residents.size_bytes,
             is_ready=lambda: self._is_ready,
-            gpu_bytes=lambda: used_bytes(device),
+            gpu_bytes=held_bytes,
         )
         metrics.watch_pointer(
             num_behind=lambda: self._watcher.state.num_behind,
             seconds_behind=lambda: self._watcher.state.seconds_behind,
             waits_for_room=lambda: self._watcher.state.waits_for_room,
-            digest_matches=lambda: self._watcher.digest_matches,
+            digest_matches=lambda: not self._watcher.state.is_damaged,
         )
 
     @classmethod

@@ -85,10 +85,16 @@ def test_figures_tell_accepted_edits_open_batches_and_the_pointer(api: ApiProces
 
 
 def test_figures_tell_edits_by_outcome_stage_times_and_what_room_is_left(api: ApiProcess, client: httpx.Client) -> None:
-    before = client.get("/metrics").text.splitlines()
-    assert {f'errata_edits_total{{outcome="{name}"}} 0.0' for name in ("applied", "cancelled", "failed")} <= set(before)
-    assert 'errata_stage_seconds_count{stage="checking"} 0.0' in before
-    assert {"errata_redis_durable 1.0", "errata_store_room 1.0"} <= set(before)
+    before = set(client.get("/metrics").text.splitlines())
+    assert {f'errata_edits_total{{outcome="{name}"}} 0.0' for name in ("applied", "cancelled", "failed")} <= before
+    assert {
+        f'errata_stage_seconds_count{{stage="{stage}"}} 0.0'
+        for stage in ("checking", "keys", "solve", "finding_culprits")
+    } <= before
+    assert "errata_commit_lease_age_seconds 0.0" in before
+    assert {'errata_check_share{check="told"} 1.0', 'errata_check_share{check="paraphrases"} 1.0'} <= before
+    assert 'errata_http_request_duration_seconds_count{method="GET",route="/exports"} 0.0' in before
+    assert {"errata_redis_durable 1.0", "errata_store_room 1.0", "errata_audit_entries 0.0"} <= before
     publish(api.ledger, post(client, edit("Anna"), edit("Bert"))["id"])
     client.delete(f"/batches/{post(client, edit('Carl'))['id']}")
     metrics = Metrics()

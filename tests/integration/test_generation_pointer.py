@@ -114,11 +114,13 @@ def test_a_damaged_version_leaves_the_one_before_in_service_until_it_is_repaired
         assert (part["version"], part["wanted_version"]) == ("v1", "v2")
         assert "v2" in part["reason"]
         assert "damaged" in part["reason"]
+        assert "errata_generation_digest_matches 0.0" in client.get("/metrics").text
         assert client.get("/generate", params={"prompt": "x"}).json()["version"] == "v1"
         assert client.get("/generate", params={"prompt": "x", "version": "v2"}).status_code == 503
         flip_last_byte(store, "v2")
         until_served(runtime, "v2")
         assert client.get("/readyz").status_code == 200
+        assert "errata_generation_digest_matches 1.0" in client.get("/metrics").text
 
 
 def test_a_start_on_a_damaged_version_serves_named_versions_and_says_why_nothing_is_live(

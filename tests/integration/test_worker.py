@@ -69,7 +69,7 @@ def test_the_id_of_the_request_that_brought_a_batch_is_in_every_line_of_its_work
     assert place.wait(batch).status == BatchState.APPLIED
     until(lambda: any('"version.published"' in line for line in _lines_of(place, batch)))
     lines = [json.loads(line) for line in _lines_of(place, batch)]
-    assert {"commit.started", "version.published"} <= {line["event"] for line in lines}
+    assert {"targets.computed", "commit.started", "version.published"} <= {line["event"] for line in lines}
     assert all("trace-8" in {line.get("request"), *line.get("requests", ())} for line in lines), lines
 
 

@@ -26,7 +26,7 @@ from worker.protocol.errors import LedgerDown, LostRace, StaleLease
 from worker.protocol.jobs import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts
 from worker.protocol.ledger import Ledger
-from worker.protocol.logs import log_context, log_event
+from worker.protocol.logs import log_context, log_event, of_requests
 from worker.records.guard_file import write_guards
 from worker.targets import describe
 
@@ -145,8 +145,7 @@ class Committer:
     def _attempt_once(self, batches: Sequence[str], work: Work) -> bool:
         work.begin("reading", len(batches))
         group = self._group(batches)
-        requests = [record.spec.request for record in group.batches]
-        with log_context(batches=group.ids, requests=requests):
+        with log_context(batches=group.ids, **of_requests(record.spec.request for record in group.batches)):
             return self._take_through(group, work)
 
     def _take_through(self, group: Group, work: Work) -> bool:

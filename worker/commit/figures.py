@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from worker.commit.group import Group
 
-_SHARES = {
-    "guards": "min_guards_kept",
-    "neighbors": "min_neighbors_kept",
-    "earlier": "min_earlier_kept",
-    "taken": "min_taken",
+if TYPE_CHECKING:
+    from editing_core.evaluation.gate.verdict import CheckReport, Limit
+
+_REASON_OF: dict[Limit, str] = {
+    "finite": "not_finite",
+    "guards": "guards",
+    "neighbors": "neighbors",
+    "earlier": "earlier",
+    "norms": "harm",
+    "drift": "harm",
+    "perplexity": "harm",
+    "taken": "taken",
 }
+"""By each limit of the checks, the gravest first."""
 
 
-def rejection(summary: Mapping[str, Any]) -> str:
-    """The first limit that the checks' summary breaks, as one of ``worker.metrics.REASONS``."""
-    limits, perplexity = summary["limits"], summary["perplexity"]
-    drift, rise = summary["drift"], perplexity["rise"]
-    if drift is None or rise is None:  # what JSON cannot hold
+def rejection(report: CheckReport) -> str:
+    """Why the batch was rejected, as one of ``worker.metrics.REASONS``: of several broken limits the gravest."""
+    if report.summary["drift"] is None or report.summary["perplexity"]["rise"] is None:  # what JSON cannot hold
         return "not_finite"
-    for name, limit in _SHARES.items():
-        share = summary[name]["share"]
-        if share is not None and share < limits[limit]:
-            return name
-    if summary["drift_from_parent"] > limits["max_drift"]:
-        return "harm"
-    if perplexity["rise_over_parent"] > limits["max_perplexity_rise"]:
-        return "harm"
-    if drift > limits["max_drift"] or rise > limits["max_perplexity_rise"]:
-        return "capacity"
-    return "harm" if summary["delta_norms"] else "other"
+    broken = {found.limit for found in report.broken}
+    blamed = next((reason for limit, reason in _REASON_OF.items() if limit in broken), None)
+    return blamed or "capacity"  # what only all live edits together break is no batch's fault
 
 
 def changed(group: Group) -> dict[str, int]:

@@ -84,7 +84,7 @@ class Outcomes:
         """The one batch of the group goes no further."""
         self._end(group, BatchState.REJECTED, report, lease=lease, error="; ".join(report.reasons))
         self._metrics.count_edits("rejected", len(group.edits))
-        self._metrics.count_rejection(rejection(report.summary), len(group.edits))
+        self._metrics.count_rejection(rejection(report), len(group.edits))
         log_event(LOGGER, "batch.rejected", batch=group.ids[0], reason="; ".join(report.reasons))
 
     def tell(self, group: Group, report: CheckReport, lease: Lease) -> None:

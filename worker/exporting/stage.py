@@ -23,7 +23,7 @@ from worker.protocol.errors import AttemptsUsedUp, LedgerDown, StaleLease
 from worker.protocol.jobs import Lease
 from worker.protocol.keys import export_unit
 from worker.protocol.ledger import Ledger
-from worker.protocol.logs import log_event
+from worker.protocol.logs import log_context, log_event, of_requests
 from worker.targets import describe
 
 if TYPE_CHECKING:
@@ -78,7 +78,12 @@ class ExportStage:
             return None
 
     def _make(self, export: str, lease: Lease) -> None:
-        request = self._ledger.export(export).request
+        record = self._ledger.export(export)
+        with log_context(export=export, version=record.request.version, **of_requests([record.asked_by])):
+            self._make_what(record.request, lease)
+
+    def _make_what(self, request: ExportRequest, lease: Lease) -> None:
+        export = request.id
         log_event(LOGGER, "export.started", export=export, attempt=lease.attempt)
         try:
             with (

@@ -95,12 +95,12 @@ class BatchSpec:
     remove: tuple[str, ...] = ()
     """Ids of edits that the batch takes out."""
     request: str | None = None
-    """The id of the HTTP request that brought it, as logs have it."""
+    """The id of the HTTP request that brought it, as logs have it; no manifest keeps it."""
 
     def summary(self) -> dict[str, Any]:
         """What a version's manifest keeps of the batch; the inverse of ``from_summary``."""
         fields = asdict(self) | {"remove": list(self.remove)}
-        return {name: value for name, value in fields.items() if name != "id"}
+        return {name: value for name, value in fields.items() if name not in {"id", "request"}}
 
     @classmethod
     def from_summary(cls, batch: str, summary: dict[str, Any]) -> BatchSpec:

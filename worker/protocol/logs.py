@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -33,6 +33,14 @@ def context_id(name: str) -> str | None:
     """What the surrounding ``log_context`` says under this name."""
     found = _IDS.get().get(name)
     return None if found is None else str(found)
+
+
+def of_requests(requests: Iterable[str | None]) -> dict[str, Any]:
+    """Ids for ``log_context`` of work that HTTP requests asked for: ``request``, or ``requests`` of several."""
+    known = [request for request in requests if request is not None]
+    if len(known) > 1:
+        return {"requests": known}
+    return {"request": known[0]} if known else {}
 
 
 def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
@@ -63,7 +71,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
-            **getattr(record, FIELDS, {}),
+            **_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -76,9 +84,14 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One readable line, and a traceback below it."""
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
-        pairs = "".join(f" {name}={value}" for name, value in getattr(record, FIELDS, {}).items())
+        pairs = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{_time(record):%H:%M:%S} {level}{record.getMessage()}{pairs}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Ids and figures; a line of a library gets the ids of the place too."""
+    return {**_IDS.get(), **getattr(record, FIELDS, {})}
 
 
 def _time(record: logging.LogRecord) -> datetime:

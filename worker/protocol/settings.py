@@ -7,7 +7,6 @@ both from options of the command line. Knows no meaning beyond type and range.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -16,14 +15,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from editing_core.errors import InvalidSettings
 from worker.protocol.configuration.contradictions import contradictions
-from worker.protocol.configuration.effective import HIDDEN, Effective, Source, effective, hide_password
+from worker.protocol.configuration.effective import Effective, Source, effective
 from worker.protocol.configuration.file import read_file
+from worker.protocol.configuration.names import explain, twin
 
-OPTIONS = frozenset(
-    {"model", "data", "host", "port", "redis_url", "corpus", "dataset", "layers", "prior_weight", "clamp"}
-    | {"device", "dtype", "url", "api_key", "text_column", "statistics", "config"}
-)
-"""Settings that commands take as options too."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -158,7 +153,7 @@ class Settings(BaseSettings):
 
 def variables() -> dict[str, str]:
     """Every setting's environment variable, by the setting's name."""
-    return {name: _twin(name) for name in Settings.model_fields}
+    return {name: twin(name) for name in Settings.model_fields}
 
 
 def known_environment() -> set[str]:
@@ -198,11 +193,11 @@ def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
     path = given.get("config", os.environ.get("ERRATA_CONFIG"))
     names = Settings.model_fields.keys() - {"config"}
     content = read_file(Path(str(path)), names) if path else {}
-    from_file = {name: value for name, value in content.items() if _twin(name) not in os.environ and name not in given}
+    from_file = {name: value for name, value in content.items() if twin(name) not in os.environ and name not in given}
     try:
         return Settings(**{**from_file, **given}), from_file  # type: ignore[arg-type]
     except ValidationError as error:
-        told = "; ".join(_explain(item, from_file=from_file) for item in error.errors())
+        told = "; ".join(explain(item, from_file=from_file) for item in error.errors())
         raise InvalidSettings(f"{path}: {told}" if from_file else told) from None
 
 
@@ -214,32 +209,15 @@ def child_environment(**options: object) -> dict[str, str]:
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
         **os.environ,
-        **{_twin(name): _as_text(value) for name, value in options.items() if value is not None},
+        **{twin(name): _as_text(value) for name, value in options.items() if value is not None},
     }
 
 
 def fresh_environment(**options: object) -> dict[str, str]:
     """The same with no setting of this process's environment: for an Errata of one's own that disturbs no other."""
-    unwanted = known_environment() - {_twin(name) for name, value in options.items() if value is not None}
+    unwanted = known_environment() - {twin(name) for name, value in options.items() if value is not None}
     return {name: value for name, value in child_environment(**options).items() if name not in unwanted}
-
-
-def _twin(name: str) -> str:
-    return "REDIS_URL" if name.upper() == "REDIS_URL" else f"ERRATA_{name.upper()}"
 
 
 def _as_text(value: object) -> str:
     return ":".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _explain(item: object, *, from_file: Collection[str]) -> str:
-    assert isinstance(item, dict)
-    if not item["loc"]:
-        return str(item["msg"]).removeprefix("Value error, ")
-    name = str(item["loc"][0])
-    if name in from_file:
-        told = name
-    else:
-        told = f"{_twin(name)} (--{name.removesuffix('_url').replace('_', '-')})" if name in OPTIONS else _twin(name)
-    value = HIDDEN if name == "api_key" else hide_password(repr(item.get("input")))
-    return f"{told} = {value}: {item['msg']}"

@@ -12,13 +12,13 @@ EDITING = BoardSpec(
         PanelSpec(
             title="Edits accepted",
             about="Edits taken into the ledger, a second.",
-            unit="none",
+            unit="suffix: edits/s",
             queries=(("sum(rate(errata_edits_accepted_total[$__rate_interval]))", "accepted"),),
         ),
         PanelSpec(
             title="Edits by outcome",
             about="Edits that reached a final state, a second.",
-            unit="none",
+            unit="suffix: edits/s",
             queries=(("max by (outcome) (rate(errata_edits_total[$__rate_interval]))", "{{outcome}}"),),
             alert="ErrataBatchFailed",
         ),
@@ -78,13 +78,13 @@ EDITING = BoardSpec(
         PanelSpec(
             title="z found",
             about="Edits whose z was searched or found on disk, a second.",
-            unit="none",
+            unit="suffix: edits/s",
             queries=(("sum(rate(errata_worker_targets_total[$__rate_interval]))", "edits"),),
         ),
         PanelSpec(
             title="Steps of z",
             about="Steps that searches for z take, a second.",
-            unit="none",
+            unit="suffix: steps/s",
             queries=(("sum(rate(errata_worker_z_steps_total[$__rate_interval]))", "steps"),),
         ),
         PanelSpec(
@@ -98,7 +98,7 @@ EDITING = BoardSpec(
         PanelSpec(
             title="Drift",
             about="KL divergence of the live version from the original on the probe set. The default limit is 0.5.",
-            unit="none",
+            unit="suffix: nats",
             queries=(("max(errata_check_drift_nats)", "nats"),),
             thresholds=((0.4, ORANGE), (0.5, RED)),
             alert="ErrataStoreNearlyFull",

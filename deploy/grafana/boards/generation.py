@@ -29,7 +29,7 @@ GENERATION = BoardSpec(
         PanelSpec(
             title="Tokens",
             about="Tokens read and written a second.",
-            unit="none",
+            unit="suffix: tokens/s",
             queries=(("sum by (kind) (rate(errata_generation_tokens_total[$__rate_interval]))", "{{kind}}"),),
         ),
         PanelSpec(
@@ -106,13 +106,13 @@ GENERATION = BoardSpec(
             thresholds=((0.5, ORANGE),),
         ),
         PanelSpec(
-            title="Digest confirmed",
-            about="1 while the ledger has confirmed the digest of what each replica serves.",
+            title="Digest by replica",
+            about="0 while the version that should be live is damaged there, or has another digest than the ledger's.",
             unit="none",
             queries=(("errata_generation_digest_matches", "{{instance}}"),),
             thresholds=((1.0, GREEN),),
             below_is=RED,
-            alert="ErrataVersionNotLoaded",
+            alert="ErrataDigestMismatch",
         ),
         PanelSpec(
             title="Versions in memory",
@@ -128,7 +128,7 @@ GENERATION = BoardSpec(
         ),
         PanelSpec(
             title="GPU memory",
-            about="Memory of the GPU that each replica and each worker holds; 0 without one.",
+            about="Memory of GPUs that each replica and each worker holds; 0 without one.",
             unit="bytes",
             queries=(
                 ("errata_generation_gpu_memory_bytes", "{{instance}}"),

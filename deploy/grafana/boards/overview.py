@@ -42,6 +42,16 @@ OVERVIEW = BoardSpec(
             alert="ErrataGenerationNotReady",
         ),
         PanelSpec(
+            title="Digests match",
+            about="1 while every replica's live version has the digest that the ledger recorded when it was tested.",
+            unit="none",
+            queries=(("min(errata_generation_digest_matches)", "match"),),
+            kind="stat",
+            thresholds=_UP,
+            below_is=RED,
+            alert="ErrataDigestMismatch",
+        ),
+        PanelSpec(
             title="Workers ready",
             about="Workers with their model loaded. Without one, batches wait.",
             unit="none",
@@ -91,6 +101,32 @@ OVERVIEW = BoardSpec(
             thresholds=((30.0, ORANGE),),
         ),
         PanelSpec(
+            title="Busiest routes",
+            about="Requests a second of the ten routes that are asked most, by the route's template.",
+            unit="reqps",
+            queries=(
+                (
+                    "topk(10, sum by (route) (rate(errata_http_request_duration_seconds_count[$__rate_interval])))",
+                    "{{route}}",
+                ),
+            ),
+            alert="ErrataHttpErrors",
+        ),
+        PanelSpec(
+            title="Slowest routes",
+            about="Mean time of a request, of the ten slowest routes. Waits (?wait=, events) are meant to be long.",
+            unit="s",
+            queries=(("topk(10, errata:http_route_seconds:mean5m)", "{{route}}"),),
+            thresholds=((30.0, ORANGE),),
+        ),
+        PanelSpec(
+            title="Longest wait at a promotion",
+            about="Longest wait of running answers while a version came in, in the last hour. About a step is normal.",
+            unit="s",
+            queries=(("errata:generation_swap_stall_seconds:p95_1h", "95 %"),),
+            thresholds=((0.25, ORANGE), (1.0, RED)),
+        ),
+        PanelSpec(
             title="Open batches",
             about="Batches without a final state, by state. A number that only grows means that no worker keeps up.",
             unit="none",
@@ -100,7 +136,7 @@ OVERVIEW = BoardSpec(
         PanelSpec(
             title="Tokens",
             about="Tokens written a second, by all replicas.",
-            unit="none",
+            unit="suffix: tokens/s",
             queries=(("errata:generation_tokens:rate5m", "{{kind}}"),),
         ),
         PanelSpec(

@@ -16,6 +16,8 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, FieldColorMod
 RUNBOOK = "/public/errata/runbook.md"
 """Where deploy/compose.yaml has Grafana serve deploy/runbook.md."""
 SOURCE = DataSourceRef(type_val="prometheus", uid="errata-prometheus")
+WIDTH = 24
+"""Of a board, in Grafana's columns."""
 GREEN, ORANGE, RED = "green", "orange", "red"
 
 
@@ -42,7 +44,7 @@ class PanelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardSpec:
-    """One board, its panels in rows of three."""
+    """One board: the stats in a row, the graphs in rows of three."""
 
     uid: str
     title: str
@@ -63,12 +65,19 @@ def board_json(spec: BoardSpec) -> str:
         .readonly()
         .link(dashboard.DashboardLink("Runbook").url(RUNBOOK).target_blank(True))
     )
-    for panel in spec.panels:
-        board = board.with_panel(_panel(panel))
+    for panel, span in zip(spec.panels, _spans(spec.panels), strict=True):
+        board = board.with_panel(_panel(panel, span=span))
     return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 
 
-def _panel(spec: PanelSpec) -> timeseries.Panel | stat.Panel:
+def _spans(panels: tuple[PanelSpec, ...]) -> list[int]:
+    """Of each panel: graphs take a third of the board, stats share a whole row."""
+    stats = [panel for panel in panels if panel.kind == "stat"]
+    share, left = divmod(WIDTH, max(1, len(stats)))
+    return [WIDTH // 3 if panel.kind == "graph" else share + (stats.index(panel) < left) for panel in panels]
+
+
+def _panel(spec: PanelSpec, *, span: int) -> timeseries.Panel | stat.Panel:
     panel = _graph() if spec.kind == "graph" else _stat()
     panel = (
         panel
@@ -78,7 +87,7 @@ def _panel(spec: PanelSpec) -> timeseries.Panel | stat.Panel:
         .datasource(SOURCE)
         .thresholds(_thresholds(spec))
         .height(8 if spec.kind == "graph" else 4)
-        .span(8 if spec.kind == "graph" else 4)
+        .span(span)
     )
     if spec.alert is not None:
         page = f"{RUNBOOK}#{spec.alert.lower()}"

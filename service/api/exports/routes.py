@@ -21,7 +21,7 @@ from service.api.state import ApiState, State
 from worker.protocol.errors import LedgerDown
 from worker.protocol.exports.moves import Requested
 from worker.protocol.keys import export_unit
-from worker.protocol.logs import log_event
+from worker.protocol.logs import context_id, log_event
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["exports"])
@@ -74,7 +74,9 @@ def _take(state: ApiState, principal: Principal, version: str, *, body: bytes) -
     except ExportRefused as error:
         raise NothingToExport(error.detail) from None
     folder = StoreLayout(state.settings.data).exports_dir / request.id
-    asked = state.ledger.request_export(request, author=principal.name, is_lost=not folder.is_dir())
+    asked = state.ledger.request_export(
+        request, author=principal.name, is_lost=not folder.is_dir(), asked_by=context_id("request")
+    )
     if asked.is_new:
         log_event(logger, "export_requested", export=request.id, author=principal.name)
         _wake_worker(state, request.id)

@@ -16,9 +16,9 @@ from worker.protocol.errors import LedgerDown
 from worker.protocol.jobs import FINAL_STATES, ORIGINAL, BatchState, Pointer, VersionRecord, version_number
 from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.ledger import Ledger
+from worker.protocol.moves.batches import STAGES
 from worker.protocol.queue import WorkQueue
 
-STAGES = ("queued", "computing", "applying", "keys", "solve", "checking", "publishing", "exporting")
 OPEN_STATES = tuple(state for state in BatchState if state not in FINAL_STATES)
 
 

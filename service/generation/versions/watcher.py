@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from editing_core.errors import ErrataError, NotFound, StoreMismatch
+from editing_core.errors import ErrataError, NotFound, StoreDamaged, StoreMismatch
 from editing_core.versions.store import VersionStore
 from service.generation.errors import NoRoom
 from service.generation.metrics import GenerationMetrics
@@ -46,6 +46,8 @@ class FollowState:
     """What is missing although the right version is live, as far as is known."""
     waits_for_room: bool = False
     """What should be live waits for memory that other versions use."""
+    is_damaged: bool = False
+    """What should be live is damaged, or its digest is not the ledger's."""
     behind_since: float | None = None
     """Since when something else should be live, on the clock of ``time.monotonic``."""
 
@@ -96,11 +98,6 @@ class PointerWatcher:
     def state(self) -> FollowState:
         """How things stand; replaced as a whole, never changed."""
         return self._state
-
-    @property
-    def digest_matches(self) -> bool:
-        """Whether the ledger has confirmed the digest of what is live here, and nothing speaks against it."""
-        return self._verified and self._state.problem is None
 
     def start(self) -> None:
         """Look once, then go on in the thread."""
@@ -207,7 +204,8 @@ class PointerWatcher:
         meanwhile = f"{served.version} is served on" if served else "nothing is served"
         verb = "waits for memory" if waits else "could not be loaded"
         problem = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
-        self._note(replace(self._state, problem=problem, waits_for_room=waits))
+        damaged = isinstance(error, StoreDamaged)
+        self._note(replace(self._state, problem=problem, waits_for_room=waits, is_damaged=damaged))
 
     def _recorded_digest(self, version: str) -> str | None:
         try:

@@ -110,7 +110,7 @@ def test_faults_are_alerted_and_nothing_is_alerted_before(tmp_path: Path, prepar
         file = StoreLayout(watched.bench.data).tensor_file(version)
         file.write_bytes(file.read_bytes()[:-64] + bytes(64))
         watched.replica.process.send_signal(signal.SIGCONT)
-        wanted = {"ErrataGenerationNotReady", "ErrataVersionNotLoaded", "ErrataReplicaBehind"}
+        wanted = {"ErrataGenerationNotReady", "ErrataDigestMismatch", "ErrataVersionNotLoaded", "ErrataReplicaBehind"}
         until(lambda: wanted <= firing())
 
         assert watched.bench.process is not None

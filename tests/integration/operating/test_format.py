@@ -6,12 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from redis import Redis
 
 from editing_core.errors import StoreMismatch
-from editing_core.versions.identity import open_identity
+from editing_core.versions.identity import bind_identity, open_identity
+from editing_core.versions.layout import StoreLayout
+from editing_core.versions.store import VersionStore
+from service.generation.runtime import GenerationRuntime
 from tests.support.api_process import start_service
+from tests.support.free_port import free_port
+from tests.support.generation import publish, write_version
+from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
+from tests.support.tiny_loaded import tiny_loaded
 from worker.protocol.keys import Key, Keys
+from worker.protocol.ledger import Ledger
+from worker.protocol.settings import Settings
+from worker.protocol.upgrading import formats
 from worker.protocol.upgrading.formats import FORMAT, STEPS, UNMARKED
 
 
@@ -19,6 +31,16 @@ from worker.protocol.upgrading.formats import FORMAT, STEPS, UNMARKED
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_redis(tmp_path_factory.mktemp("data")) as redis:
         yield redis.url
+
+
+@pytest.fixture
+def next_format(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A later Errata with two more steps, the second of which says what it found."""
+    seen: list[str] = []
+    monkeypatch.setattr(formats, "FORMAT", FORMAT + 2)
+    monkeypatch.setitem(STEPS, FORMAT, lambda redis, prefix: redis.set(f"{prefix}told", "once"))
+    monkeypatch.setitem(STEPS, FORMAT + 1, lambda redis, prefix: seen.append(redis.get(f"{prefix}told")))
+    return seen
 
 
 @pytest.fixture
@@ -51,3 +73,65 @@ def test_the_service_refuses_to_start_on_a_ledger_of_a_later_errata(bench: Bench
     _, told = process.communicate(timeout=60)
     assert process.returncode == 2
     assert f"has format {FORMAT + 1} and this Errata reads {FORMAT}" in told
+
+
+def test_each_step_between_is_made_in_order_and_none_twice(bench: Bench, next_format: list[str]) -> None:
+    key = bench.ledger.keys.at(Key.FORMAT)
+    bench.redis.set(key, FORMAT)
+    assert bench.ledger.require_format() == FORMAT
+    assert bench.ledger.require_format() == FORMAT + 2
+    assert next_format == ["once"]
+
+
+def test_an_upgrade_that_died_goes_on_at_the_step_in_which_it_died(
+    bench: Bench, next_format: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_redis: object, _prefix: str) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as broken:
+        broken.setitem(STEPS, FORMAT + 1, die)
+        with pytest.raises(RuntimeError, match="killed"):
+            bench.ledger.require_format()
+    assert bench.redis.get(bench.ledger.keys.at(Key.FORMAT)) == str(FORMAT + 1)
+    assert bench.ledger.require_format() == FORMAT + 1
+    assert next_format == ["once"]
+
+
+def test_a_ledger_older_than_the_first_step_is_refused_and_left_alone(
+    bench: Bench, next_format: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(STEPS, UNMARKED)
+    key = bench.ledger.keys.at(Key.FORMAT)
+    bench.redis.set(key, UNMARKED)
+    with pytest.raises(StoreMismatch, match="start an Errata in between first"):
+        bench.ledger.require_format()
+    assert bench.redis.get(key) == str(UNMARKED)
+
+
+def test_a_number_that_cannot_be_read_is_refused(bench: Bench) -> None:
+    bench.redis.set(bench.ledger.keys.at(Key.FORMAT), "two")
+    with pytest.raises(StoreMismatch, match="has format two"):
+        bench.ledger.require_format()
+
+
+def test_a_replica_that_started_without_redis_follows_no_ledger_of_a_later_errata(bench: Bench, tmp_path: Path) -> None:
+    loaded = tiny_loaded("gpt_neox")
+    bind_identity(tmp_path, model=loaded.fingerprint, model_source="tiny")
+    store = VersionStore(StoreLayout(tmp_path))
+    publish(bench.ledger, write_version(store, loaded, "v1"))
+    bench.redis.set(bench.ledger.keys.at(Key.FORMAT), FORMAT + 1)
+    store.write_head(0, "v0")
+    away = Redis(port=free_port())
+    ledger = Ledger(away, Keys(bench.store_id))
+    settings = Settings(data=tmp_path, pointer_poll_seconds=0.02)
+    runtime = GenerationRuntime(loaded, store, ledger, settings=settings, registry=CollectorRegistry()).run()
+    try:
+        assert runtime.readiness()["degraded"] is True
+        ledger._redis = bench.redis  # it is there again
+        until(lambda: runtime.readiness()["ready"] is False)
+        assert "use the Errata that wrote it" in str(runtime.readiness()["reason"])
+        assert runtime.readiness()["version"] == "v0"
+    finally:
+        runtime.close()
+        away.close()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deploy.grafana.boards.__main__ import BOARDS, FOLDER
-from deploy.grafana.boards.panels import RUNBOOK, BoardSpec, board_json
+from deploy.grafana.boards.panels import RUNBOOK, WIDTH, BoardSpec, board_json
 from tests.support.operator_tools import ROOT
 
 
@@ -32,6 +32,19 @@ def test_every_panel_has_a_unit_a_description_and_thresholds(board: BoardSpec) -
         assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"], panel["title"]
         assert panel["datasource"]["uid"] == _source_uid()
         assert all(target["expr"] for target in panel["targets"])
+
+
+def test_panels_lie_side_by_side_within_the_board() -> None:
+    for board in BOARDS:
+        places = [panel["gridPos"] for panel in json.loads(board_json(board))["panels"]]
+        assert all(place["x"] + place["w"] <= WIDTH for place in places), board.title
+        taken = [
+            (place["x"] + dx, place["y"] + dy)
+            for place in places
+            for dx in range(place["w"])
+            for dy in range(place["h"])
+        ]
+        assert len(set(taken)) == len(taken), board.title
 
 
 def test_no_two_panels_of_a_board_have_one_title() -> None:

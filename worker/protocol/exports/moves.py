@@ -89,12 +89,16 @@ class Requested(NamedTuple):
 class Exports(BatchReading):
     """Who asked for which export, and what became of it."""
 
-    def request_export(self, request: ExportRequest, *, author: str | None, is_lost: bool) -> Requested:
+    def request_export(
+        self, request: ExportRequest, *, author: str | None, is_lost: bool, asked_by: str | None = None
+    ) -> Requested:
         """Queue an export, unless the same one is known and did not fail; it is on disk when this returns.
 
-        ``is_lost``: its files are not there, so one that is done is made again. Raises QueueFull.
+        ``is_lost``: its files are not there, so one that is done is made again. ``asked_by``: the id under which the
+        log speaks of whoever asked. Raises QueueFull.
         """
-        spec = json.dumps({**request.to_json(), "created": self._now(), "author": author}, ensure_ascii=False)
+        about = {"created": self._now(), "author": author, "request": asked_by}
+        spec = json.dumps({**request.to_json(), **about}, ensure_ascii=False)
         unit = export_unit(request.id)
         outcome = self._run(_REQUEST, request.id, spec, unit, MAX_OPEN_EXPORTS, int(is_lost), who=author or "")
         if outcome == "full":
@@ -157,6 +161,7 @@ def _read(fields: dict[str, str]) -> ExportRecord:
         request=ExportRequest.from_json(spec),
         created=spec["created"],
         author=spec["author"],
+        asked_by=spec.get("request"),
         status=ExportState(fields["status"]),
         updated=fields["updated"],
         progress=Progress(**json.loads(progress)) if progress else None,

@@ -32,6 +32,8 @@ class ExportRecord:
     request: ExportRequest
     created: str
     author: str | None
+    asked_by: str | None = None
+    """The id of the HTTP request that asked for it first, for the log."""
     status: ExportState
     updated: str
     progress: Progress | None = None

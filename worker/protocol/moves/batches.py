@@ -15,6 +15,18 @@ from worker.protocol.keys import COMMIT_UNIT, Key, targets_unit
 from worker.protocol.moves.base import LedgerBase
 
 LARGEST_PAGE = 500
+STAGES = (
+    "queued",
+    "computing",
+    "applying",
+    "keys",
+    "solve",
+    "checking",
+    "finding_culprits",
+    "publishing",
+    "exporting",
+)
+"""Of the work, whose times are kept; applying is keys and solve together."""
 
 
 class Row(NamedTuple):

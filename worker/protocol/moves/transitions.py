@@ -226,7 +226,7 @@ class Transitions(BatchReading):
             return sum(int(count) for count in pipe.execute()[1])
 
     def add_stage_seconds(self, stage: str, seconds: float) -> None:
-        """Note that a stage was gone through, for the figures."""
+        """Note that one of ``batches.STAGES`` was gone through, for the figures."""
         with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
             pipe.hincrbyfloat(self._at(Key.STAGE_SECONDS), stage, seconds)
             pipe.hincrby(self._at(Key.STAGE_COUNTS), stage, 1)

@@ -34,19 +34,31 @@ class Formats(LedgerBase):
     def require_format(self) -> int:
         """Bring an older ledger up to this format, and return the number it had.
 
-        Every process does it before anything else. Raises StoreMismatch for a ledger that a later Errata wrote,
-        LedgerDown.
+        Every process does it before anything else, or as soon as Redis answers. Raises StoreMismatch for a ledger that
+        a later Errata wrote, or one too old for ``STEPS``, and LedgerDown.
         """
         with self._reaching() as redis:
-            found = int(redis.get(self._at(Key.FORMAT)) or UNMARKED)
-            if found > FORMAT:
-                raise StoreMismatch(
-                    f"the ledger of store {self.keys.store_id} has format {found} and this Errata reads {FORMAT}: use "
-                    "the Errata that wrote it, or restore a backup from before the upgrade beside its own data folder"
-                )
+            told = redis.get(self._at(Key.FORMAT))
+            found = UNMARKED if told is None else self._readable(told)
             for number in range(found, FORMAT):
                 STEPS[number](redis, self.keys.prefix)
                 redis.set(self._at(Key.FORMAT), number + 1)
         if found != FORMAT:
             log_event(LOGGER, "ledger.upgraded", before=found, now=FORMAT)
+        return found
+
+    def _readable(self, told: str) -> int:
+        """The number, of a ledger that can be read or brought up. Raises StoreMismatch."""
+        whose = f"the ledger of store {self.keys.store_id} has format {told} and this Errata reads {FORMAT}"
+        if not told.isdecimal() or int(told) > FORMAT:
+            raise StoreMismatch(
+                f"{whose}: use the Errata that wrote it, or restore a backup from before the upgrade beside its own "
+                "data folder"
+            )
+        found = int(told)
+        if not all(number in STEPS for number in range(found, FORMAT)):
+            raise StoreMismatch(
+                f"{whose}, and brings up none before {min(STEPS, default=FORMAT)}: start an Errata in between first, "
+                "which brings it up as far as it can"
+            )
         return found

@@ -95,6 +95,18 @@ def test_an_identity_that_cannot_be_read_is_damage(tmp_path: Path, content: str)
         open_identity(tmp_path)
 
 
+@pytest.mark.parametrize(("number", "more"), [(0, ""), (2, ', "shape": "another"')], ids=["earlier", "later"])
+def test_a_store_of_another_format_is_refused_with_both_named_and_left_alone(
+    tmp_path: Path, number: int, more: str
+) -> None:
+    file = StoreLayout(tmp_path).store_file
+    content = f'{{"format": {number}, "id": "x", "created": "now"{more}}}'
+    file.write_text(content)
+    with pytest.raises(StoreDamaged, match=f"has format {number} and this Errata reads format 1: use the Errata that"):
+        open_identity(tmp_path)
+    assert file.read_text() == content
+
+
 def test_layout_identity_manifest_and_head_are_free_of_torch() -> None:
     code = (
         "import sys\n"

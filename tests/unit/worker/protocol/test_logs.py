@@ -4,10 +4,11 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
-from worker.protocol.logs import log_context, log_event, start_logging
+from worker.protocol.logs import context_id, log_context, log_event, of_requests, start_logging
 
 
 @pytest.fixture
@@ -63,3 +64,25 @@ def test_every_event_of_a_place_carries_its_ids_and_none_after_it(stream: io.Str
     inside, outside = map(json.loads, stream.getvalue().splitlines())
     assert (inside["request"], inside["batch"], inside["version"]) == ("r1", "b1", "v3")
     assert not {"request", "batch"} & outside.keys()
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_librarys_line_carries_the_ids_of_the_place_too(stream: io.StringIO, form: Literal["json", "text"]) -> None:
+    start_logging("info", form=form, stream=stream)
+    with log_context(batch="b1"):
+        logging.getLogger("rq").warning("job failed")
+    assert "job failed" in stream.getvalue()
+    assert "b1" in stream.getvalue()
+
+
+def test_work_for_one_request_says_request_and_for_several_requests() -> None:
+    assert of_requests([None, "r1"]) == {"request": "r1"}
+    assert of_requests(["r1", None, "r2"]) == {"requests": ["r1", "r2"]}
+    assert of_requests([None]) == {}
+
+
+def test_the_id_of_a_place_is_known_there_and_nowhere_else() -> None:
+    with log_context(request="r1"):
+        assert context_id("request") == "r1"
+        assert context_id("batch") is None
+    assert context_id("request") is None
