@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,11 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
-from editing_core.errors import ErrataError
+from editing_core.errors import ErrataError, NotFound
+from editing_core.versions.layout import StoreLayout
 from service.api import problems
 from service.api.dialects import ProblemResponse, rendered
 from service.api.problems import FieldError, RequestProblem, is_json
+from service.api.state import ApiState
 from service.api.statuses import INTERNAL, RETRY_AFTER_SECONDS, next_step, status_of
+from service.forgetting import require_memory
+from worker.protocol.errors import EditNotLive, LedgerDown
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -137,6 +142,16 @@ def _methods_at(request: Request) -> set[str]:
     return {method for method in METHODS if any(route.matches(scopes[method])[0] is Match.FULL for route in routes)}
 
 
+def _unless_forgotten(error: ErrataError, state: ApiState) -> ErrataError:
+    """The error, or that nobody can tell now: to a ledger that was forgotten everything is unknown."""
+    if isinstance(error, NotFound | EditNotLive):
+        try:
+            require_memory(state.ledger, StoreLayout(state.settings.data))
+        except LedgerDown as unknown:
+            return unknown
+    return error
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Make every refusal of this application a problem document."""
 
@@ -144,7 +159,8 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, ErrataError)
         if status_of(type(error)) == INTERNAL:
             raise error
-        return problem(error, instance=request.url.path)
+        told = await asyncio.to_thread(_unless_forgotten, error, request.app.state.errata)
+        return problem(told, instance=request.url.path)
 
     async def validation_error(request: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, RequestValidationError)

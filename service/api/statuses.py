@@ -53,6 +53,9 @@ NEXT_STEP: dict[type[ErrataError], str] = {
     protocol.LedgerDown: (
         "Send the request again after the time in Retry-After; with an Idempotency-Key a batch is never taken twice."
     ),
+    protocol.LedgerForgotten: (
+        "Send the request again after the time in Retry-After; if this lasts, no worker is running."
+    ),
     protocol.QueueFull: "Wait for the time in Retry-After and send the batch again; nothing of it was taken.",
     protocol.IdempotencyMismatch: "Use a new Idempotency-Key for a new body, or send the first body again.",
     protocol.InvalidCursor: "Begin the list again without a cursor, and use the cursors that its pages give.",

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from editing_core.versions.head import write_head
+from editing_core.versions.layout import StoreLayout
 from tests.support.api_process import ApiProcess, edit, post, running_api
 from tests.support.published import publish
 from worker.metrics import Metrics
@@ -50,6 +52,25 @@ def test_pages_give_every_item_once_newest_first(
         cursor = {"cursor": page["next"]}
     assert len(ids) == len(set(ids)) == expected
     assert ids[0] == {"/edits": last["edits"][0]["id"], "/batches": last["id"], "/versions": "v3"}[path]
+
+
+def test_what_a_ledger_that_was_forgotten_does_not_know_is_not_called_unknown(
+    api: ApiProcess, client: httpx.Client
+) -> None:
+    batch = post(client, edit("Anna"))
+    version = publish(api.ledger, batch["id"])
+    layout = StoreLayout(api.data)
+    write_head(layout, api.ledger.pointer().revision, version)
+    paths = (f"/versions/{version}", f"/batches/{batch['id']}", f"/edits/{batch['edits'][0]['id']}")
+    try:
+        assert {client.get(path).status_code for path in paths} == {200}
+        api.queue.redis.flushall()
+        for path in paths:
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/ledger-forgotten"), path
+    finally:
+        layout.head.unlink()
+    assert {client.get(path).status_code for path in paths} == {404}
 
 
 def test_promoting_an_older_version_rolls_back_what_came_after(api: ApiProcess, client: httpx.Client) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from editing_core.versions.head import mark_published
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
@@ -87,3 +88,22 @@ def test_what_was_served_without_redis_is_confirmed_once_it_is_back(tmp_path: Pa
             server.start()
             until(lambda: runtime.readiness()["degraded"] is False)
             assert (runtime.readiness()["ready"], runtime.readiness()["reason"]) == (True, None)
+
+
+def test_while_redis_has_forgotten_all_the_files_tell_which_versions_there_are(
+    bench: Bench, store: VersionStore
+) -> None:
+    for version, parent in (("v1", "v0"), ("v2", "v1")):
+        publish(bench.ledger, write_version(store, LOADED, version, parent=parent))
+        mark_published(store.layout, version)
+    store.write_head(bench.ledger.pointer().revision, "v2")
+    bench.redis.flushall()
+    with serving(bench, store, LOADED) as (_, client):
+        for asked in ({}, {"version": "v2"}, {"min_version": "v2"}, {"min_version": "v1"}):
+            answer = ask(client, **asked)
+            assert (answer.status_code, answer.json().get("version")) == (200, "v2"), answer.json()
+        assert ask(client, version="v1").json()["version"] == "v1"
+        for asked in ({"version": "v3"}, {"min_version": "v3"}):
+            answer = ask(client, **asked)
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/ledger-forgotten"), answer.json()
+            assert int(answer.headers["Retry-After"]) > 0

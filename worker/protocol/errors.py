@@ -2,6 +2,7 @@
 
 ErrataError
 ├── LedgerDown             Redis does not answer, or refuses to write
+│   └── LedgerForgotten    … or has lost what it knew
 ├── UnsafeRedis            a Redis that may lose what was accepted
 ├── LedgerBehind           the files on disk know more than Redis does
 ├── QueueFull              too many batches wait
@@ -30,6 +31,13 @@ class LedgerDown(ErrataError):
     slug = "ledger-down"
     title = "The ledger cannot be reached"
     retry_after_seconds: ClassVar[int] = 2
+
+
+class LedgerForgotten(LedgerDown):
+    """Redis has lost what it knew; it is being written anew from the files."""
+
+    slug = "ledger-forgotten"
+    title = "The ledger is being written anew"
 
 
 class UnsafeRedis(ErrataError):

@@ -9,6 +9,7 @@ from editing_core.errors import NotFound, StoreError
 from editing_core.versions.head import was_published
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.store import VersionStore
+from service.forgetting import require_memory
 from service.generation.errors import VersionUnavailable
 from service.generation.versions.resident import ResidentVersions
 from service.generation.versions.watcher import PointerWatcher
@@ -64,6 +65,7 @@ class Lineage:
         if not is_version_name(version):
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
         try:
+            require_memory(self._ledger, self._store.layout)
             record = self._ledger.version(version)
         except LedgerDown:
             if not was_published(self._store.layout, version):
@@ -105,6 +107,7 @@ class Lineage:
         if not self._descends(live, wanted):
             return False
         try:
+            require_memory(self._ledger, self._store.layout)
             return self._descends(self._ledger.pointer().version, live)
         except LedgerDown:
             return True
@@ -121,6 +124,7 @@ class Lineage:
 
     def _require_coming(self, wanted: str) -> None:
         """Raise unless the ledger's live version is ``wanted`` or descends from it."""
+        require_memory(self._ledger, self._store.layout)
         record = self._ledger.version(wanted)
         live = self._ledger.pointer().version
         if self._descends(live, wanted):
@@ -147,6 +151,7 @@ class Lineage:
 
     def _look_up(self, version: str, ancestor: str) -> bool:
         try:
+            require_memory(self._ledger, self._store.layout)
             return self._ledger.descends(version, ancestor)
         except LedgerDown:
             if self._in_manifests(version, ancestor):
