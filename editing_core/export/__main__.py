@@ -82,7 +82,9 @@ def account(record: Record) -> list[str]:
     """What was exported, in a few lines."""
     lines = [f"{record['version']} as {record['export']}: {record['num_edits']} edits, {record['size_bytes']:,} bytes"]
     if "rank" in record:
-        lines.append(f"rank {record['rank']}, {'exact' if record['is_exact'] else 'less than the change needs'}")
+        needed = max(found["needed_rank"] for found in record["matrices"].values())
+        told = "as much as" if record["rank"] >= needed else "less than"
+        lines.append(f"rank {record['rank']}, {told} the change needs")
     if not record["is_exact"] and record["matrices"]:
         worst = max(found["lost"] for found in record["matrices"].values())
         lines.append(f"lost of the change of a matrix: {worst:.2g} at most")

@@ -7,14 +7,16 @@ factors' product is the change itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from editing_core.export.checkpoint.tensor_files import METADATA
 from editing_core.export.delta import Factors
@@ -57,17 +59,18 @@ class Adapter:
             found[f"{module}.lora_B.weight"] = torch.nn.functional.pad(factors.b_HR, (0, missing))
         return found
 
-    def applied_to(self, originals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The matrices that a model with this adapter computes with, float32, by parameter name."""
-        applied = {}
-        for name, factors in self.factors.items():
-            delta_HM = factors.b_HR.double() @ factors.a_RM.double()
-            delta = delta_HM.T if self.is_transposed else delta_HM
-            applied[name] = (originals[name].double() + delta).float().contiguous()
-        return applied
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[None]:
+        """Have the model compute W x + B (A x), the factors in float32, as PEFT does."""
+        with ExitStack() as hooks:
+            for name, factors in self.factors.items():
+                module = model.get_submodule(name.removesuffix(".weight"))
+                add = partial(_add, factors)
+                hooks.callback(module.register_forward_hook(add).remove)
+            yield
 
-    def config(self, *, base: str, revision: str | None) -> dict[str, Any]:
-        """``adapter_config.json``: plain LoRA on the edited layers."""
+    def config(self, *, base: str | None, revision: str | None) -> dict[str, Any]:
+        """``adapter_config.json``: plain LoRA on the edited layers; ``base``: an id on the Hub."""
         return {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -89,7 +92,12 @@ class Adapter:
         }
 
 
-def write_adapter(adapter: Adapter, folder: Path, *, base: str, revision: str | None) -> None:
+def _add(factors: Factors, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    a_RM, b_HR = (factor.to(output.device) for factor in (factors.a_RM, factors.b_HR))
+    return (output + inputs[0].to(a_RM.dtype) @ a_RM.T @ b_HR.T).to(output.dtype)
+
+
+def write_adapter(adapter: Adapter, folder: Path, *, base: str | None, revision: str | None) -> None:
     """Fill the folder."""
     save_file(adapter.tensors(), folder / WEIGHTS, metadata=METADATA)
     config = adapter.config(base=base, revision=revision)

@@ -123,7 +123,7 @@ def _body(record: Record) -> Iterator[str]:
 def _precision(record: Record) -> Iterator[str]:
     yield "## Precision"
     yield ""
-    yield _PRECISION[record["kind"], record["is_exact"]].format(dtype=record["dtype"], rank=record.get("rank"))
+    yield _precision_words(record)
     if not record["matrices"]:
         return
     yield ""
@@ -134,10 +134,20 @@ def _precision(record: Record) -> Iterator[str]:
         yield f"| {plain(name)} | {found['change']:.3g} | {found['lost']:.2g} |{rank}"
 
 
+def _precision_words(record: Record) -> str:
+    loses = any(found["lost"] for found in record["matrices"].values())
+    if record["kind"] == "peft":
+        loses = any(found["needed_rank"] > record["rank"] for found in record["matrices"].values())
+    words = _PRECISION[record["kind"], not loses]
+    if not record["is_exact"] and record["served_dtype"] != "float32":
+        words += _OTHERWISE_SERVED[record["kind"]]
+    return words.format(dtype=record["dtype"], rank=record.get("rank"), served_dtype=record["served_dtype"])
+
+
 _PRECISION = {
     ("hf", True): (
-        "All in {dtype}. The edited matrices are the served ones bit for bit, the others are the base's: in float32 "
-        "this checkpoint computes the served model's logits exactly."
+        "All in {dtype}. The edited matrices are the served ones bit for bit, the others are the base's: where the "
+        "version is served in {dtype} too, this checkpoint computes its logits exactly."
     ),
     ("hf", False): (
         "All in {dtype}, rounded where the base or the edited matrices were wider. That costs the edits a part of "
@@ -150,6 +160,16 @@ _PRECISION = {
     ("peft", False): (
         "Rank {rank}, less than the change needs: the part told below as ‖B A − Δ‖/‖Δ‖ is lost, and with it perhaps "
         "some of the edits."
+    ),
+}
+_OTHERWISE_SERVED = {
+    "hf": (
+        " The version is served in {served_dtype} with its edited matrices in float32: its logits differ from this "
+        "checkpoint's by what one of them rounds and the other does not."
+    ),
+    "peft": (
+        " The version is served in {served_dtype} with whole edited matrices, and the base with this adapter rounds "
+        "W x to {served_dtype} before it adds B (A x): their logits differ by more than their last bits."
     ),
 }
 

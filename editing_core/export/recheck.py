@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.scoring import OnRows, score_targets
+from editing_core.errors import ExportRefused, InvalidSettings
+from editing_core.evaluation.scoring import OnRows, counting_rows, score_targets
+from editing_core.export.adapter import Adapter
+from editing_core.models.load import LoadedModel, load_model
+from editing_core.versions.views import make_view
 
 OnProgress = Callable[[int, int], None]
+"""Told how many edits were asked, of how many; both before and after count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,43 @@ class Recheck:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "lost": list(self.lost)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked again: edits, in the model that serves them and with the matrices that it serves."""
+
+    edits: Sequence[AcceptedEdit]
+    tensors: Mapping[str, Tensor]
+    served: Callable[[], LoadedModel]
+    on_progress: OnProgress
+
+    def of_checkpoint(self, folder: Path, *, device: str | None, dtype: str) -> Recheck:
+        """Ask the folder that was written, loaded as anybody would load it. Raises ExportRefused when it cannot be."""
+        count = self._counting()
+        before = self._as_served(self.served(), count)
+        try:
+            loaded = load_model(str(folder), device=device, dtype=dtype)
+        except InvalidSettings as error:
+            raise ExportRefused(
+                f"a checkpoint in {dtype} is loaded to ask its edits again, and that failed: {error.detail}. Export "
+                "with `errata export --out`, where no other model is in memory"
+            ) from error
+        return compare(self.edits, before, taken_edits(loaded.model, loaded.tokenizer, self.edits, on_rows=count))
+
+    def of_adapter(self, adapter: Adapter) -> Recheck:
+        """Ask the served model with the adapter."""
+        count, loaded = self._counting(), self.served()
+        before = self._as_served(loaded, count)
+        with adapter.attached(loaded.model):
+            after = taken_edits(loaded.model, loaded.tokenizer, self.edits, on_rows=count)
+        return compare(self.edits, before, after)
+
+    def _counting(self) -> OnRows:
+        return counting_rows(self.on_progress, 2 * len(self.edits))
+
+    def _as_served(self, loaded: LoadedModel, count: OnRows) -> frozenset[str]:
+        return taken_edits(make_view(loaded.model, self.tensors), loaded.tokenizer, self.edits, on_rows=count)
 
 
 def taken_edits(model: nn.Module, tokenizer: Any, edits: Sequence[AcceptedEdit], *, on_rows: OnRows) -> frozenset[str]:

@@ -6,7 +6,7 @@ Knows no queue and no service.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,26 +15,27 @@ import torch
 from torch import Tensor
 
 from editing_core.edits import AcceptedEdit
-from editing_core.errors import ExportRefused, InvalidSettings, StoreMismatch
-from editing_core.evaluation.scoring import OnRows, counting_rows
+from editing_core.errors import ExportRefused, StoreMismatch
+from editing_core.evaluation.scoring import counting_rows
 from editing_core.export.adapter import Adapter, write_adapter
 from editing_core.export.card import Record, told_checks, told_edit, write_card
 from editing_core.export.checkpoint.base import BaseCheckpoint
 from editing_core.export.checkpoint.shards import plan_checkpoint, write_checkpoint
 from editing_core.export.delta import change_of, factorise
 from editing_core.export.folder import fresh_folder, require_free, require_space, size_bytes
-from editing_core.export.recheck import Recheck, compare, taken_edits
+from editing_core.export.recheck import Asked
 from editing_core.export.request import DEFAULT_DTYPE, NOTHING_CHANGED, ExportRequest
-from editing_core.models.load import DTYPES, LoadedModel, family_at, load_model
+from editing_core.models.load import DTYPES, LoadedModel, family_at
 from editing_core.models.location import model_fingerprint, resolve_model_path
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 
 OnPhase = Callable[[str, int, int], None]
 """Told the phase, what is done of it and the whole; may raise, and nothing is left behind."""
 HUB_SNAPSHOTS = "snapshots"
-"""Folder of the Hugging Face cache that holds one folder for each commit."""
+"""Folder of the Hugging Face cache that holds one folder for each commit, in the model's folder."""
+HUB_PREFIX = "models--"
+"""Of a model's folder in that cache; the id follows, with ``--`` for its slash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +109,23 @@ class _Source:
         return self.manifest.live
 
     @property
+    def served_dtype(self) -> str:
+        """What the model computes in where the version is served."""
+        return str(self.manifest.settings.get("dtype", DEFAULT_DTYPE))
+
+    @property
     def revision(self) -> str | None:
         """The commit of a model from the Hub."""
         return self.base.path.name if self.base.path.parent.name == HUB_SNAPSHOTS else None
 
     @property
     def told_model(self) -> str:
-        """The base as others may know it: of a folder its name alone."""
-        return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
-
-    def original(self, name: str) -> Tensor:
-        return change_of(name, self.base, self.manifest, self.tensors).original
+        """The base as others may know it: its id on the Hub, or of a folder its name alone."""
+        if not Path(self.model).is_dir():
+            return self.model
+        if self.revision is not None:
+            return self.base.path.parents[1].name.removeprefix(HUB_PREFIX).replace("--", "/")
+        return self.base.path.name
 
     def record(self, **found: object) -> Record:
         manifest = self.manifest
@@ -130,7 +137,7 @@ class _Source:
             "created": manifest.created,
             "exported": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "base": {"source": self.told_model, "revision": self.revision, "fingerprint": self.fingerprint},
-            "served_dtype": manifest.settings.get("dtype", "float32"),
+            "served_dtype": self.served_dtype,
             **found,
             "num_edits": len(self.edits),
             "edits": [told_edit(accepted) for accepted in self.edits],
@@ -150,8 +157,12 @@ def _export_checkpoint(
         on_phase("writing", 0, plan.size_bytes)
         write_checkpoint(plan, folder, on_bytes=count)
         matrices = _rounded(source, dtype)
-        is_exact = name == DEFAULT_DTYPE and not any(found["lost"] for found in matrices.values())
-        recheck = None if is_exact else _recheck_checkpoint(source, exporter, folder, dtype=name, on_phase=on_phase)
+        is_exact = name == source.served_dtype == DEFAULT_DTYPE and not any(
+            found["lost"] for found in matrices.values()
+        )
+        recheck = None
+        if source.edits and not is_exact:
+            recheck = _asked(source, exporter, on_phase).of_checkpoint(folder, device=exporter.device, dtype=name)
         record = source.record(
             dtype=name,
             is_exact=is_exact,
@@ -171,31 +182,6 @@ def _rounded(source: _Source, dtype: torch.dtype) -> dict[str, dict[str, float]]
     return found
 
 
-def _recheck_checkpoint(
-    source: _Source, exporter: Exporter, folder: Path, *, dtype: str, on_phase: OnPhase
-) -> Recheck | None:
-    """Ask the folder that was written, loaded as anybody would load it."""
-    if not source.edits:
-        return None
-    count = counting_rows(lambda done, total: on_phase("asking", done, total), 2 * len(source.edits))
-    before = _taken_with(exporter.served(), source.tensors, source.edits, on_rows=count)
-    try:
-        loaded = load_model(str(folder), device=exporter.device, dtype=dtype)
-    except InvalidSettings as error:
-        raise ExportRefused(
-            f"a checkpoint in {dtype} is loaded to ask its edits again, and that failed: {error.detail}. Export in "
-            "float32, or with `errata export --out` where no other model is in memory"
-        ) from error
-    after = _taken_with(loaded, {}, source.edits, on_rows=count)
-    return compare(source.edits, before, after)
-
-
-def _taken_with(
-    loaded: LoadedModel, weights: Mapping[str, Tensor], edits: Sequence[AcceptedEdit], *, on_rows: OnRows
-) -> frozenset[str]:
-    return taken_edits(make_view(loaded.model, weights), loaded.tokenizer, edits, on_rows=on_rows)
-
-
 def _export_adapter(
     source: _Source, target: Path, exporter: Exporter, *, on_phase: OnPhase, before_rename: Callable[[], None]
 ) -> Record:
@@ -203,14 +189,18 @@ def _export_adapter(
         raise ExportRefused(NOTHING_CHANGED.format(version=source.manifest.version))
     adapter, matrices = _factorised(source, on_phase)
     require_space(target.parent, adapter.size_bytes)
-    recheck = None if adapter.is_exact else _recheck_adapter(source, exporter, adapter, on_phase)
+    is_exact = adapter.is_exact and source.served_dtype == DEFAULT_DTYPE
+    recheck = None
+    if source.edits and not is_exact:
+        recheck = _asked(source, exporter, on_phase).of_adapter(adapter)
     with fresh_folder(target, before_rename=before_rename) as folder:
         on_phase("writing", 0, adapter.size_bytes)
-        write_adapter(adapter, folder, base=source.told_model, revision=source.revision)
+        hub_id = source.told_model if source.revision is not None else None
+        write_adapter(adapter, folder, base=hub_id, revision=source.revision)
         on_phase("writing", adapter.size_bytes, adapter.size_bytes)
         record = source.record(
             dtype="float32",
-            is_exact=adapter.is_exact,
+            is_exact=is_exact,
             rank=adapter.rank,
             matrices=matrices,
             recheck=recheck and recheck.to_json(),
@@ -237,11 +227,10 @@ def _factorised(source: _Source, on_phase: OnPhase) -> tuple[Adapter, dict[str, 
     return Adapter(factors=factors, is_transposed=is_transposed), matrices
 
 
-def _recheck_adapter(source: _Source, exporter: Exporter, adapter: Adapter, on_phase: OnPhase) -> Recheck | None:
-    if not source.edits:
-        return None
-    count = counting_rows(lambda done, total: on_phase("asking", done, total), 2 * len(source.edits))
-    applied = adapter.applied_to({name: source.original(name) for name in source.tensors})
-    loaded = exporter.served()
-    before, after = (_taken_with(loaded, weights, source.edits, on_rows=count) for weights in (source.tensors, applied))
-    return compare(source.edits, before, after)
+def _asked(source: _Source, exporter: Exporter, on_phase: OnPhase) -> Asked:
+    return Asked(
+        edits=source.edits,
+        tensors=source.tensors,
+        served=exporter.served,
+        on_progress=lambda done, total: on_phase("asking", done, total),
+    )

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editing_core.errors import StoreMismatch
+from editing_core.errors import ExportRefused, StoreMismatch
 from editing_core.export.checkpoint.base import INDEX, BaseCheckpoint, opened
 from editing_core.export.checkpoint.tensor_files import CODES, FLOATING, PlannedTensor, write_tensor_file
 from editing_core.models.location import FILES
@@ -49,6 +49,7 @@ def plan_checkpoint(base: BaseCheckpoint, edited: Mapping[str, Tensor], dtype: t
     """Plan the base's files with ``edited`` (by parameter name, shaped as in the model) in their places.
 
     Raises StoreMismatch for a matrix that the base does not have in this shape.
+    Writing raises ExportRefused for one with a number that is too large for ``dtype``.
     """
     replaced = {base.stored_name(name): tensor for name, tensor in edited.items()}
     return CheckpointPlan(
@@ -78,7 +79,17 @@ def _plan_file(
 
 def _read(base: BaseCheckpoint, name: str, *, edited: Tensor | None, dtype: torch.dtype | None) -> Tensor:
     tensor = base.stored_tensor(name) if edited is None else edited
-    return tensor if dtype is None else tensor.to(dtype)
+    return tensor if dtype is None else _narrowed(name, tensor, dtype)
+
+
+def _narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    narrow = tensor.to(dtype)
+    if tensor.numel() and not narrow.isfinite().all() and tensor.isfinite().all():
+        raise ExportRefused(
+            f"{name} holds {float(tensor.abs().max()):.4g}, which {str(dtype).removeprefix('torch.')} cannot: export "
+            "in bfloat16 or float32"
+        )
+    return narrow
 
 
 def write_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from editing_core.errors import ExportRefused
 from editing_core.evaluation.scoring import score_targets
 from editing_core.export.adapter import Adapter
-from editing_core.export.delta import Change, factorise
+from editing_core.export.delta import Change, Factors, factorise
 from editing_core.export.request import ExportRequest
 from editing_core.versions.views import make_view
 from tests.support.ask_afresh import ask
@@ -129,14 +130,61 @@ def _not_taken(version: TinyVersion, model: torch.nn.Module) -> set[str]:
 
 def test_a_change_is_measured_from_the_base_as_the_model_computed_with_it(tmp_path: Path) -> None:
     """Served in bfloat16, a float32 base was rounded: that is no part of the change, and would not be of low rank."""
-    version = tiny_version(tmp_path, "gptj")
+    version = tiny_version(tmp_path, "gptj", num_edits=2)
     base = load_file(version.model / "model.safetensors")
     delta = {name: served - base[name] for name, served in version.store.load_tensors("v1", "cpu").items()}
     version.store.remove("v1")
     served = {name: base[name].bfloat16().float() + part for name, part in delta.items()}
     version.store.write(version.manifest.model_copy(update={"settings": {"dtype": "bfloat16"}}), served)
     record = version.exporter.export(PEFT, tmp_path / "out")
-    assert (record["rank"], record["is_exact"], record["served_dtype"]) == (RANK, True, "bfloat16")
+    assert (record["rank"], record["is_exact"], record["served_dtype"]) == (RANK, False, "bfloat16")
+    assert record["recheck"]["total"] == 2
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "which is all that the change needs" in card
+    assert "served in bfloat16 with whole edited matrices" in card
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_edits_are_asked_again_in_what_the_library_makes_of_base_and_adapter(
+    tmp_path: Path, family: TinyFamily
+) -> None:
+    version = tiny_version(tmp_path, family, size=2.0)
+    version.exporter.export(ExportRequest(version="v1", format="peft", max_rank=1), tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    (found, _) = ask(
+        {"base": str(version.model), "adapter": str(tmp_path / "out"), "ids": IDS.tolist()}, folder=tmp_path
+    )[0]
+    held = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    factors = {
+        name: Factors(
+            a_RM=held[f"base_model.model.{name.removesuffix('.weight')}.lora_A.weight"],
+            b_HR=held[f"base_model.model.{name.removesuffix('.weight')}.lora_B.weight"],
+            needed_rank=1,
+            error=0.0,
+        )
+        for name in version.manifest.tensors
+    }
+    adapter, loaded = Adapter(factors=factors, is_transposed=config["fan_in_fan_out"]), version.served()
+    before = logits(loaded.model)
+    with adapter.attached(loaded.model):
+        asked = logits(loaded.model)
+    assert (found - asked).abs().max() <= 1e-6 * found.abs().max() < 0.01 * (found - before).abs().max()
+    assert torch.equal(logits(loaded.model), before)
+
+
+def test_a_base_in_a_folder_is_not_named_as_if_it_were_on_the_hub(tmp_path: Path) -> None:
+    version = tiny_version(tmp_path, "gpt2")
+    version.exporter.export(PEFT, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == (None, None)
+    snapshot = tmp_path / "models--org--small" / "snapshots" / "c0ffee"
+    snapshot.parent.mkdir(parents=True)
+    version.model.rename(snapshot)
+    moved = replace(version, model=snapshot)
+    record = moved.exporter.export(PEFT, tmp_path / "again")
+    config = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("org/small", "c0ffee")
+    assert record["base"]["source"] == "org/small"
 
 
 def test_of_the_original_there_is_no_adapter(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from editing_core.errors import ExportRefused, NotFound, StoreDamaged, StoreMismatch
@@ -92,6 +92,41 @@ def test_half_precision_says_what_rounding_cost_and_asks_every_edit_again(tmp_pa
     assert model.dtype == getattr(torch, dtype)
     assert read_record(tmp_path / "out") == record
     assert "of 12 edits take, 12 as served" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_was_served_in_half_precision_is_never_called_exact_and_is_asked_again(
+    version: TinyVersion, tmp_path: Path, dtype: ExportDtype
+) -> None:
+    held = version.store.load_tensors("v1", "cpu")
+    version.store.remove("v1")
+    version.store.write(version.manifest.model_copy(update={"settings": {"dtype": "bfloat16"}}), held)
+    record = version.exporter.export(ExportRequest(version="v1", format="hf", dtype=dtype), tmp_path / "out")
+    assert (record["is_exact"], record["recheck"]["total"]) == (False, 4)
+    assert (
+        "The version is served in bfloat16 with its edited matrices in float32"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("edited", [True, False])
+def test_a_number_that_float16_cannot_hold_is_refused_by_name(tmp_path: Path, *, edited: bool) -> None:
+    version = tiny_version(tmp_path, "gptj")
+    held = version.store.load_tensors("v1", "cpu")
+    name = min(held)
+    if edited:
+        version.store.remove("v1")
+        version.store.write(version.manifest, {**held, name: held[name].index_fill(0, torch.tensor([0]), 7e4)})
+    else:
+        file = version.model / "model.safetensors"
+        base = load_file(file)
+        name = next(other for other in sorted(base) if other not in held and base[other].is_floating_point())
+        base[name].view(-1)[0] = 7e4
+        save_file(base, file)
+        version = rebound(version)
+    with pytest.raises(ExportRefused, match=f"{name} holds 7e\\+04, which float16 cannot"):
+        version.exporter.export(ExportRequest(version="v1", format="hf", dtype="float16"), tmp_path / "place" / "out")
+    assert list((tmp_path / "place").iterdir()) == []
 
 
 def test_the_exported_tokenizer_gives_nothing_that_the_model_would_add_up(version: TinyVersion, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_folder_is_printed_and_the_account_told(
     assert "v1 as v1-hf-bfloat16: 3 edits" in told.err
     assert "edits that take" in told.err
     assert main(arguments(version, tmp_path / "peft", "--format", "peft", "--max-rank", "8")) == 0
-    assert "rank 3, exact" in capsys.readouterr().err
+    assert "rank 3, as much as the change needs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
