@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,6 +24,9 @@ from editing_core.versions.durable import write_durably
 FORMAT = 1
 RECORD_FILE = "artefacts.json"
 TENSOR_FILE = "artefacts.safetensors"
+_WAY_OUT = "remove the folder and run `errata prepare` again"
+SEAL = "seal"
+"""What names the sha256 of all else in the record; records of before it was kept there have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,7 @@ def write_artefacts(folder: Path, artefacts: ModelArtefacts, key: ArtefactKey) -
         "change_since_half": artefacts.change_since_half,
         "tensors_sha256": _sha256(folder / TENSOR_FILE),
     }
-    text = json.dumps(record, indent=1)
+    text = json.dumps({**record, SEAL: _seal(record)}, indent=1)
     write_durably(folder / RECORD_FILE, lambda file: file.write_text(text))
 
 
@@ -102,14 +106,36 @@ def read_artefacts(folder: Path) -> ModelArtefacts | None:
     """The artefacts in ``folder``, or None where they are not complete; raises StoreDamaged if they were changed."""
     if not (folder / RECORD_FILE).is_file():
         return None
-    record: dict[str, Any] = json.loads((folder / RECORD_FILE).read_text())
-    found = _sha256(folder / TENSOR_FILE)
-    if found != record["tensors_sha256"]:
-        raise StoreDamaged(
-            f"{folder / TENSOR_FILE}: sha256 is {found}, not {record['tensors_sha256']}: remove the folder"
-            " and run `errata prepare` again"
-        )
-    tensors = load_file(folder / TENSOR_FILE)
+    record, file = read_record(folder), folder / TENSOR_FILE
+    try:
+        found = _sha256(file)
+        if found != record["tensors_sha256"]:
+            raise StoreDamaged(f"{file}: sha256 is {found}, not {record['tensors_sha256']}: {_WAY_OUT}")
+        return _artefacts(record, load_file(file))
+    except FileNotFoundError:
+        raise StoreDamaged(f"{file} is missing: {_WAY_OUT}") from None
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise StoreDamaged(f"{folder / RECORD_FILE} is not what Errata writes ({error!r}): {_WAY_OUT}") from None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record as it was written, with its ``key``; raises StoreDamaged if it was changed."""
+    file = folder / RECORD_FILE
+    try:
+        record = json.loads(file.read_bytes())
+        seal = record.pop(SEAL, None)
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        raise StoreDamaged(f"{file} is not what Errata writes: {_WAY_OUT}") from None
+    if seal not in {None, _seal(record)}:
+        raise StoreDamaged(f"{file} was changed after it was written: {_WAY_OUT}")
+    return dict(record)
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    return "sha256:" + hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _artefacts(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ModelArtefacts:
     prefix = "covariance."
     return ModelArtefacts(
         contexts=tuple(record["contexts"]),

@@ -23,6 +23,7 @@ from editing_core.models.load import LoadedModel
 from editing_core.versions.durable import write_durably, write_once
 
 BATCH_ROWS = 16
+_SUFFIX = ".answer.json"
 Pair = tuple[str, str]
 """A prompt and its target."""
 
@@ -83,7 +84,14 @@ class OriginalAnswers:
     def _file(self, pair: Pair) -> Path:
         model = f"{self.loaded.fingerprint} {self.loaded.dtype}"
         key = hashlib.sha256(json.dumps([model, *pair], ensure_ascii=True).encode()).hexdigest()
-        return self.root / key[:2] / f"{key}.answer.json"
+        return self.root / key[:2] / f"{key}{_SUFFIX}"
+
+
+def damaged_answers(root: Path) -> Iterator[Path]:
+    """Files of answers that cannot be read, by name; changes none."""
+    for path in sorted(root.glob(f"*/*{_SUFFIX}")):
+        if _read(path) is None and path.exists():  # else removed meanwhile
+            yield path
 
 
 def _read(file: Path) -> bool | None:

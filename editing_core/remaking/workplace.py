@@ -6,7 +6,6 @@ needed; others are made from text.
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from editing_core.covariance.artefacts import RECORD_FILE, ModelArtefacts, read_artefacts
+from editing_core.covariance.artefacts import RECORD_FILE, ModelArtefacts, read_artefacts, read_record
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, artefact_key, prepare
 from editing_core.edits import AcceptedEdit
@@ -140,7 +139,7 @@ def _solved_with(
         **({"context_seed": task.context_seed} if task.context_seed is not None else {}),
     }
     for record in sorted(source.layout.artefacts_dir.glob(f"*/{RECORD_FILE}")):
-        key = json.loads(record.read_text())["key"]
+        key = read_record(record.parent)["key"]
         if any(key.get(name) != value for name, value in wanted.items()):
             continue
         artefacts = read_artefacts(record.parent)

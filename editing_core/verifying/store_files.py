@@ -7,11 +7,14 @@ statistics, HEAD. Knows no Redis and no service.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from editing_core.covariance.artefacts import RECORD_FILE, read_artefacts
 from editing_core.errors import ErrataError, StoreDamaged
+from editing_core.guarding.answers import damaged_answers
 from editing_core.verifying.findings import Finding
+from editing_core.versions.durable import locked
 from editing_core.versions.head import read_head
 from editing_core.versions.identity import StoreIdentity, open_identity, settings_fingerprint
 from editing_core.versions.layout import ORIGINAL, StoreLayout
@@ -30,7 +33,7 @@ def examine_store(root: Path, *, on_progress: Progress) -> Iterator[Finding]:
     yield from _versions(layout, identity, on_progress)
     yield _head(layout)
     yield from _targets(layout, on_progress)
-    yield from _artefacts(layout, on_progress)
+    yield from _artefacts(layout, identity, on_progress)
 
 
 def _settings(layout: StoreLayout, identity: StoreIdentity) -> Finding:
@@ -48,16 +51,19 @@ def _versions(layout: StoreLayout, identity: StoreIdentity, on_progress: Progres
     names = store.folders()
     for number, name in enumerate(names):
         on_progress("versions", number, len(names))
-        what = f"version {name}"
-        try:
-            manifest = store.read_manifest(name)
-            store.load_tensors(name, "cpu")
-        except (ErrataError, OSError) as error:
-            yield Finding(what=what, problem=str(error))
-            continue
-        problem = _foreign(layout, manifest, identity)
-        yield Finding(what=what, problem=problem, told=manifest.digest or "")
+        with suppress(FileNotFoundError), locked(layout.version_dir(name), shared=True):  # else removed meanwhile
+            yield _version(store, name, identity)
     on_progress("versions", len(names), len(names))
+
+
+def _version(store: VersionStore, name: str, identity: StoreIdentity) -> Finding:
+    what = f"version {name}"
+    try:
+        manifest = store.read_manifest(name)
+        store.load_tensors(name, "cpu")
+    except (ErrataError, OSError) as error:
+        return Finding(what=what, problem=str(error))
+    return Finding(what=what, problem=_foreign(store.layout, manifest, identity), told=manifest.digest or "")
 
 
 def _foreign(layout: StoreLayout, manifest: Manifest, identity: StoreIdentity) -> str | None:
@@ -68,8 +74,11 @@ def _foreign(layout: StoreLayout, manifest: Manifest, identity: StoreIdentity) -
         "model_fingerprint": identity.model.fingerprint if identity.model else None,
         "settings": identity.settings.values if identity.settings else None,
     }
+    files = {"model_fingerprint": layout.model_file, "settings": layout.settings_file}
     for name, value in expected.items():
         found = getattr(manifest, name)
+        if value is None and found:
+            return f"{files[name]} is missing, and {file} tells of one: restore it from a backup of this folder"
         if value is not None and found != value:
             shown = "others" if name == "settings" else f"{found}, not {value}"
             return f"{file}: its {name.replace('_', ' ')} is not this store's ({shown})"
@@ -97,16 +106,31 @@ def _targets(layout: StoreLayout, on_progress: Progress) -> Iterator[Finding]:
         else:
             yield Finding(what="z", problem=f"{path}: {damage}. It is searched anew where it is needed")
     yield Finding(what="z", told=f"{whole} whole")
+    for path in damaged_answers(layout.targets_dir):
+        yield Finding(what="answers", problem=f"{path} cannot be read. It is asked anew where it is needed")
 
 
-def _artefacts(layout: StoreLayout, on_progress: Progress) -> Iterator[Finding]:
+def _artefacts(layout: StoreLayout, identity: StoreIdentity, on_progress: Progress) -> Iterator[Finding]:
     records = sorted(layout.artefacts_dir.glob(f"*/{RECORD_FILE}"))
+    wanted = identity.settings.values.get("statistics") if identity.settings else None
+    known = set()
     for number, record in enumerate(records):
         on_progress("statistics", number, len(records))
-        what = f"statistics {record.parent.name[:8]}"
-        try:
-            found = read_artefacts(record.parent)
-        except (ErrataError, OSError, ValueError, KeyError) as error:
-            yield Finding(what=what, problem=str(error) if isinstance(error, ErrataError) else f"{record}: {error}")
-            continue
-        yield Finding(what=what, told=found.fingerprint() if found else "not finished")
+        finding = _statistics(record.parent)
+        known.add(finding.told)
+        yield finding
+    if wanted is not None and wanted not in known:
+        problem = (
+            f"{layout.artefacts_dir} holds none that the store was solved with ({wanted}): restore the folder from a "
+            "backup, or run `errata prepare` with the text and the options of the first time"
+        )
+        yield Finding(what="statistics", problem=problem)
+
+
+def _statistics(folder: Path) -> Finding:
+    what = f"statistics {folder.name[:8]}"
+    try:
+        found = read_artefacts(folder)
+    except (ErrataError, OSError) as error:
+        return Finding(what=what, problem=str(error))
+    return Finding(what=what, told=found.fingerprint() if found else "not finished")

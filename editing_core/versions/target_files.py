@@ -86,7 +86,9 @@ class TargetFiles:
     def examine(self) -> Iterator[tuple[Path, str | None]]:
         """Every z file with what is wrong with it (None: nothing), by name; changes none. Raises OSError."""
         for path in sorted(self.root.glob("*/*.safetensors")):
-            yield path, _damage(path)
+            damage = _damage(path)
+            if damage is None or path.exists():  # else removed meanwhile
+                yield path, damage
 
     def _file(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"

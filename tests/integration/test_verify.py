@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 
@@ -128,3 +129,15 @@ def test_a_folder_without_a_store_is_refused_and_not_made_one(
     assert run(["verify", "--data", str(tmp_path)]) == ExitCode.USAGE
     assert "there is no version store" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_that_is_held_in_memory_and_no_longer_kept_is_no_damage(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = place.options[-1]
+    assert httpx.get(f"{url}/generate", params={"prompt": "x", "version": "v2"}).status_code == 200
+    place.ledger.mark_removed(["v2"])
+    place.store.remove("v2")
+    code, found = place.verify(capsys)
+    assert (code, [row for row in found.values() if row["problem"]]) == (ExitCode.OK, [])
+    assert "no longer kept on disk" in found["memory, v2"]["told"]

@@ -88,11 +88,21 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     yield _pointer(settings, pointer)
     for record in records:
         expected, found = record.digest, _digest_on_disk(settings, record.id)
+        if found is None and _is_removed(ledger, record.id):
+            continue
         if expected == found:
             yield Finding(what=f"{what}, {record.id}", told=expected)
         else:
             words = f"{expected} in the ledger, {found or 'no manifest that can be read'} on disk"
             yield Finding(what=f"{what}, {record.id}", problem=words)
+
+
+def _is_removed(ledger: Ledger, version: str) -> bool:
+    """Whether retention has removed it since the ledger was read."""
+    try:
+        return ledger.version(version).removed
+    except ErrataError:
+        return False
 
 
 def _redis_url(settings: Settings) -> str:
@@ -158,7 +168,10 @@ def _resident(settings: Settings, resident: ResidentDigests, where: str) -> Iter
     for held in resident.versions:
         what = f"memory, {held.version}{' (live)' if held.version == resident.live else ''}"
         expected = _digest_on_disk(settings, held.version)
-        if held.digest == expected:
+        is_live = held.version in {resident.live, ORIGINAL}
+        if not is_live and not StoreLayout(settings.data).version_dir(held.version).exists():
+            yield Finding(what=what, told="no longer kept on disk, and let go soon")
+        elif held.digest == expected:
             yield Finding(what=what, told=held.digest)
         else:
             words = f"{held.digest} in the memory of {where}, {expected or 'no manifest that can be read'} on disk"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from editing_core.covariance.artefacts import ArtefactKey, read_artefacts, read_record, write_artefacts
 from editing_core.verifying.__main__ import main
 from editing_core.verifying.findings import Finding, from_json
 from editing_core.verifying.store_files import examine_store
 from editing_core.versions.layout import StoreLayout
+from editing_core.versions.store import VersionStore
 from tests.support.solved_store import solve_store, tiny_settings
 from tests.support.tiny_loaded import tiny_edits
 
@@ -53,6 +56,23 @@ def put_nan(layout: StoreLayout) -> None:
     save_file(tensors, first_target(layout))
 
 
+def record_file(layout: StoreLayout) -> Path:
+    return next(layout.artefacts_dir.glob("*/artefacts.json"))
+
+
+def tensors_of(layout: StoreLayout) -> Path:
+    return next(layout.artefacts_dir.glob("*/artefacts.safetensors"))
+
+
+def first_answer(layout: StoreLayout) -> Path:
+    return min(layout.targets_dir.glob("*/*.answer.json"))
+
+
+def change_record(layout: StoreLayout, **values: object) -> None:
+    file = record_file(layout)
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
 def give_other_settings(layout: StoreLayout) -> None:
     record = json.loads(layout.settings_file.read_text())
     record["values"]["prior_weight"] += 1
@@ -86,6 +106,19 @@ def test_a_whole_store_gives_no_complaint_and_nothing_is_changed(layout: StoreLa
             "statistics",
             "run `errata prepare` again",
         ),
+        (
+            lambda layout: change_record(layout, heldout_perplexity=1.0),
+            "statistics",
+            "was changed after it was written",
+        ),
+        (lambda layout: record_file(layout).write_text("[]"), "statistics", "is not what Errata writes"),
+        (lambda layout: record_file(layout).write_text("{}"), "statistics", "is not what Errata writes"),
+        (lambda layout: record_file(layout).write_text("[" * 20_000), "statistics", "is not what Errata writes"),
+        (lambda layout: tensors_of(layout).unlink(), "statistics", "artefacts.safetensors is missing"),
+        (lambda layout: shutil.rmtree(layout.artefacts_dir), "statistics", "holds none that the store was solved with"),
+        (lambda layout: layout.settings_file.unlink(), "version v3", "settings.json is missing"),
+        (lambda layout: layout.model_file.unlink(), "version v3", "model.json is missing"),
+        (lambda layout: first_answer(layout).write_text('{"already_t'), "answers", ".answer.json cannot be read"),
     ],
 )
 def test_one_damage_is_found_and_named(
@@ -93,9 +126,34 @@ def test_one_damage_is_found_and_named(
 ) -> None:
     damage(layout)
     found = [finding for finding in examine(layout) if finding.problem is not None and finding.what.startswith(what)]
-    assert len(found) == 1
+    assert found
     assert found[0].problem is not None
     assert words in found[0].problem
+
+
+def test_other_contexts_are_found_although_each_file_agrees_with_itself(layout: StoreLayout) -> None:
+    (folder,) = (file.parent for file in layout.artefacts_dir.glob("*/artefacts.json"))
+    artefacts, record = read_artefacts(folder), read_record(folder)
+    assert artefacts is not None
+    key = ArtefactKey(**{**record["key"], "layers": tuple(record["key"]["layers"])})
+    write_artefacts(folder, replace(artefacts, contexts=("{}", "Perhaps {}")), key)
+    (found,) = [finding for finding in examine(layout) if finding.problem is not None]
+    assert found.problem is not None
+    assert "holds none that the store was solved with" in found.problem
+
+
+def test_what_is_removed_meanwhile_is_no_damage(layout: StoreLayout) -> None:
+    def remove(what: str, done: int, total: int) -> None:
+        if (what, done) == ("versions", 0):
+            VersionStore(layout).remove("v3")
+        if (what, done) == ("z", 1):
+            for file in sorted(layout.targets_dir.glob("*/*.safetensors"))[1:]:
+                file.unlink()
+
+    layout.head.unlink()
+    found = list(examine_store(layout.root, on_progress=remove))
+    assert [finding for finding in found if finding.problem is not None] == []
+    assert next(finding.told for finding in found if finding.what == "z") == "1 whole"
 
 
 def test_a_version_of_another_store_is_named(layout: StoreLayout) -> None:
