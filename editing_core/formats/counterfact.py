@@ -53,7 +53,7 @@ def parse(record: Mapping[str, Any]) -> Edit:
         prompt=prompt,
         target_new=text(record, rewrite, "target_new", "str").strip(),
         target_true=old_object,
-        relation=inner(record, rewrite).get("relation_id") or prompt,
+        relation=_relation(record) or prompt,
         paraphrases=_written_out(record, "paraphrase_prompts"),
         neighborhood=tuple(
             Neighbor(prompt=prompt, target=old_object) for prompt in _written_out(record, "neighborhood_prompts")
@@ -82,6 +82,12 @@ def _record(path: Path, row: Row) -> CounterFactRecord:
     except InvalidEdit as error:
         raise complaint(path, row.line, f"{told(error, FIELDS)}{name}", loc=error.loc) from None
     return CounterFactRecord(case_id=str(raw.get("case_id", "")), edit=edit, generation_prompts=generation_prompts)
+
+
+def _relation(record: Mapping[str, Any]) -> str | None:
+    rewrite = "requested_rewrite"
+    missing = inner(record, rewrite).get("relation_id") in (None, "")
+    return None if missing else text(record, rewrite, "relation_id")
 
 
 def _written_out(record: Mapping[str, Any], name: str) -> tuple[str, ...]:

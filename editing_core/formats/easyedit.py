@@ -11,9 +11,16 @@ from typing import Any
 
 from editing_core.edits import Edit, Neighbor
 from editing_core.errors import InvalidEdit
-from editing_core.formats.fields import slotted, text, texts
+from editing_core.formats.fields import one_line, slotted, text, texts
+from editing_core.formats.json_records import kind_of
+from editing_core.formats.lines import field_path
 
-FIELDS = {"target_true": "ground_truth", "relation": "prompt", "paraphrases": "rephrase_prompt"}
+FIELDS = {
+    "target_true": "ground_truth",
+    "relation": "prompt",
+    "paraphrases": "rephrase_prompt",
+    "neighborhood": "locality",
+}
 _OWN = ("ground_truth", "rephrase_prompt", "rephrase", "locality_prompt", "locality", "portability")
 
 
@@ -30,9 +37,9 @@ def parse(record: Mapping[str, Any]) -> Edit:
         subject=subject,
         prompt=prompt,
         target_new=text(record, "target_new").strip(),
-        target_true=next((old.strip() for old in texts(record, "ground_truth")), None),
+        target_true=next((old.strip() for old in _given(record, "ground_truth")), None),
         relation=prompt,
-        paraphrases=texts(record, "rephrase_prompt") or texts(record, "rephrase"),
+        paraphrases=_given(record, "rephrase_prompt") or _given(record, "rephrase"),
         neighborhood=(*_pairs(record), *_locality(record)),
     )
 
@@ -42,7 +49,8 @@ def _pairs(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
     if answers and len(answers) != len(prompts):
         words = f"locality_ground_truth holds {len(answers)} answers for {len(prompts)} prompts"
         raise InvalidEdit(words, loc=("locality_ground_truth",))
-    return tuple(Neighbor(prompt=p, target=a) for p, a in zip(prompts, answers or [None] * len(prompts), strict=True))
+    pairs = zip(prompts, answers or [None] * len(prompts), strict=True)
+    return tuple(Neighbor(prompt=p, target=_unless_blank(a)) for p, a in pairs if _unless_blank(p))
 
 
 def _locality(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
@@ -50,17 +58,33 @@ def _locality(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
     kinds = record.get("locality") or {}
     if not isinstance(kinds, Mapping):
         raise InvalidEdit("locality is not an object", loc=("locality",))
-    found = []
+    found: list[Neighbor] = []
     for kind, items in kinds.items():
-        for i, item in enumerate(items if isinstance(items, list) else [items]):
-            if not isinstance(item, Mapping):
-                raise InvalidEdit(f"locality.{kind}[{i}] is not an object", loc=("locality", kind, i))
-            found.append(Neighbor(prompt=text(item, "prompt"), target=_first(item.get("ground_truth"))))
-    return tuple(found)
+        listed = items if isinstance(items, list) else [] if items is None else [items]
+        found += [_neighbor(item, "locality", str(kind), i) for i, item in enumerate(listed)]
+    return tuple(neighbor for neighbor in found if _unless_blank(neighbor.prompt))
+
+
+def _neighbor(item: object, *loc: str | int) -> Neighbor:
+    if not isinstance(item, Mapping):
+        raise InvalidEdit(f"{field_path(loc)} is not an object", loc=loc)
+    prompt = item.get("prompt")
+    if not isinstance(prompt, str):
+        raise InvalidEdit(f"{field_path((*loc, 'prompt'))} is not text, but {kind_of(prompt)}", loc=(*loc, "prompt"))
+    return Neighbor(prompt=one_line(prompt), target=_first(item.get("ground_truth")))
 
 
 def _first(answers: Any) -> str | None:
     """The first text of a list of lists of answers, as KnowEdit writes them."""
     while isinstance(answers, list) and answers:
         answers = answers[0]
-    return answers if isinstance(answers, str) and answers else None
+    return _unless_blank(one_line(answers)) if isinstance(answers, str) else None
+
+
+def _given(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The texts of a field that are not blank: a test that was left empty is none."""
+    return tuple(found for found in texts(record, name) if _unless_blank(found))
+
+
+def _unless_blank(found: str | None) -> str | None:
+    return found if found is not None and found.strip() else None

@@ -36,7 +36,7 @@ def text(record: Record, *loc: str) -> str:
 def optional_text(record: Record, name: str) -> str | None:
     """The text of a field that may be missing, null or empty; raises InvalidEdit."""
     value = record.get(name)
-    return None if value is None or value == "" else _one_line(text(record, name))
+    return None if value is None or value == "" else one_line(text(record, name))
 
 
 def texts(record: Record, name: str) -> tuple[str, ...]:
@@ -45,10 +45,15 @@ def texts(record: Record, name: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        return (_one_line(value),)
+        return (one_line(value),)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidEdit(f"{name} is not a list of texts", loc=(name,))
-    return tuple(_one_line(item) for item in value)
+    return tuple(one_line(item) for item in value)
+
+
+def one_line(words: str) -> str:
+    """The text with its line breaks and other controls as spaces."""
+    return words if words.isprintable() else " ".join(words.split())
 
 
 def slotted(sentence: str, subject: str, *loc: str) -> str:
@@ -74,10 +79,6 @@ def told(error: InvalidEdit, fields: Mapping[str, str]) -> str:
     part = str(error.loc[0])
     name = field_path((fields.get(part, part), *error.loc[1:]))
     return error.detail if error.detail.startswith(name) else f"{name}: {error.detail}"
-
-
-def _one_line(words: str) -> str:
-    return words if words.isprintable() else " ".join(words.split())
 
 
 def _at(record: Record, *loc: str) -> Any:

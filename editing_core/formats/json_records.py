@@ -26,10 +26,10 @@ class _Refused(ValueError):
     """What the library takes and we do not."""
 
 
-def json_rows(path: Path, lines: Iterable[str], options: dict[str, Any] | None = None) -> Iterator[Row]:
+def json_rows(path: Path, lines: Iterable[str], options: dict[str, Row] | None = None) -> Iterator[Row]:
     """The records of a file's lines, whichever of the three it is: read line by line where it is one a line.
 
-    A body's other fields are put into ``options``. Raises InvalidSettings with line and column.
+    A body's other fields are put into ``options``, each with its line. Raises InvalidSettings with line and column.
     """
     rest = iter(lines)
     head: list[str] = []
@@ -62,10 +62,10 @@ def line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             scanner.expect_end()
 
 
-def document_rows(path: Path, text: str, options: dict[str, Any]) -> Iterator[Row]:
+def document_rows(path: Path, text: str, options: dict[str, Row]) -> Iterator[Row]:
     """The records of a list, of a body's ``edits``, or of objects one after another, each with its line.
 
-    A body's other fields are put into ``options``. Raises InvalidSettings with line and column.
+    A body's other fields are put into ``options``, each with its line. Raises InvalidSettings with line and column.
     """
     scanner = _Scanner(path, text)
     if scanner.next_is("["):
@@ -99,7 +99,7 @@ def _is_body(scanner: _Scanner) -> bool:
     return False
 
 
-def _body_rows(scanner: _Scanner, options: dict[str, Any]) -> Iterator[Row]:
+def _body_rows(scanner: _Scanner, options: dict[str, Row]) -> Iterator[Row]:
     seen: set[str] = set()
     for name in scanner.names():
         line = scanner.line
@@ -107,7 +107,7 @@ def _body_rows(scanner: _Scanner, options: dict[str, Any]) -> Iterator[Row]:
             raise complaint(scanner.path, line, f"names the field {name!r} twice")
         seen.add(name)
         if name != EDITS:
-            options[name] = scanner.value()
+            options[name] = Row(line, scanner.value())
         elif scanner.next_is("["):
             yield from scanner.items()
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ def read_lines(path: Path) -> Iterator[str]:
     num_bytes = 0
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
+            for number in count(1):
+                raw = file.readline(MOST_BYTES + 1 - num_bytes)
+                if not raw:
+                    return
                 num_bytes += len(raw)
                 if num_bytes > MOST_BYTES:
                     raise complaint(path, number, f"the file is larger than {MOST_BYTES >> 20} MiB: cut it into parts")

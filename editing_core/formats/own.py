@@ -15,6 +15,8 @@ LISTS = ("paraphrases", "neighborhood")
 FLAGS = ("protect",)
 NAMES = (*TEXTS, *LISTS, *FLAGS)
 REQUIRED = ("subject", "prompt", "target_new")
+SHORT, LONG, MOST_ITEMS = 2_000, 20_000, 100
+"""What POST /edits takes at most: characters of a name or an object, of a sentence or a note, texts of a list."""
 
 
 def parse(record: Mapping[str, Any]) -> Edit:
@@ -31,8 +33,34 @@ def parse(record: Mapping[str, Any]) -> Edit:
 
 
 def as_input(edit: Edit) -> dict[str, Any]:
-    """The edit as POST /edits takes it: without what is not given."""
-    return {name: value for name, value in edit.to_json().items() if value not in (None, [], False)}
+    """The edit as POST /edits takes it: without what is not given, or goes without saying."""
+    given = {name: value for name, value in edit.to_json().items() if value not in (None, [], False)}
+    if edit.relation == edit.prompt:
+        del given["relation"]
+    return given
+
+
+def require_sizes(edit: Edit) -> None:
+    """Raise InvalidEdit, with the field, for what is longer than POST /edits takes it."""
+    for name in ("subject", "target_new", "target_true"):
+        _require_length(getattr(edit, name), SHORT, name)
+    if edit.relation != edit.prompt:
+        _require_length(edit.relation, SHORT, "relation")
+    for name in ("prompt", "source", "note"):
+        _require_length(getattr(edit, name), LONG, name)
+    for name in LISTS:
+        if len(items := getattr(edit, name)) > MOST_ITEMS:
+            raise InvalidEdit(f"{name} holds {len(items)} items, and {MOST_ITEMS} are taken", loc=(name,))
+    for i, text in enumerate(edit.paraphrases):
+        _require_length(text, LONG, "paraphrases", i)
+    for i, neighbor in enumerate(edit.neighborhood):
+        _require_length(neighbor.prompt, LONG, "neighborhood", i, "prompt")
+        _require_length(neighbor.target, SHORT, "neighborhood", i, "target")
+
+
+def _require_length(text: str | None, limit: int, *loc: str | int) -> None:
+    if text is not None and len(text) > limit:
+        raise InvalidEdit(f"has {len(text):,} characters, and {limit:,} are taken", loc=loc)
 
 
 def write_lines(edits: Iterable[Edit]) -> str:

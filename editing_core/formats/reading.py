@@ -5,13 +5,14 @@ Every complaint names the file, the line on which the record begins, and the fie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from editing_core.edits import Edit, conflicts, validate_edit
+from editing_core.edits import Edit, normalise, validate_edit
 from editing_core.errors import InvalidEdit, InvalidSettings
 from editing_core.formats import counterfact, easyedit, own, zsre
 from editing_core.formats.fields import told
@@ -22,8 +23,16 @@ from editing_core.formats.tables import table_rows
 TABLE = "csv"
 NUM_NAMED = 10
 """Lines of records that cannot be used, beside the first."""
-BODY_OPTIONS = ("promote", "on_failure", "dry_run", "remove")
-"""Fields beside ``edits`` in a body of POST /edits."""
+_WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "promote": ('"auto" or "manual"', lambda value: value in ("auto", "manual")),
+    "on_failure": ('"reject" or "drop"', lambda value: value in ("reject", "drop")),
+    "dry_run": ("true or false", lambda value: isinstance(value, bool)),
+    "remove": (
+        "a list of edits' ids",
+        lambda value: isinstance(value, list) and all(isinstance(item, str) and item for item in value),
+    ),
+}
+"""Fields beside ``edits`` in a body of POST /edits, with what each may hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,27 +72,29 @@ def read_edit_file(path: Path, *, form: str | None = None) -> EditFile:
     """
     if form is not None and form not in FORMATS:
         raise InvalidSettings(f"format {form!r} is not one of {', '.join(FORMATS)}")
-    options: dict[str, Any] = {}
-    lines: list[int] = []
-    edits: list[Edit] = []
+    options: dict[str, Row] = {}
+    edits: list[tuple[int, Edit]] = []
     unusable: list[tuple[int, InvalidSettings]] = []
+    end: InvalidSettings | None = None
     chosen = None if form is None else FORMS["errata" if form == TABLE else form]
-    for row in _rows(path, form, options):
-        chosen = chosen or _form_of(row.value)
-        try:
-            edits.append(_edit(path, row, chosen))
-            lines.append(row.line)
-        except InvalidSettings as error:
-            unusable.append((row.line, error))
-    _refuse(unusable)
-    _check_options(path, options)
-    if not edits and not options.get("remove"):
+    try:
+        for row in _rows(path, form, options):
+            chosen = chosen or _form_of(row.value)
+            try:
+                edits.append((row.line, _edit(path, row, chosen)))
+            except InvalidSettings as error:
+                unusable.append((row.line, error))
+    except InvalidSettings as error:
+        end = error
+    _refuse(unusable, end)
+    given = _checked_options(path, options)
+    if not edits and not given.get("remove"):
         raise complaint(path, None, "holds no edits")
-    _refuse_conflicts(path, edits, lines)
-    return EditFile(tuple(own.as_input(edit) for edit in edits), options)
+    _refuse(_said_before(path, edits))
+    return EditFile(tuple(own.as_input(edit) for _, edit in edits), given)
 
 
-def _rows(path: Path, form: str | None, options: dict[str, Any]) -> Iterator[Row]:
+def _rows(path: Path, form: str | None, options: dict[str, Row]) -> Iterator[Row]:
     lines = read_lines(path)
     head: list[str] = []
     for line in lines:
@@ -109,36 +120,56 @@ def _edit(path: Path, row: Row, form: Form) -> Edit:
     try:
         edit = form.parse(row.value)
         validate_edit(edit)
+        own.require_sizes(edit)
     except InvalidEdit as error:
         case = f" (case_id {row.value['case_id']!r})" if "case_id" in row.value else ""
         raise complaint(path, row.line, f"{told(error, form.fields)}{case}", loc=error.loc) from None
     return edit
 
 
-def _refuse(unusable: list[tuple[int, InvalidSettings]]) -> None:
-    """Raise the first complaint, with the lines of the others, so that all can be mended at once."""
+def _refuse(unusable: Sequence[tuple[int, InvalidSettings]], end: InvalidSettings | None = None) -> None:
+    """Raise the first complaint, with the lines of the others, so that all can be mended at once.
+
+    ``end``: why the file could not be read to its end.
+    """
     if not unusable:
+        if end is not None:
+            raise end
         return
     first, others = unusable[0][1], [str(line) for line, _ in unusable[1:]]
-    if not others:
-        raise first
-    more = f" and {len(others) - NUM_NAMED} more" if len(others) > NUM_NAMED else ""
-    told = f" (records that cannot be used begin also on the lines {', '.join(others[:NUM_NAMED])}{more})"
-    raise InvalidSettings(first.detail + told, loc=first.loc)
+    told = first.detail
+    if others:
+        more = f" and {len(others) - NUM_NAMED} more" if len(others) > NUM_NAMED else ""
+        told += f" (records that cannot be used begin also on the lines {', '.join(others[:NUM_NAMED])}{more})"
+    if end is not None:
+        told += f". Nothing is read after this: {end.detail}"
+    raise InvalidSettings(told, loc=first.loc)
 
 
-def _check_options(path: Path, options: Mapping[str, Any]) -> None:
-    for name in options:
-        if name not in BODY_OPTIONS:
-            raise complaint(path, None, f"unknown field {name!r} beside 'edits': {', '.join(BODY_OPTIONS)}")
+def _checked_options(path: Path, options: Mapping[str, Row]) -> dict[str, Any]:
+    for name, row in options.items():
+        if name not in _WANTED:
+            raise complaint(path, row.line, f"unknown field {name!r} beside 'edits': {', '.join(_WANTED)}")
+        wanted, fits = _WANTED[name]
+        if not fits(row.value):
+            raise complaint(path, row.line, f"{name} is not {wanted}, but {json.dumps(row.value)[:60]}", loc=(name,))
+    return {name: row.value for name, row in options.items()}
 
 
-def _refuse_conflicts(path: Path, edits: list[Edit], lines: list[int]) -> None:
-    for first, second in conflicts(edits):
-        a, b = edits[first], edits[second]
-        raise complaint(
-            path,
-            lines[second],
-            f"gives {b.subject!r} the object {b.target_new!r}, but {path}:{lines[first]} gives it {a.target_new!r} for "
-            "the same relation: keep one of them",
-        )
+def _said_before(path: Path, edits: Sequence[tuple[int, Edit]]) -> list[tuple[int, InvalidSettings]]:
+    """Edits of what an earlier one of the file is about, which one batch cannot take in."""
+    first_at: dict[tuple[str, str], tuple[int, Edit]] = {}
+    found = []
+    for line, edit in edits:
+        before, first = first_at.setdefault(edit.identity, (line, edit))
+        if first is edit:
+            continue
+        if normalise(first.target_new) == normalise(edit.target_new):
+            words = f"says the same of {edit.subject!r} as {path}:{before}: keep one of them"
+        else:
+            words = (
+                f"gives {edit.subject!r} the object {edit.target_new!r}, but {path}:{before} gives it "
+                f"{first.target_new!r} for the same relation: keep one of them"
+            )
+        found.append((line, complaint(path, line, words)))
+    return found

@@ -16,7 +16,7 @@ from typing import Any
 
 from editing_core.edits import Edit
 from editing_core.errors import InvalidEdit
-from editing_core.formats.lines import Row, complaint
+from editing_core.formats.lines import MOST_BYTES, Row, complaint
 from editing_core.formats.own import FLAGS, LISTS, NAMES, REQUIRED, as_input, check_names
 
 DELIMITERS = (",", ";", "\t")
@@ -29,20 +29,23 @@ _ANSWERS = "=>"
 
 def table_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
     """Records as ``own.parse`` reads them. Raises InvalidSettings with the line on which the row begins."""
-    lines = iter(lines)
-    first = next(lines, "")
+    csv.field_size_limit(MOST_BYTES)
+    lines, blank, first = iter(lines), 0, ""
+    for first in lines:
+        if first.strip():
+            break
+        blank += 1
     reader = csv.reader(_again(first, lines), delimiter=_delimiter(first), strict=True)
-    line = 1
     try:
         header = [name.strip() for name in next(reader, [])]
-        _check_header(path, header)
-        line = reader.line_num + 1
+        _check_header(path, blank + 1, header)
+        line = blank + reader.line_num + 1
         for cells in reader:
             if cells:
                 yield Row(line, _record(path, line, header=header, cells=cells))
-            line = reader.line_num + 1
+            line = blank + reader.line_num + 1
     except csv.Error as error:
-        raise complaint(path, reader.line_num, f"is not CSV: {error}") from None
+        raise complaint(path, blank + reader.line_num, f"is not CSV: {error}") from None
 
 
 def write_table(edits: Iterable[Edit]) -> str:
@@ -71,14 +74,14 @@ def _delimiter(header: str) -> str:
     return max(DELIMITERS, key=num_known)
 
 
-def _check_header(path: Path, header: Sequence[str]) -> None:
+def _check_header(path: Path, line: int, header: Sequence[str]) -> None:
     try:
         check_names(header, "column")
     except InvalidEdit as error:
-        raise complaint(path, 1, error.detail, loc=error.loc) from None
+        raise complaint(path, line, error.detail, loc=error.loc) from None
     for name in header:
         if name not in LISTS and header.count(name) > 1:
-            raise complaint(path, 1, f"names the column {name!r} twice", loc=(name,))
+            raise complaint(path, line, f"names the column {name!r} twice", loc=(name,))
 
 
 def _record(path: Path, line: int, *, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from editing_core.edits import Edit, Neighbor
+from editing_core.formats.own import LONG, MOST_ITEMS, SHORT
 
-Short = Annotated[str, Field(max_length=2_000)]
-Long = Annotated[str, Field(max_length=20_000)]
+Short = Annotated[str, Field(max_length=SHORT)]
+Long = Annotated[str, Field(max_length=LONG)]
 
 EXAMPLE_EDIT: dict[str, JsonValue] = {
     "subject": "Danielle Darrieux",
@@ -47,8 +48,10 @@ class EditIn(Request):
         None, description="the object that is believed now; for the report and the checks"
     )
     relation: Short | None = Field(None, description="what is asked about the subject; default: the prompt")
-    paraphrases: list[Long] = Field(default=[], max_length=100, description="other wordings, with one {} or none")
-    neighborhood: list[NeighborIn] = Field(default=[], max_length=100)
+    paraphrases: list[Long] = Field(
+        default=[], max_length=MOST_ITEMS, description="other wordings, with one {} or none"
+    )
+    neighborhood: list[NeighborIn] = Field(default=[], max_length=MOST_ITEMS)
     protect: bool = Field(
         False, description="hold on to the neighbourhood's answers in the solve, and not only test them; costs the edit"
     )

@@ -46,7 +46,6 @@ def test_a_question_of_zsre_is_edited_to_its_first_answer(tmp_path: Path) -> Non
         "subject": "WEFS",
         "prompt": "When was {} established?",
         "target_new": "1987",
-        "relation": "When was {} established?",
         "paraphrases": ["When has WEFS been established?"],
         "neighborhood": [{"prompt": "nq question: who voiced gaston in the film?", "target": "Richard White"}],
     }
@@ -62,7 +61,6 @@ def test_a_record_of_easyedit_gets_its_slot_and_its_neighbour(tmp_path: Path) ->
         "prompt": "What is the twin city of {}? It is",
         "target_new": "Manila",
         "target_true": "Beirut",
-        "relation": "What is the twin city of {}? It is",
         "paraphrases": ["Lyon's twin city is"],
         "neighborhood": [{"prompt": "The twin city of Trieste is", "target": "Beirut"}],
     }
