@@ -92,10 +92,17 @@ def test_taking_out_under_an_idempotency_key_is_answered_the_same_after_it_is_do
     (doomed,) = live(api, client, edit("Anna"))
     key = {"Idempotency-Key": f"remove-{doomed}"}
     first = client.delete(f"/edits/{doomed}", headers=key).json()
+    assert [row["id"] for row in first["removed"]] == [doomed]
     publish(api.ledger, first["id"])
     again = client.delete(f"/edits/{doomed}", headers=key)
     assert (again.status_code, again.json()["id"]) == (200, first["id"])
     assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json()["removed"] == first["removed"]
+
+
+def test_an_id_that_no_edit_can_have_is_not_found(client: httpx.Client) -> None:
+    answer = client.delete(f"/edits/{'e' * 300}")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
 
 def test_options_of_a_batch_reach_the_ledger(api: ApiProcess, client: httpx.Client) -> None:

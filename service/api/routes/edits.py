@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from editing_core.errors import NotFound
 from service.api.access.security import Editor, Reader
 from service.api.bodies import json_body
 from service.api.problems import InvalidInput
@@ -17,7 +18,7 @@ from service.api.routes.documented import refusals
 from service.api.routes.events import wait_for_end
 from service.api.routes.records.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
 from service.api.schemas.answers import AcceptedOut, BatchOut, Page
-from service.api.schemas.requests import Submission
+from service.api.schemas.requests import LONGEST_ID, Submission
 from service.api.state import ApiState, State
 from service.api.taking.accepting import take
 from service.api.taking.submission import read_submission
@@ -48,7 +49,7 @@ Wait = Annotated[
     responses={
         200: {"model": AcceptedOut | BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
         202: {"model": AcceptedOut, "description": "The batch is on disk and queued"},
-        **refusals(409, 413, 415, 429, 503),
+        **refusals(404, 409, 413, 415, 429, 503),
     },
     openapi_extra={
         "requestBody": {
@@ -96,6 +97,8 @@ async def take_out_edit(
 ) -> Response:
     """Take one edit out: the version that results is the one that would be there had it never been made."""
     _require_bearable(wait, state)
+    if len(edit) > LONGEST_ID:
+        raise NotFound(f"there is no edit {edit[:LONGEST_ID]!r}…: GET /edits lists those that are known")
 
     def taken() -> tuple[Accepted, bytes]:
         accepted, answer = take(state, principal, Submission(remove=[edit]), idempotency_key=idempotency_key)
@@ -147,7 +150,9 @@ class EditFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    subject: str | None = Field(None, min_length=1, max_length=2_000, description="exactly, but for white space")
+    subject: str | None = Field(
+        None, min_length=1, max_length=2_000, description="exactly, but for white space and NFC"
+    )
     batch: str | None = Field(None, max_length=200)
     status: EditStatus | None = None
     cursor: str | None = Field(None, max_length=500)

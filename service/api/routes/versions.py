@@ -74,7 +74,7 @@ class Asked(BaseModel):
     max_new_tokens: int = Field(24, ge=1, le=256, description="longest of these answers")
 
 
-@router.get("/versions/{a}/diff/{b}", responses=refusals(400, 404, 429, 503))
+@router.get("/versions/{a}/diff/{b}", responses=refusals(400, 404, 429, 503, 504))
 async def compare_versions(
     state: State, principal: Reader, a: str, b: str, asked: Annotated[Asked, Query()]
 ) -> DiffOut:

@@ -77,7 +77,9 @@ class RemovedEditOut(BaseModel):
     prompt: str
     target_new: str
     relation: str
-    restores: str | None = Field(description="id of the earlier edit about the same that is in force again then")
+    restores: str | None = Field(
+        description="id of the earlier edit about the same that is in force again then; not told to a batch sent again"
+    )
 
 
 class WarningOut(BaseModel):

@@ -11,6 +11,7 @@ from editing_core.formats.own import LONG, MOST_ITEMS, SHORT
 
 Short = Annotated[str, Field(max_length=SHORT)]
 Long = Annotated[str, Field(max_length=LONG)]
+LONGEST_ID = 200
 
 EXAMPLE_EDIT: dict[str, JsonValue] = {
     "subject": "Danielle Darrieux",
@@ -80,7 +81,7 @@ class Submission(Request):
     model_config = ConfigDict(json_schema_extra={"example": {"edits": [EXAMPLE_EDIT], "promote": "auto"}})
 
     edits: list[EditIn] = Field(default=[], description="may be left out beside `remove`")
-    remove: list[Annotated[str, Field(max_length=200)]] = Field(
+    remove: list[Annotated[str, Field(max_length=LONGEST_ID)]] = Field(
         default=[], description="ids of edits to take out: as if they had never been made"
     )
     promote: Literal["auto", "manual"] = Field(

@@ -70,6 +70,8 @@ def _answer(
     record = accepted.record
     try:
         rows = _rows(state, accepted)
+        if accepted.replayed:
+            removals = _known_removals(state, accepted)
         if not accepted.replayed:
             warnings = [*warnings, *_companions(state, accepted, removals)][:MAX_LISTED]
     except LedgerDown:  # the batch is on disk: the answer is 202, not a refusal
@@ -132,6 +134,12 @@ def _row(
         supersedes=supersedes,
         same_as=alike,
     )
+
+
+def _known_removals(state: ApiState, accepted: Accepted) -> list[Removal]:
+    """What the batch took out; what came back instead when it was new is no longer told."""
+    rows = state.ledger.edits(list(accepted.record.spec.remove))
+    return [Removal(accepted=row.accepted, restores=None) for row in rows]
 
 
 def _removed(removal: Removal) -> RemovedEditOut:

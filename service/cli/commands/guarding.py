@@ -95,8 +95,9 @@ def _read(file: Path | None) -> list[dict[str, Any]]:
         if line.strip():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InvalidSettings(f"{file}:{number}: is not JSON: {error.msg}") from None
+            except (ValueError, RecursionError) as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                raise InvalidSettings(f"{file}:{number}: is not JSON: {reason}") from None
             found.append(_checked(record, f"{file}:{number}"))
     if not found:
         raise InvalidSettings(f"{file}: holds no guards")

@@ -90,7 +90,7 @@ def read_line(line: str) -> AuditEntry:
             before=record["before"],
             hash=record["hash"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"it is no entry of the audit chain: {error}") from None
 
 

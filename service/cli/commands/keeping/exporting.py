@@ -16,11 +16,20 @@ from rich.console import Console
 from editing_core.errors import InvalidSettings
 from service.cli.commands.looking import LimitOption
 from service.cli.commands.starting import run_export
-from service.cli.options import DataOption, DeviceOption, JsonOption, KeyOption, ModelOption, UrlOption, open_client
+from service.cli.options import DataOption, DeviceOption, JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import CommandFailed, print_json, stderr, stdout, table
 from service.client.records import Export
 
 _OFFLINE = "With --out"
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="ERRATA_MODEL",
+        help="The base: folder or Hugging Face id; default: where the store found it.",
+        rich_help_panel=_OFFLINE,
+    ),
+]
 
 
 class Form(StrEnum):
@@ -60,7 +69,7 @@ def export(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the service, or only ask it.")] = True,
     data: DataOption = None,
-    model: ModelOption = None,
+    model: BaseOption = None,
     device: DeviceOption = None,
     url: UrlOption = None,
     api_key: KeyOption = None,

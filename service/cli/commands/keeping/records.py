@@ -47,7 +47,9 @@ def audit(
 
     Exit code 1 with --verify where the record is not whole.
     """
-    if verify and file is not None:
+    if file is not None:
+        if not verify:
+            raise InvalidSettings("--file is a copy to check: give --verify with it")
         _verify_file(file)
         return
     with open_client(url, api_key) as client:

@@ -96,6 +96,12 @@ def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:
             assert ("401" in operation["responses"]) == guarded
 
 
+def test_refusals_that_a_route_can_give_are_told(tmp_path: Path) -> None:
+    paths = document(tmp_path)["paths"]
+    assert "404" in paths["/edits"]["post"]["responses"], "of an edit that is to be taken out"
+    assert "504" in paths["/versions/{a}/diff/{b}"]["get"]["responses"]
+
+
 def test_the_role_generation_serves_no_edits(tmp_path: Path) -> None:
     assert not {"/edits", "/batches", "/versions", "/exports"} & set(document(tmp_path, role="generation")["paths"])
 

@@ -156,3 +156,20 @@ def test_output_into_a_closed_pipe_ends_without_a_word() -> None:
     shell = f"{sys.executable} -m service.cli.main --help | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (ExitCode.FAILED, b"")
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"prompt": ' + "9" * 5_000 + "}"], ids=["deep", "long number"])
+def test_json_that_the_library_cannot_read_is_refused_with_its_line(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_text(line + "\n")
+    assert run(["guards", "add", str(file)]) == ExitCode.USAGE
+    assert f"{file}:1: is not JSON" in _complaint(capsys)
+    assert run(["audit", "--verify", "--file", str(file)]) == ExitCode.FAILED
+    assert "entry 1: cannot be read" in _complaint(capsys)
+
+
+def test_a_copy_of_the_audit_is_only_looked_at_to_verify_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit", "--file", str(tmp_path / "audit.jsonl")]) == ExitCode.USAGE
+    assert "give --verify with it" in _complaint(capsys)
