@@ -9,12 +9,14 @@ from torch import nn
 
 from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
 from editing_core.models.load import LoadedModel
+from editing_core.models.memory import free_bytes
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.views import make_view
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.forward.packed import PackedWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,7 +29,7 @@ class Resident:
     model: nn.Module
     engine: DecodeEngine
     size_bytes: int
-    """Of its own matrices."""
+    """Of its own matrices, packed ones counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class VersionLoader:
         self._loaded = loaded
         self._store = store
         self._limits = limits
+        self._packed = PackedWeights.of(loaded.model, free_bytes=lambda: free_bytes(loaded.device))
 
     def is_kept(self, version: str) -> bool:
         """Whether its files are there."""
@@ -59,7 +62,7 @@ class VersionLoader:
         manifest = self._manifest(version)
         model, digest, size_bytes = self._loaded.model, manifest.digest, 0
         if version != ORIGINAL:
-            size_bytes = int(manifest.size_bytes or 0)
+            size_bytes = int(manifest.size_bytes or 0) * (1 if self._packed is None else 2)
             make_room(version, size_bytes)
             digest, tensors = self._store.load_verified(version, self._loaded.device)
             model = make_view(model, tensors)
@@ -80,8 +83,11 @@ class VersionLoader:
         return manifest
 
     def _engine(self, model: nn.Module) -> DecodeEngine:
+        twin = lean_twin(model)
+        if self._packed is not None:
+            self._packed.put_into(twin)
         return DecodeEngine(
-            lean_twin(model),
+            twin,
             self._loaded.tokenizer,
             num_places=self._limits.num_places,
             max_length=self._loaded.max_positions,

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 from transformers.activations import NewGELUActivation
 from transformers.models.gptj.modeling_gptj import GPTJAttention, GPTJBlock, apply_rotary_pos_emb
 
@@ -65,8 +65,7 @@ class LeanGPTJBlock(GPTJBlock):
         norm, mlp = self.ln_1, self.mlp
         normed = layer_norm(hidden_states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         attended = self.attn.attend(normed, layer_past, attention_mask, position_ids)
-        wide = mlp.act(linear(normed, mlp.fc_in.weight, mlp.fc_in.bias))
-        return attended + linear(wide, mlp.fc_out.weight, mlp.fc_out.bias) + hidden_states, None
+        return attended + mlp.fc_out.forward(mlp.act(mlp.fc_in.forward(normed))) + hidden_states, None
 
 
 class LeanGPTJAttention(GPTJAttention):
@@ -83,8 +82,8 @@ class LeanGPTJAttention(GPTJAttention):
 
     def attend(self, hidden_states: Tensor, window: Window, mask: Tensor | None, position_ids: Any) -> Tensor:
         """The same without the calls of its modules."""
-        query, key, value = (linear(hidden_states, part.weight) for part in (self.q_proj, self.k_proj, self.v_proj))
-        return linear(self._attended(query, key, value, window, mask, position_ids), self.out_proj.weight)
+        query, key, value = (part.forward(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj))
+        return self.out_proj.forward(self._attended(query, key, value, window, mask, position_ids))
 
     def _attended(
         self, query_RTH: Tensor, key_RTH: Tensor, value_RTH: Tensor, window: Window, mask: Tensor | None, positions: Any
