@@ -15,8 +15,7 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.views import make_view
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.forward.lean import lean_twin
-from service.generation.decoding.forward.packed import PackedWeights
+from service.generation.decoding.forward.packed import PackedWeights, writing_twin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,11 +82,8 @@ class VersionLoader:
         return manifest
 
     def _engine(self, model: nn.Module) -> DecodeEngine:
-        twin = lean_twin(model)
-        if self._packed is not None:
-            self._packed.put_into(twin)
         return DecodeEngine(
-            twin,
+            writing_twin(model, self._packed),
             self._loaded.tokenizer,
             num_places=self._limits.num_places,
             max_length=self._loaded.max_positions,

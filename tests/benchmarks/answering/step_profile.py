@@ -11,12 +11,12 @@ from rich.table import Table
 
 from editing_core.models.load import LoadedModel
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.forward.packed import PackedWeights, writing_twin
 from service.generation.decoding.requests import GenerationRequest
 
 NUM_TOKENS = 64
 KINDS = (
-    ("matrix products", ("linear>",)),
+    ("matrix products", ("linear>", "mkldnn", "decoding/forward/packed.py", "torch/_ops.py")),
     ("attention", ("scaled_dot_product_attention>", "softmax", "torch.matmul>")),
     ("keys and values", ("index_copy_", "decoding/forward/cache.py")),
     ("activations and norms", ("gelu>", "layer_norm>", "tanh>", "pow>")),
@@ -55,7 +55,7 @@ def _kind(place: str) -> str:
 
 def _seconds(loaded: LoadedModel, prompts: list[str]) -> float:
     engine = DecodeEngine(
-        lean_twin(loaded.model),
+        writing_twin(loaded.model, PackedWeights.of(loaded.model, free_bytes=lambda: None)),
         loaded.tokenizer,
         num_places=len(prompts),
         max_length=loaded.max_positions,

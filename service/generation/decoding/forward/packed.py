@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from editing_core.models.memory import GIGA
+from service.generation.decoding.forward.lean import lean_twin
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,14 @@ class PackedWeights:
             known = self._shared.get(id(layer.weight))
             layer.__class__ = PackedLinear
             layer.packed = _pack(layer.weight) if known is None else known
+
+
+def writing_twin(model: nn.Module, packed: PackedWeights | None) -> nn.Module:
+    """The twin of a version that writes its answers. Raises UnsupportedHook as ``lean_twin`` does."""
+    twin = lean_twin(model)
+    if packed is not None:
+        packed.put_into(twin)
+    return twin
 
 
 def _linear_layers(model: nn.Module) -> Iterator[nn.Linear]:
