@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from editing_core.models.blocks import additive_mask
+from editing_core.models.families.registry import FAMILIES
+from editing_core.versions.views import make_view
 from service.generation.decoding.forward.cache import PlacesCache, Window
 from service.generation.decoding.forward.lean import lean_twin
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, tiny_model
@@ -50,3 +52,13 @@ def test_every_tensor_is_the_models_own_and_the_model_is_unchanged(family: TinyF
 def test_without_a_window_gptj_attends_as_the_library_does() -> None:
     model = tiny_model("gptj")
     assert torch.allclose(lean_twin(model)(IDS).logits, model(IDS).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_an_edited_matrix_stays_float32_in_a_half_precision_model(family: TinyFamily) -> None:
+    model = tiny_model(family, dtype=torch.bfloat16)
+    name = FAMILIES[model.config.model_type].projection_weight_name(1)
+    view = make_view(model, {name: model.get_parameter(name).detach().float().flip(0).contiguous()})
+    expected = view(IDS).logits.float()
+    assert torch.allclose(logits(lean_twin(view), IDS).float(), expected, atol=0.4)
+    assert not torch.allclose(model(IDS).logits.float(), expected, atol=0.4)
