@@ -141,6 +141,8 @@ def _precision_words(record: Record) -> str:
     words = _PRECISION[record["kind"], not loses]
     if not record["is_exact"] and record["served_dtype"] != "float32":
         words += _OTHERWISE_SERVED[record["kind"]]
+    elif record["kind"] == "peft" and not loses:
+        words += _LAST_BITS
     return words.format(dtype=record["dtype"], rank=record.get("rank"), served_dtype=record["served_dtype"])
 
 
@@ -154,14 +156,16 @@ _PRECISION = {
         "their change, told below as ‖rounded − served‖/‖Δ‖."
     ),
     ("peft", True): (
-        "Rank {rank}, which is all that the change needs: what is lost is no more than float32 rounds anyway. Logits "
-        "differ from the version's in their last bits, since W x + B (A x) is not added up as (W + B A) x is."
+        "Rank {rank}, which is all that the change needs: what is lost is no more than float32 rounds anyway."
     ),
     ("peft", False): (
         "Rank {rank}, less than the change needs: the part told below as ‖B A − Δ‖/‖Δ‖ is lost, and with it perhaps "
         "some of the edits."
     ),
 }
+_LAST_BITS = (
+    " Logits differ from the version's in their last bits, since W x + B (A x) is not added up as (W + B A) x is."
+)
 _OTHERWISE_SERVED = {
     "hf": (
         " The version is served in {served_dtype} with its edited matrices in float32: its logits differ from this "
