@@ -20,7 +20,7 @@ from service.api.problems import FieldError, RequestProblem, is_json
 from service.api.state import ApiState
 from service.api.statuses import INTERNAL, RETRY_AFTER_SECONDS, next_step, status_of
 from service.forgetting import require_memory
-from worker.protocol.errors import EditNotLive, LedgerDown
+from worker.protocol.errors import EditNotLive, LedgerDown, LedgerForgotten
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -147,8 +147,10 @@ def _unless_forgotten(error: ErrataError, state: ApiState) -> ErrataError:
     if isinstance(error, NotFound | EditNotLive):
         try:
             require_memory(state.ledger, StoreLayout(state.settings.data))
-        except LedgerDown as unknown:
+        except LedgerForgotten as unknown:
             return unknown
+        except LedgerDown:
+            return error
     return error
 
 
