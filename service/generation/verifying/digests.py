@@ -1,6 +1,7 @@
 """``GET /resident``: the digest of every version in memory, computed from its tensors when it is asked for.
 
-A manifest's digest says what was written; this says what answers. Knows no Redis.
+A manifest's digest says what was written; this says what answers: of a matrix that is there packed, too, both must be
+right. Knows no Redis.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from editing_core.errors import NotFound
 from editing_core.models.load import LoadedModel
 from editing_core.verifying.digests import replaced_weights, tensors_digest
 from service.api.routes.documented import refusals
+from service.generation.decoding.forward.packed import unpacked
 from service.generation.versions.loading import Resident
 from service.generation.versions.resident import ResidentVersions
 
@@ -39,7 +41,9 @@ def resident_router(loaded: LoadedModel, residents: ResidentVersions, *, store: 
     router = APIRouter(responses=refusals(503))
 
     def digest_of(resident: Resident) -> str:
-        return tensors_digest(replaced_weights(resident.model, loaded.model))
+        weights = replaced_weights(resident.model, loaded.model)
+        found = tensors_digest(weights)
+        return found if found != resident.digest else tensors_digest(unpacked(resident.writer, weights))
 
     @router.get("/resident", summary="Digests of the versions in memory, computed anew")
     async def resident() -> ResidentDigests:

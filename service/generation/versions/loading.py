@@ -26,6 +26,8 @@ class Resident:
     digest: str
     """Of the very bytes that its matrices were made of."""
     model: nn.Module
+    writer: nn.Module
+    """Its twin, which computes the answers."""
     engine: DecodeEngine
     size_bytes: int
     """Of its own matrices, packed ones counted."""
@@ -66,7 +68,15 @@ class VersionLoader:
             digest, tensors = self._store.load_verified(version, self._loaded.device)
             model = make_view(model, tensors)
         assert digest is not None, "the store gives finished manifests"
-        return Resident(version=version, digest=digest, model=model, engine=self._engine(model), size_bytes=size_bytes)
+        twin = writing_twin(model, self._packed)
+        return Resident(
+            version=version,
+            digest=digest,
+            model=model,
+            writer=twin,
+            engine=self._engine(twin),
+            size_bytes=size_bytes,
+        )
 
     def _manifest(self, version: str) -> Manifest:
         try:
@@ -81,9 +91,9 @@ class VersionLoader:
             )
         return manifest
 
-    def _engine(self, model: nn.Module) -> DecodeEngine:
+    def _engine(self, twin: nn.Module) -> DecodeEngine:
         return DecodeEngine(
-            writing_twin(model, self._packed),
+            twin,
             self._loaded.tokenizer,
             num_places=self._limits.num_places,
             max_length=self._loaded.max_positions,

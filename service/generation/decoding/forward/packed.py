@@ -8,7 +8,7 @@ share is packed once. On CPUs and in float32 alone; results differ from the plai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,15 @@ def writing_twin(model: nn.Module, packed: PackedWeights | None) -> nn.Module:
     if packed is not None:
         packed.put_into(twin)
     return twin
+
+
+def unpacked(twin: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights of a twin, by their full names, as they are packed; plain ones as they are."""
+    layers = {name: twin.get_submodule(name.rpartition(".")[0]) for name in weights}
+    return {
+        name: layer.packed.to_dense() if isinstance(layer, PackedLinear) and name.endswith(".weight") else weights[name]
+        for name, layer in layers.items()
+    }
 
 
 def _linear_layers(model: nn.Module) -> Iterator[nn.Linear]:

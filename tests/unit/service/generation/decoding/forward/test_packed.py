@@ -12,7 +12,7 @@ from torch import nn
 from editing_core.versions.views import make_view
 from service.generation.decoding.forward import packed
 from service.generation.decoding.forward.lean import lean_twin
-from service.generation.decoding.forward.packed import PackedLinear, PackedWeights
+from service.generation.decoding.forward.packed import PackedLinear, PackedWeights, unpacked, writing_twin
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, tiny_model
 from tests.unit.service.generation.decoding.forward.test_lean import IDS, logits
 
@@ -67,6 +67,18 @@ def test_versions_share_what_they_do_not_change(weights_of: Callable[[nn.Module]
         if isinstance(layer, PackedLinear)
     }
     assert [name for name, is_one in shared.items() if not is_one] == [EDITED.removesuffix(".weight")]
+
+
+def test_packed_numbers_are_read_back_as_they_are_in_memory(weights_of: Callable[[nn.Module], PackedWeights]) -> None:
+    model = tiny_model("gptj")
+    view = make_view(model, {EDITED: model.get_parameter(EDITED).detach() * 2})
+    twin = writing_twin(view, weights_of(model))
+    weights = {EDITED: view.get_parameter(EDITED)}
+    assert torch.equal(unpacked(twin, weights)[EDITED], weights[EDITED])
+    layer = twin.get_submodule(EDITED.removesuffix(".weight"))
+    assert isinstance(layer, PackedLinear)
+    layer.packed = weights_of(model)._shared[id(model.get_parameter(EDITED))]
+    assert torch.equal(unpacked(twin, weights)[EDITED], model.get_parameter(EDITED))
 
 
 def test_one_row_alone_is_multiplied_plainly(weights_of: Callable[[nn.Module], PackedWeights]) -> None:
