@@ -5,18 +5,20 @@ The whole manifest goes through: what it tells beside the live set is kept as it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import InvalidEdit
 from editing_core.evaluation.checks import CheckReport, run_checks
+from editing_core.guarding.guards import AcceptedGuard
 from editing_core.joint import JointEditor
 from editing_core.memit.editor import Update
 from editing_core.memit.targets import SearchDiverged, SearchTooLarge
 from editing_core.models.machine import circumstances
 from editing_core.remaking.comparison import MatrixDifference, ScoreDifference, matrix_differences, score_difference
+from editing_core.remaking.guards import before_their_edits, kept_by_stored
 from editing_core.remaking.task import Source, Task, open_source, require_room_for_store
 from editing_core.remaking.workplace import Progress, Workplace, open_workplace, take_stored_targets
 from editing_core.verifying.digests import tensors_digest
@@ -75,7 +77,9 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
         raise InvalidEdit("this model can take none of the edits: there is nothing to solve")
     draft = _draft(source.manifest, place, live)
     update = solve(place.editor, draft, on_progress=on_progress)
-    report = check(place.editor, draft, update, task, on_progress=on_progress)
+    guards = draft.accepted_guards
+    counted = kept_by_stored(guards, source, place.loaded) if same_model else before_their_edits(guards, live)
+    report = check(place.editor, draft, update, task, guards=counted, on_progress=on_progress)
     digest = tensors_digest(update.weights)
     draft = draft.model_copy(update={"delta_norms": update.delta_norms, "checks": report.summary})
     is_written = report.passed or task.even_if_failed or digest == source.manifest.digest
@@ -110,10 +114,18 @@ def solve(editor: JointEditor, manifest: Manifest, *, on_progress: Progress) -> 
     )
 
 
-def check(editor: JointEditor, manifest: Manifest, update: Update, task: Task, *, on_progress: Progress) -> CheckReport:
-    """The checks as of a version that brings all its edits at once onto the original."""
+def check(
+    editor: JointEditor,
+    manifest: Manifest,
+    update: Update,
+    task: Task,
+    *,
+    guards: Sequence[AcceptedGuard],
+    on_progress: Progress,
+) -> CheckReport:
+    """The checks as of a version that brings all its edits at once onto the original, held to ``guards``."""
     loaded, artefacts = editor.loaded, editor.artefacts
-    return run_checks(
+    report = run_checks(
         original=loaded.model,
         parent=loaded.model,
         candidate=make_view(loaded.model, update.weights),
@@ -126,10 +138,13 @@ def check(editor: JointEditor, manifest: Manifest, update: Update, task: Task, *
         delta_norms=update.delta_norms,
         limits=task.limits,
         seed=CHECK_SEED,
-        guards=manifest.accepted_guards,
+        guards=guards,
         protected=editor.holding(manifest.live, manifest.accepted_guards).prompts,
         on_progress=lambda done, total: on_progress("checking", done, total),
     )
+    counted = {accepted.id for accepted in guards}
+    report.summary["guards"]["not_counted"] = [row.id for row in manifest.accepted_guards if row.id not in counted]
+    return report
 
 
 def write(manifest: Manifest, update: Update, layout: StoreLayout) -> Manifest:

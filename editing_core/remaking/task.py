@@ -101,8 +101,8 @@ def _names(layout: StoreLayout) -> list[str]:
 def require_room_for_store(out: Path, source: Path) -> None:
     """Raise InvalidSettings unless ``out`` is empty, or holds what an earlier try has left, without a version."""
     layout = StoreLayout(out)
-    if out.resolve() == source.resolve():
-        raise InvalidSettings(f"--out {out} is the store that is read: name another folder")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise InvalidSettings(f"--out {out} is the store that is read, or lies in it: name another folder")
     if out.exists() and not out.is_dir():
         raise InvalidSettings(f"--out {out} is no folder")
     if VersionStore(layout).folders() or layout.head.exists():

@@ -11,6 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from editing_core.formats.json_records import kind_of
 from service.api.errors import invalid_input
 from service.api.problems import BodyTooLarge, FieldError, InvalidInput, MalformedJson, WrongMediaType, is_json
 
@@ -33,7 +34,7 @@ def read_object(body: bytes) -> dict[str, Any]:
         msg = _explain(error) if body.strip() else "the body is empty: a JSON object is needed"
         raise MalformedJson(f"the body could not be read: {msg}", errors=[FieldError(loc=["body"], msg=msg)]) from None
     if not isinstance(document, dict):
-        msg = f"a JSON object is needed, not {type(document).__name__}"
+        msg = f"a JSON object is needed, not {kind_of(document)}"
         raise InvalidInput(f"body: {msg}", errors=[FieldError(loc=["body"], msg=msg)])
     return document
 

@@ -109,7 +109,7 @@ class EmbeddedRedis:
                 self._raise_if_dead()
                 if time.monotonic() > deadline:
                     raise ErrataError(
-                        f"the embedded Redis did not answer within {timeout_seconds:.0f} s: see {_log_file(self.data)}"
+                        f"the embedded Redis did not answer within {timeout_seconds:g} s: see {_log_file(self.data)}"
                     )
                 time.sleep(0.02)
         finally:

@@ -20,12 +20,16 @@ from worker.protocol.configuration.file import read_file
 from worker.protocol.configuration.names import explain, twin
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+MOST_THREADS = 1024
+"""More than any machine has cores: a slip of the pen would end in an error of the system's."""
 
 
 class Settings(BaseSettings):
     """All settings; a field ``name`` is read from ``ERRATA_NAME``."""
 
-    model_config = SettingsConfigDict(env_prefix="ERRATA_", extra="forbid", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ERRATA_", extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     config: Path | None = Field(None, description="TOML file of settings; each variable wins over its line there")
 
@@ -56,12 +60,13 @@ class Settings(BaseSettings):
     num_threads: int | None = Field(
         None,
         ge=1,
+        le=MOST_THREADS,
         description="torch threads of each process; none: torch's default, and one for answers of a model below 64 MiB",
     )
 
     # What is made once per model (`errata prepare`).
     tokens: int | None = Field(None, ge=1, description="tokens for the covariances; none: 10 · d_ff, at least 120,000")
-    context_seed: int = Field(0, ge=0, description="seed of the context templates")
+    context_seed: int = Field(0, ge=0, lt=2**63, description="seed of the context templates")
 
     # How edits are solved; none: the model's preset.
     layers: str | None = Field(None, description="edited layers, as 3-8 or 1,2,3,4")
@@ -88,7 +93,9 @@ class Settings(BaseSettings):
     culprit_tries: int = Field(
         40, ge=0, description="sets tested to find which edits of a failed batch are to blame; 0: none are sought"
     )
-    worker_threads: int | None = Field(None, ge=1, description="torch threads of a worker; none: ERRATA_NUM_THREADS")
+    worker_threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="torch threads of a worker; none: ERRATA_NUM_THREADS"
+    )
     worker_niceness: int = Field(
         10, ge=0, le=19, description="how far a worker stands back for answers on the same cores"
     )
@@ -102,7 +109,7 @@ class Settings(BaseSettings):
     candidate_seconds: float = Field(7 * 24 * 3600.0, gt=0, description="how long a candidate waits to be promoted")
 
     # Generation.
-    num_places: int = Field(16, ge=1, description="requests decoded together, per version")
+    num_places: int = Field(16, ge=1, le=4096, description="requests decoded together, per version")
     max_new_tokens: int = Field(1024, ge=1, description="largest max_new_tokens of a request")
     max_waiting: int = Field(256, ge=1, description="requests waiting for a place; more are refused (429)")
     prefill_tokens: int = Field(

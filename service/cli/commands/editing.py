@@ -90,8 +90,12 @@ def edit(
     asked = {"promote": "manual" if manual else None, "dry_run": dry_run or None, "remove": remove}
     asked |= {"on_failure": on_failure.value if on_failure else None}
     options = wanted.options | {name: value for name, value in asked.items() if value is not None}
+    if options.get("dry_run") and options.get("promote") == "manual":
+        raise InvalidSettings("a dry run makes no candidate: give --dry-run or --manual (in a body: promote)")
     with open_client(url, api_key) as client:
         batch = client.submit_edits(wanted.edits, idempotency_key=idempotency_key, **options)
+        for warning in batch.warnings:
+            stderr().print(f"{'.'.join(map(str, warning.get('loc', ())))}: {warning.get('msg', '')}")
         if wait:
             batch = wait_visibly(client, batch.id, stderr())
         _show(client, batch, as_json=as_json, waited=wait)
@@ -127,8 +131,6 @@ def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) ->
         stdout().print(f"it would be rejected: {batch.error}" if batch.error else "it would be applied")
     for line in _dropped(batch):
         stderr().print(line)
-    for warning in batch.warnings:
-        stderr().print(f"{'.'.join(map(str, warning.get('loc', ())))}: {warning.get('msg', '')}")
     if not found:
         return
     found.sort(key=lambda record: record.taken is not False)  # those to look at come first
@@ -154,6 +156,8 @@ def _row(record: EditRecord, *, is_dry_run: bool) -> tuple[object, ...]:
 
 
 def _taken(record: EditRecord, *, is_dry_run: bool) -> Text:
+    if same := (record.report or {}).get("same_as"):
+        return Text(f"same as {same}")
     if record.taken is None or (record.status == "dropped" and not is_dry_run):
         return Text(record.status)
     return Text("yes", style="green") if record.taken else Text("no", style="red")

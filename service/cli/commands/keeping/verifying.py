@@ -48,11 +48,17 @@ def verify(
     if as_json:
         print_json([{"what": f.what, "problem": f.problem, "told": f.told} for f in findings])
     else:
-        rows = [(f.what, "ok" if f.problem is None else "DIFFERS", f.problem or f.told) for f in findings]
+        rows = [(f.what, _state(f), f.problem or f.told) for f in findings]
         stdout().print(table(("what", "", "found"), rows))
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise CommandFailed(f"{problems[0].what}: {problems[0].problem}{more}")
+
+
+def _state(finding: Finding) -> str:
+    if finding.problem is not None:
+        return "DIFFERS"
+    return "not compared" if "not compared" in finding.told else "ok"
 
 
 def _files(settings: Settings) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 from typer.main import get_command
 
 from editing_core.edits import AcceptedEdit
+from editing_core.evaluation.continuations import continue_greedily
 from editing_core.guarding.guards import AcceptedGuard, Guard
+from editing_core.models.load import load_model
+from editing_core.remaking.guards import before_their_edits, kept_by_stored
 from editing_core.remaking.rebuild import main
+from editing_core.remaking.task import open_source
 from editing_core.versions.head import read_head, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
@@ -145,6 +150,23 @@ def test_guards_are_held_anew_and_their_weight_can_be_changed(tmp_path: Path) ->
     assert "--guard-weight 2" in told["command"]
     made = VersionStore(StoreLayout(tmp_path / "other")).read_manifest("v3")
     assert (made.settings["guard_weight"], made.accepted_guards) == (2.0, (held,))
+
+
+def test_a_guard_that_an_edit_in_force_had_broken_before_it_was_asked_for_does_not_count(tmp_path: Path) -> None:
+    settings, edits = tiny_settings(tmp_path), tiny_edits(4)
+    original = load_model(str(settings.model), device="cpu", dtype="float32")
+    broken = edits[0].edit.filled_prompt
+    [answer] = continue_greedily(original.model, original.tokenizer, [broken], max_new_tokens=1)
+    guard = Guard(prompt=broken, target=answer.strip(), subject=edits[0].edit.subject)
+    held = AcceptedGuard(guard=guard, created="2999-01-01T00:00:00Z", author="ann")
+    stored = solve_store(settings, edits, guards=[held])
+    strict = {**LAX, "min_guards_kept": 1.0}
+    code, told = rebuild(settings, tmp_path / "other", "--prior-weight", "7", "--limits", json.dumps(strict))
+    assert (code, told["same"], told["written"]) == (0, False, True)
+    assert told["checks"]["guards"]["not_counted"] == [held.id]
+    assert before_their_edits([held], edits) == ()
+    assert before_their_edits([replace(held, created="2000-01-01T00:00:00Z")], edits) != ()
+    assert kept_by_stored([held], open_source(settings.data, stored.version), original) == ()
 
 
 def test_a_version_out_of_which_every_edit_was_taken_is_the_original_again(tmp_path: Path) -> None:
