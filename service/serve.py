@@ -6,6 +6,7 @@ to start (trying again changes nothing); the reason is one line on standard erro
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
@@ -39,6 +40,8 @@ logger = logging.getLogger("service.serve")
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
+LAST_WORD_SECONDS = 2
+"""After ``stop_seconds``, for those whose answers have not ended to be told so."""
 
 
 def main() -> int:
@@ -155,8 +158,9 @@ class _Server(uvicorn.Server):
                 log_level=logging.WARNING,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # turns go by address: nobody may choose theirs
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds),
+                timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds) + LAST_WORD_SECONDS,
             )
         )
         self._state: ApiState = app.state.errata
@@ -171,6 +175,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log_event(logger, "stopping", role=self._state.settings.role)
         self._state.stopping.set()
+        if (generation := self._state.generation) is not None:
+            loop, seconds = asyncio.get_running_loop(), self._state.settings.stop_seconds
+            loop.call_later(seconds, loop.run_in_executor, None, generation.end_answers)
         await super().shutdown(sockets)
 
 

@@ -126,7 +126,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         seal = record.pop(SEAL, None)
     except (ValueError, RecursionError, AttributeError, TypeError):
         raise StoreDamaged(f"{file} is not what Errata writes: {_WAY_OUT}") from None
-    if seal not in {None, _seal(record)}:
+    if seal is not None and seal != _seal(record):
         raise StoreDamaged(f"{file} was changed after it was written: {_WAY_OUT}")
     return dict(record)
 

@@ -135,7 +135,7 @@ def _precision(record: Record) -> Iterator[str]:
 
 
 def _precision_words(record: Record) -> str:
-    loses = any(found["lost"] for found in record["matrices"].values())
+    loses = record["dtype"] != "float32" or any(found["lost"] for found in record["matrices"].values())
     if record["kind"] == "peft":
         loses = any(found["needed_rank"] > record["rank"] for found in record["matrices"].values())
     words = _PRECISION[record["kind"], not loses]

@@ -116,7 +116,9 @@ class _Source:
     @property
     def revision(self) -> str | None:
         """The commit of a model from the Hub."""
-        return self.base.path.name if self.base.path.parent.name == HUB_SNAPSHOTS else None
+        path = self.base.path
+        is_hubs = path.parent.name == HUB_SNAPSHOTS and path.parents[1].name.startswith(HUB_PREFIX)
+        return path.name if is_hubs else None
 
     @property
     def told_model(self) -> str:

@@ -19,6 +19,10 @@ SHORT, LONG, MOST_ITEMS = 2_000, 20_000, 100
 """What POST /edits takes at most: characters of a name or an object, of a sentence or a note, texts of a list."""
 
 
+LONGEST_ID = 200
+"""Characters of an edit's id, as POST /edits takes it."""
+
+
 def parse(record: Mapping[str, Any]) -> Edit:
     """Read a record; raises InvalidEdit with the field that is unknown, missing or of the wrong kind."""
     check_names(list(record), "field")

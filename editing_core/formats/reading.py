@@ -29,10 +29,14 @@ _WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dry_run": ("true or false", lambda value: isinstance(value, bool)),
     "remove": (
         "a list of edits' ids",
-        lambda value: isinstance(value, list) and all(isinstance(item, str) and item for item in value),
+        lambda value: isinstance(value, list) and all(_may_be_id(item) for item in value),
     ),
 }
 """Fields beside ``edits`` in a body of POST /edits, with what each may hold."""
+
+
+def _may_be_id(item: object) -> bool:
+    return isinstance(item, str) and item.isascii() and 0 < len(item) <= own.LONGEST_ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,8 @@ def table_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
         if first.strip():
             break
         blank += 1
+    else:
+        return
     reader = csv.reader(_again(first, lines), delimiter=_delimiter(first), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]

@@ -98,6 +98,6 @@ def _read(file: Path) -> bool | None:
     """What the file says; None where there is none, or none that can be read."""
     try:
         found = json.loads(file.read_bytes())["already_true"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if isinstance(found, bool) else None

@@ -6,12 +6,13 @@ counts for nothing. Here all edits come at once onto the original, which keeps a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from editing_core.edits import AcceptedEdit, normalise
 from editing_core.evaluation.gate.kept import guarded_facts
 from editing_core.evaluation.scoring import score_targets
-from editing_core.guarding.guards import AcceptedGuard
+from editing_core.guarding.guards import AcceptedGuard, Guard
 from editing_core.models.load import LoadedModel
 from editing_core.remaking.task import Source
 from editing_core.versions.views import make_view
@@ -40,7 +41,12 @@ def before_their_edits(guards: Iterable[AcceptedGuard], live: Iterable[AcceptedE
     return tuple(
         accepted
         for accepted in guards
-        if not any(
-            subject in normalise(accepted.guard.prompt) and at <= accepted.created for subject, at in edited.items()
-        )
+        if not any(_is_about(accepted.guard, subject) and at <= accepted.created for subject, at in edited.items())
     )
+
+
+def _is_about(guard: Guard, subject: str) -> bool:
+    """Whether a guard is about a normalised subject; of one that names none, whether its prompt has it as a word."""
+    if guard.subject is not None:
+        return normalise(guard.subject) == subject
+    return re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", normalise(guard.prompt)) is not None

@@ -138,7 +138,7 @@ def _require_format(path: Path, content: bytes) -> None:
     """Before anything else of the file is looked at: another format may have other fields."""
     try:
         found = json.loads(content).get("format")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return  # no such file of any format: told by whoever reads it
     if isinstance(found, int) and found != FORMAT:
         raise StoreDamaged(

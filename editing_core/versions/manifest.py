@@ -133,7 +133,7 @@ def decode_manifest(content: bytes, path: Path) -> Manifest:
         record = json.loads(content)
         found_format = record.get("format")
         expected = record.pop("seal")
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise StoreDamaged(f"{path} is not a complete manifest: {_WAY_OUT}") from None
     if found_format != FORMAT:  # first: another format may be sealed otherwise
         raise StoreDamaged(

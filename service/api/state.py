@@ -32,6 +32,10 @@ class Generation(Protocol):
         """What a version writes after each prompt."""
         ...
 
+    def end_answers(self) -> None:
+        """Answer what is still open with an error that says that the service is stopping."""
+        ...
+
     def readiness(self) -> Mapping[str, Any]:
         """``{"ready": bool, ...}``; a degraded part is ready and says so."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 from editing_core.errors import ErrataError
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import GenerationRequest, GenerationResult, Piece, ScoreRequest
-from service.generation.errors import GenerationFailed, NothingServed
+from service.generation.errors import AnswerLate, GenerationFailed, NothingServed
 from service.generation.mailbox import Mailbox
 from service.generation.metrics import GenerationMetrics
 from service.generation.pace import Pace
@@ -54,7 +54,7 @@ class Asker:
         with self._counted(len(prompts)):
             started = time.perf_counter()
             requests = await self._requests(prompts, sampling, caller)
-            async with self._chosen(choice) as resident, self._answers(resident, requests) as answers:
+            async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
                 results = await asyncio.gather(*map(asyncio.wrap_future, answers))
         self._count(requests, results, time.perf_counter() - started)
         return Continuations(
@@ -74,7 +74,7 @@ class Asker:
             started = time.perf_counter()
             with self._counted(len(prompts)):
                 requests = await self._requests(prompts, sampling, caller)
-                resident = await stack.enter_async_context(self._chosen(choice))
+                resident = await stack.enter_async_context(self._chosen(choice, caller=caller))
                 answers = await stack.enter_async_context(self._answers(resident, requests, post))
             for number, answer in enumerate(answers):
                 answer.add_done_callback(partial(post, number))
@@ -100,7 +100,7 @@ class Asker:
             ScoreRequest(prompt_ids=prompt, target_ids=target, client=caller.name, deadline=deadline)
             for prompt, target in pairs
         ]
-        async with self._chosen(choice) as resident, self._answers(resident, requests) as answers:
+        async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
             scores = await asyncio.gather(*map(asyncio.wrap_future, answers))
         return TargetsScored(version=resident.version, scores=tuple(scores))
 
@@ -124,12 +124,17 @@ class Asker:
         ]
 
     @asynccontextmanager
-    async def _chosen(self, choice: Choice) -> AsyncIterator[Resident]:
+    async def _chosen(self, choice: Choice, *, caller: Caller) -> AsyncIterator[Resident]:
         version, digest = choice.version, None
-        if version is not None:
-            digest = await self._lineage.recorded_digest(version)
-        if choice.min_version is not None:
-            version = await self._lineage.served_since(choice.min_version)
+        try:
+            async with asyncio.timeout(caller.timeout_seconds):
+                if version is not None:
+                    digest = await self._lineage.recorded_digest(version)
+                if choice.min_version is not None:
+                    version = await self._lineage.served_since(choice.min_version)
+        except TimeoutError:
+            words = "which version is to answer could not be found in time: ask for longer, or again later"
+            raise AnswerLate(words) from None
         async with self._residents.lease(version, digest=digest) as resident:
             yield resident
 

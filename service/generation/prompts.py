@@ -26,6 +26,8 @@ class Prompts:
 
     def __init__(self, loaded: LoadedModel, *, max_new_tokens: int) -> None:
         self._tokenizer = loaded.tokenizer
+        self._texts: dict[int, str] = {}
+        """Of single tokens that were told."""
         self._vocabulary_size = loaded.vocabulary_size
         self._longest_token = max(map(len, loaded.tokenizer.get_vocab()))
         self._max_new_tokens = max_new_tokens
@@ -39,7 +41,11 @@ class Prompts:
 
     def text_of(self, token: int) -> str:
         """One token as text."""
-        return str(self._tokenizer.backend_tokenizer.decode([token], skip_special_tokens=False))
+        text = self._texts.get(token)
+        if text is None:
+            text = str(self._tokenizer.backend_tokenizer.decode([token], skip_special_tokens=False))
+            self._texts[token] = text
+        return text
 
     async def encoded(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[tuple[int, ...]]:
         """Token ids of each prompt, with room for at least one token more in the context.

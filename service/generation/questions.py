@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.generation.decoding.requests import GenerationResult, Piece
 from service.generation.decoding.score import Score
+from service.generation.errors import RequestNotValid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,14 @@ class Choice:
 
     version: str | None = None
     min_version: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise RequestNotValid where both are given."""
+        if self.version is not None and self.min_version is not None:
+            raise RequestNotValid(
+                f"version {self.version} and min_version exclude each other: the first names the version by itself",
+                loc=("min_version",),
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

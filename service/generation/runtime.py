@@ -166,6 +166,10 @@ class GenerationRuntime:
     def _is_ready(self) -> bool:
         return self._residents.live is not None and self._watcher.state.problem is None and self._loop.is_alive
 
+    def end_answers(self) -> None:
+        """Answer what is still open with an error that says that the service is stopping; takes a step's time."""
+        self._loop.stop()
+
     def close(self) -> None:
         """End the threads; open requests are answered with an error. A second call does nothing."""
         self._watcher.stop()

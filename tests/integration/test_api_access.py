@@ -14,6 +14,7 @@ from editing_core.versions.head import write_head
 from editing_core.versions.layout import StoreLayout
 from service.api.access.keys import KeyFile, Scope
 from tests.support.api_process import ApiProcess, edit, post, require_problem, running_api, start_service
+from tests.support.patience import until
 from tests.support.redis_server import running_redis
 from worker.protocol.connections import connect
 
@@ -197,9 +198,12 @@ def test_a_redis_that_hangs_makes_the_service_not_ready_and_does_not_hang_its_pr
             assert client.get("/healthz").status_code == 200
             answer = client.get("/readyz")
             assert (answer.status_code, "has not answered" in answer.json()["parts"]["ledger"]["reason"]) == (503, True)
+            figures = client.get("/metrics", timeout=10.0)  # what Prometheus waits by default
+            assert (figures.status_code, "errata_ledger_up 0.0" in figures.text) == (200, True)
         finally:
             os.kill(redis, signal.SIGCONT)
         assert client.get("/readyz").status_code == 200
+        until(lambda: "errata_ledger_up 1.0" in client.get("/metrics").text)
 
 
 def test_held_connections_do_not_keep_the_service_from_stopping(redis_url: str, tmp_path: Path) -> None:

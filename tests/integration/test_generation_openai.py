@@ -172,3 +172,10 @@ def test_neutral_values_of_every_field_are_taken(client: openai.OpenAI) -> None:
         extra_body={"min_version": "v0"},
     )
     assert done.choices[0].text == expected("v1", 3)
+
+
+def test_a_model_with_a_version_and_a_least_version_exclude_each_other(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="exclude each other"):
+        client.completions.create(model=f"{NAME}@v2", prompt=PROMPT, max_tokens=2, extra_body={"min_version": "v1"})
+    done = client.completions.create(model=NAME, prompt=PROMPT, max_tokens=2, extra_body={"min_version": "v1"})
+    assert done.system_fingerprint == "v1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from editing_core.evaluation.gate.verdict import NOT_FINITE
 from worker.commit.group import Group
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _REASON_OF: dict[Limit, str] = {
 
 def rejection(report: CheckReport) -> str:
     """Why the batch was rejected, as one of ``worker.metrics.REASONS``: of several broken limits the gravest."""
-    if report.summary["drift"] is None or report.summary["perplexity"]["rise"] is None:  # what JSON cannot hold
+    if any(reason.startswith(NOT_FINITE) for reason in report.reasons):
         return "not_finite"
     broken = {found.limit for found in report.broken}
     blamed = next((reason for limit, reason in _REASON_OF.items() if limit in broken), None)

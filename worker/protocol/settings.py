@@ -20,6 +20,9 @@ from worker.protocol.configuration.file import read_file
 from worker.protocol.configuration.names import explain, twin
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+MOST_SECONDS = 10 * 366 * 24 * 3600
+"""Ten years: what is longer was not meant, and some clocks overflow."""
+Seconds = Annotated[float, Field(le=MOST_SECONDS)]
 MOST_THREADS = 1024
 """More than any machine has cores: a slip of the pen would end in an error of the system's."""
 
@@ -78,17 +81,17 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on; 0: any free one")
     role: Literal["all", "api", "generation"] = Field("all", description="which routes this process serves")
-    stop_seconds: float = Field(8.0, ge=0, description="how long running answers may take to end after SIGTERM")
+    stop_seconds: Seconds = Field(8.0, ge=0, description="how long running answers may take to end after SIGTERM")
     max_edits: int = Field(10_000, ge=1, description="edits in one batch")
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="size of a request's body")
     max_open_batches: int = Field(1_000, ge=1, description="batches without a final state; more are refused (429)")
-    max_wait_seconds: float = Field(300.0, ge=0, description="largest ?wait= of POST /edits")
+    max_wait_seconds: Seconds = Field(300.0, ge=0, description="largest ?wait= of POST /edits")
 
     # The queue and its workers.
     shard_size: int = Field(64, ge=1, description="edits in one job")
-    lease_seconds: float = Field(10.0, gt=0, description="how long a silent worker keeps its work")
-    reconcile_seconds: float = Field(10.0, gt=0, description="pause between two looks for forgotten work")
-    job_timeout_seconds: int = Field(6 * 3600, ge=60, description="longest single job")
+    lease_seconds: Seconds = Field(10.0, gt=0, description="how long a silent worker keeps its work")
+    reconcile_seconds: Seconds = Field(10.0, gt=0, description="pause between two looks for forgotten work")
+    job_timeout_seconds: int = Field(6 * 3600, ge=60, le=MOST_SECONDS, description="longest single job")
     max_attempts: int = Field(3, ge=1, description="starts of one unit of work before it is failed")
     culprit_tries: int = Field(
         40, ge=0, description="sets tested to find which edits of a failed batch are to blame; 0: none are sought"
@@ -106,7 +109,7 @@ class Settings(BaseSettings):
         None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
     )
     keep_versions: int = Field(5, ge=1, description="latest versions that are kept; the live one always is")
-    candidate_seconds: float = Field(7 * 24 * 3600.0, gt=0, description="how long a candidate waits to be promoted")
+    candidate_seconds: Seconds = Field(7 * 24 * 3600.0, gt=0, description="how long a candidate waits to be promoted")
 
     # Generation.
     num_places: int = Field(16, ge=1, le=4096, description="requests decoded together, per version")
@@ -117,13 +120,13 @@ class Settings(BaseSettings):
         ge=1,
         description="tokens of prompts read between two steps of running answers: what these wait for at most",
     )
-    max_answer_seconds: float = Field(300.0, gt=0, description="longest time from a request to its whole answer")
+    max_answer_seconds: Seconds = Field(300.0, gt=0, description="longest time from a request to its whole answer")
     resident_bytes: int | None = Field(
         None, ge=0, description="memory for the matrices of versions; none: what the device has free"
     )
     resident_versions: int = Field(4, ge=1, description="versions held in memory, the live one counted")
-    pointer_poll_seconds: float = Field(0.1, gt=0, description="pause between two looks at the pointer")
-    min_version_wait_seconds: float = Field(10.0, ge=0, description="longest wait for min_version")
+    pointer_poll_seconds: Seconds = Field(0.1, gt=0, description="pause between two looks at the pointer")
+    min_version_wait_seconds: Seconds = Field(10.0, ge=0, description="longest wait for min_version")
 
     # Limits of the checks.
     min_taken: Share = Field(0.7, description="share of new edits that must take")

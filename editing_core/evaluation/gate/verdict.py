@@ -16,6 +16,8 @@ from editing_core.evaluation.perplexity import Perplexities
 
 _NUM_NAMED = 5
 _GUARDS_WAY_OUT = "Leave out the edits that change them, or take the guards away (DELETE /guards/{id})"
+NOT_FINITE = "the candidate computes no finite numbers"
+"""How the reason begins, of which no limit speaks."""
 Limit = Literal["finite", "norms", "taken", "neighbors", "earlier", "guards", "drift", "perplexity"]
 
 
@@ -142,7 +144,7 @@ def not_finite(measured: Measured) -> Iterator[str]:
     broken = [*measured.not_finite, *(name for name, value in figures.items() if not math.isfinite(value))]
     if broken:
         yield (
-            f"the candidate computes no finite numbers ({_some(broken)}): its weights cannot be served. "
+            f"{NOT_FINITE} ({_some(broken)}): its weights cannot be served. "
             "Leave out the edits with unusual targets, or raise λ"
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
@@ -19,6 +21,8 @@ from worker.protocol.ledger import Ledger
 from worker.protocol.moves.batches import STAGES
 from worker.protocol.queue import WorkQueue
 
+LONGEST_SECONDS = 2.0
+"""For all figures of a ledger that answers; Prometheus would give up on a page that waits for one that does not."""
 OPEN_STATES = tuple(state for state in BatchState if state not in FINAL_STATES)
 
 
@@ -28,6 +32,8 @@ class LedgerCollector(Collector):
     def __init__(self, ledger: Ledger, queue: WorkQueue) -> None:
         self._ledger = ledger
         self._queue = queue
+        self._asked = threading.Lock()
+        """Held while one reads: behind a Redis that hangs no second one waits."""
 
     def describe(self) -> list[Metric]:
         """Nothing ahead of time: the ledger may be out of reach when this is registered."""
@@ -35,12 +41,30 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the ledger; without it only ``errata_ledger_up`` is told."""
+        reading: Future[list[Metric]] = Future()
+        threading.Thread(target=self._read_into, args=(reading,), name="errata-figures", daemon=True).start()
         try:
-            figures = [*self._gauges(), *self._batches(), self._edits(), self._stages(), *redis_figures(self._ledger)]
-        except LedgerDown:
+            figures = reading.result(timeout=LONGEST_SECONDS)
+        except (LedgerDown, TimeoutError):
             figures = []
         yield GaugeMetricFamily("errata_ledger_up", "1 when Redis answers.", value=1 if figures else 0)
         yield from figures
+
+    def _read_into(self, reading: Future[list[Metric]]) -> None:
+        if not self._asked.acquire(timeout=LONGEST_SECONDS):
+            return
+        try:
+            reading.set_result([
+                *self._gauges(),
+                *self._batches(),
+                self._edits(),
+                self._stages(),
+                *redis_figures(self._ledger),
+            ])
+        except Exception as error:  # noqa: BLE001 -- raised where it is waited for
+            reading.set_exception(error)
+        finally:
+            self._asked.release()
 
     def _gauges(self) -> Iterator[Metric]:
         pointer = self._ledger.pointer()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from editing_core.errors import NotFound
+from editing_core.formats.own import LONGEST_ID
 from service.api.access.security import Editor, Reader
 from service.api.bodies import json_body
 from service.api.problems import InvalidInput
@@ -18,7 +19,7 @@ from service.api.routes.documented import refusals
 from service.api.routes.events import wait_for_end
 from service.api.routes.records.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
 from service.api.schemas.answers import AcceptedOut, BatchOut, Page
-from service.api.schemas.requests import LONGEST_ID, Submission
+from service.api.schemas.requests import Submission
 from service.api.state import ApiState, State
 from service.api.taking.accepting import take
 from service.api.taking.submission import read_submission

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from editing_core.edits import Edit, Neighbor
-from editing_core.formats.own import LONG, MOST_ITEMS, SHORT
+from editing_core.formats.own import LONG, LONGEST_ID, MOST_ITEMS, SHORT
 
 Short = Annotated[str, Field(max_length=SHORT)]
 Long = Annotated[str, Field(max_length=LONG)]
-LONGEST_ID = 200
 
 EXAMPLE_EDIT: dict[str, JsonValue] = {
     "subject": "Danielle Darrieux",

@@ -108,8 +108,14 @@ class _Questions:
             events = generation_events(stream, self._asker.prompts, numbered=not isinstance(asked.prompt, str))
             return EventStream(events, held, headers={VERSION_HEADER: stream.version})
         done = await self._asker.generate(prompts, _sampling(asked), choice, caller=caller)
+        alone = isinstance(asked.prompt, str)
+        if asked.logprobs is None:
+            return self._told(prompts, done, alone=alone)
+        return await run_in_threadpool(self._told, prompts, done, alone=alone)  # of many tokens it takes seconds
+
+    def _told(self, prompts: list[str], done: Continuations, *, alone: bool) -> Response:
         answers = self._answers(prompts, done)
-        return _json(answers[0] if isinstance(asked.prompt, str) else GenerateAnswers(answers=answers), done.version)
+        return _json(answers[0] if alone else GenerateAnswers(answers=answers), done.version)
 
     async def score(self, request: Request, asked: ScoreQuery | ScoreBody) -> Response:
         targets = [asked.target] if isinstance(asked.target, str) else asked.target

@@ -63,7 +63,9 @@ class VersionLoader:
         manifest = self._manifest(version)
         model, digest, size_bytes = self._loaded.model, manifest.digest, 0
         if version != ORIGINAL:
-            size_bytes = int(manifest.size_bytes or 0) * (1 if self._packed is None else 2)
+            size_bytes = int(manifest.size_bytes or 0)
+            if self._packed is not None:
+                size_bytes += self._packed.bytes_of(model, manifest.tensors)
             make_room(version, size_bytes)
             digest, tensors = self._store.load_verified(version, self._loaded.device)
             model = make_view(model, tensors)
@@ -105,8 +107,10 @@ class VersionLoader:
 def for_clients(version: str, error: Exception) -> Exception:
     """The same in words for clients, where it names the store's files: those are in the log."""
     if isinstance(error, StoreDamaged | OSError):
-        return StoreDamaged(
+        told = StoreDamaged(
             f"version {version} is damaged or cannot be read: ask for another version; whoever runs this service finds "
             "the file in its log, and restores it from a backup or promotes another version"
         )
+        told.__cause__ = error
+        return told
     return error

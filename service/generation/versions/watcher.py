@@ -204,7 +204,7 @@ class PointerWatcher:
         meanwhile = f"{served.version} is served on" if served else "nothing is served"
         verb = "waits for memory" if waits else "could not be loaded"
         problem = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
-        damaged = isinstance(error, StoreDamaged)
+        damaged = isinstance(error, StoreDamaged) and not isinstance(error.__cause__, OSError)
         self._note(replace(self._state, problem=problem, waits_for_room=waits, is_damaged=damaged))
 
     def _recorded_digest(self, version: str) -> str | None:

@@ -45,6 +45,8 @@ def backup(
     path = target / f"errata-{store}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar" if target.is_dir() else target
     if path.exists():
         raise InvalidSettings(f"{path} is there already: name another file")
+    if path.suffix != ".tar":
+        raise InvalidSettings(f"there is no folder {target}: make it, or name a file that ends in .tar")
     try:
         with reached(settings) as url, connect(url) as client, _bar("writing") as (on_bytes, on_total):
             made = make_backup(Ledger(client, Keys(store)), layout, path, on_bytes=on_bytes, on_total=on_total)

@@ -8,7 +8,7 @@ share is packed once. On CPUs and in float32 alone; results differ from the plai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,11 @@ class PackedWeights:
             log_event(logger, "weights_not_packed", gb=round(size_bytes / GIGA, 1), free_gb=round(free / GIGA, 1))
             return None
         return cls(model)
+
+    def bytes_of(self, model: nn.Module, names: Iterable[str]) -> int:
+        """What packing a version's own weights, by their full names in the model, adds to them."""
+        packed = {id(layer.weight): layer.weight.nbytes for layer in _linear_layers(model)}
+        return sum(packed.get(id(model.get_parameter(name)), 0) for name in names)
 
     def put_into(self, twin: nn.Module) -> None:
         """Have the linear layers of a twin (see ``lean_twin``) use packed weights; its own ones are packed now."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import described_body
 from service.generation.asking import Asker
@@ -78,9 +79,12 @@ async def _complete(
         events = writer(stream.version).events(stream, include_usage=include_usage)
         return EventStream(events, held, headers={VERSION_HEADER: stream.version})
     done = await asker.generate(prompts, sampling, choice, caller=caller)
-    return JSONResponse(
-        writer(done.version).whole(done).model_dump(mode="json"), headers={VERSION_HEADER: done.version}
-    )
+
+    def told() -> Response:
+        whole = writer(done.version).whole(done).model_dump(mode="json")
+        return JSONResponse(whole, headers={VERSION_HEADER: done.version})
+
+    return told() if asked.logprobs is None else await run_in_threadpool(told)  # of many tokens it takes seconds
 
 
 def _model(item: NamedModel) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,11 @@ def test_a_base_in_a_folder_is_not_named_as_if_it_were_on_the_hub(tmp_path: Path
     version.exporter.export(PEFT, tmp_path / "out")
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == (None, None)
+    lookalike = tmp_path / "run-7" / "snapshots" / "step-1000"
+    shutil.copytree(version.model, lookalike)
+    record = replace(version, model=lookalike).exporter.export(PEFT, tmp_path / "lookalike")
+    config = json.loads((tmp_path / "lookalike" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], record["base"]["source"]) == (None, "step-1000")
     snapshot = tmp_path / "models--org--small" / "snapshots" / "c0ffee"
     snapshot.parent.mkdir(parents=True)
     version.model.rename(snapshot)

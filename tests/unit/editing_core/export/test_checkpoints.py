@@ -109,6 +109,15 @@ def test_what_was_served_in_half_precision_is_never_called_exact_and_is_asked_ag
     )
 
 
+def test_the_card_of_the_original_in_half_precision_does_not_call_it_exact(
+    version: TinyVersion, tmp_path: Path
+) -> None:
+    version.exporter.export(ExportRequest(version="v0", format="hf", dtype="float16"), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "rounded where the base" in card
+    assert "exactly" not in card
+
+
 @pytest.mark.parametrize("edited", [True, False])
 def test_a_number_that_float16_cannot_hold_is_refused_by_name(tmp_path: Path, *, edited: bool) -> None:
     version = tiny_version(tmp_path, "gptj")

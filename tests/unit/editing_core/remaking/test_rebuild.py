@@ -166,6 +166,8 @@ def test_a_guard_that_an_edit_in_force_had_broken_before_it_was_asked_for_does_n
     assert told["checks"]["guards"]["not_counted"] == [held.id]
     assert before_their_edits([held], edits) == ()
     assert before_their_edits([replace(held, created="2000-01-01T00:00:00Z")], edits) != ()
+    about_another = replace(held, guard=Guard(prompt=f"{edits[0].edit.subject}script is", target="x"))
+    assert before_their_edits([about_another], edits) == (about_another,)
     assert kept_by_stored([held], open_source(settings.data, stored.version), original) == ()
 
 

@@ -111,6 +111,8 @@ def test_a_whole_store_gives_no_complaint_and_nothing_is_changed(layout: StoreLa
             "statistics",
             "was changed after it was written",
         ),
+        (lambda layout: change_record(layout, seal=["x"]), "statistics", "was changed after"),
+        (lambda layout: layout.manifest_file("v3").write_text("[" * 20_000), "version v3", "not a complete manifest"),
         (lambda layout: record_file(layout).write_text("[]"), "statistics", "is not what Errata writes"),
         (lambda layout: record_file(layout).write_text("{}"), "statistics", "is not what Errata writes"),
         (lambda layout: record_file(layout).write_text("[" * 20_000), "statistics", "is not what Errata writes"),

@@ -73,7 +73,8 @@ def test_a_rejection_is_counted_under_the_gravest_limit_that_the_batch_breaks(
 def test_a_takedown_that_is_rejected_is_a_matter_of_capacity_or_of_numbers() -> None:
     costly = replace(FINE, num_new=0, perplexity=Perplexities(original=20.0, parent=21.0, candidate=23.0))
     assert rejection(judge_takedown(costly, LIMITS, edits={})) == "capacity"
-    assert rejection(judge_takedown(replace(FINE, drift=math.inf), LIMITS, edits={})) == "not_finite"
+    for fault in ({"drift": math.inf}, {"delta_norms": {"a": math.inf}}, {"not_finite": ("probabilities",)}):
+        assert rejection(judge_takedown(replace(FINE, **fault), LIMITS, edits={})) == "not_finite"  # type: ignore[arg-type]
 
 
 def _accepted(name: str, subject: str, target: str, *, batch: str) -> AcceptedEdit:

@@ -106,3 +106,11 @@ def test_small_matrices_and_other_dtypes_are_left_as_they_are(everything: None) 
         patched.undo()
         patched.setattr(packed, "SMALLEST_SIZE", 100_000)
         assert PackedWeights.of(tiny_model("gptj"), free_bytes=no_limit) is None
+
+
+def test_only_what_is_packed_is_counted_twice(weights_of: Callable[[nn.Module], PackedWeights]) -> None:
+    model = tiny_model("gptj")
+    weight = model.get_parameter(EDITED)
+    assert weights_of(model).bytes_of(model, [EDITED]) == weight.nbytes
+    other = tiny_model("gpt2")
+    assert weights_of(other).bytes_of(other, ["transformer.h.1.mlp.c_proj.weight"]) == 0
