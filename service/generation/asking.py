@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -51,12 +51,12 @@ class Asker:
         self, prompts: Sequence[Prompt], sampling: Sampling, choice: Choice, *, caller: Caller
     ) -> Continuations:
         """Continue all prompts with one version."""
-        with self._counted(len(prompts)):
+        with self._counted(len(prompts) * sampling.num_answers):
             started = time.perf_counter()
             requests = await self._requests(prompts, sampling, caller)
             async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
                 results = await asyncio.gather(*map(asyncio.wrap_future, answers))
-        self._count(requests, results, time.perf_counter() - started)
+        self._count(requests, dict(enumerate(results)), time.perf_counter() - started, each=sampling.num_answers)
         return Continuations(
             version=resident.version,
             results=tuple(results),
@@ -72,13 +72,13 @@ class Asker:
         post = self._poster(letters)
         async with AsyncExitStack() as stack:
             started = time.perf_counter()
-            with self._counted(len(prompts)):
+            with self._counted(len(prompts) * sampling.num_answers):
                 requests = await self._requests(prompts, sampling, caller)
                 resident = await stack.enter_async_context(self._chosen(choice, caller=caller))
                 answers = await stack.enter_async_context(self._answers(resident, requests, post))
             for number, answer in enumerate(answers):
                 answer.add_done_callback(partial(post, number))
-            done: list[GenerationResult] = []
+            done: dict[int, GenerationResult] = {}
             try:
                 yield AnswerStream(
                     version=resident.version,
@@ -86,9 +86,10 @@ class Asker:
                     events=_events(letters, len(requests), done, pace=Pace(self._metrics, started=started)),
                 )
             finally:
-                failed = any(answer.done() and not answer.cancelled() and answer.exception() for answer in answers)
-                self._metrics.not_answered("failed" if failed else "gone", len(requests) - len(done))
-                self._count(requests, done, time.perf_counter() - started)
+                ended = [answer.exception() for answer in answers if answer.done() and not answer.cancelled()]
+                error = next((error for error in ended if error is not None), None)
+                self._metrics.not_answered(_outcome(error), len(requests) - len(done))
+                self._count(requests, done, time.perf_counter() - started, each=sampling.num_answers)
 
     async def score(
         self, prompts: Sequence[str], targets: Sequence[str], choice: Choice, *, caller: Caller
@@ -161,36 +162,47 @@ class Asker:
         return lambda number, said: mailbox.post(partial(letters.put_nowait, (number, said)))
 
     @contextmanager
-    def _counted(self, num_prompts: int) -> Iterator[None]:
-        """Count the prompts that get no answer."""
+    def _counted(self, num_answers: int) -> Iterator[None]:
+        """Count the answers that are not given."""
         try:
             yield
         except asyncio.CancelledError:
-            self._metrics.not_answered("gone", num_prompts)
+            self._metrics.not_answered(_outcome(None), num_answers)
             raise
-        except (GenerationFailed, NothingServed):
-            self._metrics.not_answered("failed", num_prompts)
-            raise
-        except ErrataError:
-            self._metrics.not_answered("refused", num_prompts)
+        except ErrataError as error:
+            self._metrics.not_answered(_outcome(error), num_answers)
             raise
 
     def _count(
-        self, requests: Sequence[GenerationRequest], results: Sequence[GenerationResult], seconds: float
+        self,
+        requests: Sequence[GenerationRequest],
+        results: Mapping[int, GenerationResult],
+        seconds: float,
+        *,
+        each: int,
     ) -> None:
-        for request, result in zip(requests, results, strict=False):
+        """``each``: answers to one prompt, which is read for each and counted once, as an answer's usage does."""
+        for number, result in results.items():
             self._metrics.answered(
                 result.finish_reason,
-                prompt_tokens=len(request.prompt_ids),
+                prompt_tokens=0 if number % each else len(requests[number].prompt_ids),
                 completion_tokens=len(result.ids),
                 seconds=seconds,
             )
 
 
+def _outcome(error: BaseException | None) -> str:
+    """What an answer that was not given is counted as; None: nobody waits for it any more."""
+    if error is None:
+        return "gone"
+    is_refusal = isinstance(error, ErrataError) and not isinstance(error, GenerationFailed | NothingServed | AnswerLate)
+    return "refused" if is_refusal else "failed"
+
+
 async def _events(
     letters: asyncio.Queue[tuple[int, Piece | Future[GenerationResult]]],
     num_answers: int,
-    done: list[GenerationResult],
+    done: dict[int, GenerationResult],
     *,
     pace: Pace,
 ) -> AsyncIterator[tuple[int, Piece | GenerationResult]]:
@@ -201,5 +213,5 @@ async def _events(
             yield number, said
         else:
             result = said.result()
-            done.append(result)
+            done[number] = result
             yield number, result
