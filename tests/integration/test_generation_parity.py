@@ -13,6 +13,7 @@ from editing_core.models.load import LoadedModel, load_model
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.packed import PackedWeights, writing_twin
 from service.generation.decoding.requests import GenerationRequest, GenerationResult
+from tests.support.devices import DEVICES
 
 NUM_PROMPTS = 200
 NUM_TOKENS = 32
@@ -57,7 +58,7 @@ def answers(engine: DecodeEngine, asked: list[GenerationRequest]) -> list[Genera
 
 
 def compared(loaded: LoadedModel, prompt_ids: list[int], ours: tuple[int, ...]) -> Comparison:
-    row = torch.tensor([prompt_ids])
+    row = torch.tensor([prompt_ids], device=loaded.device)
     done = loaded.model.generate(  # type: ignore[operator]
         row,
         attention_mask=torch.ones_like(row),
@@ -79,8 +80,13 @@ def compared(loaded: LoadedModel, prompt_ids: list[int], ours: tuple[int, ...]) 
 
 
 @pytest.fixture(scope="module", params=["demo-gptj", "demo-gptneox"])
-def loaded(request: pytest.FixtureRequest) -> LoadedModel:
-    return load_model(request.param, device="cpu", dtype="float32")
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def loaded(request: pytest.FixtureRequest, name: str) -> LoadedModel:
+    return load_model(name, device=request.param, dtype="float32")
 
 
 @pytest.mark.slow
@@ -95,7 +101,7 @@ def test_greedy_answers_are_the_librarys_token_by_token(
     parted = [item for item in comparisons if item.first_difference is not None]
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{loaded.source}: {len(rows)} prompts, 8 at a time, {num_tokens} tokens; "
+            f"\n{loaded.source} on {loaded.device}: {len(rows)} prompts, 8 at a time, {num_tokens} tokens; "
             f"{len(parted)} answers part from generate, all where its two best logits lie within {TIE:g}: "
             f"{all((item.gap or 0) <= TIE for item in parted)}"
         )

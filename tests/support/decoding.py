@@ -46,12 +46,13 @@ class _Gate:
     """Takes the decoding thread's turn and keeps it."""
 
     num_running = num_waiting = 0
+    is_writing = False
 
     def __init__(self) -> None:
         self.busy = True
         self.entered, self.go_on = threading.Event(), threading.Event()
 
-    def step(self) -> None:
+    def step(self, *, others_write: bool) -> None:
         self.entered.set()
         self.go_on.wait(WAIT_SECONDS)
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from service.generation.decoding.choosing import Chooser
 from service.generation.decoding.forward.cache import PlacesCache
 from service.generation.decoding.forward.calls import Calls, Chunk
-from service.generation.decoding.forward.captured import CapturedDecode, cuda_graph
+from service.generation.decoding.forward.captured import CapturedDecode, CudaGraphs
 from service.generation.decoding.places import Places
 from service.generation.decoding.requests import Entry, GenerationRequest, Piece, Running, ScoreRequest, Scoring
 from service.generation.decoding.text import AnswerText
@@ -60,8 +60,9 @@ class DecodeEngine:
         self._chooser = Chooser(model, tokenizer)
         self._cache = PlacesCache(max_places=num_places, max_length=max_length)
         self._calls = Calls(model, self._cache)
-        on_cuda = self._calls.device.type == "cuda"
-        self._steps = CapturedDecode(self._calls, self._cache, capture=cuda_graph) if on_cuda else self._calls
+        self._steps: Calls | CapturedDecode = self._calls
+        if (device := self._calls.device).type == "cuda":
+            self._steps = CapturedDecode(self._calls, self._cache, capture=CudaGraphs(device))
         self._places = Places(self._cache)
         self._waiting = WaitingList(max_waiting=max_waiting)
         self._lock = threading.Lock()
@@ -76,6 +77,11 @@ class DecodeEngine:
     def num_running(self) -> int:
         """Requests in a place."""
         return len(self._places)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether anyone waits for a next token."""
+        return bool(self._places.writing)
 
     @property
     def busy(self) -> bool:
@@ -104,14 +110,18 @@ class DecodeEngine:
             entry.fail(displaced_error())
         return [entry.answer for entry in entries]
 
-    def step(self) -> None:
-        """Drop who has gone, read on in the prompts of who came in, and give every place its next token."""
+    def step(self, *, others_write: bool = False) -> None:
+        """Drop who has gone, read on in the prompts of who came in, and give every place its next token.
+
+        ``others_write``: somebody elsewhere waits for the end of this step, to get a next token.
+        """
         with torch.inference_mode():
             self._drop_gone()
             if admitted := self._take_in():
                 self._guarded(partial(self._places.admit, admitted), admitted)
             if self._places.reading:
-                self._guarded(self._read, self._places.reading)
+                is_waited_for = others_write or bool(self._places.writing)
+                self._guarded(partial(self._read, is_waited_for=is_waited_for), self._places.reading)
             if self._places.writing:
                 self._guarded(self._decode, self._places.writing)
             if not len(self._places) and self._steps is self._calls:  # captured steps are of use to the next answers
@@ -173,10 +183,10 @@ class DecodeEngine:
             num_free = self._num_places - len(self._places)
             return [self._waiting.take() for _ in range(min(num_free, len(self._waiting)))]
 
-    def _read(self) -> None:
+    def _read(self, *, is_waited_for: bool) -> None:
         """Read the next chunk of each prompt; of those that are read to their end, choose the first token."""
         entries = list(self._places.reading)
-        budget = self._prefill_tokens if self._places.writing else IDLE_PREFILL_TOKENS
+        budget = self._prefill_tokens if is_waited_for else IDLE_PREFILL_TOKENS
         left = [len(entry.to_read) - entry.num_read for entry in entries]
         size = max(1, min(budget // len(entries), max(SMALLEST_CHUNK, min(left))))
         chunks = [_chunk(entry, size) for entry in entries]

@@ -101,7 +101,7 @@ class DecodeLoop:
                     return
                 busy = [engine for engine in self._engines if engine.busy]
             for engine in busy:
-                _step(engine)
+                _step(engine, others_write=any(other.is_writing for other in busy if other is not engine))
             self._note_pause()
 
     def _note_pause(self) -> None:
@@ -125,10 +125,10 @@ def _stopped() -> GenerationFailed:
     return GenerationFailed("the service is stopping: ask another replica, or again later", retry_after_seconds=2)
 
 
-def _step(engine: DecodeEngine) -> None:
+def _step(engine: DecodeEngine, *, others_write: bool) -> None:
     """Step; what not even the engine could answer ends its requests, and the thread goes on."""
     try:
-        engine.step()
+        engine.step(others_write=others_write)
     except Exception as error:  # noqa: BLE001
         log_event(logger, "engine_failed", level=logging.ERROR)
         engine.abandon(GenerationFailed(f"the decode loop failed ({type(error).__name__}: {error}): ask again"))

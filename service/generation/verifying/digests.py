@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from editing_core.errors import NotFound
 from editing_core.models.load import LoadedModel
+from editing_core.models.streams import SideStream
 from editing_core.verifying.digests import replaced_weights, tensors_digest
 from service.api.routes.documented import refusals
 from service.generation.decoding.forward.packed import unpacked
@@ -41,9 +42,10 @@ def resident_router(loaded: LoadedModel, residents: ResidentVersions, *, store: 
     router = APIRouter(responses=refusals(503))
 
     def digest_of(resident: Resident) -> str:
-        weights = replaced_weights(resident.model, loaded.model)
-        found = tensors_digest(weights)
-        return found if found != resident.digest else tensors_digest(unpacked(resident.writer, weights))
+        with SideStream(loaded.device).work():
+            weights = replaced_weights(resident.model, loaded.model)
+            found = tensors_digest(weights)
+            return found if found != resident.digest else tensors_digest(unpacked(resident.writer, weights))
 
     @router.get("/resident", summary="Digests of the versions in memory, computed anew")
     async def resident() -> ResidentDigests:

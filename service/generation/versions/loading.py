@@ -10,6 +10,7 @@ from torch import nn
 from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
 from editing_core.models.load import LoadedModel
 from editing_core.models.memory import free_bytes
+from editing_core.models.streams import SideStream
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
@@ -50,6 +51,7 @@ class VersionLoader:
         self._store = store
         self._limits = limits
         self._packed = PackedWeights.of(loaded.model, free_bytes=lambda: free_bytes(loaded.device))
+        self._beside = SideStream(loaded.device)
 
     def is_kept(self, version: str) -> bool:
         """Whether its files are there."""
@@ -67,8 +69,9 @@ class VersionLoader:
             if self._packed is not None:
                 size_bytes += self._packed.bytes_of(model, manifest.tensors)
             make_room(version, size_bytes)
-            digest, tensors = self._store.load_verified(version, self._loaded.device)
-            model = make_view(model, tensors)
+            with self._beside.work():
+                digest, tensors = self._store.load_verified(version, self._loaded.device)
+                model = make_view(model, tensors)
         assert digest is not None, "the store gives finished manifests"
         twin = writing_twin(model, self._packed)
         return Resident(

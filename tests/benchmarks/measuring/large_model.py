@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
 from torch import Tensor
 
-from editing_core.edits import AcceptedEdit, canonical
+from editing_core.edits import canonical
 from editing_core.evaluation.continuations import continue_greedily
 from editing_core.evaluation.perplexity import perplexity
 from editing_core.evaluation.probes import build_probes
@@ -17,12 +17,12 @@ from editing_core.memit.config import MemitConfig, preset
 from editing_core.memit.editor import Update
 from editing_core.models.load import LoadedModel
 from editing_core.versions.layout import StoreLayout
-from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.views import make_view
 from tests.benchmarks.arithmetic import NOTHING, ModelShape, Work, prepare_work, solve_work, view_work
 from tests.benchmarks.measuring.meter import Meter, Reading
 from tests.benchmarks.measuring.random_edits import RandomEdits, RowShape
+from tests.benchmarks.measuring.random_versions import write_version
 from tests.benchmarks.measuring.stages import WINDOW_TOKENS, Stages, feed_moments
 
 NUM_STEPS = 25
@@ -122,7 +122,7 @@ class LargeModel:
         """Write the version, then serve it: from its matrices in main memory, and from its file."""
         written, from_memory, from_file = Reading(), Reading(), Reading()
         with self._meter.piece(written):
-            store.write(_manifest(self._loaded, self._edits), update.weights)
+            write_version(store, self._loaded, VERSION, update.weights, edits=self._edits)
         work = view_work(self.shape, num_layers=len(self.config.layers))
         yield _measured("write", written, work)
         held = {name: weight.cpu() for name, weight in update.weights.items()}
@@ -154,19 +154,3 @@ def _full_rank(moment_MM: Tensor) -> Tensor:
     covariance = moment_MM.float()
     covariance.diagonal().add_(RIDGE * float(covariance.diagonal().mean()))
     return covariance
-
-
-def _manifest(loaded: LoadedModel, edits: Sequence[AcceptedEdit]) -> Manifest:
-    return Manifest(
-        version=VERSION,
-        parent="v0",
-        created="2026-01-01T00:00:00Z",
-        store="benchmark",
-        model_fingerprint=loaded.fingerprint,
-        settings={},
-        edits=tuple(accepted.to_json() for accepted in edits),
-        batches={},
-        delta_norms={},
-        checks={},
-        tensors={},
-    )

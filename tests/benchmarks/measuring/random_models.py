@@ -72,7 +72,7 @@ def _config(name: ShapeName, layers_scale: float) -> Any:
             )
     return GPTJConfig(
         vocab_size=2000,
-        n_positions=256,
+        n_positions=NUM_POSITIONS,
         n_layer=scaled(8),
         n_embd=128,
         n_head=4,

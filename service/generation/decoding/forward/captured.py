@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,17 +109,41 @@ class _Step:
         )
 
 
-def cuda_graph(work: Work) -> Work:
-    """Capture the work of the current CUDA device as one graph."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        work()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
+class CudaGraphs:
+    """Captures work as graphs of a CUDA device, all of one thread: they share the memory of their results.
+
+    Other threads may use the device meanwhile, and nothing is waited for or collected beforehand, as torch's own
+    context manager does: answers are being written.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: torch.cuda.Stream | None = None
+        self._pool: Any = None
+
+    def __call__(self, work: Work) -> Work:
+        """Capture what ``work`` puts on the device; nothing of it is done."""
+        if self._stream is None:
+            self._stream, self._pool = torch.cuda.Stream(self._device), torch.cuda.graph_pool_handle()
+            self._beside(self._stream, work)  # what libraries keep for each queue is then there
+        graph = torch.cuda.CUDAGraph()
+
+        def capture() -> None:
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+
+        self._beside(self._stream, capture)
+        return graph.replay
+
+    def _beside(self, stream: torch.cuda.Stream, work: Work) -> None:
+        current = torch.cuda.current_stream(self._device)
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            work()
+        current.wait_stream(stream)
 
 
 def _rounded(needed: int, first: int, most: int) -> int:

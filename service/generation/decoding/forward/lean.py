@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 from transformers.activations import NewGELUActivation
-from transformers.models.gptj.modeling_gptj import GPTJAttention, GPTJBlock, apply_rotary_pos_emb
+from transformers.models.gptj.modeling_gptj import GPTJAttention, GPTJBlock
 
 from editing_core.models.twins import twin_tree
 from service.generation.decoding.forward.cache import Window
@@ -91,27 +91,26 @@ class LeanGPTJAttention(GPTJAttention):
         """What attention gives before its last projection, [R, T, H]."""
         heads_RTAD = (*query_RTH.shape[:2], self.num_attention_heads, self.head_dim)
         query_RTAD, key_RTAD, value_RTAD = (part.view(heads_RTAD) for part in (query_RTH, key_RTH, value_RTH))
-        turn = window.shared(("rotation", query_RTH.device), lambda: self._rotation(positions, key_RTAD))
-        query_RTAD = self._turned(query_RTAD, turn)
-        key_RTAD = self._turned(key_RTAD, turn)
+        turn_RT1F = window.shared(("rotation", query_RTH.device), lambda: self._rotation(positions))
+        self._turn(query_RTAD, turn_RT1F)
+        self._turn(key_RTAD, turn_RT1F)
         keys, values = window.update(key_RTAD.transpose(1, 2), value_RTAD.transpose(1, 2), self.layer_idx)
         attended = scaled_dot_product_attention(
             query_RTAD.transpose(1, 2), keys, values, attn_mask=mask, scale=1 / self.scale_attn
         )
         return attended.transpose(1, 2).reshape(query_RTH.shape)
 
-    def _rotation(self, position_ids: Tensor, like: Tensor) -> tuple[Tensor, ...]:
-        """The rotations at the positions: complex numbers [R, T, 1, F] in float32, sines and cosines elsewhere."""
-        sincos = self.embed_positions.to(position_ids.device)[position_ids].to(like.dtype)
+    def _rotation(self, position_ids: Tensor) -> Tensor:
+        """The rotations at the positions: complex numbers [R, T, 1, F] of float32."""
+        sincos = self.embed_positions.to(position_ids.device)[position_ids].float()
         sin_RTF, cos_RTF = sincos.chunk(2, dim=-1)
-        if like.dtype != torch.float32:
-            return sin_RTF, cos_RTF
-        return (torch.complex(cos_RTF.contiguous(), sin_RTF.contiguous())[:, :, None],)
+        return torch.complex(cos_RTF.contiguous(), sin_RTF.contiguous())[:, :, None]
 
-    def _turned(self, heads_RTAD: Tensor, turn: tuple[Tensor, ...]) -> Tensor:
-        """The heads with their first dimensions rotated; may write into what it is given."""
+    def _turn(self, heads_RTAD: Tensor, turn_RT1F: Tensor) -> None:
+        """Rotate the first dimensions of the heads, in place."""
         rotated = heads_RTAD[..., : self.rotary_dim]
-        if len(turn) == 1:
-            torch.view_as_complex(rotated.unflatten(-1, (-1, 2))).mul_(turn[0])
-            return heads_RTAD
-        return torch.cat([apply_rotary_pos_emb(rotated, *turn), heads_RTAD[..., self.rotary_dim :]], dim=-1)
+        if rotated.dtype == torch.float32:
+            torch.view_as_complex(rotated.unflatten(-1, (-1, 2))).mul_(turn_RT1F)
+            return
+        turned = torch.view_as_complex(rotated.float().unflatten(-1, (-1, 2))) * turn_RT1F
+        rotated.copy_(torch.view_as_real(turned).flatten(-2))

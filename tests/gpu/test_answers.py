@@ -1,0 +1,88 @@
+"""On a CUDA device steps are captured as graphs; answers stay the library's, whatever else uses the device."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from editing_core.models.streams import SideStream
+from editing_core.versions.views import make_view
+from service.generation.decoding.engine import DecodeEngine
+from service.generation.decoding.forward.captured import CapturedDecode
+from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.requests import GenerationRequest
+from tests.support.decoding import engine_of
+from tests.support.devices import DEVICES
+from tests.support.generation import PROMPTS, greedy_ids
+from tests.support.tiny_models import TINY_FAMILIES, TinyFamily, tiny_model, tiny_tokenizer
+
+pytestmark = pytest.mark.parametrize("device", DEVICES[1:])
+NUM_TOKENS = 40
+
+
+def rows() -> list[tuple[int, ...]]:
+    return [tuple(tiny_tokenizer()(prompt)["input_ids"]) for prompt in PROMPTS]
+
+
+def answers(engine: DecodeEngine, *, num_tokens: int = NUM_TOKENS) -> list[tuple[int, ...]]:
+    found = engine.submit([GenerationRequest(prompt_ids=row, max_new_tokens=num_tokens) for row in rows()])
+    while engine.busy:
+        engine.step()
+    return [answer.result(0).ids for answer in found]
+
+
+def num_captured(engine: DecodeEngine) -> int:
+    steps = engine._steps
+    assert isinstance(steps, CapturedDecode)
+    return sum(step._again is not None for step in steps._steps.values())
+
+
+@contextmanager
+def copies(device: str) -> Iterator[None]:
+    """While open, another thread takes memory of the device and copies into it, as the loading of versions does."""
+    ended, beside = threading.Event(), SideStream(torch.device(device))
+
+    def copy() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            with beside.work():
+                torch.zeros(1_000_000 + 4096 * (number % 7)).to(device)
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_captured_steps_write_what_the_library_writes(family: TinyFamily, device: str) -> None:
+    model: Any = tiny_model(family)
+    expected = [tuple(greedy_ids(model, list(row), NUM_TOKENS)) for row in rows()]
+    engine = engine_of(lean_twin(model.to(device)), num_places=5)
+    with copies(device):
+        for _ in range(3):
+            assert answers(engine) == expected
+    assert num_captured(engine) >= 3
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_edited_version_answers_in_half_precision(family: TinyFamily, dtype: torch.dtype, device: str) -> None:
+    model: Any = tiny_model(family, dtype=dtype).to(device)
+    names = [name for name, weight in model.named_parameters() if weight.ndim == 2 and ".mlp." in name][:2]
+    view = make_view(model, {name: 2 * model.get_parameter(name).float() for name in names})
+    captured, plain = (engine_of(lean_twin(view), num_places=len(PROMPTS)) for _ in range(2))
+    plain._steps = plain._calls
+    first_ids = [ids[:1] for ids in answers(plain, num_tokens=1)]
+    assert [ids[:1] for ids in answers(captured)] == first_ids
+    assert num_captured(captured) >= 1
+    assert answers(captured) == answers(captured)

@@ -1,0 +1,47 @@
+"""A set of edits on a CUDA device: the change of the weights that the CPU finds, and the same bits every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from editing_core.joint import JointEditor
+from editing_core.memit.editor import Update
+from editing_core.models.load import load_model
+from editing_core.versions.target_files import TargetFiles
+from tests.benchmarks.update_speed import digest_of
+from tests.benchmarks.workplace import Workplace, of_demo_model
+from tests.support.devices import DEVICES
+
+NUM_EDITS = 12
+FARTHEST = 0.02
+"""Of a matrix's change, ‖D − D'‖ / ‖D‖: searches of 25 steps part a little where sums have another order."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return of_demo_model("demo-gptj", tmp_path_factory.mktemp("artefacts"), NUM_EDITS)
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_the_change_is_that_of_the_cpu(place: Workplace, device: str, tmp_path: Path) -> None:
+    there = JointEditor(
+        loaded=load_model("demo-gptj", device=device, dtype="float32"),
+        artefacts=place.artefacts,
+        config=place.config,
+        targets=TargetFiles(tmp_path / device),
+    )
+    here = place.editor(tmp_path / "cpu")
+    expected, found = built(here, place), built(there, place)
+    for name, weight in expected.weights.items():
+        original = place.loaded.model.get_parameter(name)
+        change = weight - original
+        assert torch.linalg.norm(found.weights[name].cpu() - weight) <= FARTHEST * torch.linalg.norm(change)
+    assert digest_of(there.build(place.edits)) == digest_of(found)
+
+
+def built(editor: JointEditor, place: Workplace) -> Update:
+    editor.compute_targets(place.edits, live=place.edits)
+    return editor.build(place.edits)
