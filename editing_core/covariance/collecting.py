@@ -86,7 +86,7 @@ def _resume(loaded: LoadedModel, wanted: Pass, folder: Path) -> tuple[SecondMome
         {int(name.removeprefix(prefix)): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         for prefix in (_SUMS, _HALF_WAY)
     )
-    return SecondMoments(sums, num_tokens, half_way), reader
+    return SecondMoments(sums, num_tokens, half_way).placed(loaded), reader
 
 
 def _file(folder: Path) -> Path:

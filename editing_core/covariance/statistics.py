@@ -17,6 +17,10 @@ from torch import Tensor
 from editing_core.models.blocks import captured_inputs, embed, run_stretch, stretch
 from editing_core.models.blocks import causal_mask as make_mask
 from editing_core.models.load import LoadedModel
+from editing_core.models.memory import free_bytes
+
+LARGEST_SHARE = 0.1
+"""Of a device's free memory: what the sum of one layer may take there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Covariances:
 
 @dataclass(slots=True)
 class SecondMoments:
-    """Sums of k kᵀ so far, float64 on the CPU, and the number of tokens in them."""
+    """Sums of k kᵀ so far, float64, and the number of tokens in them."""
 
     sums: dict[int, Tensor]
     num_tokens: int
@@ -44,7 +48,20 @@ class SecondMoments:
     def empty(cls, loaded: LoadedModel, layers: Sequence[int]) -> SecondMoments:
         """Nothing seen yet."""
         widths = {layer: key_width(loaded, layer) for layer in layers}
-        return cls({layer: torch.zeros(m, m, dtype=torch.float64) for layer, m in widths.items()}, 0)
+        return cls({layer: torch.zeros(m, m, dtype=torch.float64) for layer, m in widths.items()}, 0).placed(loaded)
+
+    def placed(self, loaded: LoadedModel) -> SecondMoments:
+        """The same, on the devices of their layers where these have room for them, else on the CPU.
+
+        Bringing one sum of a large model to the CPU takes longer than running the blocks on its batch.
+        """
+        devices = {layer: loaded.family.projection_weight(loaded.model, layer).device for layer in self.sums}
+        sums = {}
+        for layer, total in self.sums.items():
+            free = free_bytes(devices[layer])
+            has_room = free is not None and total.nbytes <= LARGEST_SHARE * free
+            sums[layer] = total.to(devices[layer] if has_room else "cpu")
+        return SecondMoments(sums, self.num_tokens, self.half_way)
 
     @torch.no_grad()
     def add(self, loaded: LoadedModel, windows_BT: Sequence[Sequence[int]]) -> None:
@@ -60,22 +77,23 @@ class SecondMoments:
             run_stretch(lower, embed(loaded.model, loaded.family, ids), mask, positions_RT=positions)
         for layer, keys in seen.items():
             flat = keys.flatten(0, 1).float()
-            self.sums[layer] += (flat.T @ flat).to("cpu", torch.float64)
+            total = self.sums[layer]
+            total += (flat.T @ flat).to(total.device)
         self.num_tokens += ids.numel()
 
     def mark_half_way(self) -> None:
         """Note where the diagonals stand, so that ``changes_since_half_way`` can tell how far they have settled."""
-        self.half_way = {layer: total.diagonal() / self.num_tokens for layer, total in self.sums.items()}
+        self.half_way = {layer: total.diagonal().cpu() / self.num_tokens for layer, total in self.sums.items()}
 
     def changes_since_half_way(self) -> dict[int, float]:
         """By how much each layer's diagonal has changed since, relative; empty where nothing was marked."""
-        now = {layer: total.diagonal() / self.num_tokens for layer, total in self.sums.items()}
+        now = {layer: total.diagonal().cpu() / self.num_tokens for layer, total in self.sums.items()}
         return {layer: float((now[layer] - then).norm() / now[layer].norm()) for layer, then in self.half_way.items()}
 
     def covariances(self) -> Covariances:
         """What the sums come to so far."""
         return Covariances(
-            means={layer: (total / max(self.num_tokens, 1)).float() for layer, total in self.sums.items()},
+            means={layer: (total / max(self.num_tokens, 1)).float().cpu() for layer, total in self.sums.items()},
             num_tokens=self.num_tokens,
             change_since_half=max(self.changes_since_half_way().values(), default=None),
         )

@@ -102,6 +102,8 @@ def wrap_model(model: Any, tokenizer: Any, *, family: Family, source: str, path:
     if not tokenizer.is_fast:
         raise InvalidSettings(f"model {source!r} has no fast tokenizer: Errata needs its offsets to find the subject")
     model.eval().requires_grad_(False)
+    # cuDNN's attention makes a plan for each new shape, which takes longer than a prompt of that shape.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]  # GPT-J would add token types to its embeddings
     return LoadedModel(
         model=model,

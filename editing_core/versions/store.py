@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -32,6 +30,7 @@ from editing_core.versions.manifest import (
     decode_manifest,
     encode_manifest,
 )
+from editing_core.versions.tensor_bytes import read_whole, tensors_in
 
 _PARTIAL = ".partial-"
 _REMOVED = ".removed-"
@@ -106,16 +105,16 @@ class VersionStore:
         if version == ORIGINAL:
             return EMPTY_DIGEST, {}
         path = self.layout.tensor_file(version)
-        content = path.read_bytes()
-        found = "sha256:" + hashlib.sha256(content).hexdigest()
+        content = read_whole(path)
+        found = "sha256:" + hashlib.sha256(content.numpy().data).hexdigest()
         if found != manifest.digest:
             raise StoreDamaged(
                 f"version {version} is damaged: {path} was written with digest {manifest.digest} and now has {found}. "
                 "Restore it from a backup, or promote another version"
             )
         try:
-            tensors = load_safetensors(content)
-        except SafetensorError as error:
+            tensors = tensors_in(content)
+        except ValueError as error:
             raise StoreDamaged(f"version {version} is damaged: {path} cannot be read ({error})") from None
         if _entries(tensors) != manifest.tensors:
             raise StoreDamaged(f"version {version} is damaged: {path} holds other tensors than its manifest tells")

@@ -16,7 +16,7 @@ from editing_core.versions.identity import StoreIdentity, bind_identity, open_id
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.asking import Asker
-from service.generation.decoding.loop import DecodeLoop
+from service.generation.decoding.loop import DecodeLoop, spare_what_is_there
 from service.generation.http.callers import Callers
 from service.generation.http.openai.catalogue import Catalogue, model_name
 from service.generation.http.openai.routes import openai_router
@@ -126,7 +126,9 @@ class GenerationRuntime:
         identity = bind_identity(settings.data, model=loaded.fingerprint, model_source=loaded.source)
         _require_same_dtype(identity, loaded)
         store = VersionStore(StoreLayout(settings.data))
-        return cls(loaded, store, ledger, settings=settings, registry=registry).run()
+        runtime = cls(loaded, store, ledger, settings=settings, registry=registry).run()
+        spare_what_is_there()
+        return runtime
 
     def run(self) -> GenerationRuntime:
         """Start the threads; returns when what is live is served, or could not be loaded."""

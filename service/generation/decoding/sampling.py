@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_NO_TOKEN = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -33,8 +35,8 @@ class Draw:
 def next_tokens(logits_NV: Tensor, draws: Sequence[Draw] = ()) -> tuple[list[int], list[bool]]:
     """The next token of each row, and whether the row's logits were numbers at all."""
     best_N = logits_NV.max(dim=-1)
-    finite = torch.isfinite(best_N.values).tolist()
-    tokens: list[int] = best_N.indices.tolist()
+    tokens: list[int] = torch.where(best_N.values.isfinite(), best_N.indices, _NO_TOKEN).tolist()
+    finite = [token != _NO_TOKEN for token in tokens]
     usable = [draw for draw in draws if finite[draw.row]]
     if usable:
         drawn = sampled_tokens(logits_NV[[draw.row for draw in usable]], usable)

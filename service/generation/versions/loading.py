@@ -16,6 +16,7 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.views import make_view
 from service.generation.decoding.engine import DecodeEngine
+from service.generation.decoding.forward.joined import join_projections
 from service.generation.decoding.forward.packed import PackedWeights, writing_twin
 
 
@@ -52,6 +53,8 @@ class VersionLoader:
         self._limits = limits
         self._packed = PackedWeights.of(loaded.model, free_bytes=lambda: free_bytes(loaded.device))
         self._beside = SideStream(loaded.device)
+        if self._packed is None:
+            join_projections(loaded.model)
 
     def is_kept(self, version: str) -> bool:
         """Whether its files are there."""

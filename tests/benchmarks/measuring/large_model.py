@@ -94,7 +94,8 @@ class LargeModel:
         feed_moments(self._loaded, layers[:1], num_tokens=1)
         with self._meter.piece(reading):
             moments = feed_moments(self._loaded, layers, num_tokens=int(TOKENS_PER_WIDTH * self.shape.width))
-        self._covariances = {layer: _full_rank(s / moments.num_tokens) for layer, s in moments.sums.items()}
+        means = moments.covariances().means
+        self._covariances = {layer: _full_rank(mean) for layer, mean in means.items()}
         window = min(WINDOW_TOKENS, self._loaded.max_positions)
         work = prepare_work(self.shape, num_tokens=moments.num_tokens, window=window, layers=layers)
         return _measured("prepare", reading, work)

@@ -123,12 +123,9 @@ class Window:
     ) -> tuple[Tensor, Tensor]:
         """Keep the new keys and values and give back all that may be looked at, [R, A, length, D]."""
         keys_PALD, values_PALD = self._cache.layer(layer_idx, like=keys_RATD)
-        key = ("targets", keys_PALD.device, keys_PALD.shape[1])
-        targets = self.shared(key, lambda: self._targets_in(keys_PALD))
-        # One row of numbers per place, head and position: the cheapest way to write where each row stands.
-        size = keys_PALD.shape[3]
-        keys_PALD.view(-1, size).index_copy_(0, targets, keys_RATD.reshape(-1, size))
-        values_PALD.view(-1, size).index_copy_(0, targets, values_RATD.reshape(-1, size))
+        write = self._write if keys_PALD.device.type == "cpu" else self._put
+        write(keys_PALD, keys_RATD)
+        write(values_PALD, values_RATD)
         rows = slice(self._first, self._first + keys_RATD.shape[0])
         return keys_PALD[rows, :, : self._length], values_PALD[rows, :, : self._length]
 
@@ -142,13 +139,30 @@ class Window:
             self._shared[key] = make()
         return self._shared[key]
 
-    def _targets_in(self, keys_PALD: Tensor) -> Tensor:
-        """Where in a layer's tensors each of the new rows of numbers goes."""
-        device, num_heads, length = keys_PALD.device, keys_PALD.shape[1], keys_PALD.shape[2]
+    def _write(self, held_PALD: Tensor, new_RATD: Tensor) -> None:
+        """One row of numbers per place, head and position: the cheapest way on a CPU."""
+        size = held_PALD.shape[3]
+        key = ("targets", held_PALD.device, held_PALD.shape[1])
+        targets = self.shared(key, lambda: self._targets_in(held_PALD))
+        held_PALD.view(-1, size).index_copy_(0, targets, new_RATD.reshape(-1, size))
+
+    def _put(self, held_PALD: Tensor, new_RATD: Tensor) -> None:
+        """All heads of a place and position at once, wherever they lie: one kernel of a GPU."""
+        where = self.shared(("where", held_PALD.device), lambda: self._where_on(held_PALD.device))
+        held_PALD.transpose(1, 2).index_put_(where, new_RATD.transpose(1, 2))
+
+    def _where_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The places [R, 1] and positions [R, T] that the rows are written at."""
         positions_RT = self._positions_RT.to(device)
         own_R = torch.arange(self._first, self._first + positions_RT.shape[0], device=device)
-        rows = own_R if self._written_R is None else self._written_R.to(device)
-        starts_RA = (rows[:, None] * num_heads + torch.arange(num_heads, device=device)) * length
+        rows_R = own_R if self._written_R is None else self._written_R.to(device)
+        return rows_R[:, None], positions_RT
+
+    def _targets_in(self, held_PALD: Tensor) -> Tensor:
+        """Where in a layer's tensors each of the new rows of numbers goes."""
+        device, num_heads, length = held_PALD.device, held_PALD.shape[1], held_PALD.shape[2]
+        rows_R1, positions_RT = self._where_on(device)
+        starts_RA = (rows_R1 * num_heads + torch.arange(num_heads, device=device)) * length
         return (starts_RA[:, :, None] + positions_RT[:, None, :]).reshape(-1)
 
 

@@ -5,6 +5,8 @@ write into one that nobody has. What is captured refers to the cache's tensors: 
 """
 
 
+# ruff: noqa: N806 -- shape letters
+
 # Dims: N places of the shape, V vocabulary.
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
 """Does the work once or more, and returns what does it again with the same tensors."""
-RUNS_BEFORE_CAPTURE = 3
+RUNS_BEFORE_CAPTURE = 1
 """Steps of a shape that are called plainly first: whatever a library prepares at a first call is then prepared."""
 
 
@@ -72,29 +74,24 @@ class _Step:
         self._calls = calls
         self._length = length
         self._scratch = scratch
-        self._ids_N1, self._positions_N1, self._written_N = (
-            torch.zeros(shape, dtype=torch.long, device=calls.device)
-            for shape in ((num_places, 1), (num_places, 1), (num_places,))
-        )
+        self._inputs_3N = torch.zeros((3, num_places), dtype=torch.long, device=calls.device)
+        """Ids, positions, and the places that are written."""
         self._num_runs = 0
         self._again: Work | None = None
         self.logits_NV = torch.empty(0)
 
     def fill(self, ids: Sequence[int], positions: Sequence[int]) -> None:
         """Put the inputs where the step reads them."""
-        rest = self._written_N.shape[0] - len(ids)
+        rest = self._inputs_3N.shape[1] - len(ids)
         rows = (
             [*ids, *([0] * rest)],
             [*positions, *([0] * rest)],
             [*range(len(ids)), *([self._scratch] * rest)],
         )
-        filled = torch.tensor(rows).to(self._calls.device)
-        self._ids_N1.copy_(filled[0][:, None])
-        self._positions_N1.copy_(filled[1][:, None])
-        self._written_N.copy_(filled[2])
+        self._inputs_3N.copy_(torch.tensor(rows))
 
     def run(self, capture: Capture) -> None:
-        """Compute the logits; plainly a few times, then captured."""
+        """Compute the logits; plainly at first, then captured."""
         self._num_runs += 1
         if self._num_runs <= RUNS_BEFORE_CAPTURE:
             self._compute()
@@ -104,9 +101,8 @@ class _Step:
         self._again()
 
     def _compute(self) -> None:
-        self.logits_NV = self._calls.decode_fixed(
-            self._ids_N1, self._positions_N1, self._written_N, length=self._length
-        )
+        ids_N, positions_N, written_N = self._inputs_3N
+        self.logits_NV = self._calls.decode_fixed(ids_N[:, None], positions_N[:, None], written_N, length=self._length)
 
 
 class CudaGraphs:

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 from transformers.activations import NewGELUActivation
 from transformers.models.gptj.modeling_gptj import GPTJAttention, GPTJBlock
 
 from editing_core.models.twins import twin_tree
 from service.generation.decoding.forward.cache import Window
+from service.generation.decoding.forward.joined import joined_weight, projections_of
 
 
 def lean_twin(model: nn.Module) -> nn.Module:
@@ -30,6 +31,8 @@ def lean_twin(model: nn.Module) -> nn.Module:
     for module in list(twin.modules()):
         if type(module) is GPTJAttention and module.rotary_dim is not None:
             module.__class__ = LeanGPTJAttention
+            parts = projections_of(module)
+            module.__dict__["joined"] = joined_weight(parts) if parts else None
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 module._modules[name] = nn.Identity()
@@ -71,34 +74,57 @@ class LeanGPTJBlock(GPTJBlock):
 class LeanGPTJAttention(GPTJAttention):
     """GPT-J's attention with the rotation of a call's positions computed once, and attention in one operation."""
 
+    joined: Tensor | None
+    """The weights of the three projections as one, where they lie side by side."""
+
     def forward(
         self, hidden_states: Tensor, layer_past: Any, attention_mask: Tensor, position_ids: Tensor, **options: Any
     ) -> tuple[Tensor, None]:
         """Hidden states [R, T, H] in and out; ``layer_past`` is a ``Window`` or none."""
         if not isinstance(layer_past, Window):
             return super().forward(hidden_states, layer_past, attention_mask, position_ids, **options)
-        projected = (self.q_proj(hidden_states), self.k_proj(hidden_states), self.v_proj(hidden_states))
-        return self.out_proj(self._attended(*projected, layer_past, attention_mask, position_ids)), None
+        projected = [part(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj)]
+        heads = self._apart(projected, layer_past, position_ids)
+        return self.out_proj(self._attended(*heads, layer_past, attention_mask)), None
 
     def attend(self, hidden_states: Tensor, window: Window, mask: Tensor | None, position_ids: Any) -> Tensor:
         """The same without the calls of its modules."""
-        query, key, value = (part.forward(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj))
-        return self.out_proj.forward(self._attended(query, key, value, window, mask, position_ids))
+        if self.joined is None:
+            projected = [part.forward(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj)]
+            heads = self._apart(projected, window, position_ids)
+        else:
+            heads = self._together(linear(hidden_states, self.joined), window, position_ids)
+        return self.out_proj.forward(self._attended(*heads, window, mask))
 
-    def _attended(
-        self, query_RTH: Tensor, key_RTH: Tensor, value_RTH: Tensor, window: Window, mask: Tensor | None, positions: Any
-    ) -> Tensor:
-        """What attention gives before its last projection, [R, T, H]."""
-        heads_RTAD = (*query_RTH.shape[:2], self.num_attention_heads, self.head_dim)
-        query_RTAD, key_RTAD, value_RTAD = (part.view(heads_RTAD) for part in (query_RTH, key_RTH, value_RTH))
-        turn_RT1F = window.shared(("rotation", query_RTH.device), lambda: self._rotation(positions))
+    def _apart(self, projected: list[Tensor], window: Window, positions: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of each head, [R, T, A, D], the first two rotated; from three tensors [R, T, H]."""
+        heads_RTAD = (*projected[0].shape[:2], self.num_attention_heads, self.head_dim)
+        query_RTAD, key_RTAD, value_RTAD = (part.view(heads_RTAD) for part in projected)
+        turn_RT1F = self._shared_rotation(window, positions)
         self._turn(query_RTAD, turn_RT1F)
         self._turn(key_RTAD, turn_RT1F)
+        return query_RTAD, key_RTAD, value_RTAD
+
+    def _together(self, projected: Tensor, window: Window, positions: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from one tensor [R, T, 3 H]."""
+        heads = projected.view(*projected.shape[:2], 3, self.num_attention_heads, self.head_dim)
+        self._turn(heads[:, :, :2], self._shared_rotation(window, positions)[:, :, None])
+        query_RTAD, key_RTAD, value_RTAD = heads.unbind(2)
+        return query_RTAD, key_RTAD, value_RTAD
+
+    def _attended(
+        self, query_RTAD: Tensor, key_RTAD: Tensor, value_RTAD: Tensor, window: Window, mask: Tensor | None
+    ) -> Tensor:
+        """What attention gives before its last projection, [R, T, H]."""
         keys, values = window.update(key_RTAD.transpose(1, 2), value_RTAD.transpose(1, 2), self.layer_idx)
         attended = scaled_dot_product_attention(
             query_RTAD.transpose(1, 2), keys, values, attn_mask=mask, scale=1 / self.scale_attn
         )
-        return attended.transpose(1, 2).reshape(query_RTH.shape)
+        return attended.transpose(1, 2).flatten(2)
+
+    def _shared_rotation(self, window: Window, positions: Tensor) -> Tensor:
+        """The rotations of a call, [R, T, 1, F]; the first layer on a device computes them."""
+        return window.shared(("rotation", positions.device), lambda: self._rotation(positions))
 
     def _rotation(self, position_ids: Tensor) -> Tensor:
         """The rotations at the positions: complex numbers [R, T, 1, F] of float32."""
@@ -106,11 +132,11 @@ class LeanGPTJAttention(GPTJAttention):
         sin_RTF, cos_RTF = sincos.chunk(2, dim=-1)
         return torch.complex(cos_RTF.contiguous(), sin_RTF.contiguous())[:, :, None]
 
-    def _turn(self, heads_RTAD: Tensor, turn_RT1F: Tensor) -> None:
+    def _turn(self, heads: Tensor, turn: Tensor) -> None:
         """Rotate the first dimensions of the heads, in place."""
-        rotated = heads_RTAD[..., : self.rotary_dim]
+        rotated = heads[..., : self.rotary_dim]
         if rotated.dtype == torch.float32:
-            torch.view_as_complex(rotated.unflatten(-1, (-1, 2))).mul_(turn_RT1F)
+            torch.view_as_complex(rotated.unflatten(-1, (-1, 2))).mul_(turn)
             return
-        turned = torch.view_as_complex(rotated.float().unflatten(-1, (-1, 2))) * turn_RT1F
+        turned = torch.view_as_complex(rotated.float().unflatten(-1, (-1, 2))) * turn
         rotated.copy_(torch.view_as_real(turned).flatten(-2))

@@ -1,0 +1,56 @@
+"""Query, key and value weights of GPT-J's attention side by side in memory, so that one product gives all three.
+
+Few rows times a matrix take the time of reading the matrix, and three small ones do not keep a GPU's memory busy. No
+second copy: the parameters become views of the joined matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers.models.gptj.modeling_gptj import GPTJAttention
+
+
+def join_projections(model: nn.Module) -> None:
+    """Lay the three weights of each attention side by side; meanwhile those of one layer are in memory twice.
+
+    Parameters stay the objects that they are. What is no plain linear layer without a bias stays where it is.
+    """
+    for module in model.modules():
+        parts = projections_of(module)
+        if not parts or joined_weight(parts) is not None:
+            continue
+        joined = torch.cat([part.weight.detach() for part in parts])
+        for part, rows in zip(parts, joined.split([len(part.weight) for part in parts]), strict=True):
+            part.weight.data = rows
+
+
+def projections_of(module: nn.Module) -> Sequence[nn.Linear]:
+    """The three projections of a GPT-J attention, if they can be one product; else nothing."""
+    if not isinstance(module, GPTJAttention):
+        return ()
+    parts = (module.q_proj, module.k_proj, module.v_proj)
+    if not all(map(_is_plain, parts)) or len({(part.weight.dtype, part.weight.device) for part in parts}) > 1:
+        return ()
+    return parts
+
+
+def joined_weight(parts: Sequence[nn.Linear]) -> Tensor | None:
+    """The weights one below the other, as one tensor without a copy; None unless they lie side by side."""
+    first = parts[0].weight.detach()
+    place = first.storage_offset()
+    for part in parts:
+        weight = part.weight
+        is_next = weight.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not (is_next and weight.is_contiguous() and weight.storage_offset() == place):
+            return None
+        place += weight.numel()
+    num_rows, width = sum(len(part.weight) for part in parts), first.shape[1]
+    return first.as_strided((num_rows, width), (width, 1))
+
+
+def _is_plain(part: nn.Module) -> bool:
+    bias: Tensor | None = getattr(part, "bias", None)
+    return type(part) is nn.Linear and bias is None and "forward" not in part.__dict__
