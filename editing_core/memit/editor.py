@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from editing_core.memit.keys import KeySweep
 from editing_core.memit.solve import Solution, nearest_keys, solve_holding
 from editing_core.memit.tokens import Row
 from editing_core.models.load import LoadedModel
+from editing_core.models.streams import Bringer
 from editing_core.precision import SOLVE_DTYPE, edited_dtype
 from editing_core.versions.views import make_view
 
@@ -33,7 +35,7 @@ class HeldKeys:
     kept: KeptReads | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LayerUpdate:
     """What one layer's step read and made; kept for parity checks and reports."""
 
@@ -82,41 +84,62 @@ def solve_edits(
     """
     if not rows:
         return Update(weights={}, layers={}, delta_norms={})
-    weights: dict[str, Tensor] = {}
-    layers: dict[int, LayerUpdate] = {}
-    norms: dict[str, float] = {}
-    nearest: dict[int, tuple[int, float]] = {}
-    began, solve_seconds = _now(loaded.device), 0.0
+    solved = _Solved()
+    began = _now(loaded.device)
     sweep = _sweep(loaded, rows, config, kept)
     holding = _sweep(loaded, held.rows, config, held.kept) if held is not None and held.rows else None
     targets = targets_NH.to(loaded.device)
-    for done, layer in enumerate(config.layers):
-        on_progress(done, len(config.layers))
-        now = make_view(loaded.model, weights)
-        keys, hidden = sweep.read(now, layer)
-        residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
-        held_PM = holding.read(now, layer)[0] if holding is not None else None
-        started = _now(loaded.device)
-        solution = _solution(keys, residuals, covariances[layer].to(loaded.device), held_PM, config)
-        name = loaded.family.projection_weight_name(layer)
-        weights[name], norms[name] = _add(loaded, layer, solution.delta_HM)
-        solve_seconds += _now(loaded.device) - started
-        layers[layer] = LayerUpdate(keys_NM=keys, residuals_NH=residuals, delta_HM=solution.delta_HM, held_PM=held_PM)
-        if layer != config.target_layer:
-            for each in (sweep, holding):
-                if each is not None:
-                    each.advance(make_view(loaded.model, weights), layer)
-        elif subjects:
-            nearest = nearest_keys(keys.T, solution.solved_MN, subjects)
+    with Bringer(loaded.device) as bringer:
+        for done, layer in enumerate(config.layers):
+            on_progress(done, len(config.layers))
+            covariance = bringer.bring(partial(covariances.__getitem__, layer))
+            if done:
+                _advance(loaded, solved.weights, config.layers[done - 1], sweep, holding)
+            now = make_view(loaded.model, solved.weights)
+            keys, hidden = sweep.read(now, layer)
+            residuals = (targets - hidden.to(targets.dtype)) / (len(config.layers) - done)
+            held_PM = holding.read(now, layer)[0] if holding is not None else None
+            covariance_MM = covariance.result()
+            started = _now(loaded.device)
+            solution = _solution(keys, residuals, covariance_MM, held_PM, config)
+            del covariance, covariance_MM  # no two layers' are on the device; it is done with when the clock is read
+            solved.take(loaded, layer, solution, LayerUpdate(keys, residuals, solution.delta_HM, held_PM))
+            solved.seconds += _now(loaded.device) - started
     on_progress(len(config.layers), len(config.layers))
     return Update(
-        weights=weights,
-        layers=layers,
-        delta_norms=norms,
-        nearest=nearest,
-        keys_seconds=_now(loaded.device) - began - solve_seconds,
-        solve_seconds=solve_seconds,
+        weights=solved.weights,
+        layers=solved.layers,
+        delta_norms=solved.norms,
+        nearest=nearest_keys(keys.T, solution.solved_MN, subjects) if subjects else {},
+        keys_seconds=_now(loaded.device) - began - solved.seconds,
+        solve_seconds=solved.seconds,
     )
+
+
+@dataclass(slots=True)
+class _Solved:
+    """The layers so far."""
+
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    layers: dict[int, LayerUpdate] = field(default_factory=dict)
+    norms: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def take(self, loaded: LoadedModel, layer: int, solution: Solution, update: LayerUpdate) -> None:
+        """Make the layer's new matrix."""
+        name = loaded.family.projection_weight_name(layer)
+        self.weights[name], self.norms[name] = _add(loaded, layer, solution.delta_HM)
+        self.layers[layer] = update
+
+
+def _advance(
+    loaded: LoadedModel, weights: Mapping[str, Tensor], layer: int, sweep: KeySweep, holding: KeySweep | None
+) -> None:
+    """Carry all rows over a layer that was solved."""
+    now = make_view(loaded.model, weights)
+    for each in (sweep, holding):
+        if each is not None:
+            each.advance(now, layer)
 
 
 def _now(device: torch.device) -> float:

@@ -19,11 +19,22 @@ from torch import Tensor
 from editing_core.memit.tokens import Row
 
 ChunkRows = Sequence[Sequence[Row]]
-CHUNK_ENDS = 1 / 32
-"""Share of edits that end a chunk."""
-MOST_CHUNK_EDITS = 64
 MOST_BYTES = 1 << 30
 """What is kept at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkSize:
+    """How many edits run together."""
+
+    usual: int
+    """One edit in so many ends a chunk."""
+    most: int
+
+
+def chunk_size(device: torch.device) -> ChunkSize:
+    """On a GPU a call of a block takes longer than its work with few rows."""
+    return ChunkSize(usual=96, most=192) if device.type == "cuda" else ChunkSize(usual=32, most=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +69,12 @@ class KeptReads:
         self.num_made = 0
         """Chunks that had to be read."""
 
-    def chunks(self, rows: ChunkRows) -> Iterator[ChunkRows]:
+    def chunks(self, rows: ChunkRows, size: ChunkSize) -> Iterator[ChunkRows]:
         """Cut a set into its chunks; it is the one that is in use from now on."""
         self._used.clear()
         first = 0
         for i, edit in enumerate(rows):
-            if i + 1 == len(rows) or i + 1 - first == MOST_CHUNK_EDITS or _ends_chunk(edit):
+            if i + 1 == len(rows) or i + 1 - first == size.most or _ends_chunk(edit, size):
                 yield rows[first : i + 1]
                 first = i + 1
 
@@ -90,6 +101,6 @@ class KeptReads:
         return held + size_bytes <= self._most_bytes
 
 
-def _ends_chunk(edit: Sequence[Row]) -> bool:
+def _ends_chunk(edit: Sequence[Row], size: ChunkSize) -> bool:
     content = ",".join(str(i) for row in edit for i in (*row.ids, row.lookup))
-    return zlib.crc32(content.encode()) < CHUNK_ENDS * 2**32
+    return zlib.crc32(content.encode()) < 2**32 / size.usual

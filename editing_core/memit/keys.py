@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from editing_core.memit.kept import FirstRead, KeptReads
+from editing_core.memit.kept import FirstRead, KeptReads, chunk_size
 from editing_core.memit.tokens import Row
 from editing_core.models.blocks import captured_inputs, causal_mask, embed, run_stretch, stretch
 from editing_core.models.load import LoadedModel
@@ -90,7 +90,8 @@ class KeySweep:
         """``rows[i]`` are edit i's prompt rows, one per context, the bare one first."""
         self._loaded, self._layers, self._bare_weight = loaded, layers, bare_weight
         with torch.no_grad():
-            self._chunks = [self._begin(chunk, kept) for chunk in kept.chunks(rows)]
+            chunks = kept.chunks(rows, chunk_size(loaded.device))
+            self._chunks = [self._begin(chunk, kept) for chunk in chunks]
 
     @torch.no_grad()
     def read(self, model: nn.Module, layer: int) -> tuple[Tensor, Tensor]:

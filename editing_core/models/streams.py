@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import TracebackType
 
 import torch
+from torch import Tensor
 
 
 class SideStream:
@@ -28,3 +31,28 @@ class SideStream:
         with torch.cuda.stream(self._stream):
             yield
             self._stream.synchronize()
+
+
+class Bringer:
+    """Brings tensors to a device in a thread and a queue of its own, while this thread goes on; close it at the end."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._beside = SideStream(device)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="errata-bring")
+
+    def __enter__(self) -> Bringer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def bring(self, get: Callable[[], Tensor]) -> Future[Tensor]:
+        """What ``get`` gives, on the device; a tensor that is there already is not copied."""
+        return self._pool.submit(self._bring, get)
+
+    def _bring(self, get: Callable[[], Tensor]) -> Tensor:
+        with self._beside.work():
+            return get().to(self._device)

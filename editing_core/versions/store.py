@@ -30,7 +30,7 @@ from editing_core.versions.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from editing_core.versions.tensor_bytes import read_whole, tensors_in
+from editing_core.versions.tensor_file import read_tensor_file
 
 _PARTIAL = ".partial-"
 _REMOVED = ".removed-"
@@ -105,20 +105,18 @@ class VersionStore:
         if version == ORIGINAL:
             return EMPTY_DIGEST, {}
         path = self.layout.tensor_file(version)
-        content = read_whole(path)
-        found = "sha256:" + hashlib.sha256(content.numpy().data).hexdigest()
-        if found != manifest.digest:
+        file = read_tensor_file(path, device)
+        if file.digest != manifest.digest:
             raise StoreDamaged(
-                f"version {version} is damaged: {path} was written with digest {manifest.digest} and now has {found}. "
+                f"version {version} is damaged: {path} was written with digest {manifest.digest} and now has "
+                f"{file.digest}. "
                 "Restore it from a backup, or promote another version"
             )
-        try:
-            tensors = tensors_in(content)
-        except ValueError as error:
-            raise StoreDamaged(f"version {version} is damaged: {path} cannot be read ({error})") from None
-        if _entries(tensors) != manifest.tensors:
+        if file.problem is not None:
+            raise StoreDamaged(f"version {version} is damaged: {path} cannot be read ({file.problem})")
+        if _entries(file.tensors) != manifest.tensors:
             raise StoreDamaged(f"version {version} is damaged: {path} holds other tensors than its manifest tells")
-        return found, {name: tensor.to(device) for name, tensor in tensors.items()}
+        return file.digest, file.tensors
 
     def list(self) -> Versions:
         """Versions that can be served, v0 first, by number; the damaged ones are named by ``damaged``."""

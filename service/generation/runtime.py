@@ -55,8 +55,9 @@ class GenerationRuntime:
         limits = EngineLimits(
             num_places=settings.num_places, max_waiting=settings.max_waiting, prefill_tokens=settings.prefill_tokens
         )
+        self._loader = VersionLoader(loaded, store, limits)
         self._residents = ResidentVersions(
-            VersionLoader(loaded, store, limits),
+            self._loader,
             self._loop,
             room=Room(limit_bytes=settings.resident_bytes, free_bytes=lambda: free_bytes(loaded.device)),
             max_resident=settings.resident_versions,
@@ -132,6 +133,7 @@ class GenerationRuntime:
 
     def run(self) -> GenerationRuntime:
         """Start the threads; returns when what is live is served, or could not be loaded."""
+        self._loader.warm_up()
         self._loop.start()
         self._watcher.start()
         return self

@@ -18,6 +18,7 @@ from editing_core.versions.views import make_view
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.joined import join_projections
 from service.generation.decoding.forward.packed import PackedWeights, writing_twin
+from service.generation.decoding.requests import GenerationRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,6 +45,10 @@ class EngineLimits:
     prefill_tokens: int
 
 
+_WARMING_TOKENS, _WARMING_STEPS = 64, 4
+"""Tokens of a prompt, and of its answer."""
+
+
 class VersionLoader:
     """Reads versions of one store for one model."""
 
@@ -55,6 +60,22 @@ class VersionLoader:
         self._beside = SideStream(loaded.device)
         if self._packed is None:
             join_projections(loaded.model)
+
+    def warm_up(self) -> None:
+        """Have a GPU load what steps of all sizes need now, and not while answers wait: it does so at first calls."""
+        if self._loaded.device.type != "cuda":
+            return
+        family, model = self._loaded.family, self._loaded.model
+        ids = (0,) * min(_WARMING_TOKENS, self._loaded.max_positions // 2)
+        prompt = GenerationRequest(prompt_ids=ids, max_new_tokens=_WARMING_STEPS)
+        with self._beside.work():
+            edited = {family.projection_weight_name(0): family.projection_weight(model, 0).detach().float()}
+            for version in (model, make_view(model, edited)):
+                engine = self._engine(writing_twin(version, self._packed))
+                for count in _doublings(self._limits.num_places):
+                    engine.submit([prompt] * count)
+                    while engine.busy:
+                        engine.step()
 
     def is_kept(self, version: str) -> bool:
         """Whether its files are there."""
@@ -108,6 +129,11 @@ class VersionLoader:
             max_waiting=self._limits.max_waiting,
             prefill_tokens=self._limits.prefill_tokens,
         )
+
+
+def _doublings(most: int) -> list[int]:
+    """1, 2, 4 and so on below ``most``, and ``most``."""
+    return [*(1 << i for i in range((most - 1).bit_length())), most]
 
 
 def for_clients(version: str, error: Exception) -> Exception:

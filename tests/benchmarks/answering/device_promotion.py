@@ -96,8 +96,10 @@ def _served(loaded: LoadedModel, folder: Path) -> Iterator[tuple[DecodeLoop, Res
         write_version(store, loaded, VERSION, random_matrices(loaded))
     limits = EngineLimits(num_places=NUM_PLACES, max_waiting=NUM_PLACES, prefill_tokens=128)
     loop = DecodeLoop()
+    loader = VersionLoader(loaded, store, limits)
+    loader.warm_up()
     residents = ResidentVersions(
-        VersionLoader(loaded, store, limits),
+        loader,
         loop,
         room=Room(limit_bytes=None, free_bytes=lambda: free_bytes(loaded.device)),
         max_resident=2,

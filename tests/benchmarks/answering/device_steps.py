@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from editing_core.models.load import LoadedModel
 from service.generation.decoding.engine import DecodeEngine
+from service.generation.decoding.forward.joined import join_projections
 from service.generation.decoding.forward.lean import lean_twin
 from service.generation.decoding.requests import GenerationRequest
 
@@ -38,7 +39,7 @@ def step_seconds(model: nn.Module, loaded: LoadedModel, count: int) -> list[floa
 def kernels_of_a_step(model: nn.Module, loaded: LoadedModel, count: int) -> Table:
     """What a CUDA device does in one step: kernels by the time they take together."""
     engine = _writing(model, loaded, count)
-    with profile(activities=[ProfilerActivity.CUDA]) as taken:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as taken:
         for _ in range(PROFILED_STEPS):
             engine.step()
         torch.cuda.synchronize()
@@ -67,6 +68,7 @@ def random_requests(count: int, num_tokens: int) -> list[GenerationRequest]:
 
 def _writing(model: nn.Module, loaded: LoadedModel, count: int) -> DecodeEngine:
     """An engine whose places all write, in steps that were captured before."""
+    join_projections(model)
     engine = DecodeEngine(
         lean_twin(model),
         loaded.tokenizer,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
+import torch
 from torch import nn
 
 from editing_core.edits import AcceptedEdit
@@ -13,7 +14,7 @@ from editing_core.evaluation.continuations import NUM_TOLD_TOKENS
 from editing_core.evaluation.gate.edit_reports import EditQuestions, Pair, ask_about
 from editing_core.evaluation.gate.neighbors import NeighborPicker
 from editing_core.evaluation.scoring import batches_by_length
-from editing_core.memit.kept import KeptReads
+from editing_core.memit.kept import KeptReads, chunk_size
 from editing_core.memit.keys import run_length
 from editing_core.memit.search.packing import Extent, Packing, pack
 from editing_core.memit.search.prepare import WHOLE_ROW_BIN_TOKENS
@@ -66,10 +67,10 @@ def needed_search(groups: Sequence[GroupRows]) -> SearchLayout:
     )
 
 
-def padded_sweep(edits: Sequence[EditRows]) -> SweepLayout:
+def padded_sweep(edits: Sequence[EditRows], device: torch.device) -> SweepLayout:
     """Keys and residuals of edits in canonical order, padded as they run together."""
     contexts, bare = Tokens(0, 0), Tokens(0, 0)
-    for chunk in KeptReads().chunks([edit.prompts for edit in edits]):
+    for chunk in KeptReads().chunks([edit.prompts for edit in edits], chunk_size(device)):
         for c in range(len(chunk[0])):
             together = _rows(len(chunk), run_length(rows[c].lookup + 1 for rows in chunk))
             contexts += together

@@ -123,7 +123,7 @@ class Stages:
     def sweep_work(self, edits: Sequence[AcceptedEdit], *, is_needed: bool = False) -> Work:
         """Of keys and residuals: as padded, or without padding."""
         rows = self.rows(edits)
-        layout = needed_sweep(rows) if is_needed else padded_sweep(rows)
+        layout = needed_sweep(rows) if is_needed else padded_sweep(rows, self.loaded.device)
         return sweep_work(self.shape, layout, self.config.layers)
 
     def check(self, edits: Sequence[AcceptedEdit], update: Update) -> CheckReport:

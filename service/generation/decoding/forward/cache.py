@@ -25,22 +25,21 @@ SMALLEST_PLACES = 2
 
 
 class PlacesCache:
-    """One pair of tensors [P, A, L, D] per layer, made by the first call that writes."""
+    """Keys and values of each layer, one tensor [2, P, A, L, D], made by the first call that writes."""
 
     def __init__(self, *, max_places: int, max_length: int) -> None:
         self._max_places = max_places
         self._max_length = max_length
         self._num_places = 0
         self._length = 0
-        self._keys_PALD: list[Tensor] = []
-        self._values_PALD: list[Tensor] = []
+        self._held_2PALD: list[Tensor] = []
         self.epoch = 0
         """Grows whenever tensors are replaced: what was captured of the old ones is then of no use."""
 
     @property
     def size_bytes(self) -> int:
         """Memory that is held now."""
-        return sum(t.numel() * t.element_size() for t in (*self._keys_PALD, *self._values_PALD))
+        return sum(tensor.nbytes for tensor in self._held_2PALD)
 
     @property
     def num_places(self) -> int:
@@ -63,42 +62,39 @@ class PlacesCache:
         assert length <= self._max_length
         self._num_places = _grown(self._num_places, num_places, first=SMALLEST_PLACES, most=self._max_places)
         self._length = _grown(self._length, length, first=SMALLEST_LENGTH, most=self._max_length)
-        for tensors in (self._keys_PALD, self._values_PALD):
-            for layer, old in enumerate(tensors):
-                if old.shape[0] <= self._num_places or old.shape[2] < self._length:
-                    fresh = old.new_zeros(self._num_places + 1, old.shape[1], self._length, old.shape[3])
-                    held = old.shape[0] - 1
-                    fresh[:held, :, : old.shape[2]] = old[:held]
-                    tensors[layer] = fresh
-                    self.epoch += 1
+        for layer, old in enumerate(self._held_2PALD):
+            if old.shape[1] <= self._num_places or old.shape[3] < self._length:
+                fresh = old.new_zeros(2, self._num_places + 1, old.shape[2], self._length, old.shape[4])
+                held = old.shape[1] - 1
+                fresh[:, :held, :, : old.shape[3]] = old[:, :held]
+                self._held_2PALD[layer] = fresh
+                self.epoch += 1
 
     def move(self, source: int, target: int, *, length: int) -> None:
         """Copy the first ``length`` positions of one place over another."""
-        for tensor in (*self._keys_PALD, *self._values_PALD):
-            tensor[target, :, :length] = tensor[source, :, :length]
+        for tensor in self._held_2PALD:
+            tensor[:, target, :, :length] = tensor[:, source, :, :length]
 
     def swap(self, one: int, other: int, *, length: int) -> None:
         """Exchange the first ``length`` positions of two places."""
-        for tensor in (*self._keys_PALD, *self._values_PALD):
-            kept = tensor[one, :, :length].clone()
-            tensor[one, :, :length] = tensor[other, :, :length]
-            tensor[other, :, :length] = kept
+        for tensor in self._held_2PALD:
+            kept = tensor[:, one, :, :length].clone()
+            tensor[:, one, :, :length] = tensor[:, other, :, :length]
+            tensor[:, other, :, :length] = kept
 
     def clear(self) -> None:
         """Give all memory back."""
         self._num_places = self._length = 0
-        self._keys_PALD.clear()
-        self._values_PALD.clear()
+        self._held_2PALD.clear()
         self.epoch += 1
 
-    def layer(self, index: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [P, A, L, D] of one layer; made with the heads, dtype and device of ``like`` if need be."""
-        while len(self._keys_PALD) <= index:
-            shape = (self._num_places + 1, like.shape[1], self._length, like.shape[3])
+    def layer(self, index: int, *, like: Tensor, num_heads: int) -> Tensor:
+        """Keys and values [2, P, A, L, D] of one layer; made with the D, dtype and device of ``like`` if need be."""
+        while len(self._held_2PALD) <= index:
+            shape = (2, self._num_places + 1, num_heads, self._length, like.shape[-1])
             # Zeros and not whatever is in memory: a masked NaN would still spoil the sum it is weighted 0 in.
-            self._keys_PALD.append(like.new_zeros(shape))
-            self._values_PALD.append(like.new_zeros(shape))
-        return self._keys_PALD[index], self._values_PALD[index]
+            self._held_2PALD.append(like.new_zeros(shape))
+        return self._held_2PALD[index]
 
 
 class Window:
@@ -122,12 +118,17 @@ class Window:
         self, keys_RATD: Tensor, values_RATD: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Keep the new keys and values and give back all that may be looked at, [R, A, length, D]."""
-        keys_PALD, values_PALD = self._cache.layer(layer_idx, like=keys_RATD)
-        write = self._write if keys_PALD.device.type == "cpu" else self._put
-        write(keys_PALD, keys_RATD)
-        write(values_PALD, values_RATD)
-        rows = slice(self._first, self._first + keys_RATD.shape[0])
-        return keys_PALD[rows, :, : self._length], values_PALD[rows, :, : self._length]
+        held_2PALD = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
+        for held_PALD, new_RATD in zip(held_2PALD, (keys_RATD, values_RATD), strict=True):
+            self._write(held_PALD, new_RATD)
+        return self._seen(held_2PALD)
+
+    def update_both(self, new_RT2AD: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """The same from one tensor, written at once: one kernel of a GPU."""
+        held_2PALD = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
+        where = self.shared(("where", held_2PALD.device), lambda: self._where_on(held_2PALD.device))
+        held_2PALD.permute(1, 3, 0, 2, 4).index_put_(where, new_RT2AD)
+        return self._seen(held_2PALD)
 
     def get_seq_length(self, _layer_idx: int = 0) -> int:
         """Positions that were there before."""
@@ -140,16 +141,16 @@ class Window:
         return self._shared[key]
 
     def _write(self, held_PALD: Tensor, new_RATD: Tensor) -> None:
-        """One row of numbers per place, head and position: the cheapest way on a CPU."""
+        """One row of numbers per place, head and position: the cheapest way where each row stands elsewhere."""
         size = held_PALD.shape[3]
         key = ("targets", held_PALD.device, held_PALD.shape[1])
         targets = self.shared(key, lambda: self._targets_in(held_PALD))
         held_PALD.view(-1, size).index_copy_(0, targets, new_RATD.reshape(-1, size))
 
-    def _put(self, held_PALD: Tensor, new_RATD: Tensor) -> None:
-        """All heads of a place and position at once, wherever they lie: one kernel of a GPU."""
-        where = self.shared(("where", held_PALD.device), lambda: self._where_on(held_PALD.device))
-        held_PALD.transpose(1, 2).index_put_(where, new_RATD.transpose(1, 2))
+    def _seen(self, held_2PALD: Tensor) -> tuple[Tensor, Tensor]:
+        rows = slice(self._first, self._first + self._positions_RT.shape[0])
+        keys, values = held_2PALD[:, rows, :, : self._length]
+        return keys, values
 
     def _where_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The places [R, 1] and positions [R, T] that the rows are written at."""

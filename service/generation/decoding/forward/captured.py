@@ -121,25 +121,14 @@ class CudaGraphs:
         """Capture what ``work`` puts on the device; nothing of it is done."""
         if self._stream is None:
             self._stream, self._pool = torch.cuda.Stream(self._device), torch.cuda.graph_pool_handle()
-            self._beside(self._stream, work)  # what libraries keep for each queue is then there
         graph = torch.cuda.CUDAGraph()
-
-        def capture() -> None:
+        with torch.cuda.stream(self._stream):
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 work()
             finally:
                 graph.capture_end()
-
-        self._beside(self._stream, capture)
         return graph.replay
-
-    def _beside(self, stream: torch.cuda.Stream, work: Work) -> None:
-        current = torch.cuda.current_stream(self._device)
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            work()
-        current.wait_stream(stream)
 
 
 def _rounded(needed: int, first: int, most: int) -> int:

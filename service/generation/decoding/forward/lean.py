@@ -84,39 +84,37 @@ class LeanGPTJAttention(GPTJAttention):
         if not isinstance(layer_past, Window):
             return super().forward(hidden_states, layer_past, attention_mask, position_ids, **options)
         projected = [part(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj)]
-        heads = self._apart(projected, layer_past, position_ids)
-        return self.out_proj(self._attended(*heads, layer_past, attention_mask)), None
+        return self.out_proj(self._attended_apart(projected, layer_past, attention_mask, position_ids)), None
 
     def attend(self, hidden_states: Tensor, window: Window, mask: Tensor | None, position_ids: Any) -> Tensor:
         """The same without the calls of its modules."""
         if self.joined is None:
             projected = [part.forward(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj)]
-            heads = self._apart(projected, window, position_ids)
+            attended = self._attended_apart(projected, window, mask, position_ids)
         else:
-            heads = self._together(linear(hidden_states, self.joined), window, position_ids)
-        return self.out_proj.forward(self._attended(*heads, window, mask))
+            attended = self._attended_together(linear(hidden_states, self.joined), window, mask, position_ids)
+        return self.out_proj.forward(attended)
 
-    def _apart(self, projected: list[Tensor], window: Window, positions: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of each head, [R, T, A, D], the first two rotated; from three tensors [R, T, H]."""
+    def _attended_apart(
+        self, projected: list[Tensor], window: Window, mask: Tensor | None, positions: Tensor
+    ) -> Tensor:
+        """What attention gives before its last projection, from three tensors [R, T, H]."""
         heads_RTAD = (*projected[0].shape[:2], self.num_attention_heads, self.head_dim)
         query_RTAD, key_RTAD, value_RTAD = (part.view(heads_RTAD) for part in projected)
         turn_RT1F = self._shared_rotation(window, positions)
         self._turn(query_RTAD, turn_RT1F)
         self._turn(key_RTAD, turn_RT1F)
-        return query_RTAD, key_RTAD, value_RTAD
+        seen = window.update(key_RTAD.transpose(1, 2), value_RTAD.transpose(1, 2), self.layer_idx)
+        return self._attended(query_RTAD, *seen, mask)
 
-    def _together(self, projected: Tensor, window: Window, positions: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _attended_together(self, projected: Tensor, window: Window, mask: Tensor | None, positions: Tensor) -> Tensor:
         """The same from one tensor [R, T, 3 H]."""
-        heads = projected.view(*projected.shape[:2], 3, self.num_attention_heads, self.head_dim)
-        self._turn(heads[:, :, :2], self._shared_rotation(window, positions)[:, :, None])
-        query_RTAD, key_RTAD, value_RTAD = heads.unbind(2)
-        return query_RTAD, key_RTAD, value_RTAD
+        heads_RT3AD = projected.view(*projected.shape[:2], 3, self.num_attention_heads, self.head_dim)
+        self._turn(heads_RT3AD[:, :, :2], self._shared_rotation(window, positions)[:, :, None])
+        seen = window.update_both(heads_RT3AD[:, :, 1:], self.layer_idx)
+        return self._attended(heads_RT3AD[:, :, 0], *seen, mask)
 
-    def _attended(
-        self, query_RTAD: Tensor, key_RTAD: Tensor, value_RTAD: Tensor, window: Window, mask: Tensor | None
-    ) -> Tensor:
-        """What attention gives before its last projection, [R, T, H]."""
-        keys, values = window.update(key_RTAD.transpose(1, 2), value_RTAD.transpose(1, 2), self.layer_idx)
+    def _attended(self, query_RTAD: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         attended = scaled_dot_product_attention(
             query_RTAD.transpose(1, 2), keys, values, attn_mask=mask, scale=1 / self.scale_attn
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from editing_core.edits import canonical
 from editing_core.memit.editor import solve_edits
-from editing_core.memit.kept import MOST_CHUNK_EDITS, KeptReads
+from editing_core.memit.kept import KeptReads, chunk_size
 from editing_core.memit.tokens import Row, edit_rows
 from editing_core.models.load import LoadedModel
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
@@ -38,7 +38,7 @@ def test_ten_more_edits_read_only_the_chunks_they_fall_into_and_give_the_same_bi
     whole = rows_of(loaded, NUM_EDITS)
     before = [row for i, row in enumerate(whole) if i % 30]
     solved(loaded, before, kept)
-    num_chunks = len(list(kept.chunks(whole)))
+    num_chunks = len(list(kept.chunks(whole, chunk_size(loaded.device))))
     made = kept.num_made
 
     grown = solved(loaded, whole, kept)
@@ -65,10 +65,10 @@ def test_an_edit_taken_out_leaves_the_bits_of_a_set_that_never_had_it() -> None:
 
 
 def test_chunks_hold_every_edit_once_and_none_is_too_long() -> None:
-    rows = rows_of(tiny_loaded("gptj"), NUM_EDITS)
-    chunks = list(KeptReads().chunks(rows))
+    rows, size = rows_of(tiny_loaded("gptj"), NUM_EDITS), chunk_size(torch.device("cpu"))
+    chunks = list(KeptReads().chunks(rows, size))
     assert [row for chunk in chunks for row in chunk] == rows
-    assert max(map(len, chunks)) <= MOST_CHUNK_EDITS
+    assert max(map(len, chunks)) <= size.most
     assert len(chunks) > 4
 
 

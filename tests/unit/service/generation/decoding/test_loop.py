@@ -1,4 +1,4 @@
-"""The loop tells how long running answers stood still."""
+"""The loop tells how long running answers stood still, and lets no version's prompts hold up another's answers."""
 
 from __future__ import annotations
 
@@ -31,3 +31,24 @@ def test_the_longest_pause_between_two_steps_is_told_once() -> None:
     loop.stop()
     assert loop.take_longest_pause() >= HELD_SECONDS
     assert loop.take_longest_pause() == 0.0
+
+
+def test_prompts_of_one_version_are_read_in_small_chunks_while_another_writes() -> None:
+    loaded = tiny_loaded("gptj")
+    writing, reading = (
+        DecodeEngine(loaded.model, loaded.tokenizer, num_places=2, max_length=256, max_waiting=4, prefill_tokens=16)
+        for _ in range(2)
+    )
+    loop = DecodeLoop()
+    loop.add(writing)
+    loop.add(reading)
+    pieces: list[Piece] = []
+    running = GenerationRequest(prompt_ids=(5, 6), max_new_tokens=200, num_logprobs=0)
+    loop.submit(writing, [running], listener=lambda _, piece: pieces.append(piece))
+    (long,) = loop.submit(reading, [GenerationRequest(prompt_ids=(7,) * 160, max_new_tokens=1)])
+    told: list[int] = []
+    long.add_done_callback(lambda _: told.append(len(pieces)))
+    loop.start()
+    long.result(30)
+    loop.stop()
+    assert told[0] >= 160 // 16

@@ -1,0 +1,150 @@
+"""Reads a safetensors file piece by piece onto a device; the digest is of the very bytes that the tensors are made of.
+
+The library's reader of bytes copies each tensor, and a file that was read whole is given back whole: both keep all
+other threads of Python waiting, for a version of a 6 B model for 0.2 to 1 s, in which no running answer gets a token.
+Knows no versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LENGTH_BYTES = 8
+_PIECE_BYTES = 1 << 25
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "I64": torch.int64,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorFile:
+    """A file that was read to its end."""
+
+    digest: str
+    """``sha256:…``"""
+    tensors: dict[str, Tensor]
+    """By name."""
+    problem: str | None
+    """Why there are none: the file is not what it should be."""
+
+
+def read_tensor_file(path: Path, device: torch.device | str) -> TensorFile:
+    """Read all of it; raises OSError."""
+    tensors: dict[str, Tensor] = {}
+    problem = None
+    with FileIO(path) as file:
+        reader = _Reader(file, torch.device(device))
+        try:
+            tensors = reader.tensors()
+        except (ValueError, RecursionError) as error:
+            problem = str(error)
+        reader.hash_rest()
+    return TensorFile(digest=f"sha256:{reader.digest.hexdigest()}", tensors=tensors, problem=problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One tensor as the header describes it."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, name: str, described: Any) -> _Entry:
+        try:
+            start, end = described["data_offsets"]
+            found = cls(name, _DTYPES[described["dtype"]], tuple(described["shape"]), start, end)
+        except (KeyError, TypeError, ValueError):
+            found = None
+        if found is None or not found.is_sound():
+            raise ValueError(f"{name} is described by {described!r}")
+        return found
+
+    def is_sound(self) -> bool:
+        """Whether the numbers are such and agree."""
+        if not all(type(number) is int and number >= 0 for number in (*self.shape, self.start, self.end)):
+            return False
+        return math.prod(self.shape) * self.dtype.itemsize == self.end - self.start
+
+
+class _Reader:
+    """The file from its start, hashed on the way."""
+
+    def __init__(self, file: FileIO, device: torch.device) -> None:
+        self._file, self._device = file, device
+        self._size = os.fstat(file.fileno()).st_size
+        self.digest = hashlib.sha256()
+        self._piece = torch.empty(0)
+        """Memory that a GPU reads from directly; made when it is needed."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them; raises ValueError."""
+        entries = self._entries()
+        ends = [0, *(entry.end for entry in entries)]
+        left = self._size - self._file.tell()
+        if [entry.start for entry in entries] != ends[:-1] or ends[-1] != left:
+            raise ValueError(f"its header does not describe the {left} bytes behind it")
+        return {entry.name: self._tensor(entry) for entry in entries}
+
+    def hash_rest(self) -> None:
+        """Read what is left."""
+        piece = bytearray(min(_PIECE_BYTES, max(1, self._size - self._file.tell())))
+        while num_read := self._file.readinto(piece):
+            self.digest.update(memoryview(piece)[:num_read])
+
+    def _entries(self) -> list[_Entry]:
+        length = int.from_bytes(self._bytes(_LENGTH_BYTES), "little")
+        if length > self._size - _LENGTH_BYTES:
+            raise ValueError(f"a header of {length} bytes in a file of {self._size}")
+        header = json.loads(self._bytes(length))
+        if not isinstance(header, dict):
+            raise ValueError("its header is no object")  # noqa: TRY004 -- the file's fault, not the caller's
+        entries = [_Entry.of(name, entry) for name, entry in header.items() if name != "__metadata__"]
+        return sorted(entries, key=lambda entry: (entry.start, entry.end))
+
+    def _tensor(self, entry: _Entry) -> Tensor:
+        numbers = torch.empty(math.prod(entry.shape), dtype=entry.dtype, device=self._device)
+        for piece in numbers.view(torch.uint8).split(_PIECE_BYTES):
+            if self._device.type == "cpu":
+                self._fill(piece.numpy().data)
+            else:
+                staged = self._staging()[: len(piece)]
+                self._fill(staged.numpy().data)
+                piece.copy_(staged)
+        return numbers.view(entry.shape)
+
+    def _staging(self) -> Tensor:
+        if not len(self._piece):
+            self._piece = torch.empty(_PIECE_BYTES, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        return self._piece
+
+    def _bytes(self, count: int) -> bytes:
+        found = bytearray(count)
+        self._fill(memoryview(found))
+        return bytes(found)
+
+    def _fill(self, target: memoryview) -> None:
+        """Read as much as there is room for, and hash it."""
+        left = target
+        while left and (num_read := self._file.readinto(left)):
+            left = left[num_read:]
+        self.digest.update(target[: len(target) - len(left)])
+        if left:
+            raise ValueError("it ends early")
