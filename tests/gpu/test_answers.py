@@ -74,6 +74,17 @@ def test_captured_steps_write_what_the_library_writes(family: TinyFamily, device
     assert num_captured(engine) >= 3
 
 
+def test_steps_are_captured_anew_when_the_cache_has_grown(device: str) -> None:
+    model: Any = tiny_model("gptj")
+    expected = [tuple(greedy_ids(model, list(row), 150)) for row in rows()]
+    engine = engine_of(lean_twin(model.to(device)), num_places=len(PROMPTS))
+    short, epoch = answers(engine, num_tokens=8), engine._cache.epoch
+    assert short == [ids[:8] for ids in expected]
+    assert answers(engine, num_tokens=150) == expected
+    assert engine._cache.epoch > epoch
+    assert num_captured(engine) >= 1
+
+
 @pytest.mark.parametrize("family", TINY_FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_an_edited_version_answers_in_half_precision(family: TinyFamily, dtype: torch.dtype, device: str) -> None:

@@ -62,7 +62,7 @@ class DecodeEngine:
         self._calls = Calls(model, self._cache)
         self._steps: Calls | CapturedDecode = self._calls
         if (device := self._calls.device).type == "cuda":
-            self._steps = CapturedDecode(self._calls, self._cache, capture=CudaGraphs(device))
+            self._steps = CapturedDecode(self._calls, self._cache, new_capture=partial(CudaGraphs, device))
         self._places = Places(self._cache)
         self._waiting = WaitingList(max_waiting=max_waiting)
         self._lock = threading.Lock()

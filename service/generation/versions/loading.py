@@ -68,14 +68,13 @@ class VersionLoader:
         family, model = self._loaded.family, self._loaded.model
         ids = (0,) * min(_WARMING_TOKENS, self._loaded.max_positions // 2)
         prompt = GenerationRequest(prompt_ids=ids, max_new_tokens=_WARMING_STEPS)
-        with self._beside.work():
-            edited = {family.projection_weight_name(0): family.projection_weight(model, 0).detach().float()}
-            for version in (model, make_view(model, edited)):
-                engine = self._engine(writing_twin(version, self._packed))
-                for count in _doublings(self._limits.num_places):
-                    engine.submit([prompt] * count)
-                    while engine.busy:
-                        engine.step()
+        edited = {family.projection_weight_name(0): family.projection_weight(model, 0).detach().float()}
+        for version in (model, make_view(model, edited)):
+            engine = self._engine(writing_twin(version, self._packed))
+            for count in _doublings(self._limits.num_places):
+                engine.submit([prompt] * count)
+                while engine.busy:
+                    engine.step()
 
     def is_kept(self, version: str) -> bool:
         """Whether its files are there."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,21 +33,22 @@ RUNS_BEFORE_CAPTURE = 1
 class CapturedDecode:
     """``Calls.decode`` for a device on which launching operations one by one takes longer than computing them."""
 
-    def __init__(self, calls: Calls, cache: PlacesCache, *, capture: Capture) -> None:
+    def __init__(self, calls: Calls, cache: PlacesCache, *, new_capture: Callable[[], Capture]) -> None:
+        """``new_capture`` is asked whenever all that was captured is dropped: memory that it shared ends with it."""
         self._calls = calls
         self._cache = cache
-        self._capture = capture
+        self._new_capture = new_capture
+        self._capture = new_capture()
         self._usable = True
         self._steps: dict[tuple[int, int], _Step] = {}
         self._epoch = -1
 
     def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
         """Feed the first places their last tokens, which stand at ``positions``; the logits [N, V] after them."""
+        if self._epoch != self._cache.epoch:
+            self._begin_epoch()
         if not self._usable:
             return self._calls.decode(ids, positions)
-        if self._epoch != self._cache.epoch:
-            self._steps.clear()
-            self._epoch = self._cache.epoch
         shape = (
             _rounded(len(ids), 1, self._cache.num_places),
             _rounded(max(positions) + 1, SMALLEST_LENGTH, self._cache.length),
@@ -65,6 +65,12 @@ class CapturedDecode:
             self._steps.clear()
             return self._calls.decode(ids, positions)
         return step.logits_NV[: len(ids)]
+
+    def _begin_epoch(self) -> None:
+        self._steps.clear()
+        self._capture = self._new_capture()
+        self._usable = True
+        self._epoch = self._cache.epoch
 
 
 class _Step:
@@ -108,19 +114,17 @@ class _Step:
 class CudaGraphs:
     """Captures work as graphs of a CUDA device, all of one thread: they share the memory of their results.
 
+    That memory ends with the last of them, and none can be captured into it anew: then it takes another object.
+
     Other threads may use the device meanwhile, and nothing is waited for or collected beforehand, as torch's own
     context manager does: answers are being written.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream: torch.cuda.Stream | None = None
-        self._pool: Any = None
+        self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Work) -> Work:
         """Capture what ``work`` puts on the device; nothing of it is done."""
-        if self._stream is None:
-            self._stream, self._pool = torch.cuda.Stream(self._device), torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(self._stream):
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
