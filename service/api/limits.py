@@ -15,10 +15,11 @@ from time import perf_counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import problem
-from service.api.problems import BodyTooLarge, InternalError
+from service.api.problems import BodyTooLarge, InternalError, ServiceStopping
 from worker.protocol.logs import log_context, log_event
 
 logger = logging.getLogger(__name__)
@@ -60,28 +61,33 @@ class RequestGuard:
         try:
             with log_context(request=request_id):
                 await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server stops, and has waited as long as it may
+            if not status:
+                await _stopping(scope)(scope, receive, send_with_id)
+            raise
         except Exception:
             log_event(logger, "request_failed", level=logging.ERROR, request=request_id, path=scope["path"])
             if status:
                 raise
-            error = InternalError(
-                f"this request failed; the log has it as {request_id}", extra={"request_id": request_id}
-            )
-            await problem(error, instance=scope["path"])(scope, receive, send_with_id)
+            await _failed(scope, request_id)(scope, receive, send_with_id)
         finally:
-            duration_seconds = perf_counter() - started
-            self._observe(scope, status or CLIENT_GONE, duration_seconds)
-            log_event(
-                logger,
-                "request",
-                level=logging.DEBUG if scope["method"] == "GET" else logging.INFO,
-                request=request_id,
-                method=scope["method"],
-                path=scope["path"],
-                status=status or CLIENT_GONE,
-                seconds=round(duration_seconds, 4),
-                **told,
-            )
+            self._note(scope, status or CLIENT_GONE, perf_counter() - started, request=request_id, **told)
+
+    def _note(self, scope: Scope, status: int, seconds: float, **told: str) -> None:
+        self._observe(scope, status, seconds)
+        level = logging.DEBUG if scope["method"] == "GET" else logging.INFO
+        known = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 4)}
+        log_event(logger, "request", level=level, **known, **told)
+
+
+def _failed(scope: Scope, request_id: str) -> Response:
+    told = f"this request failed; the log has it as {request_id}"
+    return problem(InternalError(told, extra={"request_id": request_id}), instance=scope["path"])
+
+
+def _stopping(scope: Scope) -> Response:
+    told = "the service is stopping: ask another replica, or again later"
+    return problem(ServiceStopping(told), instance=scope["path"])
 
 
 def _request_id(scope: Scope) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from editing_core.errors import ErrataError
 from service.generation.decoding.loop import DecodeLoop
-from service.generation.decoding.requests import GenerationRequest, GenerationResult, Piece, ScoreRequest
+from service.generation.decoding.requests import GenerationRequest, Piece, ScoreRequest
 from service.generation.errors import AnswerLate, GenerationFailed, NothingServed
+from service.generation.letters import Finished, Letters, ends_of
 from service.generation.mailbox import Mailbox
 from service.generation.metrics import GenerationMetrics
 from service.generation.pace import Pace
@@ -55,8 +56,10 @@ class Asker:
             started = time.perf_counter()
             requests = await self._requests(prompts, sampling, caller)
             async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
+                ends = ends_of(answers)
                 results = await asyncio.gather(*map(asyncio.wrap_future, answers))
-        self._count(requests, dict(enumerate(results)), time.perf_counter() - started, each=sampling.num_answers)
+        finished = {number: Finished(result, ends[number]) for number, result in enumerate(results)}
+        self._count(requests, finished, started=started, each=sampling.num_answers)
         return Continuations(
             version=resident.version,
             results=tuple(results),
@@ -67,42 +70,46 @@ class Asker:
     async def stream(
         self, prompts: Sequence[Prompt], sampling: Sampling, choice: Choice, *, caller: Caller
     ) -> AsyncIterator[AnswerStream]:
-        """The same, piece by piece; leaving the context frees the places."""
-        letters: asyncio.Queue[tuple[int, Piece | Future[GenerationResult]]] = asyncio.Queue()
-        post = self._poster(letters)
-        async with AsyncExitStack() as stack:
+        """The same, piece by piece; leaving the context frees the places.
+
+        The version is held until the last answer is made, however slowly the answers are read.
+        """
+        async with AsyncExitStack() as held:
             started = time.perf_counter()
             with self._counted(len(prompts) * sampling.num_answers):
                 requests = await self._requests(prompts, sampling, caller)
-                resident = await stack.enter_async_context(self._chosen(choice, caller=caller))
-                answers = await stack.enter_async_context(self._answers(resident, requests, post))
+                resident = await held.enter_async_context(self._chosen(choice, caller=caller))
+                letters = Letters(self._mail(), len(requests), pace=Pace(self._metrics, started=started))
+                answers = await held.enter_async_context(self._answers(resident, requests, letters.post))
+            version = resident.version
+            del resident
             for number, answer in enumerate(answers):
-                answer.add_done_callback(partial(post, number))
-            done: dict[int, GenerationResult] = {}
+                answer.add_done_callback(partial(letters.post, number))
+            letting_go = asyncio.create_task(_let_go(held, letters))
             try:
                 yield AnswerStream(
-                    version=resident.version,
+                    version=version,
                     num_prompt_tokens=tuple(len(request.prompt_ids) for request in requests),
-                    events=_events(letters, len(requests), done, pace=Pace(self._metrics, started=started)),
+                    events=letters.events(),
                 )
             finally:
-                ended = [answer.exception() for answer in answers if answer.done() and not answer.cancelled()]
-                error = next((error for error in ended if error is not None), None)
-                self._metrics.not_answered(_outcome(error), len(requests) - len(done))
-                self._count(requests, done, time.perf_counter() - started, each=sampling.num_answers)
+                letting_go.cancel()
+                self._count_read(requests, letters, started=started, each=sampling.num_answers)
 
     async def score(
         self, prompts: Sequence[str], targets: Sequence[str], choice: Choice, *, caller: Caller
     ) -> TargetsScored:
         """Score each target after its prompt, all by one version."""
-        deadline = time.monotonic() + caller.timeout_seconds
-        pairs = await self.prompts.encoded_pairs(prompts, targets)
-        requests = [
-            ScoreRequest(prompt_ids=prompt, target_ids=target, client=caller.name, deadline=deadline)
-            for prompt, target in pairs
-        ]
-        async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
-            scores = await asyncio.gather(*map(asyncio.wrap_future, answers))
+        with self._counted(len(targets), as_scores=True):
+            deadline = time.monotonic() + caller.timeout_seconds
+            pairs = await self.prompts.encoded_pairs(prompts, targets)
+            requests = [
+                ScoreRequest(prompt_ids=prompt, target_ids=target, client=caller.name, deadline=deadline)
+                for prompt, target in pairs
+            ]
+            async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
+                scores = await asyncio.gather(*map(asyncio.wrap_future, answers))
+        self._metrics.scored(len(scores), num_tokens=sum(len(prompt) + len(target) for prompt, target in pairs))
         return TargetsScored(version=resident.version, scores=tuple(scores))
 
     async def _requests(self, prompts: Sequence[Prompt], sampling: Sampling, caller: Caller) -> list[GenerationRequest]:
@@ -153,42 +160,56 @@ class Asker:
             for answer in answers:
                 answer.cancel()
 
-    def _poster(self, letters: asyncio.Queue[Any]) -> Callable[[int, Any], None]:
-        """Puts what the decoding thread says into the queue, in the event loop of whoever asks now."""
+    def _mail(self) -> Mailbox:
+        """Of the event loop of whoever asks now."""
         loop = asyncio.get_running_loop()
         if self._mailbox is None or self._mailbox.loop is not loop:
             self._mailbox = Mailbox(loop)
-        mailbox = self._mailbox
-        return lambda number, said: mailbox.post(partial(letters.put_nowait, (number, said)))
+        return self._mailbox
 
     @contextmanager
-    def _counted(self, num_answers: int) -> Iterator[None]:
-        """Count the answers that are not given."""
+    def _counted(self, num_answers: int, *, as_scores: bool = False) -> Iterator[None]:
+        """Count the answers, or scores, that are not given."""
+        count = self._metrics.not_scored if as_scores else self._metrics.not_answered
         try:
             yield
         except asyncio.CancelledError:
-            self._metrics.not_answered(_outcome(None), num_answers)
+            count(_outcome(None), num_answers)
             raise
         except ErrataError as error:
-            self._metrics.not_answered(_outcome(error), num_answers)
+            count(_outcome(error), num_answers)
             raise
+
+    def _count_read(
+        self, requests: Sequence[GenerationRequest], letters: Letters, *, started: float, each: int
+    ) -> None:
+        self._count(requests, letters.read, started=started, each=each)
+        for error in letters.failed.values():
+            self._metrics.not_answered(_outcome(error), 1)
+        self._metrics.not_answered(_outcome(None), len(requests) - len(letters.read) - len(letters.failed))
 
     def _count(
         self,
         requests: Sequence[GenerationRequest],
-        results: Mapping[int, GenerationResult],
-        seconds: float,
+        finished: Mapping[int, Finished],
         *,
+        started: float,
         each: int,
     ) -> None:
         """``each``: answers to one prompt, which is read for each and counted once, as an answer's usage does."""
-        for number, result in results.items():
+        for number, end in finished.items():
             self._metrics.answered(
-                result.finish_reason,
+                end.result.finish_reason,
                 prompt_tokens=0 if number % each else len(requests[number].prompt_ids),
-                completion_tokens=len(result.ids),
-                seconds=seconds,
+                completion_tokens=len(end.result.ids),
+                seconds=end.at - started,
             )
+
+
+async def _let_go(held: AsyncExitStack, letters: Letters) -> None:
+    """Close what is held when the last answer is made."""
+    await letters.all_made.wait()
+    await held.aclose()
 
 
 def _outcome(error: BaseException | None) -> str:
@@ -197,21 +218,3 @@ def _outcome(error: BaseException | None) -> str:
         return "gone"
     is_refusal = isinstance(error, ErrataError) and not isinstance(error, GenerationFailed | NothingServed | AnswerLate)
     return "refused" if is_refusal else "failed"
-
-
-async def _events(
-    letters: asyncio.Queue[tuple[int, Piece | Future[GenerationResult]]],
-    num_answers: int,
-    done: dict[int, GenerationResult],
-    *,
-    pace: Pace,
-) -> AsyncIterator[tuple[int, Piece | GenerationResult]]:
-    while len(done) < num_answers:
-        number, said = await letters.get()
-        if isinstance(said, Piece):
-            pace.note(number)
-            yield number, said
-        else:
-            result = said.result()
-            done[number] = result
-            yield number, result

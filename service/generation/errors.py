@@ -78,6 +78,8 @@ class AnswerLate(GenerationError):
 class NoRoom(GenerationError):
     """There is no memory for one more version while those that are there are being used."""
 
+    others_use_it = False
+    """Set where other versions' answers use the memory: it is free when they end."""
     next_step_hint: ClassVar[str] = "Ask again after the time in Retry-After, or without version."
     status_hint: ClassVar[int] = 503
     slug = "no-room"

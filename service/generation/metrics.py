@@ -14,6 +14,7 @@ SWAP_BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.
 
 
 OUTCOMES = ("stop", "length", "gone", "refused", "failed")
+SCORE_OUTCOMES = ("scored", "gone", "refused", "failed")
 TOKEN_KINDS = ("prompt", "completion")
 
 
@@ -96,6 +97,12 @@ class GenerationMetrics:
             ("outcome",),
             registry=registry,
         )
+        self._scores = Counter(
+            "errata_generation_scores_total",
+            "Scored targets by how they ended: scored, gone (the client), refused, failed.",
+            ("outcome",),
+            registry=registry,
+        )
         self._tokens = Counter(
             "errata_generation_tokens_total", "Tokens read and written.", ("kind",), registry=registry
         )
@@ -124,6 +131,8 @@ class GenerationMetrics:
     def _begin_at_zero(self) -> None:
         for outcome in OUTCOMES:
             self._answers.labels(outcome)
+        for outcome in SCORE_OUTCOMES:
+            self._scores.labels(outcome)
         for kind in TOKEN_KINDS:
             self._tokens.labels(kind)
 
@@ -168,6 +177,15 @@ class GenerationMetrics:
     def not_answered(self, outcome: str, num_prompts: int) -> None:
         """Count prompts that got no answer."""
         self._answers.labels(outcome).inc(num_prompts)
+
+    def scored(self, num_targets: int, *, num_tokens: int) -> None:
+        """Count targets that got a score, and the tokens that were read for them."""
+        self._scores.labels("scored").inc(num_targets)
+        self._tokens.labels("prompt").inc(num_tokens)
+
+    def not_scored(self, outcome: str, num_targets: int) -> None:
+        """Count targets that got no score."""
+        self._scores.labels(outcome).inc(num_targets)
 
     def first_piece(self, seconds: float) -> None:
         """Note how long a stream's first piece of text took."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from service.generation.metrics import GenerationMetrics
 
 
@@ -16,12 +14,11 @@ class Pace:
         self._started = started
         self._last: dict[int, float] = {}
 
-    def note(self, number: int) -> None:
-        """A piece has come just now."""
-        now = time.perf_counter()
+    def note(self, number: int, at: float) -> None:
+        """A piece was written, on the same clock."""
         last = self._last.get(number)
-        self._last[number] = now
+        self._last[number] = at
         if last is None:
-            self._metrics.first_piece(now - self._started)
+            self._metrics.first_piece(at - self._started)
         else:
-            self._metrics.next_piece(now - last)
+            self._metrics.next_piece(at - last)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from service.generation.decoding.requests import GenerationResult, Piece
+from service.generation.decoding.requests import GenerationResult
 from service.generation.decoding.score import Score
 from service.generation.errors import RequestNotValid
+from service.generation.letters import Said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,5 +76,5 @@ class AnswerStream:
     version: str
     num_prompt_tokens: tuple[int, ...]
     """Of each answer's prompt."""
-    events: AsyncIterator[tuple[int, Piece | GenerationResult]]
-    """What each answer, by its place, has grown by, and at last its result; raises what ended the stream early."""
+    events: AsyncIterator[tuple[int, Said]]
+    """What each answer, by its place, has grown by, and at last its result, or why there is none."""

@@ -26,8 +26,16 @@ from service.generation.decoding.choosing import Chooser
 from service.generation.decoding.forward.cache import PlacesCache
 from service.generation.decoding.forward.calls import Calls, Chunk
 from service.generation.decoding.forward.captured import CapturedDecode, CudaGraphs
-from service.generation.decoding.places import Places
-from service.generation.decoding.requests import Entry, GenerationRequest, Piece, Running, ScoreRequest, Scoring
+from service.generation.decoding.places import Places, next_chunk
+from service.generation.decoding.requests import (
+    Entry,
+    GenerationRequest,
+    Group,
+    Piece,
+    Running,
+    ScoreRequest,
+    Scoring,
+)
 from service.generation.decoding.text import AnswerText
 from service.generation.decoding.waiting import WaitingList, displaced_error
 from service.generation.errors import AnswerLate, GenerationFailed
@@ -100,7 +108,8 @@ class DecodeEngine:
         The answers are ``GenerationResult`` or ``Score``. Raises TooManyWaiting, and RequestNotValid for more than
         could ever be held.
         """
-        entries = [self._entry(number, request, listener) for number, request in enumerate(requests)]
+        group = Group(size=len(requests), is_whole=listener is None)
+        entries = [self._entry(number, request, listener, group) for number, request in enumerate(requests)]
         assert all(request.prompt_ids for request in requests)
         assert all(entry.longest <= self._max_length for entry in entries)
         with self._lock:
@@ -136,13 +145,18 @@ class DecodeEngine:
             entry.fail(error)
 
     def _entry(
-        self, number: int, request: GenerationRequest | ScoreRequest, listener: Callable[[int, Piece], None] | None
+        self,
+        number: int,
+        request: GenerationRequest | ScoreRequest,
+        listener: Callable[[int, Piece], None] | None,
+        group: Group,
     ) -> Entry:
         if isinstance(request, ScoreRequest):
-            return Scoring(request=request)
+            return Scoring(request=request, group=group)
         needs_text = listener is not None or bool(request.stop)
         return Running(
             request=request,
+            group=group,
             listener=None if listener is None else partial(listener, number),
             text=AnswerText(self._chooser.text_of, request.stop) if needs_text else None,
         )
@@ -189,7 +203,7 @@ class DecodeEngine:
         budget = self._prefill_tokens if is_waited_for else IDLE_PREFILL_TOKENS
         left = [len(entry.to_read) - entry.num_read for entry in entries]
         size = max(1, min(budget // len(entries), max(SMALLEST_CHUNK, min(left))))
-        chunks = [_chunk(entry, size) for entry in entries]
+        chunks = [next_chunk(entry, size) for entry in entries]
         found = self._calls.read(chunks, first=len(self._places.writing))
         for entry, chunk in zip(entries, chunks, strict=True):  # of all, before anyone changes places
             entry.num_read += len(chunk.ids)
@@ -228,11 +242,3 @@ class DecodeEngine:
     def _choose(self, entries: Sequence[Running], logits_NV: Tensor) -> None:
         for entry in self._chooser.take(entries, logits_NV):
             self._places.leave(entry)
-
-
-def _chunk(entry: Entry, size: int) -> Chunk:
-    """The next ``size`` tokens of what the entry has to read, or what is left of them."""
-    start, end = entry.num_read, min(entry.num_read + size, len(entry.to_read))
-    wanted = entry.wanted
-    within = range(max(wanted.start, start), min(wanted.stop, end))
-    return Chunk(ids=entry.to_read[start:end], start=start, wanted=[place - start for place in within])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.generation.decoding.forward.cache import PlacesCache
+from service.generation.decoding.forward.calls import Chunk
 from service.generation.decoding.requests import Entry, Running
 
 
@@ -67,3 +68,11 @@ class Places:
 def _cached(entry: Entry) -> int:
     """Positions that hold something of it."""
     return entry.length if isinstance(entry, Running) and entry.ids else entry.num_read
+
+
+def next_chunk(entry: Entry, size: int) -> Chunk:
+    """The next ``size`` tokens of what the entry has to read, or what is left of them."""
+    start, end = entry.num_read, min(entry.num_read + size, len(entry.to_read))
+    wanted = entry.wanted
+    within = range(max(wanted.start, start), min(wanted.stop, end))
+    return Chunk(ids=entry.to_read[start:end], start=start, wanted=[place - start for place in within])

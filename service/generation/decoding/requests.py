@@ -84,11 +84,24 @@ Listener = Callable[[Piece], None]
 """Told of each piece, in the decoding thread."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """Requests that came together."""
+
+    size: int
+    is_whole: bool
+    """The answers are given together or not at all."""
+
+
+ALONE = Group(size=1, is_whole=True)
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Entry:
     """A request on its way: waiting, or in a place."""
 
     request: Any
+    group: Group = ALONE
     answer: Future[Any] = field(default_factory=Future)
     """Cancelling it frees the request's place within one step."""
     num_read: int = 0

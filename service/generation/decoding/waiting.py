@@ -5,10 +5,10 @@ Knows clients by name and nothing of what they ask. Not safe for several threads
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from service.generation.decoding.requests import Entry
+from service.generation.decoding.requests import ALONE, Entry
 from service.generation.errors import RequestNotValid, TooManyWaiting
 
 
@@ -27,7 +27,7 @@ class WaitingList:
     def put(self, entries: Sequence[Entry], *, num_free: int, num_places: int) -> list[Entry]:
         """Take entries of one client in, all or none; ``num_free`` of them find a place at once.
 
-        Where the list is full, the last entries of clients that wait with more than this one make room: they are
+        Where the list is full, the last requests of clients that wait with more than this one make room: they are
         returned, and wait no longer. Raises TooManyWaiting, and RequestNotValid for more than could ever be held.
         """
         if len(entries) > self._max_waiting + num_places:
@@ -60,7 +60,7 @@ class WaitingList:
             self._remove(entry)
 
     def _choose_displaced(self, client: str, num_entries: int, excess: int) -> list[Entry]:
-        """The last ``excess`` entries of those who, even without them, wait with at least as many as this one will."""
+        """At least ``excess`` entries, each time the last of who waits with most, and with more than this one will."""
         left = {name: list(entries) for name, entries in self._by_client.items()}
         own = len(left.pop(client, ())) + num_entries
         chosen: list[Entry] = []
@@ -72,7 +72,9 @@ class WaitingList:
                     "ask again a little later",
                     retry_after_seconds=1,
                 )
-            chosen.append(longest.pop())
+            for entry in _last_of(longest):
+                longest.remove(entry)
+                chosen.append(entry)
         return chosen
 
     def _remove(self, entry: Entry) -> None:
@@ -81,6 +83,18 @@ class WaitingList:
         self._size -= 1
         if not entries:
             del self._by_client[entry.request.client]
+
+
+def _last_of(entries: Sequence[Entry]) -> list[Entry]:
+    """What makes room first: entries of the last group of which nothing is in a place yet, else of the very last one.
+
+    All of these that wait, where the answers are of no use without each other; else its last entry.
+    """
+    waiting = Counter(entry.group for entry in entries)
+    untouched = (entry.group for entry in reversed(entries) if waiting[entry.group] == entry.group.size)
+    group = next(untouched, entries[-1].group)
+    members = [entry for entry in entries if entry.group is group]
+    return members if group.is_whole and group is not ALONE else members[-1:]
 
 
 def displaced_error() -> TooManyWaiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
@@ -10,8 +11,16 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
+from service.generation.questions import Caller
+from worker.protocol.logs import log_event
+
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+READING_SECONDS = 10.0
+"""How long after an answer's deadline the last of it may be read."""
 CLIENT_GONE = 499
+VERSION_HEADER = "X-Model-Version"
 
 
 class ClientGone(Exception):
@@ -19,13 +28,19 @@ class ClientGone(Exception):
 
 
 class EventStream(Response):
-    """Server-sent events from an iterator; what ``held`` holds is let go when they end or the client goes."""
+    """Server-sent events from an iterator; what ``held`` holds is let go when they end or the client goes.
+
+    A client that has not read all within ``most_seconds`` is cut off: what is written for it is held in memory.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str], held: AsyncExitStack, *, headers: dict[str, str]) -> None:
+    def __init__(
+        self, events: AsyncIterator[str], held: AsyncExitStack, *, headers: dict[str, str], most_seconds: float
+    ) -> None:
         self._events = events
         self._held = held
+        self._most_seconds = most_seconds
         self.status_code = 200
         self.background = None
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no", **headers})
@@ -34,13 +49,23 @@ class EventStream(Response):
         """Send what there is as it comes."""
         async with self._held:
             with suppress(ClientGone):
-                await while_connected(receive, self._send(send))
+                try:
+                    async with asyncio.timeout(self._most_seconds):
+                        await while_connected(receive, self._send(send))
+                except TimeoutError:
+                    log_event(logger, "stream_not_read", level=logging.INFO, seconds=self._most_seconds)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for event in self._events:
             await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def event_stream(events: AsyncIterator[str], held: AsyncExitStack, version: str, caller: Caller) -> EventStream:
+    """The events of one version's answers, for as long as the caller has time to read them."""
+    most_seconds = caller.timeout_seconds + READING_SECONDS
+    return EventStream(events, held, headers={VERSION_HEADER: version}, most_seconds=most_seconds)
 
 
 async def answered(request: Request, work: Coroutine[Any, Any, Response]) -> Response:

@@ -14,20 +14,20 @@ from service.generation.questions import AnswerStream
 
 
 async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered: bool) -> AsyncIterator[str]:
-    """``data`` of each piece; then, for each answer, ``event: end``; ``event: problem`` where it ends early.
+    """``data`` of each piece; then, for each answer, ``event: end``, or ``event: problem`` where it ends early.
 
     ``numbered``: each event says to which prompt of the list it belongs.
     """
-    try:
-        async for number, said in stream.events:
-            index = {"index": number} if numbered else {}
-            if isinstance(said, Piece):
-                logprobs = {"logprobs": told(said.logprobs, prompts)} if said.logprobs else {}
-                yield f"data: {_json({**index, 'text': said.text, **logprobs})}\n\n"
-            else:
-                yield f"event: end\ndata: {_json({**index, **_end(stream, number, said)})}\n\n"
-    except ErrataError as error:
-        yield f"event: problem\ndata: {bytes(problem(error).body).decode()}\n\n"
+    async for number, said in stream.events:
+        index = {"index": number} if numbered else {}
+        if isinstance(said, Piece):
+            logprobs = {"logprobs": told(said.logprobs, prompts)} if said.logprobs else {}
+            yield f"data: {_json({**index, 'text': said.text, **logprobs})}\n\n"
+        elif isinstance(said, ErrataError):
+            described = json.loads(bytes(problem(said).body))
+            yield f"event: problem\ndata: {_json({**index, **described})}\n\n"
+        else:
+            yield f"event: end\ndata: {_json({**index, **_end(stream, number, said)})}\n\n"
 
 
 def told(logprobs: tuple[TokenLogprobs, ...], prompts: Prompts) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from service.api.routes.documented import Responses, refusals
 from service.generation.asking import Asker
 from service.generation.decoding.score import Score
 from service.generation.http.callers import Callers
-from service.generation.http.connection import EventStream, answered
+from service.generation.http.connection import VERSION_HEADER, answered, event_stream
 from service.generation.http.events import generation_events, told
 from service.generation.http.schemas import (
     GenerateAnswer,
@@ -35,7 +35,6 @@ from service.generation.questions import Choice, Continuations, Sampling, Target
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Body = Annotated[bytes, Depends(json_body)]
 
-VERSION_HEADER = "X-Model-Version"
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Far above what any context holds."""
 QUICK_BYTES = 16 * 1024
@@ -106,7 +105,7 @@ class _Questions:
                 self._asker.stream(prompts, _sampling(asked), choice, caller=caller)
             )
             events = generation_events(stream, self._asker.prompts, numbered=not isinstance(asked.prompt, str))
-            return EventStream(events, held, headers={VERSION_HEADER: stream.version})
+            return event_stream(events, held, stream.version, caller)
         done = await self._asker.generate(prompts, _sampling(asked), choice, caller=caller)
         alone = isinstance(asked.prompt, str)
         if asked.logprobs is None:

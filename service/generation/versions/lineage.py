@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from editing_core.errors import NotFound, StoreError
 from editing_core.versions.head import was_published
@@ -16,8 +19,14 @@ from service.generation.versions.watcher import PointerWatcher
 from worker.protocol.errors import LedgerDown
 from worker.protocol.ledger import Ledger
 
+T = TypeVar("T")
+
 MAX_KNOWN = 10_000
 """Answers kept about who descends from whom."""
+PATIENCE_SECONDS = 2.0
+"""How long an answer waits for the ledger."""
+PASSED_OVER_SECONDS = 10.0
+"""How long a ledger that did not answer in time is taken to be away."""
 BELIEVED_SECONDS = 1.0
 """How long a version is taken to be kept after the ledger has said so."""
 
@@ -45,6 +54,8 @@ class Lineage:
         """Pairs of which the first descends from the second, which stays so; a "no" may only be not known yet."""
         self._digests: dict[str, tuple[str, float]] = {}
         """Of versions that the ledger knew, and when it said so: one may have been removed since."""
+        self._passed_over_until = 0.0
+        """The ledger did not answer in time, and is not asked again until then where files know as well."""
 
     async def recorded_digest(self, version: str) -> str | None:
         """The digest that the version must have; None when the ledger is away and its files bear the mark.
@@ -56,10 +67,20 @@ class Lineage:
             return None
         digest, asked_at = self._digests.get(version, (None, 0.0))
         if digest is None or time.monotonic() >= asked_at + BELIEVED_SECONDS:
-            digest = await asyncio.to_thread(self._recorded_digest, version, believed=digest)
+            digest = await self._in_time(partial(self._recorded_digest, version, believed=digest))
             if digest is not None:
                 self._digests[version] = (digest, time.monotonic())
         return digest
+
+    async def _in_time(self, ask: Callable[[], T]) -> T:
+        """Ask in a thread; where the ledger holds that up, once more, the files first. Raises LedgerDown at last."""
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    return await asyncio.to_thread(ask)
+            except TimeoutError:
+                self._passed_over_until = time.monotonic() + PASSED_OVER_SECONDS
+        raise LedgerDown(f"Redis has not answered for {2 * PATIENCE_SECONDS:g} s; nothing was changed: ask again")
 
     def _recorded_digest(self, version: str, *, believed: str | None) -> str | None:
         if not is_version_name(version):
@@ -80,8 +101,8 @@ class Lineage:
 
     @property
     def _is_away(self) -> bool:
-        """Whether the ledger did not answer when the watcher last asked: a Redis that hangs would hold every answer."""
-        return self._watcher.state.degraded is not None
+        """Whether the ledger did not answer lately: a Redis that hangs would hold every answer."""
+        return self._watcher.ledger_is_away or time.monotonic() < self._passed_over_until
 
     async def served_since(self, wanted: str) -> str:
         """The live version, once it is ``wanted`` or descends from it.
@@ -94,9 +115,9 @@ class Lineage:
         deadline = time.monotonic() + self._wait_seconds
         while True:
             live, state = self._residents.live, self._watcher.state
-            if live is not None and await asyncio.to_thread(self._satisfies, live.version, wanted):
+            if live is not None and await self._in_time(partial(self._satisfies, live.version, wanted)):
                 return live.version
-            await asyncio.to_thread(self._require_coming, wanted)
+            await self._in_time(partial(self._require_coming, wanted))
             self._watcher.nudge()
             while self._residents.live is live and self._watcher.state.wanted == state.wanted:
                 if time.monotonic() >= deadline:

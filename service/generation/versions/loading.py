@@ -135,6 +135,16 @@ def _doublings(most: int) -> list[int]:
     return [*(1 << i for i in range((most - 1).bit_length())), most]
 
 
+def require_digest(resident: Resident, digest: str | None) -> None:
+    """Raise StoreDamaged for another digest."""
+    if digest is None or resident.digest == digest:
+        return
+    raise StoreDamaged(
+        f"version {resident.version} has the digest {resident.digest} on disk and {digest} in the ledger: "
+        "restore it from a backup, or promote another version"
+    )
+
+
 def for_clients(version: str, error: Exception) -> Exception:
     """The same in words for clients, where it names the store's files: those are in the log."""
     if isinstance(error, StoreDamaged | OSError):

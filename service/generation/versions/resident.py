@@ -18,12 +18,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from editing_core.errors import NotFound, StoreDamaged
-from editing_core.models.memory import GIGA
+from editing_core.errors import NotFound
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.errors import NoRoom, NothingServed
-from service.generation.versions.loading import Resident, VersionLoader, for_clients
-from service.generation.versions.room import Room
+from service.generation.versions.loading import Resident, VersionLoader, for_clients, require_digest
+from service.generation.versions.room import Room, no_room
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -54,8 +53,11 @@ class ResidentVersions:
         """With another digest than the ledger's, and live or in use."""
         self._loading: dict[str, Future[Resident]] = {}
         self._uses: Counter[str] = Counter()
+        """Who is just getting a version, by its name."""
+        self._leased: Counter[Resident] = Counter()
+        """Who has got which."""
         self._lock = threading.Lock()
-        """Guards the five above."""
+        """Guards the six above."""
         self._loading_one = threading.Lock()
         """Held while memory is counted and taken: two loads must not count on the same."""
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
@@ -75,7 +77,7 @@ class ResidentVersions:
     def size_bytes(self) -> int:
         """What the versions in memory add to the model."""
         with self._lock:
-            return sum(map(_size, self._held.values()))
+            return self._size_bytes()
 
     def promote(self, version: str, *, digest: str | None = None) -> Resident:
         """Load the version if need be, in the calling thread, then make it live.
@@ -89,7 +91,7 @@ class ResidentVersions:
             if mine:
                 self._load_into(future, version)
             resident = future.result()
-            self._require_digest(resident, digest)
+            require_digest(resident, digest)
             self._live = resident
         finally:
             self._end_use(version)
@@ -109,10 +111,15 @@ class ResidentVersions:
                 self._loader.submit(self._load_into, future, name)
             # Shielded: others may be waiting for the same version when this client goes.
             resident = await asyncio.shield(asyncio.wrap_future(future))
-            self._require_digest(resident, digest)
-            yield resident
+            require_digest(resident, digest)
+            with self._lock:
+                self._leased[resident] += 1
         finally:
             self._end_use(name)
+        try:
+            yield resident
+        finally:
+            self._give_back(resident)
 
     def tidy(self) -> None:
         """Let go of what nobody uses and whose files are gone."""
@@ -131,6 +138,13 @@ class ResidentVersions:
                 version = self._live.version
             self._uses[version] += 1
             return version
+
+    def _give_back(self, resident: Resident) -> None:
+        with self._lock:
+            self._leased[resident] -= 1
+            if not self._leased[resident]:
+                del self._leased[resident]
+            self._evict()
 
     def _end_use(self, version: str) -> None:
         with self._lock:
@@ -166,8 +180,7 @@ class ResidentVersions:
         except Exception as error:  # noqa: BLE001 -- goes to whoever waits for the version
             with self._lock:
                 del self._loading[version]
-            level = logging.INFO if isinstance(error, NotFound) else logging.WARNING
-            log_event(logger, "version_not_loaded", level=level, version=version, reason=str(error))
+            log_event(logger, "version_not_loaded", level=_level(error), version=version, reason=str(error))
             future.set_exception(for_clients(version, error))
             return
         with self._lock:
@@ -183,25 +196,15 @@ class ResidentVersions:
     def _make_room(self, version: str, size_bytes: int) -> None:
         """Let unused versions go, the least recently used first, until this one fits. Raises NoRoom."""
         with self._lock:
-            while missing := self._room.missing_bytes(size_bytes, held_bytes=sum(map(_size, self._held.values()))):
+            while missing := self._room.missing_bytes(size_bytes, held_bytes=self._size_bytes()):
                 unused = [held for held in self._held.values() if self._is_unused(held) and held.size_bytes]
                 if not unused:
-                    used = ", ".join(held.version for held in self._held.values() if held.size_bytes) or "the model"
-                    raise NoRoom(
-                        f"{version} needs {size_bytes / GIGA:.3g} GB, {missing / GIGA:.3g} GB more than there is "
-                        f"beside {used}: it is loaded when answers of these have ended",
-                        retry_after_seconds=1,
-                    )
+                    using = [held.version for held in (*self._held.values(), *self._aside) if held.size_bytes]
+                    raise no_room(version, size_bytes, missing_bytes=missing, using=using)
                 self._let_go(unused[0])
 
-    def _require_digest(self, resident: Resident, digest: str | None) -> None:
-        """Raise StoreDamaged for another digest."""
-        if digest is None or resident.digest == digest:
-            return
-        raise StoreDamaged(
-            f"version {resident.version} has the digest {resident.digest} on disk and {digest} in the ledger: "
-            "restore it from a backup, or promote another version"
-        )
+    def _size_bytes(self) -> int:
+        return sum(map(_size, (*self._held.values(), *self._aside)))
 
     def _require_kept(self, version: str) -> None:
         """Raise NotFound where the files are gone: in memory a version stays until its last use ends."""
@@ -210,7 +213,7 @@ class ResidentVersions:
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
 
     def _is_unused(self, resident: Resident) -> bool:
-        return resident is not self._live and not self._uses[resident.version]
+        return resident is not self._live and not self._leased[resident] and not self._uses[resident.version]
 
     def _evict(self) -> None:
         """Let go of what is no longer kept, and of the least recently used ones above the limit; the lock is held."""
@@ -229,6 +232,13 @@ class ResidentVersions:
 
 def _size(resident: Resident) -> int:
     return resident.size_bytes
+
+
+def _level(error: Exception) -> int:
+    """How loudly it is told that a version was not loaded: memory is asked for again and again until there is some."""
+    if isinstance(error, NoRoom):
+        return logging.DEBUG
+    return logging.INFO if isinstance(error, NotFound) else logging.WARNING
 
 
 def _there(resident: Resident) -> Future[Resident]:

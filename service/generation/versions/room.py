@@ -1,8 +1,11 @@
-"""Whether the matrices of one more version fit into the memory that versions may take. Knows no versions."""
+"""Whether the matrices of one more version fit into the memory that versions may take. Knows versions by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from editing_core.models.memory import GIGA
+from service.generation.errors import NoRoom
 
 SPARE_BYTES = 256 * 1024 * 1024
 """Left free beside a version: keys and values of answers, and what a step computes with."""
@@ -23,3 +26,16 @@ class Room:
             return max(0, held_bytes + needed_bytes - self._limit_bytes)
         free = self._free_bytes()
         return 0 if free is None else max(0, needed_bytes + SPARE_BYTES - free)
+
+
+def no_room(version: str, size_bytes: int, *, missing_bytes: int, using: Sequence[str]) -> NoRoom:
+    """What is said where a version does not fit beside those that are in use."""
+    beside = (
+        f"beside {', '.join(using)}: it is loaded when answers of these have ended" if using else "beside the model"
+    )
+    error = NoRoom(
+        f"{version} needs {size_bytes / GIGA:.3g} GB, {missing_bytes / GIGA:.3g} GB more than there is {beside}",
+        retry_after_seconds=1,
+    )
+    error.others_use_it = bool(using)
+    return error

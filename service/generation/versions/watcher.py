@@ -90,6 +90,7 @@ class PointerWatcher:
         self._verified = False
         """The ledger has confirmed the digest of what is served."""
         self._format_is_known = False
+        self._ledger_is_away = False
         self._stopping = False
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-pointer", daemon=True)
@@ -98,6 +99,11 @@ class PointerWatcher:
     def state(self) -> FollowState:
         """How things stand; replaced as a whole, never changed."""
         return self._state
+
+    @property
+    def ledger_is_away(self) -> bool:
+        """Whether the ledger did not answer, or knew nothing, when it was last asked."""
+        return self._ledger_is_away
 
     def start(self) -> None:
         """Look once, then go on in the thread."""
@@ -119,6 +125,7 @@ class PointerWatcher:
         """Read the pointer and serve what it names."""
         try:
             wanted, degraded = self._wanted()
+            self._ledger_is_away = degraded is not None
         except StoreMismatch as error:  # a later Errata's ledger
             self._note(replace(self._state, problem=error.detail))
             return
@@ -195,17 +202,22 @@ class PointerWatcher:
         return True
 
     def _put_off(self, wanted: Pointer, error: Exception) -> None:
-        self._metrics.not_loaded()
         waits = isinstance(error, NoRoom)
+        if not (waits and self._state.waits_for_room):  # one wait is one failure, however often it is looked
+            self._metrics.not_loaded()
         self._try_again_at = time.monotonic() + (ROOM_PAUSE_SECONDS if waits else self._pause_seconds)
         if not waits:
             self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
         served = self._state.served
         meanwhile = f"{served.version} is served on" if served else "nothing is served"
         verb = "waits for memory" if waits else "could not be loaded"
-        problem = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
+        told = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
         damaged = isinstance(error, StoreDamaged) and not isinstance(error.__cause__, OSError)
-        self._note(replace(self._state, problem=problem, waits_for_room=waits, is_damaged=damaged))
+        state = replace(self._state, waits_for_room=waits, is_damaged=damaged)
+        if waits and served and getattr(error, "others_use_it", False):  # a matter of moments: answers go on
+            self._note(replace(state, problem=None, degraded=told))
+        else:
+            self._note(replace(state, problem=told))
 
     def _recorded_digest(self, version: str) -> str | None:
         try:
@@ -215,9 +227,10 @@ class PointerWatcher:
 
     def _note(self, state: FollowState) -> None:
         before, self._state = self._state, state
-        if state.problem != before.problem and state.problem is not None:
+        waits_on = before.waits_for_room and state.waits_for_room and before.wanted == state.wanted
+        if state.problem != before.problem and state.problem is not None and not waits_on:
             log_event(logger, "pointer_not_followed", level=logging.ERROR, reason=state.problem)
-        if state.degraded != before.degraded and state.degraded is not None:
+        if state.degraded != before.degraded and state.degraded is not None and not waits_on:
             log_event(logger, "generation_degraded", level=logging.WARNING, reason=state.degraded)
 
     def _run(self) -> None:

@@ -44,18 +44,17 @@ class CompletionWriter:
     async def events(self, stream: AnswerStream, *, include_usage: bool) -> AsyncIterator[str]:
         """The pieces of all texts, as server-sent events."""
         results: list[GenerationResult] = []
-        try:
-            async for index, said in stream.events:
-                if isinstance(said, Piece):
-                    logprobs = self._logprobs(index, said.logprobs)
-                    choice = CompletionChoice(index=index, text=said.text, logprobs=logprobs)
-                else:
-                    results.append(said)
-                    choice = CompletionChoice(index=index, text="", finish_reason=said.finish_reason)
-                yield _event(self._completion([choice]))
-        except ErrataError as error:
-            yield f"data: {bytes(problem(error, instance=OPENAI_PATH).body).decode()}\n\n"
-            return
+        async for index, said in stream.events:
+            if isinstance(said, ErrataError):  # for which a client of OpenAI's raises, whatever else may come
+                yield f"data: {bytes(problem(said, instance=OPENAI_PATH).body).decode()}\n\n"
+                return
+            if isinstance(said, Piece):
+                logprobs = self._logprobs(index, said.logprobs)
+                choice = CompletionChoice(index=index, text=said.text, logprobs=logprobs)
+            else:
+                results.append(said)
+                choice = CompletionChoice(index=index, text="", finish_reason=said.finish_reason)
+            yield _event(self._completion([choice]))
         if include_usage:
             yield _event(self._completion([], self._usage(stream.num_prompt_tokens, results)))
         yield "data: [DONE]\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,27 +63,39 @@ class Catalogue:
     def models(self) -> list[NamedModel]:
         """All names that can be asked, the live one first."""
         kept = [ORIGINAL, *reversed(self._store.folders())]
-        versions = [found for version in kept if (found := self._find(version)) is not None]
+        asked = self._ledger if self._answers() else None
+        versions = [found for version in kept if (found := self._find(version, asked)) is not None]
         return [NamedModel(name=self.name, version=None, created=versions[-1].created), *versions]
 
     def model(self, model: str) -> NamedModel:
         """One of them. Raises ModelNotFound."""
         version = self.version_of(model)
-        found = self._find(version or ORIGINAL)
+        found = self._find(version or ORIGINAL, self._ledger)
         if found is None:
             raise ModelNotFound(f"version {version} of {self.name!r} is not kept: GET /v1/models lists those that are")
         return found if version else NamedModel(name=self.name, version=None, created=found.created)
 
-    def _find(self, version: str) -> NamedModel | None:
-        """The version's name; None for one whose files are gone, or that the ledger does not know."""
+    def _answers(self) -> bool:
+        """Whether the ledger does: one that hangs is asked once, and not for each version."""
+        try:
+            self._ledger.known_pointer()
+        except LedgerDown:
+            return False
+        return True
+
+    def _find(self, version: str, ledger: Ledger | None) -> NamedModel | None:
+        """The version's name; None for one whose files are gone, or that the ledger, or without it no file, knows."""
         try:
             manifest = self._store.read_manifest(version)
-            if version != ORIGINAL and self._ledger.version(version).removed:
+            if version != ORIGINAL and not self._is_kept(version, ledger):
                 return None
         except NotFound:
             return None
-        except LedgerDown:
-            if not was_published(self._store.layout, version):
-                return None
         created = int(datetime.fromisoformat(manifest.created).timestamp())
         return NamedModel(name=f"{self.name}{SEPARATOR}{version}", version=version, created=created)
+
+    def _is_kept(self, version: str, ledger: Ledger | None) -> bool:
+        if ledger is not None:
+            with suppress(LedgerDown):
+                return not ledger.version(version).removed
+        return was_published(self._store.layout, version)

@@ -12,11 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from service.api.bodies import described_body
 from service.generation.asking import Asker
 from service.generation.http.callers import Callers
-from service.generation.http.connection import EventStream, answered
+from service.generation.http.connection import VERSION_HEADER, answered, event_stream
 from service.generation.http.openai.answers import CompletionWriter
 from service.generation.http.openai.catalogue import Catalogue, NamedModel
 from service.generation.http.openai.schemas import Completion, CompletionBody, Model, Models
-from service.generation.http.routes import EVENTS, VERSION_HEADER, Body, read_body
+from service.generation.http.routes import EVENTS, Body, read_body
 from service.generation.prompts import Prompt
 from service.generation.questions import Choice, Sampling
 
@@ -77,7 +77,7 @@ async def _complete(
         stream = await held.enter_async_context(asker.stream(prompts, sampling, choice, caller=caller))
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
         events = writer(stream.version).events(stream, include_usage=include_usage)
-        return EventStream(events, held, headers={VERSION_HEADER: stream.version})
+        return event_stream(events, held, stream.version, caller)
     done = await asker.generate(prompts, sampling, choice, caller=caller)
 
     def told() -> Response:
