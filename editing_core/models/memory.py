@@ -34,7 +34,7 @@ class MemoryNeeds:
     version: int
     """The edited matrices of one version."""
     statistics: int
-    """Second moments of all edited layers, in main memory."""
+    """Second moments of all edited layers, in main memory (while they are summed, on a GPU that has room for them)."""
     solve: int
     """Matrices of one layer's solve, on the device."""
 
@@ -58,8 +58,10 @@ def memory_needs(model: nn.Module, family: Family, layers: Sequence[int]) -> Mem
 def free_bytes(device: torch.device) -> int | None:
     """Memory that can still be had on the device; None where nobody tells."""
     if device.type == "cuda":
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held
+        allocated = torch.cuda.memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total) - allocated
+        return max(0, min(free + torch.cuda.memory_reserved(device) - allocated, allowed))
     limits = [limit for limit in (_available_bytes(), _left_of_control_group()) if limit is not None]
     return min(limits, default=None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from types import TracebackType
 
 import torch
@@ -15,8 +16,9 @@ class SideStream:
     """A second queue of work for a CUDA device; elsewhere it does nothing.
 
     Copies to the device that are put into the queue of the thread that computes would be done between two of its
-    steps, which then take as long as the copies do. One object serves one thread at a time: memory that is taken in a
-    queue goes back to that queue, and is found again by whoever works there next.
+    steps, which then take as long as the copies do. Threads that share an object wait for each other's work; share it
+    nevertheless: memory that is taken in a queue goes back to it and to no other, and torch has few, and hands them
+    out in turn.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -33,12 +35,18 @@ class SideStream:
             self._stream.synchronize()
 
 
+@cache
+def loading_stream(device: torch.device) -> SideStream:
+    """The one queue of this process in which tensors are brought to the device."""
+    return SideStream(device)
+
+
 class Bringer:
-    """Brings tensors to a device in a thread and a queue of its own, while this thread goes on; close it at the end."""
+    """Brings tensors to a device in a thread of its own, while this thread goes on; close it at the end."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._beside = SideStream(device)
+        self._beside = loading_stream(device)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="errata-bring")
 
     def __enter__(self) -> Bringer:

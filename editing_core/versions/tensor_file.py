@@ -21,6 +21,9 @@ from torch import Tensor
 
 _LENGTH_BYTES = 8
 _PIECE_BYTES = 1 << 25
+_REST_BYTES = 1 << 20
+_LONGEST_HEADER_BYTES = 100_000_000
+"""As the library has it."""
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -51,7 +54,7 @@ def read_tensor_file(path: Path, device: torch.device | str) -> TensorFile:
         try:
             tensors = reader.tensors()
         except (ValueError, RecursionError) as error:
-            problem = str(error)
+            problem = str(error) or type(error).__name__
         reader.hash_rest()
     return TensorFile(digest=f"sha256:{reader.digest.hexdigest()}", tensors=tensors, problem=problem)
 
@@ -79,7 +82,7 @@ class _Entry:
 
     def is_sound(self) -> bool:
         """Whether the numbers are such and agree."""
-        if not all(type(number) is int and number >= 0 for number in (*self.shape, self.start, self.end)):
+        if not all(type(number) is int and 0 <= number < 1 << 40 for number in (*self.shape, self.start, self.end)):
             return False
         return math.prod(self.shape) * self.dtype.itemsize == self.end - self.start
 
@@ -105,13 +108,13 @@ class _Reader:
 
     def hash_rest(self) -> None:
         """Read what is left."""
-        piece = bytearray(min(_PIECE_BYTES, max(1, self._size - self._file.tell())))
+        piece = bytearray(_REST_BYTES)
         while num_read := self._file.readinto(piece):
             self.digest.update(memoryview(piece)[:num_read])
 
     def _entries(self) -> list[_Entry]:
         length = int.from_bytes(self._bytes(_LENGTH_BYTES), "little")
-        if length > self._size - _LENGTH_BYTES:
+        if length > min(self._size - _LENGTH_BYTES, _LONGEST_HEADER_BYTES):
             raise ValueError(f"a header of {length} bytes in a file of {self._size}")
         header = json.loads(self._bytes(length))
         if not isinstance(header, dict):
@@ -128,7 +131,10 @@ class _Reader:
                 staged = self._staging()[: len(piece)]
                 self._fill(staged.numpy().data)
                 piece.copy_(staged)
-        return numbers.view(entry.shape)
+        try:
+            return numbers.view(entry.shape)
+        except (RuntimeError, TypeError) as error:  # numbers that are beyond torch's own
+            raise ValueError(f"{entry.name} has the shape {list(entry.shape)}") from error
 
     def _staging(self) -> Tensor:
         if not len(self._piece):

@@ -127,9 +127,9 @@ class GenerationRuntime:
         identity = bind_identity(settings.data, model=loaded.fingerprint, model_source=loaded.source)
         _require_same_dtype(identity, loaded)
         store = VersionStore(StoreLayout(settings.data))
-        runtime = cls(loaded, store, ledger, settings=settings, registry=registry).run()
-        spare_what_is_there()
-        return runtime
+        runtime = cls(loaded, store, ledger, settings=settings, registry=registry)
+        spare_what_is_there()  # before any version is there: a version is to leave memory again
+        return runtime.run()
 
     def run(self) -> GenerationRuntime:
         """Start the threads; returns when what is live is served, or could not be loaded."""

@@ -59,3 +59,17 @@ def test_a_prompt_that_is_answered_several_times_is_counted_once(served: Served)
     asked = {"model": "tiny-gptj", "prompt": PROMPTS[0], "n": 3, "max_tokens": 2, "temperature": 1, "seed": 1}
     usage = client.post("/v1/completions", json=asked).json()["usage"]
     until(lambda: counted(client, "errata_generation_tokens_total", "prompt") == before + usage["prompt_tokens"])
+
+
+def test_scores_are_counted_with_the_tokens_that_are_read_for_them(served: Served) -> None:
+    _, client = served
+    metric, tokens = "errata_generation_scores_total", "errata_generation_tokens_total"
+    before, read = counted(client, metric, "scored"), counted(client, tokens, "prompt")
+    prompt, targets = "The capital of France is", [" Paris", " Rome"]
+    assert client.post("/score", json={"prompt": prompt, "target": targets}).status_code == 200
+    until(lambda: counted(client, metric, "scored") == before + 2)
+    num_tokens = sum(len(LOADED.tokenizer(text)["input_ids"]) for target in targets for text in (prompt, target))
+    assert counted(client, tokens, "prompt") == read + num_tokens
+    refused = counted(client, metric, "refused")
+    assert client.post("/score", json={"prompt": prompt, "target": targets, "version": "v77"}).status_code == 404
+    until(lambda: counted(client, metric, "refused") == refused + 2)

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import httpx
 
+from editing_core.models.load import load_model
+from editing_core.versions.layout import StoreLayout
+from editing_core.versions.store import VersionStore
 from tests.support.api_process import running_api
+from tests.support.generation import publish, write_version
 from tests.support.patience import until
 
 ASKED = {"prompt": ["Hamlet was written by"] * 64, "max_new_tokens": 200}
@@ -38,3 +42,22 @@ def test_answers_that_do_not_end_in_time_are_told_that_the_service_stops(redis_u
     last = found["stream"].text.strip().split("\n\n")[-1].splitlines()
     assert last[0] == "event: problem"
     assert "is stopping" in json.loads(last[1].removeprefix("data: "))["detail"]
+
+
+def test_who_still_waits_for_a_version_is_told_that_the_service_stops(redis_url: str, tmp_path: Path) -> None:
+    # No memory for any version: what is live can never be served here.
+    settings = {"role": "generation", "model": "demo-gptj", "stop_seconds": 0.0, "resident_bytes": 1}
+    found: list[httpx.Response] = []
+    with running_api(redis_url, tmp_path, min_version_wait_seconds=60.0, **settings) as service:
+        store, loaded = VersionStore(StoreLayout(tmp_path)), load_model("demo-gptj", device="cpu")
+        publish(service.ledger, write_version(store, loaded, "v1"))
+        with service.client() as client:
+            until(lambda: client.get("/readyz").json()["parts"]["generation"]["waits_for_memory"])
+            asked = {"prompt": "x", "min_version": "v1"}
+            waiting = threading.Thread(target=lambda: found.append(client.get("/generate", params=asked)))
+            waiting.start()
+            threading.Event().wait(1.0)
+            service.process.send_signal(signal.SIGTERM)
+            waiting.join()
+    assert (found[0].status_code, found[0].json()["type"].rpartition("/")[2]) == (503, "service-stopping")
+    assert "is stopping" in found[0].json()["detail"]

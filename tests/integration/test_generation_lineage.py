@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -12,11 +16,12 @@ from editing_core.versions.head import mark_published
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.versions.lineage import BELIEVED_SECONDS
+from service.generation.versions.lineage import BELIEVED_SECONDS, PATIENCE_SECONDS
 from tests.support.generation import publish, serving, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
+from worker.protocol.connections import ANSWER_TIMEOUT_SECONDS
 from worker.protocol.keys import Key
 
 LOADED = tiny_loaded("gpt_neox")
@@ -107,3 +112,36 @@ def test_while_redis_has_forgotten_all_the_files_tell_which_versions_there_are(
             answer = ask(client, **asked)
             assert (answer.status_code, answer.json()["type"]) == (503, "/problems/ledger-forgotten"), answer.json()
             assert int(answer.headers["Retry-After"]) > 0
+
+
+@contextmanager
+def served_beside_a_hanging_redis(folder: Path, store: VersionStore) -> Iterator[httpx.Client]:
+    """v2 is live and v1 kept; Redis takes connections and says nothing."""
+    with running_redis(folder) as server, open_bench(server.url) as bench:
+        publish(bench.ledger, write_version(store, LOADED, "v1"))
+        publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
+        for version in ("v1", "v2"):
+            mark_published(store.layout, version)
+        with serving(bench, store, LOADED) as (runtime, client):
+            until(lambda: runtime.readiness()["version"] == "v2")
+            redis = bench.redis.info("server")["process_id"]
+            os.kill(redis, signal.SIGSTOP)
+            try:
+                yield client
+            finally:
+                os.kill(redis, signal.SIGCONT)
+
+
+def test_a_redis_that_hangs_holds_no_answer_of_a_version_on_disk_for_long(tmp_path: Path, store: VersionStore) -> None:
+    with served_beside_a_hanging_redis(tmp_path / "redis", store) as client:
+        for choice in ({"version": "v1"}, {"min_version": "v1"}, {"version": "v2"}):
+            patient = 4 * PATIENCE_SECONDS + 2
+            answer = client.get("/generate", params={"prompt": "x", **choice}, timeout=patient)
+            assert answer.json()["version"] == choice.get("version", "v2")
+
+
+@pytest.mark.slow
+def test_a_redis_that_hangs_is_asked_once_for_the_list_of_models(tmp_path: Path, store: VersionStore) -> None:
+    with served_beside_a_hanging_redis(tmp_path / "redis", store) as client:
+        listed = client.get("/v1/models", timeout=1.5 * ANSWER_TIMEOUT_SECONDS).json()["data"]
+    assert [item["id"].partition("@")[2] for item in listed] == ["", "v0", "v2", "v1"]

@@ -113,7 +113,7 @@ def test_a_stream_whose_client_goes_away_frees_its_place_and_its_version(served:
     with socket.create_connection((url.host, url.port or 80)) as connection:
         connection.sendall(f"GET /generate?{query} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n\r\n".encode())
         until(lambda: runtime.readiness()["running"] == 1)
-    until(lambda: (runtime.readiness()["running"], runtime._residents._uses["v0"]) == (0, 0))
+    until(lambda: (runtime.readiness()["running"], sum(runtime._residents._leased.values())) == (0, 0))
 
 
 def test_a_stop_text_ends_the_answer_before_it(client: httpx.Client) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from service.generation.decoding.engine import DecodeEngine
+from service.generation.decoding.forward.captured import CapturedDecode
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import GenerationRequest, GenerationResult
 from tests.support.generation import PROMPTS
@@ -25,6 +29,20 @@ def engine_of(model: Any, *, num_places: int = 4, max_waiting: int = 32, prefill
         max_waiting=max_waiting,
         prefill_tokens=prefill_tokens,
     )
+
+
+def logits_both_ways(engine: DecodeEngine, asked: Sequence[GenerationRequest]) -> tuple[Tensor, Tensor]:
+    """Of the step after the first eight of these requests: as captured, and called plainly."""
+    engine.submit(asked)
+    with torch.inference_mode():
+        for _ in range(8):
+            engine.step()
+        writing = engine._places.writing
+        ids, positions = [entry.ids[-1] for entry in writing], [entry.length - 1 for entry in writing]
+        steps = engine._steps
+        assert isinstance(steps, CapturedDecode)
+        captured = steps.decode(ids, positions).clone()
+        return captured.float(), engine._calls.decode(ids, positions).float()
 
 
 @contextmanager

@@ -64,9 +64,15 @@ def changed_weights(loaded: LoadedModel, seed: int) -> dict[str, torch.Tensor]:
 
 
 def write_version(
-    store: VersionStore, loaded: LoadedModel, version: str, *, parent: str = "v0", fingerprint: str | None = None
+    store: VersionStore,
+    loaded: LoadedModel,
+    version: str,
+    *,
+    parent: str = "v0",
+    fingerprint: str | None = None,
+    seed: int | None = None,
 ) -> Manifest:
-    """A version whose weights follow from its number."""
+    """A version whose weights follow from its number, or from ``seed``."""
     manifest = Manifest(
         version=version,
         parent=parent,
@@ -80,7 +86,7 @@ def write_version(
         checks={},
         tensors={},
     )
-    return store.write(manifest, changed_weights(loaded, seed=int(version[1:])))
+    return store.write(manifest, changed_weights(loaded, seed=int(version[1:]) if seed is None else seed))
 
 
 def view_of(loaded: LoadedModel, version: str) -> Any:

@@ -27,6 +27,12 @@ GENERATION = BoardSpec(
             alert="ErrataAnswersFail",
         ),
         PanelSpec(
+            title="Scores by end",
+            about="Scored targets a second: scored, gone (the client left), refused, failed.",
+            unit="reqps",
+            queries=(("sum by (outcome) (rate(errata_generation_scores_total[$__rate_interval]))", "{{outcome}}"),),
+        ),
+        PanelSpec(
             title="Tokens",
             about="Tokens read and written a second.",
             unit="suffix: tokens/s",

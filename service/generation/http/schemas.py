@@ -35,6 +35,12 @@ Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS, exampl
 Version = Annotated[str, Field(max_length=32, examples=["v12"])]
 
 
+STREAMED = (
+    "answer with server-sent events: one per piece of text, then `event: end` or `event: problem` for each answer; of a "
+    "list of prompts each says by `index` whose it is, and one that fails leaves the others"
+)
+
+
 class _Choice(BaseModel):
     """Which version is asked, and for how long the answer is of use."""
 
@@ -71,7 +77,7 @@ class _Options(_Choice):
     logprobs: int | None = Field(
         None, ge=0, le=MAX_LOGPROBS, description="tell each token's log probability, and so many likeliest ones"
     )
-    stream: bool = Field(False, description="answer with server-sent events, one per piece of text")
+    stream: bool = Field(False, description=STREAMED)
 
 
 class _Query(BaseModel):

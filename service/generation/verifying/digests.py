@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from editing_core.errors import NotFound
 from editing_core.models.load import LoadedModel
-from editing_core.models.streams import SideStream
+from editing_core.models.streams import loading_stream
 from editing_core.verifying.digests import replaced_weights, tensors_digest
 from service.api.routes.documented import refusals
 from service.generation.decoding.forward.packed import unpacked
@@ -42,7 +42,7 @@ def resident_router(loaded: LoadedModel, residents: ResidentVersions, *, store: 
     router = APIRouter(responses=refusals(503))
 
     def digest_of(resident: Resident) -> str:
-        with SideStream(loaded.device).work():
+        with loading_stream(loaded.device).work():
             weights = replaced_weights(resident.model, loaded.model)
             found = tensors_digest(weights)
             return found if found != resident.digest else tensors_digest(unpacked(resident.writer, weights))

@@ -10,7 +10,7 @@ from torch import nn
 from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
 from editing_core.models.load import LoadedModel
 from editing_core.models.memory import free_bytes
-from editing_core.models.streams import SideStream
+from editing_core.models.streams import loading_stream
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
@@ -57,8 +57,8 @@ class VersionLoader:
         self._store = store
         self._limits = limits
         self._packed = PackedWeights.of(loaded.model, free_bytes=lambda: free_bytes(loaded.device))
-        self._beside = SideStream(loaded.device)
-        if self._packed is None:
+        self._beside = loading_stream(loaded.device)
+        if loaded.device.type == "cuda":
             join_projections(loaded.model)
 
     def warm_up(self) -> None:

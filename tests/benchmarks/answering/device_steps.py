@@ -68,7 +68,8 @@ def random_requests(count: int, num_tokens: int) -> list[GenerationRequest]:
 
 def _writing(model: nn.Module, loaded: LoadedModel, count: int) -> DecodeEngine:
     """An engine whose places all write, in steps that were captured before."""
-    join_projections(model)
+    if loaded.device.type == "cuda":
+        join_projections(model)
     engine = DecodeEngine(
         lean_twin(model),
         loaded.tokenizer,

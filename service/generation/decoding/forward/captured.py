@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class CapturedDecode:
         self._calls = calls
         self._cache = cache
         self._new_capture = new_capture
-        self._capture = new_capture()
+        self._capture: Capture | None = None
         self._usable = True
         self._steps: dict[tuple[int, int], _Step] = {}
         self._epoch = -1
@@ -58,6 +59,7 @@ class CapturedDecode:
             step = self._steps[shape] = _Step(self._calls, *shape, scratch=self._cache.scratch_place)
         step.fill(ids, positions)
         try:
+            assert self._capture is not None, "an epoch has begun"
             step.run(self._capture)
         except RuntimeError as error:
             log_event(logger, "steps_not_captured", level=logging.WARNING, reason=str(error))
@@ -121,7 +123,7 @@ class CudaGraphs:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        self._stream, self._pool = _capture_stream(device), torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Work) -> Work:
         """Capture what ``work`` puts on the device; nothing of it is done."""
@@ -133,6 +135,12 @@ class CudaGraphs:
             finally:
                 graph.capture_end()
         return graph.replay
+
+
+@cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """The one queue that is captured from; of those with priority, since versions are loaded in one of the others."""
+    return torch.cuda.Stream(device, priority=-1)
 
 
 def _rounded(needed: int, first: int, most: int) -> int:

@@ -31,6 +31,7 @@ def lean_twin(model: nn.Module) -> nn.Module:
     for module in list(twin.modules()):
         if type(module) is GPTJAttention and module.rotary_dim is not None:
             module.__class__ = LeanGPTJAttention
+        if isinstance(module, LeanGPTJAttention):
             parts = projections_of(module)
             module.__dict__["joined"] = joined_weight(parts) if parts else None
         for name, child in module.named_children():

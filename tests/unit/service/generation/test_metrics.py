@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from service.generation.metrics import OUTCOMES, TOKEN_KINDS, GenerationMetrics
+from service.generation.metrics import OUTCOMES, SCORE_OUTCOMES, TOKEN_KINDS, GenerationMetrics
 
 
 def test_every_label_value_is_there_at_zero_from_the_start() -> None:
@@ -12,7 +12,8 @@ def test_every_label_value_is_there_at_zero_from_the_start() -> None:
     GenerationMetrics(registry)
     answers = {registry.get_sample_value("errata_generation_answers_total", {"outcome": name}) for name in OUTCOMES}
     tokens = {registry.get_sample_value("errata_generation_tokens_total", {"kind": name}) for name in TOKEN_KINDS}
-    assert answers == tokens == {0.0}
+    scores = {registry.get_sample_value("errata_generation_scores_total", {"outcome": o}) for o in SCORE_OUTCOMES}
+    assert answers == tokens == scores == {0.0}
 
 
 def test_a_promotion_tells_its_time_and_its_stall() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.loop import DecodeLoop
+from service.generation.decoding.loop import DecodeLoop, spare_what_is_there
 from service.generation.decoding.requests import GenerationRequest, Piece
 from tests.support.tiny_loaded import tiny_loaded
 
@@ -52,3 +53,13 @@ def test_prompts_of_one_version_are_read_in_small_chunks_while_another_writes() 
     long.result(30)
     loop.stop()
     assert told[0] >= 160 // 16
+
+
+def test_what_is_there_at_the_start_is_passed_over_by_the_collector() -> None:
+    kept = [[] for _ in range(1000)]
+    try:
+        spare_what_is_there()
+        assert gc.get_freeze_count() > len(kept)
+    finally:
+        gc.unfreeze()
+    assert gc.get_freeze_count() == 0

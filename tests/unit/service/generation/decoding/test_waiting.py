@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.generation.decoding.requests import Entry, GenerationRequest, Running
+from service.generation.decoding.requests import Entry, GenerationRequest, Group, Running
 from service.generation.decoding.waiting import WaitingList
 from service.generation.errors import RequestNotValid, TooManyWaiting
 
@@ -12,6 +12,14 @@ from service.generation.errors import RequestNotValid, TooManyWaiting
 def entries(client: str, count: int) -> list[Entry]:
     request = GenerationRequest(prompt_ids=(1,), max_new_tokens=1, client=client)
     return [Running(request=request) for _ in range(count)]
+
+
+def together(client: str, count: int, *, is_whole: bool = True) -> list[Entry]:
+    """Requests that came as one."""
+    group, made = Group(size=count, is_whole=is_whole), entries(client, count)
+    for entry in made:
+        entry.group = group
+    return made
 
 
 def taken(waiting: WaitingList) -> str:
@@ -67,3 +75,22 @@ def test_what_is_gone_is_dropped_and_its_client_with_it() -> None:
     waiting.put(lost, num_free=0, num_places=1)
     waiting.drop(lambda entry: entry in {gone, *lost})
     assert (len(waiting), taken(waiting)) == (1, "a")
+
+
+def test_a_list_whose_answers_are_given_together_makes_room_as_a_whole_and_one_that_is_begun_comes_last() -> None:
+    waiting = WaitingList(max_waiting=6)
+    begun, untouched = together("a", 4), together("a", 3)
+    waiting.put(begun, num_free=1, num_places=1)
+    assert waiting.take() is begun[0]
+    waiting.put(untouched, num_free=0, num_places=1)
+    assert set(waiting.put(entries("b", 1), num_free=0, num_places=1)) == set(untouched)
+    waiting.put(entries("c", 2), num_free=0, num_places=1)
+    assert set(waiting.put(entries("d", 1), num_free=0, num_places=1)) == set(begun[1:])
+    assert taken(waiting) == "bcdc"
+
+
+def test_of_a_streamed_list_only_the_last_prompts_make_room() -> None:
+    waiting = WaitingList(max_waiting=3)
+    streamed = together("a", 3, is_whole=False)
+    waiting.put(streamed, num_free=0, num_places=1)
+    assert waiting.put(entries("b", 1), num_free=0, num_places=1) == [streamed[-1]]

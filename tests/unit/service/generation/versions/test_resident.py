@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -188,3 +189,21 @@ def test_memory_is_made_by_letting_the_least_recently_used_go_and_never_by_more_
 
     run(work)
     residents.close()
+
+
+def test_a_copy_that_was_set_aside_counts_as_memory_and_leaves_when_its_own_users_have_gone(
+    store: VersionStore, residents: ResidentVersions
+) -> None:
+    async def work() -> None:
+        residents.promote("v0")
+        async with AsyncExitStack() as old_user:
+            old = await old_user.enter_async_context(residents.lease("v1"))
+            shutil.rmtree(store.layout.version_dir("v1"))
+            restored = write_version(store, LOADED, "v1", seed=9)
+            async with residents.lease("v1", digest=restored.digest) as new:
+                assert (new.digest, old.digest != new.digest) == (restored.digest, True)
+                assert residents.size_bytes == old.size_bytes + new.size_bytes
+                await old_user.aclose()
+                assert residents.size_bytes == new.size_bytes
+
+    run(work)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import weakref
 
 import pytest
+import torch
 
 from service.generation.decoding.forward.captured import Capture, CapturedDecode, Work
+from service.generation.decoding.forward.lean import lean_twin
 from service.generation.decoding.requests import GenerationRequest
-from tests.support.decoding import engine_of, requests, run_all
+from tests.support.decoding import engine_of, logits_both_ways, requests, run_all
 from tests.support.generation import PROMPTS, greedy_ids
 from tests.support.tiny_models import TINY_FAMILIES, TinyFamily, tiny_model, tiny_tokenizer
 
@@ -48,6 +50,8 @@ class Captured:
         self._work()
 
 
+LARGEST_ROUNDING = 0.4
+"""Of logits of the order of 10, in bfloat16."""
 LONG = tuple(tiny_tokenizer()(" ".join(PROMPTS) * 3)["input_ids"][:100])
 
 
@@ -58,7 +62,10 @@ def test_answers_are_the_same_while_others_read_leave_and_the_cache_grows(family
     memories = Memories()
     engine._steps = CapturedDecode(engine._calls, engine._cache, new_capture=memories.new)
     asked = [*requests(), *(GenerationRequest(prompt_ids=LONG[: 30 + i], max_new_tokens=60) for i in range(4))]
-    answers = [engine.submit([request])[0] for request in asked]
+    answers = engine.submit(asked[:1])
+    while engine.busy:
+        engine.step()
+    answers += [engine.submit([request])[0] for request in asked[1:]]
     while engine.busy:
         engine.step()
     assert memories.num_captured >= 4
@@ -79,3 +86,14 @@ def test_a_capture_that_fails_costs_no_answer() -> None:
     engine._steps = CapturedDecode(engine._calls, engine._cache, new_capture=lambda: fail)
     for request, result in zip(requests(), run_all(engine, requests()), strict=True):
         assert list(result.ids) == greedy_ids(model, list(request.prompt_ids), request.max_new_tokens)
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_captured_steps_give_the_logits_of_plain_ones_in_half_precision(family: TinyFamily) -> None:
+    engine = engine_of(lean_twin(tiny_model(family, dtype=torch.bfloat16)), num_places=5)
+    memories = Memories()
+    engine._steps = CapturedDecode(engine._calls, engine._cache, new_capture=memories.new)
+    captured, plain = logits_both_ways(engine, requests())
+    assert memories.num_captured >= 1
+    assert torch.allclose(captured, plain, atol=LARGEST_ROUNDING)
+    assert not torch.allclose(captured, plain.roll(1, dims=0), atol=LARGEST_ROUNDING)

@@ -54,3 +54,13 @@ def test_a_version_whose_projection_is_its_own_does_not_use_the_originals() -> N
     found = [list(result.ids) for result in run_all(engine_of(lean_twin(view)), requests())]
     assert found == expected
     assert found != [list(result.ids) for result in run_all(engine_of(lean_twin(model)), requests())]
+
+
+def test_a_view_of_a_twin_uses_its_own_projection_too() -> None:
+    model = copy.deepcopy(tiny_model("gptj"))
+    join_projections(model)
+    name = "transformer.h.1.attn.q_proj.weight"
+    weights = {name: model.get_parameter(name).detach() * -1}
+    found = run_all(engine_of(lean_twin(make_view(lean_twin(model), weights))), requests())
+    expected = run_all(engine_of(lean_twin(make_view(model, weights))), requests())
+    assert [result.ids for result in found] == [result.ids for result in expected]
