@@ -36,8 +36,8 @@ Version = Annotated[str, Field(max_length=32, examples=["v12"])]
 
 
 STREAMED = (
-    "answer with server-sent events: one per piece of text, then `event: end` or `event: problem` for each answer; of a "
-    "list of prompts each says by `index` whose it is, and one that fails leaves the others"
+    "answer with server-sent events: one per piece of text, then `event: end` or `event: problem` for each answer; of "
+    "a list of prompts each says by `index` whose it is, and one that fails leaves the others"
 )
 
 
