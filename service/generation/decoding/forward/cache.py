@@ -13,7 +13,7 @@ there, in doublings, and is given back when no place is used. Knows no tokens an
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,15 @@ SMALLEST_LENGTH = 64
 SMALLEST_PLACES = 2
 
 
+class Kept(NamedTuple):
+    """One layer's tensors: keys and values together [2, P, A, L, D], and each [P, A, L, D]."""
+
+    both: Tensor
+    keys: Tensor
+    """A view of the first, as the next is of the second: looking them up anew costs as much as writing a row."""
+    values: Tensor
+
+
 class PlacesCache:
     """Keys and values of each layer, one tensor [2, P, A, L, D], made by the first call that writes."""
 
@@ -32,14 +41,14 @@ class PlacesCache:
         self._max_length = max_length
         self._num_places = 0
         self._length = 0
-        self._held_2PALD: list[Tensor] = []
+        self._kept: list[Kept] = []
         self.epoch = 0
         """Grows whenever tensors are replaced: what was captured of the old ones is then of no use."""
 
     @property
     def size_bytes(self) -> int:
         """Memory that is held now."""
-        return sum(tensor.nbytes for tensor in self._held_2PALD)
+        return sum(kept.both.nbytes for kept in self._kept)
 
     @property
     def num_places(self) -> int:
@@ -62,22 +71,22 @@ class PlacesCache:
         assert length <= self._max_length
         self._num_places = _grown(self._num_places, num_places, first=SMALLEST_PLACES, most=self._max_places)
         self._length = _grown(self._length, length, first=SMALLEST_LENGTH, most=self._max_length)
-        for layer, old in enumerate(self._held_2PALD):
+        for layer, (old, *_) in enumerate(self._kept):
             if old.shape[1] <= self._num_places or old.shape[3] < self._length:
                 fresh = old.new_zeros(2, self._num_places + 1, old.shape[2], self._length, old.shape[4])
                 held = old.shape[1] - 1
                 fresh[:, :held, :, : old.shape[3]] = old[:, :held]
-                self._held_2PALD[layer] = fresh
+                self._kept[layer] = Kept(fresh, *fresh)
                 self.epoch += 1
 
     def move(self, source: int, target: int, *, length: int) -> None:
         """Copy the first ``length`` positions of one place over another."""
-        for tensor in self._held_2PALD:
+        for tensor, *_ in self._kept:
             tensor[:, target, :, :length] = tensor[:, source, :, :length]
 
     def swap(self, one: int, other: int, *, length: int) -> None:
         """Exchange the first ``length`` positions of two places."""
-        for tensor in self._held_2PALD:
+        for tensor, *_ in self._kept:
             kept = tensor[:, one, :, :length].clone()
             tensor[:, one, :, :length] = tensor[:, other, :, :length]
             tensor[:, other, :, :length] = kept
@@ -85,16 +94,17 @@ class PlacesCache:
     def clear(self) -> None:
         """Give all memory back."""
         self._num_places = self._length = 0
-        self._held_2PALD.clear()
+        self._kept.clear()
         self.epoch += 1
 
-    def layer(self, index: int, *, like: Tensor, num_heads: int) -> Tensor:
-        """Keys and values [2, P, A, L, D] of one layer; made with the D, dtype and device of ``like`` if need be."""
-        while len(self._held_2PALD) <= index:
+    def layer(self, index: int, *, like: Tensor, num_heads: int) -> Kept:
+        """Keys and values of one layer; made with the D, dtype and device of ``like`` if need be."""
+        while len(self._kept) <= index:
             shape = (2, self._num_places + 1, num_heads, self._length, like.shape[-1])
             # Zeros and not whatever is in memory: a masked NaN would still spoil the sum it is weighted 0 in.
-            self._held_2PALD.append(like.new_zeros(shape))
-        return self._held_2PALD[index]
+            fresh = like.new_zeros(shape)
+            self._kept.append(Kept(fresh, *fresh))
+        return self._kept[index]
 
 
 class Window:
@@ -118,17 +128,18 @@ class Window:
         self, keys_RATD: Tensor, values_RATD: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Keep the new keys and values and give back all that may be looked at, [R, A, length, D]."""
-        held_2PALD = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
-        for held_PALD, new_RATD in zip(held_2PALD, (keys_RATD, values_RATD), strict=True):
-            self._write(held_PALD, new_RATD)
-        return self._seen(held_2PALD)
+        kept = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
+        self._write(kept.keys, keys_RATD)
+        self._write(kept.values, values_RATD)
+        return self._seen(kept)
 
     def update_both(self, new_RT2AD: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
         """The same from one tensor, written at once: one kernel of a GPU."""
-        held_2PALD = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
-        where = self.shared(("where", held_2PALD.device), lambda: self._where_on(held_2PALD.device))
-        held_2PALD.permute(1, 3, 0, 2, 4).index_put_(where, new_RT2AD)
-        return self._seen(held_2PALD)
+        kept = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
+        device = new_RT2AD.device
+        where = self.shared(("where", device), lambda: self._where_on(device))
+        kept.both.permute(1, 3, 0, 2, 4).index_put_(where, new_RT2AD)
+        return self._seen(kept)
 
     def get_seq_length(self, _layer_idx: int = 0) -> int:
         """Positions that were there before."""
@@ -147,10 +158,9 @@ class Window:
         targets = self.shared(key, lambda: self._targets_in(held_PALD))
         held_PALD.view(-1, size).index_copy_(0, targets, new_RATD.reshape(-1, size))
 
-    def _seen(self, held_2PALD: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, kept: Kept) -> tuple[Tensor, Tensor]:
         rows = slice(self._first, self._first + self._positions_RT.shape[0])
-        keys, values = held_2PALD[:, rows, :, : self._length]
-        return keys, values
+        return kept.keys[rows, :, : self._length], kept.values[rows, :, : self._length]
 
     def _where_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The places [R, 1] and positions [R, T] that the rows are written at."""
