@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
@@ -28,6 +29,7 @@ from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from service.api.app import create_app
 from service.api.state import ApiState, Generation
+from service.connections import AbortableProtocol
 from worker.protocol.connections import Durability, connect, connect_queue, require_durable
 from worker.protocol.errors import LedgerBehind, LedgerDown
 from worker.protocol.keys import Keys
@@ -152,6 +154,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=AbortableProtocol,
                 lifespan="off",
                 ws="none",
                 log_config=None,
@@ -177,7 +180,9 @@ class _Server(uvicorn.Server):
         self._state.stopping.set()
         if (generation := self._state.generation) is not None:
             loop, seconds = asyncio.get_running_loop(), self._state.settings.stop_seconds
-            loop.call_later(seconds, loop.run_in_executor, None, generation.end_answers)
+            # A thread of its own: all others may be busy with what is to be ended.
+            ending = threading.Thread(target=generation.end_answers, name="errata-end", daemon=True)
+            loop.call_later(seconds, ending.start)
         await super().shutdown(sockets)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +20,7 @@ from service.api.problems import FieldError, RequestProblem, is_json
 from service.api.state import ApiState
 from service.api.statuses import INTERNAL, RETRY_AFTER_SECONDS, next_step, status_of
 from service.forgetting import require_memory
+from service.patience import in_time
 from worker.protocol.errors import EditNotLive, LedgerDown, LedgerForgotten
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -142,14 +143,14 @@ def _methods_at(request: Request) -> set[str]:
     return {method for method in METHODS if any(route.matches(scopes[method])[0] is Match.FULL for route in routes)}
 
 
-def _unless_forgotten(error: ErrataError, state: ApiState) -> ErrataError:
+async def _unless_forgotten(error: ErrataError, state: ApiState) -> ErrataError:
     """The error, or that nobody can tell now: to a ledger that was forgotten everything is unknown."""
     if isinstance(error, NotFound | EditNotLive):
         try:
-            require_memory(state.ledger, StoreLayout(state.settings.data))
+            await in_time(partial(require_memory, state.ledger, StoreLayout(state.settings.data)))
         except LedgerForgotten as unknown:
             return unknown
-        except LedgerDown:
+        except (LedgerDown, TimeoutError):
             return error
     return error
 
@@ -161,8 +162,7 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, ErrataError)
         if status_of(type(error)) == INTERNAL:
             raise error
-        told = await asyncio.to_thread(_unless_forgotten, error, request.app.state.errata)
-        return problem(told, instance=request.url.path)
+        return problem(await _unless_forgotten(error, request.app.state.errata), instance=request.url.path)
 
     async def validation_error(request: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, RequestValidationError)

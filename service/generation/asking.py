@@ -134,16 +134,17 @@ class Asker:
     @asynccontextmanager
     async def _chosen(self, choice: Choice, *, caller: Caller) -> AsyncIterator[Resident]:
         version, digest = choice.version, None
-        try:
-            async with asyncio.timeout(caller.timeout_seconds):
-                if version is not None:
-                    digest = await self._lineage.recorded_digest(version)
-                if choice.min_version is not None:
-                    version = await self._lineage.served_since(choice.min_version)
-        except TimeoutError:
-            words = "which version is to answer could not be found in time: ask for longer, or again later"
-            raise AnswerLate(words) from None
-        async with self._residents.lease(version, digest=digest) as resident:
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(caller.timeout_seconds):
+                    if version is not None:
+                        digest = await self._lineage.recorded_digest(version)
+                    if choice.min_version is not None:
+                        version = await self._lineage.served_since(choice.min_version)
+                    resident = await held.enter_async_context(self._residents.lease(version, digest=digest))
+            except TimeoutError:
+                words = "the version that is to answer was not found or loaded in time: ask for longer, or again later"
+                raise AnswerLate(words) from None
             yield resident
 
     @asynccontextmanager
@@ -176,7 +177,7 @@ class Asker:
         except asyncio.CancelledError:
             count(_outcome(None), num_answers)
             raise
-        except ErrataError as error:
+        except Exception as error:
             count(_outcome(error), num_answers)
             raise
 
@@ -186,7 +187,9 @@ class Asker:
         self._count(requests, letters.read, started=started, each=each)
         for error in letters.failed.values():
             self._metrics.not_answered(_outcome(error), 1)
-        self._metrics.not_answered(_outcome(None), len(requests) - len(letters.read) - len(letters.failed))
+        # A reader who stops at the first failure has not gone.
+        failure = next(iter(letters.failed.values()), None)
+        self._metrics.not_answered(_outcome(failure), len(requests) - len(letters.read) - len(letters.failed))
 
     def _count(
         self,

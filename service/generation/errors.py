@@ -10,6 +10,7 @@ ErrataError
     ├── NoRoom               no memory for one more version                           503
     ├── NothingServed        no version could be loaded yet                          503
     └── GenerationFailed     a step of the model failed                              503
+        └── GenerationStopping   the process is going down                           503
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class AnswerLate(GenerationError):
 class NoRoom(GenerationError):
     """There is no memory for one more version while those that are there are being used."""
 
-    others_use_it = False
-    """Set where other versions' answers use the memory: it is free when they end."""
+    is_passing = False
+    """Set where answers of versions that are not live use the memory: it is free when they end."""
     next_step_hint: ClassVar[str] = "Ask again after the time in Retry-After, or without version."
     status_hint: ClassVar[int] = 503
     slug = "no-room"
@@ -102,3 +103,11 @@ class GenerationFailed(GenerationError):
     status_hint: ClassVar[int] = 503
     slug = "generation-failed"
     title = "The model failed while answering"
+
+
+class GenerationStopping(GenerationFailed):
+    """The process is going down, and will not finish the answer."""
+
+    next_step_hint: ClassVar[str] = "Ask again after the time in Retry-After, or another replica."
+    slug = "generation-stopping"
+    title = "The service is stopping"

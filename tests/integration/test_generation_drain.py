@@ -39,6 +39,7 @@ def test_answers_that_do_not_end_in_time_are_told_that_the_service_stops(redis_u
             thread.join()
     assert (found["whole"].status_code, found["whole"].headers["Retry-After"]) == (503, "2")
     assert "is stopping" in found["whole"].json()["detail"]
+    assert found["whole"].json()["type"].endswith("/generation-stopping")
     last = found["stream"].text.strip().split("\n\n")[-1].splitlines()
     assert last[0] == "event: problem"
     assert "is stopping" in json.loads(last[1].removeprefix("data: "))["detail"]

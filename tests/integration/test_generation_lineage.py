@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from editing_core.versions.head import mark_published
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.versions.lineage import BELIEVED_SECONDS, PATIENCE_SECONDS
+from service.generation.versions.lineage import BELIEVED_SECONDS
+from service.patience import PATIENCE_SECONDS
 from tests.support.generation import publish, serving, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
@@ -138,6 +140,20 @@ def test_a_redis_that_hangs_holds_no_answer_of_a_version_on_disk_for_long(tmp_pa
             patient = 4 * PATIENCE_SECONDS + 2
             answer = client.get("/generate", params={"prompt": "x", **choice}, timeout=patient)
             assert answer.json()["version"] == choice.get("version", "v2")
+
+
+def test_a_redis_that_hangs_holds_many_at_once_no_longer_than_one(tmp_path: Path, store: VersionStore) -> None:
+    with served_beside_a_hanging_redis(tmp_path / "redis", store) as client, ThreadPoolExecutor(40) as pool:
+        time.sleep(BELIEVED_SECONDS)
+
+        def asked(version: str) -> int:
+            patient = 4 * PATIENCE_SECONDS + 2
+            return client.get("/generate", params={"prompt": "x", "version": version}, timeout=patient).status_code
+
+        unknown = [pool.submit(asked, "nonsense") for _ in range(20)]
+        known = [pool.submit(asked, "v1") for _ in range(20)]
+        assert {answer.result() for answer in known} == {200}
+        assert {answer.result() for answer in unknown} == {404}
 
 
 @pytest.mark.slow

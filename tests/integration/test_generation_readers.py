@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.support.redis_server import Bench
 from tests.support.tiny_loaded import tiny_loaded
 
 LOADED = tiny_loaded("gptj")
-SMALL_BUFFER = 4096
+SMALL_BUFFER, TCP_CLOSED = 4096, 7
 ASKED = {
     "prompt": [PROMPTS[3]] * 48,
     "stream": True,
@@ -93,12 +94,8 @@ def test_who_has_not_read_in_time_is_cut_off(
         until(lambda: runtime.readiness()["running"] != 0)
         gone = 'errata_generation_answers_total{outcome="gone"}'
         until(lambda: figure(client, gone) > 0)
-        unread.settimeout(30)
-        read = b""
-        while piece := unread.recv(1 << 20):
-            read += piece
-    assert b"200 OK" in read
-    assert not read.endswith(b"0\r\n\r\n")
+        until(lambda: unread.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSED)
+        assert client.get("/healthz").status_code == 200
 
 
 def test_what_waits_for_memory_is_told_and_the_version_before_answers_on(
@@ -123,3 +120,52 @@ def test_what_waits_for_memory_is_told_and_the_version_before_answers_on(
                 assert figure(client, "errata_generation_load_failures_total") == before + 1
         until(lambda: runtime.readiness()["version"] == "v2")
         assert client.get("/readyz").json()["parts"]["generation"]["degraded"] is False
+
+
+def test_each_wait_for_memory_is_counted_once(bench: Bench, store: VersionStore) -> None:
+    failures = "errata_generation_load_failures_total"
+    with room_for_one(bench, store) as (runtime, client):
+        before = figure(client, failures)
+        with unread_stream(client):
+            until(lambda: runtime.readiness()["running"] != 0)
+            with held(runtime._loop):
+                publish(bench.ledger, write_version(store, LOADED, "v2"))
+                until(lambda: figure(client, failures) == before + 1)
+                publish(bench.ledger, write_version(store, LOADED, "v3"))
+                until(lambda: figure(client, failures) == before + 2)
+                until(lambda: figure(client, "errata_generation_behind_seconds") > 1.0)
+                assert figure(client, failures) == before + 2
+
+
+def test_who_asks_for_a_version_again_and_again_does_not_keep_the_live_one_out(
+    bench: Bench, store: VersionStore
+) -> None:
+    stop = threading.Event()
+    with room_for_one(bench, store) as (runtime, client):
+
+        def ask() -> None:
+            while not stop.is_set():
+                client.post("/generate", json={"prompt": PROMPTS[3], "max_new_tokens": 60, "version": "v1"})
+
+        asking = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        try:
+            until(lambda: "v1" in runtime.readiness()["resident_versions"])  # type: ignore[operator]
+            publish(bench.ledger, write_version(store, LOADED, "v2"))
+            until(lambda: runtime.readiness()["version"] == "v2")
+        finally:
+            stop.set()
+            for thread in asking:
+                thread.join()
+
+
+def test_what_cannot_fit_beside_the_live_version_makes_the_replica_unready(bench: Bench, store: VersionStore) -> None:
+    with room_for_one(bench, store) as (runtime, client):
+        bench.ledger.promote("v1", author=None)
+        until(lambda: runtime.readiness()["version"] == "v1")
+        publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
+        until(lambda: client.get("/readyz").status_code == 503)
+        part = client.get("/readyz").json()["parts"]["generation"]
+        assert (part["ready"], part["version"], part["waits_for_memory"]) == (False, "v1", True)
+        assert client.get("/generate", params={"prompt": "a"}).json()["version"] == "v1"

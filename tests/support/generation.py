@@ -17,6 +17,7 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.views import make_view
 from service.api.app import create_app
+from service.connections import AbortableProtocol
 from service.generation.runtime import GenerationRuntime
 from tests.support.redis_server import Bench
 from worker.protocol.jobs import VersionRecord
@@ -123,7 +124,8 @@ def serving(
     registry = CollectorRegistry()
     runtime = GenerationRuntime(loaded, store, bench.ledger, settings=settings, registry=registry).run()
     app = create_app(settings, bench.ledger, bench.queue, generation=runtime, registry=registry)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", ws="none", log_config=None))
+    config = uvicorn.Config(app, port=0, http=AbortableProtocol, lifespan="off", ws="none", log_config=None)
+    server = uvicorn.Server(config)
     listener = server.config.bind_socket()
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -15,12 +15,10 @@ from service.api.errors import all_problems
 from service.api.routes.documented import refusals
 from service.api.state import ApiState, State
 from service.api.statuses import next_step, status_of
+from service.patience import PATIENCE_SECONDS, in_time
 from worker.protocol.errors import LedgerDown
 
 router = APIRouter(tags=["system"])
-
-PATIENCE_SECONDS = 2.0
-"""How long /readyz waits for Redis: who asks it wants an answer now."""
 
 
 class Root(BaseModel):
@@ -85,8 +83,7 @@ async def readyz(state: State) -> JSONResponse:
 async def _ledger_soon(state: ApiState) -> dict[str, Any]:
     """What the ledger says; a Redis that hangs is not waited for."""
     try:
-        # Not the framework's threads: those are waited for even when nobody wants their answer any more.
-        return await asyncio.wait_for(asyncio.to_thread(_ledger_part, state), PATIENCE_SECONDS)
+        return await in_time(partial(_ledger_part, state))
     except TimeoutError:
         return {"ready": False, "reason": f"Redis has not answered for {PATIENCE_SECONDS:g} s"}
 

@@ -108,7 +108,7 @@ class DecodeEngine:
         The answers are ``GenerationResult`` or ``Score``. Raises TooManyWaiting, and RequestNotValid for more than
         could ever be held.
         """
-        group = Group(size=len(requests), is_whole=listener is None)
+        group = Group(is_whole=listener is None)
         entries = [self._entry(number, request, listener, group) for number, request in enumerate(requests)]
         assert all(request.prompt_ids for request in requests)
         assert all(entry.longest <= self._max_length for entry in entries)

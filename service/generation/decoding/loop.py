@@ -15,7 +15,7 @@ from typing import Any
 
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.requests import GenerationRequest, Piece, ScoreRequest
-from service.generation.errors import GenerationFailed
+from service.generation.errors import GenerationFailed, GenerationStopping
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -101,8 +101,8 @@ class DecodeLoop:
                 if self._stopping:
                     return
                 busy = [engine for engine in self._engines if engine.busy]
-            for engine in busy:
-                _step(engine, others_write=any(other.is_writing for other in busy if other is not engine))
+            _step_all(busy)
+            del busy  # an engine that is removed meanwhile is to leave memory
             self._note_pause()
 
     def _note_pause(self) -> None:
@@ -131,8 +131,13 @@ def spare_what_is_there() -> None:
     gc.freeze()
 
 
-def _stopped() -> GenerationFailed:
-    return GenerationFailed("the service is stopping: ask another replica, or again later", retry_after_seconds=2)
+def _stopped() -> GenerationStopping:
+    return GenerationStopping("the service is stopping: ask another replica, or again later", retry_after_seconds=2)
+
+
+def _step_all(engines: Sequence[DecodeEngine]) -> None:
+    for engine in engines:
+        _step(engine, others_write=any(other.is_writing for other in engines if other is not engine))
 
 
 def _step(engine: DecodeEngine, *, others_write: bool) -> None:

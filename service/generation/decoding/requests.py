@@ -84,16 +84,14 @@ Listener = Callable[[Piece], None]
 """Told of each piece, in the decoding thread."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Group:
     """Requests that came together."""
 
-    size: int
-    is_whole: bool
+    is_whole: bool = True
     """The answers are given together or not at all."""
-
-
-ALONE = Group(size=1, is_whole=True)
+    is_begun: bool = False
+    """One of them has, or had, a place."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -101,7 +99,7 @@ class Entry:
     """A request on its way: waiting, or in a place."""
 
     request: Any
-    group: Group = ALONE
+    group: Group = field(default_factory=Group)
     answer: Future[Any] = field(default_factory=Future)
     """Cancelling it frees the request's place within one step."""
     num_read: int = 0

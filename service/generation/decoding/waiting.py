@@ -5,10 +5,10 @@ Knows clients by name and nothing of what they ask. Not safe for several threads
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
-from service.generation.decoding.requests import ALONE, Entry
+from service.generation.decoding.requests import Entry
 from service.generation.errors import RequestNotValid, TooManyWaiting
 
 
@@ -36,7 +36,10 @@ class WaitingList:
                 "send fewer at a time",
                 loc=("prompt",),
             )
-        excess = self._size + len(entries) - self._max_waiting - num_free
+        room = self._max_waiting + num_free - len(entries)
+        if self._size > room:
+            self.drop(lambda entry: entry.answer.done())  # whose clients have just gone
+        excess = self._size - room
         displaced = self._choose_displaced(entries[0].request.client, len(entries), excess)
         for entry in displaced:
             self._remove(entry)
@@ -49,6 +52,7 @@ class WaitingList:
         client = next(iter(self._by_client))
         entries = self._by_client.pop(client)
         entry = entries.popleft()
+        entry.group.is_begun = True
         if entries:
             self._by_client[client] = entries
         self._size -= 1
@@ -90,11 +94,10 @@ def _last_of(entries: Sequence[Entry]) -> list[Entry]:
 
     All of these that wait, where the answers are of no use without each other; else its last entry.
     """
-    waiting = Counter(entry.group for entry in entries)
-    untouched = (entry.group for entry in reversed(entries) if waiting[entry.group] == entry.group.size)
-    group = next(untouched, entries[-1].group)
+    groups = (entry.group for entry in reversed(entries) if not entry.group.is_begun)
+    group = next(groups, entries[-1].group)
     members = [entry for entry in entries if entry.group is group]
-    return members if group.is_whole and group is not ALONE else members[-1:]
+    return members if group.is_whole else members[-1:]
 
 
 def displaced_error() -> TooManyWaiting:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
+from service.connections import abort
 from service.generation.questions import Caller
 from worker.protocol.logs import log_event
 
@@ -54,6 +55,7 @@ class EventStream(Response):
                         await while_connected(receive, self._send(send))
                 except TimeoutError:
                     log_event(logger, "stream_not_read", level=logging.INFO, seconds=self._most_seconds)
+                    await abort(scope, receive)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -16,6 +16,7 @@ from service.forgetting import require_memory
 from service.generation.errors import VersionUnavailable
 from service.generation.versions.resident import ResidentVersions
 from service.generation.versions.watcher import PointerWatcher
+from service.patience import in_time
 from worker.protocol.errors import LedgerDown
 from worker.protocol.ledger import Ledger
 
@@ -23,8 +24,6 @@ T = TypeVar("T")
 
 MAX_KNOWN = 10_000
 """Answers kept about who descends from whom."""
-PATIENCE_SECONDS = 2.0
-"""How long an answer waits for the ledger."""
 PASSED_OVER_SECONDS = 10.0
 """How long a ledger that did not answer in time is taken to be away."""
 BELIEVED_SECONDS = 1.0
@@ -73,14 +72,12 @@ class Lineage:
         return digest
 
     async def _in_time(self, ask: Callable[[], T]) -> T:
-        """Ask in a thread; where the ledger holds that up, once more, the files first. Raises LedgerDown at last."""
-        for _ in range(2):
-            try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    return await asyncio.to_thread(ask)
-            except TimeoutError:
-                self._passed_over_until = time.monotonic() + PASSED_OVER_SECONDS
-        raise LedgerDown(f"Redis has not answered for {2 * PATIENCE_SECONDS:g} s; nothing was changed: ask again")
+        """Ask in a thread; where the ledger holds that up, once more, the files alone."""
+        try:
+            return await (asyncio.to_thread(ask) if self._is_passed_over else in_time(ask))
+        except TimeoutError:
+            self._passed_over_until = time.monotonic() + PASSED_OVER_SECONDS
+        return await asyncio.to_thread(ask)
 
     def _recorded_digest(self, version: str, *, believed: str | None) -> str | None:
         if not is_version_name(version):
@@ -88,8 +85,7 @@ class Lineage:
         if self._is_away and was_published(self._store.layout, version):
             return believed
         try:
-            require_memory(self._ledger, self._store.layout)
-            record = self._ledger.version(version)
+            record = self._answering.version(version)
         except LedgerDown:
             if not was_published(self._store.layout, version):
                 raise
@@ -102,7 +98,19 @@ class Lineage:
     @property
     def _is_away(self) -> bool:
         """Whether the ledger did not answer lately: a Redis that hangs would hold every answer."""
-        return self._watcher.ledger_is_away or time.monotonic() < self._passed_over_until
+        return self._watcher.ledger_is_away or self._is_passed_over
+
+    @property
+    def _is_passed_over(self) -> bool:
+        return time.monotonic() < self._passed_over_until
+
+    @property
+    def _answering(self) -> Ledger:
+        """The ledger, which is to be asked. Raises LedgerDown while it is passed over, LedgerForgotten."""
+        if self._is_passed_over:
+            raise LedgerDown("Redis has not answered in time; nothing was changed: ask again")
+        require_memory(self._ledger, self._store.layout)
+        return self._ledger
 
     async def served_since(self, wanted: str) -> str:
         """The live version, once it is ``wanted`` or descends from it.
@@ -137,8 +145,7 @@ class Lineage:
         if self._is_away:
             return True
         try:
-            require_memory(self._ledger, self._store.layout)
-            return self._descends(self._ledger.pointer().version, live)
+            return self._descends(self._answering.pointer().version, live)
         except LedgerDown:
             return True
 
@@ -154,9 +161,8 @@ class Lineage:
 
     def _require_coming(self, wanted: str) -> None:
         """Raise unless the ledger's live version is ``wanted`` or descends from it."""
-        require_memory(self._ledger, self._store.layout)
-        record = self._ledger.version(wanted)
-        live = self._ledger.pointer().version
+        ledger = self._answering
+        record, live = ledger.version(wanted), ledger.pointer().version
         if self._descends(live, wanted):
             return
         reasons = {
@@ -183,8 +189,7 @@ class Lineage:
         if self._is_away and self._in_manifests(version, ancestor):
             return True
         try:
-            require_memory(self._ledger, self._store.layout)
-            return self._ledger.descends(version, ancestor)
+            return self._answering.descends(version, ancestor)
         except LedgerDown:
             if self._in_manifests(version, ancestor):
                 return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from torch import nn
@@ -19,6 +21,7 @@ from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.joined import join_projections
 from service.generation.decoding.forward.packed import PackedWeights, writing_twin
 from service.generation.decoding.requests import GenerationRequest
+from service.generation.errors import NoRoom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,3 +158,17 @@ def for_clients(version: str, error: Exception) -> Exception:
         told.__cause__ = error
         return told
     return error
+
+
+def loudness_of(error: Exception) -> int:
+    """How loudly it is told that a version was not loaded: memory is asked for again and again until there is some."""
+    if isinstance(error, NoRoom):
+        return logging.DEBUG
+    return logging.INFO if isinstance(error, NotFound) else logging.WARNING
+
+
+def there(resident: Resident) -> Future[Resident]:
+    """A version that need not be waited for."""
+    found: Future[Resident] = Future()
+    found.set_result(resident)
+    return found

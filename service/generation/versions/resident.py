@@ -19,9 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from editing_core.errors import NotFound
+from editing_core.versions.layout import ORIGINAL
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.errors import NoRoom, NothingServed
-from service.generation.versions.loading import Resident, VersionLoader, for_clients, require_digest
+from service.generation.versions.loading import Resident, VersionLoader, for_clients, loudness_of, require_digest, there
 from service.generation.versions.room import Room, no_room
 from worker.protocol.logs import log_event
 
@@ -58,6 +59,8 @@ class ResidentVersions:
         """Who has got which."""
         self._lock = threading.Lock()
         """Guards the six above."""
+        self._awaited: str | None = None
+        """What is to be live, while it waits for versions in use to leave."""
         self._loading_one = threading.Lock()
         """Held while memory is counted and taken: two loads must not count on the same."""
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
@@ -86,6 +89,7 @@ class ResidentVersions:
         StoreDamaged, StoreMismatch, or what the device raises when its memory is full.
         """
         self._begin_use(version)
+        self._awaited = None
         try:
             future, mine = self._find(version, digest)
             if mine:
@@ -93,6 +97,9 @@ class ResidentVersions:
             resident = future.result()
             require_digest(resident, digest)
             self._live = resident
+        except NoRoom as error:
+            self._awaited = version if error.is_passing else None
+            raise
         finally:
             self._end_use(version)
         return resident
@@ -164,9 +171,9 @@ class ResidentVersions:
             if version in self._held:
                 self._held[version] = self._held.pop(version)
             if digest is None and self._live is not None and self._live.version == version:
-                return _there(self._live), False
+                return there(self._live), False
             if version in self._held:
-                return _there(self._held[version]), False
+                return there(self._held[version]), False
             if version in self._loading:
                 return self._loading[version], False
             self._loading[version] = Future()
@@ -180,7 +187,7 @@ class ResidentVersions:
         except Exception as error:  # noqa: BLE001 -- goes to whoever waits for the version
             with self._lock:
                 del self._loading[version]
-            log_event(logger, "version_not_loaded", level=_level(error), version=version, reason=str(error))
+            log_event(logger, "version_not_loaded", level=loudness_of(error), version=version, reason=str(error))
             future.set_exception(for_clients(version, error))
             return
         with self._lock:
@@ -199,16 +206,25 @@ class ResidentVersions:
             while missing := self._room.missing_bytes(size_bytes, held_bytes=self._size_bytes()):
                 unused = [held for held in self._held.values() if self._is_unused(held) and held.size_bytes]
                 if not unused:
-                    using = [held.version for held in (*self._held.values(), *self._aside) if held.size_bytes]
-                    raise no_room(version, size_bytes, missing_bytes=missing, using=using)
+                    held = [held for held in (*self._held.values(), *self._aside) if held.size_bytes]
+                    ending = sum(_size(resident) for resident in held if resident is not self._live)
+                    using = [resident.version for resident in held]
+                    raise no_room(version, size_bytes, missing_bytes=missing, using=using, is_passing=missing <= ending)
                 self._let_go(unused[0])
 
     def _size_bytes(self) -> int:
         return sum(map(_size, (*self._held.values(), *self._aside)))
 
     def _require_kept(self, version: str) -> None:
-        """Raise NotFound where the files are gone: in memory a version stays until its last use ends."""
+        """Raise NotFound where the files are gone: in memory a version stays until its last use ends.
+
+        Raises NoRoom where the version that is to be live waits for others to leave: whoever names one would keep it.
+        """
         is_live = self._live is not None and self._live.version == version
+        if self._awaited not in {None, version, ORIGINAL} and not is_live and version != ORIGINAL:
+            raise NoRoom(
+                f"{self._awaited} waits for memory, to go live: ask for {version} again", retry_after_seconds=1
+            )
         if not is_live and not self._versions.is_kept(version):
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
 
@@ -232,16 +248,3 @@ class ResidentVersions:
 
 def _size(resident: Resident) -> int:
     return resident.size_bytes
-
-
-def _level(error: Exception) -> int:
-    """How loudly it is told that a version was not loaded: memory is asked for again and again until there is some."""
-    if isinstance(error, NoRoom):
-        return logging.DEBUG
-    return logging.INFO if isinstance(error, NotFound) else logging.WARNING
-
-
-def _there(resident: Resident) -> Future[Resident]:
-    found: Future[Resident] = Future()
-    found.set_result(resident)
-    return found

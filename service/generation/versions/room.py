@@ -28,14 +28,14 @@ class Room:
         return 0 if free is None else max(0, needed_bytes + SPARE_BYTES - free)
 
 
-def no_room(version: str, size_bytes: int, *, missing_bytes: int, using: Sequence[str]) -> NoRoom:
-    """What is said where a version does not fit beside those that are in use."""
-    beside = (
-        f"beside {', '.join(using)}: it is loaded when answers of these have ended" if using else "beside the model"
-    )
+def no_room(version: str, size_bytes: int, *, missing_bytes: int, using: Sequence[str], is_passing: bool) -> NoRoom:
+    """What is said where a version does not fit; ``is_passing``: it will, once answers of others have ended."""
+    beside = f"beside {', '.join(using) or 'the model'}"
+    if is_passing:
+        beside += ": it is loaded when answers of these have ended"
     error = NoRoom(
         f"{version} needs {size_bytes / GIGA:.3g} GB, {missing_bytes / GIGA:.3g} GB more than there is {beside}",
         retry_after_seconds=1,
     )
-    error.others_use_it = bool(using)
+    error.is_passing = is_passing
     return error

@@ -173,7 +173,10 @@ class PointerWatcher:
         if wanted != self._state.wanted:
             self._pause_seconds = FIRST_PAUSE_SECONDS
         since = self._state.behind_since or time.monotonic()
-        self._note(replace(self._state, wanted=wanted, degraded=degraded, behind_since=since))
+        waits_on = self._state.waits_for_room and wanted == self._state.wanted
+        told = self._state.degraded if waits_on else degraded
+        state = replace(self._state, wanted=wanted, degraded=told, waits_for_room=waits_on, behind_since=since)
+        self._note(state)
         self._take_longest_pause()
         started = time.perf_counter()
         try:
@@ -214,7 +217,7 @@ class PointerWatcher:
         told = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
         damaged = isinstance(error, StoreDamaged) and not isinstance(error.__cause__, OSError)
         state = replace(self._state, waits_for_room=waits, is_damaged=damaged)
-        if waits and served and getattr(error, "others_use_it", False):  # a matter of moments: answers go on
+        if waits and served and isinstance(error, NoRoom) and error.is_passing:  # a matter of moments: answers go on
             self._note(replace(state, problem=None, degraded=told))
         else:
             self._note(replace(state, problem=told))

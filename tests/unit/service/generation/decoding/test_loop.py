@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import time
+import weakref
 
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.loop import DecodeLoop, spare_what_is_there
 from service.generation.decoding.requests import GenerationRequest, Piece
+from tests.support.patience import until
 from tests.support.tiny_loaded import tiny_loaded
 
 HELD_SECONDS = 0.2
@@ -63,3 +65,17 @@ def test_what_is_there_at_the_start_is_passed_over_by_the_collector() -> None:
     finally:
         gc.unfreeze()
     assert gc.get_freeze_count() == 0
+
+
+def test_an_engine_that_was_removed_leaves_memory_although_nothing_is_asked_any_more() -> None:
+    loaded = tiny_loaded("gptj")
+    engine = DecodeEngine(loaded.model, loaded.tokenizer, num_places=1, max_length=64, max_waiting=4, prefill_tokens=64)
+    known, loop = weakref.ref(engine), DecodeLoop()
+    loop.add(engine)
+    loop.start()
+    (answer,) = loop.submit(engine, [GenerationRequest(prompt_ids=(5, 6), max_new_tokens=3)])
+    answer.result(30)
+    loop.remove(engine)
+    del engine, answer
+    until(lambda: known() is None)
+    loop.stop()

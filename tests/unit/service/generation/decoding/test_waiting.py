@@ -16,7 +16,7 @@ def entries(client: str, count: int) -> list[Entry]:
 
 def together(client: str, count: int, *, is_whole: bool = True) -> list[Entry]:
     """Requests that came as one."""
-    group, made = Group(size=count, is_whole=is_whole), entries(client, count)
+    group, made = Group(is_whole=is_whole), entries(client, count)
     for entry in made:
         entry.group = group
     return made
@@ -94,3 +94,22 @@ def test_of_a_streamed_list_only_the_last_prompts_make_room() -> None:
     streamed = together("a", 3, is_whole=False)
     waiting.put(streamed, num_free=0, num_places=1)
     assert waiting.put(entries("b", 1), num_free=0, num_places=1) == [streamed[-1]]
+    assert waiting.put(entries("c", 1), num_free=0, num_places=1) == [streamed[-2]]
+
+
+def test_a_streamed_list_that_lost_a_prompt_still_makes_room_before_an_earlier_whole_one() -> None:
+    waiting = WaitingList(max_waiting=20)
+    whole, streamed = together("a", 10), together("a", 10, is_whole=False)
+    waiting.put(whole, num_free=0, num_places=1)
+    waiting.put(streamed, num_free=0, num_places=1)
+    assert waiting.put(entries("b", 2), num_free=0, num_places=1) == [streamed[-1], streamed[-2]]
+
+
+def test_those_whose_clients_have_gone_make_room_before_anyone_else() -> None:
+    waiting = WaitingList(max_waiting=4)
+    gone = entries("a", 4)
+    waiting.put(gone, num_free=0, num_places=1)
+    for entry in gone:
+        entry.answer.cancel()
+    assert waiting.put(entries("a", 4), num_free=0, num_places=1) == []
+    assert len(waiting) == 4

@@ -1,0 +1,37 @@
+"""Connections that are ended at once, whatever was not read of them: closing one waits for its reader.
+
+ASGI has no word for it, so the protocol puts one into each request's scope. Torch-free.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from starlette.types import Receive, Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_EXTENSION = "errata.connection"
+_FORGET_UNSENT = struct.pack("ii", 1, 0)
+
+
+class AbortableProtocol(HttpToolsProtocol):
+    """uvicorn's, whose requests can end their connection."""
+
+    def on_message_begin(self) -> None:
+        """A request begins: its scope is there."""
+        super().on_message_begin()
+        self.scope["extensions"] = {_EXTENSION: {"transport": self.transport}}
+
+
+async def abort(scope: Scope, receive: Receive) -> None:
+    """End the request's connection; under another protocol the server closes it when all was read."""
+    known = scope.get("extensions", {}).get(_EXTENSION)
+    if known is None:
+        return
+    transport = known["transport"]
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET_UNSENT)  # else the system goes on sending
+    transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass

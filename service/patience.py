@@ -1,0 +1,30 @@
+"""Questions to the ledger from the event loop that a Redis that hangs does not hold up.
+
+They have threads of their own: whatever else is done in threads goes on meanwhile. Torch-free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+T = TypeVar("T")
+
+NUM_THREADS = 16
+PATIENCE_SECONDS = 2.0
+"""How long an answer waits for the ledger."""
+
+
+async def in_time(ask: Callable[[], T]) -> T:
+    """What ``ask`` returns or raises; TimeoutError where that takes too long, the wait for a thread counted."""
+    future = _threads().submit(ask)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await asyncio.wrap_future(future)  # when it is given up, one that has not begun never will
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="errata-ledger")
