@@ -110,4 +110,4 @@ class GenerationStopping(GenerationFailed):
 
     next_step_hint: ClassVar[str] = "Ask again after the time in Retry-After, or another replica."
     slug = "generation-stopping"
-    title = "The service is stopping"
+    title = "The service stops before the answer is whole"
