@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _EXTENSION = "errata.connection"
@@ -24,14 +25,14 @@ class AbortableProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {_EXTENSION: {"transport": self.transport}}
 
 
-async def abort(scope: Scope, receive: Receive) -> None:
-    """End the request's connection; under another protocol the server closes it when all was read."""
+def abort(scope: Scope) -> bool:
+    """End the request's connection; False under another protocol: the server closes it when all was read."""
     known = scope.get("extensions", {}).get(_EXTENSION)
     if known is None:
-        return
+        return False
     transport = known["transport"]
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET_UNSENT)  # else the system goes on sending
+    with suppress(OSError):  # it has just ended by itself
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET_UNSENT)  # else the system goes on sending
     transport.abort()
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    return True

@@ -79,12 +79,15 @@ class AnswerLate(GenerationError):
 class NoRoom(GenerationError):
     """There is no memory for one more version while those that are there are being used."""
 
-    is_passing = False
-    """Set where answers of versions that are not live use the memory: it is free when they end."""
     next_step_hint: ClassVar[str] = "Ask again after the time in Retry-After, or without version."
     status_hint: ClassVar[int] = 503
     slug = "no-room"
     title = "There is no memory for this version now"
+
+    def __init__(self, detail: str, *, is_passing: bool) -> None:
+        """``is_passing``: answers of versions that are not live use the memory, which is free when they end."""
+        super().__init__(detail, retry_after_seconds=1)
+        self.is_passing = is_passing
 
 
 class NothingServed(GenerationError):

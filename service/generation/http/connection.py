@@ -55,7 +55,8 @@ class EventStream(Response):
                         await while_connected(receive, self._send(send))
                 except TimeoutError:
                     log_event(logger, "stream_not_read", level=logging.INFO, seconds=self._most_seconds)
-                    await abort(scope, receive)
+                    if abort(scope):
+                        await _disconnected(receive)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -89,7 +89,7 @@ class ResidentVersions:
         StoreDamaged, StoreMismatch, or what the device raises when its memory is full.
         """
         self._begin_use(version)
-        self._awaited = None
+        awaited = None
         try:
             future, mine = self._find(version, digest)
             if mine:
@@ -98,9 +98,10 @@ class ResidentVersions:
             require_digest(resident, digest)
             self._live = resident
         except NoRoom as error:
-            self._awaited = version if error.is_passing else None
+            awaited = version if error.is_passing else None
             raise
         finally:
+            self._awaited = awaited
             self._end_use(version)
         return resident
 
@@ -222,9 +223,7 @@ class ResidentVersions:
         """
         is_live = self._live is not None and self._live.version == version
         if self._awaited not in {None, version, ORIGINAL} and not is_live and version != ORIGINAL:
-            raise NoRoom(
-                f"{self._awaited} waits for memory, to go live: ask for {version} again", retry_after_seconds=1
-            )
+            raise NoRoom(f"{self._awaited} waits for memory, to go live: ask again", is_passing=True)
         if not is_live and not self._versions.is_kept(version):
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
 

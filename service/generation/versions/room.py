@@ -33,9 +33,5 @@ def no_room(version: str, size_bytes: int, *, missing_bytes: int, using: Sequenc
     beside = f"beside {', '.join(using) or 'the model'}"
     if is_passing:
         beside += ": it is loaded when answers of these have ended"
-    error = NoRoom(
-        f"{version} needs {size_bytes / GIGA:.3g} GB, {missing_bytes / GIGA:.3g} GB more than there is {beside}",
-        retry_after_seconds=1,
-    )
-    error.is_passing = is_passing
-    return error
+    told = f"{version} needs {size_bytes / GIGA:.3g} GB, {missing_bytes / GIGA:.3g} GB more than there is {beside}"
+    return NoRoom(told, is_passing=is_passing)

@@ -217,7 +217,7 @@ class PointerWatcher:
         told = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
         damaged = isinstance(error, StoreDamaged) and not isinstance(error.__cause__, OSError)
         state = replace(self._state, waits_for_room=waits, is_damaged=damaged)
-        if waits and served and isinstance(error, NoRoom) and error.is_passing:  # a matter of moments: answers go on
+        if served and isinstance(error, NoRoom) and error.is_passing:  # a matter of moments: answers go on
             self._note(replace(state, problem=None, degraded=told))
         else:
             self._note(replace(state, problem=told))
@@ -231,9 +231,9 @@ class PointerWatcher:
     def _note(self, state: FollowState) -> None:
         before, self._state = self._state, state
         waits_on = before.waits_for_room and state.waits_for_room and before.wanted == state.wanted
-        if state.problem != before.problem and state.problem is not None and not waits_on:
+        if state.problem != before.problem and state.problem is not None and not (waits_on and before.problem):
             log_event(logger, "pointer_not_followed", level=logging.ERROR, reason=state.problem)
-        if state.degraded != before.degraded and state.degraded is not None and not waits_on:
+        if state.degraded != before.degraded and state.degraded is not None and not (waits_on and before.degraded):
             log_event(logger, "generation_degraded", level=logging.WARNING, reason=state.degraded)
 
     def _run(self) -> None:
