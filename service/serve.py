@@ -33,7 +33,7 @@ from service.connections import AbortableProtocol
 from worker.protocol.connections import Durability, connect, connect_queue, require_durable
 from worker.protocol.errors import LedgerBehind, LedgerDown
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings, read_settings

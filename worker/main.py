@@ -30,22 +30,22 @@ from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
 from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
-from worker.exporting.stage import ExportStage
+from worker.exports import ExportStage
 from worker.metrics import Metrics
-from worker.progress import Hands
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
 from worker.protocol.errors import LedgerDown
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, start_logging
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings, read_settings
 from worker.reconcile import Heartbeat, Reconciler
-from worker.records.upkeep import Upkeep
 from worker.recovery import reconcile_pointer
 from worker.session import EditingSession
 from worker.targets import TargetStage
 from worker.tasks import STAGES, Stages
+from worker.upkeep.thread import Upkeep
+from worker.work_in_hand import Hands
 
 LOGGER = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0

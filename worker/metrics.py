@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from redis.exceptions import RedisError
 
 from worker.protocol.errors import LedgerDown
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.batches import STAGES
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
-from worker.protocol.moves.batches import STAGES
 
 LOGGER = logging.getLogger(__name__)
 

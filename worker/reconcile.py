@@ -16,14 +16,14 @@ from redis.exceptions import RedisError
 from editing_core.errors import ErrataError
 from editing_core.versions.store import VersionStore
 from worker.metrics import Metrics
-from worker.progress import REPORT_SECONDS, Hands
+from worker.protocol.entities import BatchState
 from worker.protocol.errors import LedgerDown
-from worker.protocol.jobs import BatchState
 from worker.protocol.keys import COMMIT_UNIT, RECONCILE_UNIT, batch_of, export_of, export_unit, targets_unit
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.queue import WorkQueue
 from worker.recovery import reconcile_pointer
+from worker.work_in_hand import REPORT_SECONDS, Hands
 
 LOGGER = logging.getLogger(__name__)
 

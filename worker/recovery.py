@@ -9,26 +9,26 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from editing_core.durable import locked
 from editing_core.errors import ErrataError, StoreDamaged
-from editing_core.guarding.guards import AcceptedGuard
-from editing_core.versions.durable import locked
+from editing_core.guards import AcceptedGuard
 from editing_core.versions.head import mark_published, was_published
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout, version_number
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
+from worker.manifest_records import newest_guards, parents_of, restored_batches, restored_versions
 from worker.protocol.connections import connect, required_url
+from worker.protocol.entities import ORIGINAL, Pointer
 from worker.protocol.errors import LedgerBehind, LostRace
-from worker.protocol.jobs import ORIGINAL, Pointer
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.connection import timestamp, utc_now
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
-from worker.protocol.moves.base import timestamp, utc_now
 from worker.protocol.settings import read_settings
-from worker.records.audit_file import read_copy, rejoined
-from worker.records.guard_file import read_guards
-from worker.records.retaining import remove_versions
-from worker.retelling import newest_guards, parents_of, restored_batches, restored_versions
+from worker.upkeep.audit_file import read_copy, rejoined
+from worker.upkeep.guard_file import read_guards
+from worker.upkeep.retention import remove_versions
 
 LOGGER = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
 
 
 def retain_versions(ledger: Ledger, store: VersionStore, *, keep: int) -> None:
-    """Remove all versions but those that ``worker.protocol.records.retention`` keeps.
+    """Remove all versions but those that ``worker.protocol.ledger.retention`` keeps.
 
     Only for the holder of the commit's lease.
     """

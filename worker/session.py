@@ -14,31 +14,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from editing_core.checks.checks import CheckLimits, CheckReport, run_checks
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
-from editing_core.edit_sets import EditSet
-from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.checks import CheckLimits, CheckReport, run_checks
-from editing_core.evaluation.culprits.trials import Trials, Try
-from editing_core.guarding.guards import AcceptedGuard, canonical_guards
-from editing_core.guarding.holding import Holding
-from editing_core.guarding.reports import Standing
-from editing_core.joint import JointEditor, Progress, config_for
+from editing_core.culprits.trials import Trials, Try
+from editing_core.editor.editor import JointEditor, Progress, config_for
+from editing_core.editor.holding import Holding
+from editing_core.editor.memory_plan import outlook
+from editing_core.editor.standing import Standing
+from editing_core.edits import AcceptedEdit, EditSet
+from editing_core.guards import AcceptedGuard, canonical_guards
 from editing_core.memit.config import MemitConfig
-from editing_core.memit.editor import Update
+from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.machine import circumstances
-from editing_core.needs import outlook
+from editing_core.models.views import make_view
 from editing_core.versions.identity import StoreIdentity, bind_identity, settings_fingerprint
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from editing_core.versions.target_files import TargetFiles
-from editing_core.versions.views import make_view
-from worker.progress import logged_progress
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
+from worker.work_in_hand import logged_progress
 
 LOGGER = logging.getLogger(__name__)
 CHECK_SEED = 0

@@ -8,18 +8,17 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from editing_core.edit_sets import edit_set
-from editing_core.edits import AcceptedEdit, normalise
+from editing_core.edits import AcceptedEdit, edit_set, normalise
 from editing_core.errors import StoreError
 from worker.metrics import Metrics
-from worker.progress import Hands, WorkerStopping
+from worker.protocol.entities import BatchSpec, BatchState, EditStatus, Lease, Progress
 from worker.protocol.errors import AttemptsUsedUp, LedgerDown, LostRace, StaleLease
-from worker.protocol.jobs import BatchSpec, BatchState, EditStatus, Lease, Progress
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.connection import utc_now
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, of_requests
-from worker.protocol.moves.base import utc_now
 from worker.protocol.queue import WorkQueue
+from worker.work_in_hand import Hands, WorkerStopping
 
 if TYPE_CHECKING:
     from worker.session import EditingSession

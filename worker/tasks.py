@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from worker.commit.committer import Committer
-from worker.exporting.stage import ExportStage
+from worker.exports import ExportStage
 from worker.protocol.keys import COMMIT_UNIT, export_of
 from worker.targets import TargetStage
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from editing_core.asking.probes import ProbeSet
+from editing_core.durable import write_durably
 from editing_core.errors import StoreDamaged
-from editing_core.evaluation.probes import ProbeSet
-from editing_core.versions.durable import write_durably
 
 FORMAT = 1
 RECORD_FILE = "artefacts.json"

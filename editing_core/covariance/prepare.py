@@ -1,6 +1,6 @@
 """Makes a model's artefacts from a corpus: streaming, resumable, bounded in memory, keyed by what changes the numbers.
 
-Knows no command line (``editing_core.prepare``) and no edits.
+Knows no command line (``editing_core.covariance.command``) and no edits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from editing_core.asking.perplexity import perplexity
+from editing_core.asking.probes import build_probes
 from editing_core.covariance.artefacts import (
     ArtefactKey,
     ModelArtefacts,
@@ -22,12 +24,10 @@ from editing_core.covariance.collecting import Pass, collect
 from editing_core.covariance.corpus import Corpus, token_windows
 from editing_core.covariance.published import find_published, published_digest, read_published
 from editing_core.covariance.statistics import Covariances, key_width
+from editing_core.durable import locked
 from editing_core.errors import InvalidSettings
-from editing_core.evaluation.perplexity import perplexity
-from editing_core.evaluation.probes import build_probes
 from editing_core.memit.contexts import draw_contexts
 from editing_core.models.load import LoadedModel
-from editing_core.versions.durable import locked
 
 WINDOW_TOKENS = 512
 LEAST_TOKENS = 120_000

@@ -13,12 +13,12 @@ from typing import get_args
 
 from rich.console import Console
 
+from editing_core.covariance.command import positive, progress_bar
 from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.export.card import Record
 from editing_core.export.request import ExportDtype, ExportRequest, Format
 from editing_core.export.version import Exporter
 from editing_core.models.load import load_model
-from editing_core.prepare import positive, progress_bar
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from editing_core.durable import locked, sync
 from editing_core.errors import ExportRefused
-from editing_core.versions.durable import locked, sync
 
 GIGA = 1e9
 SLACK_BYTES = 16 * 1024 * 1024

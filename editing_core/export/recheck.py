@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from editing_core.asking.scoring import OnRows, counting_rows, score_targets
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ExportRefused, InvalidSettings
-from editing_core.evaluation.scoring import OnRows, counting_rows, score_targets
 from editing_core.export.adapter import Adapter
 from editing_core.models.load import LoadedModel, load_model
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 
 OnProgress = Callable[[int, int], None]
 """Told how many edits were asked, of how many; both before and after count."""

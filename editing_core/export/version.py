@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from editing_core.asking.scoring import counting_rows
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ExportRefused, StoreMismatch
-from editing_core.evaluation.scoring import counting_rows
 from editing_core.export.adapter import Adapter, write_adapter
 from editing_core.export.card import Record, told_checks, told_edit, write_card
 from editing_core.export.checkpoint.base import BaseCheckpoint

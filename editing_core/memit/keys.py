@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from editing_core.memit.kept import FirstRead, KeptReads, chunk_size
+from editing_core.memit.first_layer_inputs import FirstRead, KeptReads, chunk_size
 from editing_core.memit.tokens import Row
 from editing_core.models.blocks import captured_inputs, causal_mask, embed, run_stretch, stretch
 from editing_core.models.load import LoadedModel

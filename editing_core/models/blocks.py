@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from editing_core.models.families.family import Family
-from editing_core.models.twins import twin_alone
+from editing_core.models.shallow_copies import twin_alone
 
 
 def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_norm: bool = False) -> nn.Module:

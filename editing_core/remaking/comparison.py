@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from editing_core.asking.scoring import TargetScore, counting_rows, score_targets
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.scoring import TargetScore, counting_rows, score_targets
 from editing_core.models.load import LoadedModel
+from editing_core.models.views import make_view
 from editing_core.precision import SOLVE_DTYPE
-from editing_core.versions.views import make_view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from editing_core.asking.scoring import score_targets
+from editing_core.checks.guarded_facts import guarded_facts
 from editing_core.edits import AcceptedEdit, normalise
-from editing_core.evaluation.gate.kept import guarded_facts
-from editing_core.evaluation.scoring import score_targets
-from editing_core.guarding.guards import AcceptedGuard, Guard
+from editing_core.guards import AcceptedGuard, Guard
 from editing_core.models.load import LoadedModel
+from editing_core.models.views import make_view
 from editing_core.remaking.task import Source
-from editing_core.versions.views import make_view
 
 
 def kept_by_stored(guards: Iterable[AcceptedGuard], source: Source, loaded: LoadedModel) -> tuple[AcceptedGuard, ...]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from editing_core.remaking.options import parsed, run, task_of
-from editing_core.remaking.telling import tell_migrated
+from editing_core.remaking.reports import tell_migrated
 
 _DESCRIPTION = (
     "Solve a version's edits on another model, check them there, and write them as a new store. Edits that the other "

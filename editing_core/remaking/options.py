@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from editing_core.checks.limits import CheckLimits
+from editing_core.covariance.command import non_negative, positive, progress_bar
 from editing_core.covariance.defaults import TEXT_COLUMN
 from editing_core.errors import ErrataError, InvalidSettings
-from editing_core.evaluation.gate.verdict import CheckLimits
-from editing_core.prepare import non_negative, positive, progress_bar
 from editing_core.remaking.remake import Outcome, remake
+from editing_core.remaking.reports import as_json
 from editing_core.remaking.task import Task
-from editing_core.remaking.telling import as_json
 
 _LIMITS = {
     "min_taken": 0.7,

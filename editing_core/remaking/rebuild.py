@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from editing_core.remaking.options import parsed, run, task_of
-from editing_core.remaking.telling import tell_rebuilt
+from editing_core.remaking.reports import tell_rebuilt
 
 _DESCRIPTION = (
     "Solve a version anew from the original model, its list of edits and the stored z, check it, and write it as a new "

@@ -9,24 +9,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from editing_core.checks.checks import CheckReport, run_checks
+from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import InvalidEdit
-from editing_core.evaluation.checks import CheckReport, run_checks
-from editing_core.guarding.guards import AcceptedGuard
-from editing_core.joint import JointEditor
-from editing_core.memit.editor import Update
+from editing_core.guards import AcceptedGuard
 from editing_core.memit.targets import SearchDiverged, SearchTooLarge
+from editing_core.memit.update import Update
 from editing_core.models.machine import circumstances
+from editing_core.models.views import make_view
 from editing_core.remaking.comparison import MatrixDifference, ScoreDifference, matrix_differences, score_difference
 from editing_core.remaking.guards import before_their_edits, kept_by_stored
+from editing_core.remaking.target_store import Progress, Workplace, open_workplace, take_stored_targets
 from editing_core.remaking.task import Source, Task, open_source, require_room_for_store
-from editing_core.remaking.workplace import Progress, Workplace, open_workplace, take_stored_targets
 from editing_core.verifying.digests import tensors_digest
 from editing_core.versions.head import mark_published
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 
 CHECK_SEED = 0
 """As the worker's: the same questions are asked."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from editing_core.checks.limits import CheckLimits
 from editing_core.covariance.defaults import TEXT_COLUMN
 from editing_core.errors import InvalidSettings, NotFound, StoreError
-from editing_core.evaluation.gate.verdict import CheckLimits
 from editing_core.versions.head import read_head
 from editing_core.versions.identity import StoreIdentity, open_identity
 from editing_core.versions.layout import ORIGINAL, StoreLayout, is_version_name

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from editing_core.covariance.command import progress_bar
 from editing_core.errors import ErrataError
-from editing_core.prepare import progress_bar
 from editing_core.verifying.findings import to_json
 from editing_core.verifying.store_files import examine_store
 

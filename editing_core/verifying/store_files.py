@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from editing_core.asking.original_answers import damaged_answers
 from editing_core.covariance.artefacts import RECORD_FILE, read_artefacts
+from editing_core.durable import locked
 from editing_core.errors import ErrataError, StoreDamaged
-from editing_core.guarding.answers import damaged_answers
 from editing_core.verifying.findings import Finding
-from editing_core.versions.durable import locked
 from editing_core.versions.head import read_head
 from editing_core.versions.identity import StoreIdentity, open_identity, settings_fingerprint
 from editing_core.versions.layout import ORIGINAL, StoreLayout

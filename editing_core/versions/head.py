@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from editing_core.durable import locked, sync, write_durably
 from editing_core.errors import StoreDamaged
-from editing_core.versions.durable import locked, sync, write_durably
 from editing_core.versions.layout import StoreLayout, is_version_name
 
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from editing_core.durable import write_once
 from editing_core.errors import StoreDamaged, StoreMismatch
-from editing_core.versions.durable import write_once
 from editing_core.versions.layout import StoreLayout
 
 FORMAT = 1

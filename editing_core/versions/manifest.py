@@ -13,10 +13,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from editing_core.edit_sets import EditSet
-from editing_core.edits import AcceptedEdit
+from editing_core.edits import AcceptedEdit, EditSet
 from editing_core.errors import StoreDamaged
-from editing_core.guarding.guards import AcceptedGuard
+from editing_core.guards import AcceptedGuard
 from editing_core.versions.layout import is_version_name
 
 FORMAT = 1

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from editing_core.durable import locked, sync, write_durably
 from editing_core.errors import NotFound, StoreDamaged, StoreError
-from editing_core.versions.durable import locked, sync, write_durably
 from editing_core.versions.head import Head, read_head, write_head
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import ORIGINAL, StoreLayout, is_version_name, version_number

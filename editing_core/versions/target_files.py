@@ -21,9 +21,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from editing_core.durable import locked, write_once
 from editing_core.errors import StoreDamaged
 from editing_core.memit.search.pool import Target
-from editing_core.versions.durable import locked, write_once
 
 LOGGER = logging.getLogger(__name__)
 _PARTS = {"targets", "delta", "search"}

@@ -11,15 +11,14 @@ from starlette.middleware import Middleware
 
 from service.api.access.security import scoped
 from service.api.errors import install_error_handlers
-from service.api.exports import routes as exports
 from service.api.limits import BodyLimit, RequestGuard
 from service.api.metrics import ApiMetrics
-from service.api.routes import batches, edits, guards, system, versions
-from service.api.routes.documented import install_openapi
-from service.api.routes.records import audit, keeping
+from service.api.openapi import install_openapi
+from service.api.routes import audit, batches, edits, exports, guards, system, versions
+from service.api.routes import retention as keeping
 from service.api.state import ApiState, Generation, make_state
 from worker.protocol.connections import Durability
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings
 

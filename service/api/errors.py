@@ -19,8 +19,8 @@ from service.api.dialects import ProblemResponse, rendered
 from service.api.problems import FieldError, RequestProblem, is_json
 from service.api.state import ApiState
 from service.api.statuses import INTERNAL, RETRY_AFTER_SECONDS, next_step, status_of
-from service.forgetting import require_memory
-from service.patience import in_time
+from service.ledger_calls import in_time
+from service.ledger_memory import require_memory
 from worker.protocol.errors import EditNotLive, LedgerDown, LedgerForgotten
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -13,9 +13,9 @@ from editing_core.versions.layout import StoreLayout
 from service.api.access.keys import KeyFile
 from service.api.access.security import Gatekeeper
 from service.api.metrics import ApiMetrics
-from service.api.taking.live import LiveIndex
+from service.api.submissions.live_index import LiveIndex
 from worker.protocol.connections import Durability
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings
 

@@ -9,8 +9,20 @@ from collections.abc import Sequence
 import typer
 
 from editing_core.errors import ErrataError
-from service.cli.commands import asking, configuring, editing, guarding, looking, sets, starting, upkeep
-from service.cli.commands.keeping import backups, exporting, records, verifying
+from service.cli.commands import (
+    asking,
+    backups,
+    configuring,
+    editing,
+    exporting,
+    guarding,
+    looking,
+    sets,
+    starting,
+    upkeep,
+    verifying,
+)
+from service.cli.commands import auditing as records
 from service.cli.output import CommandFailed, ExitCode, complain
 from service.client.errors import (
     ErrataApiError,

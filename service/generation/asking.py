@@ -14,14 +14,14 @@ from editing_core.errors import ErrataError
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import GenerationRequest, Piece, ScoreRequest
 from service.generation.errors import AnswerLate, GenerationFailed, NothingServed
-from service.generation.letters import Finished, Letters, ends_of
-from service.generation.mailbox import Mailbox
+from service.generation.loop_bridge import Mailbox
 from service.generation.metrics import GenerationMetrics
-from service.generation.pace import Pace
 from service.generation.prompts import Prompt, Prompts
 from service.generation.questions import AnswerStream, Caller, Choice, Continuations, Sampling, TargetsScored
-from service.generation.versions.lineage import Lineage
+from service.generation.stream_events import Finished, Letters, ends_of
+from service.generation.stream_timing import Pace
 from service.generation.versions.loading import Resident
+from service.generation.versions.min_version import Lineage
 from service.generation.versions.resident import ResidentVersions
 
 

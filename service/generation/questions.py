@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.generation.decoding.requests import GenerationResult
 from service.generation.decoding.score import Score
 from service.generation.errors import RequestNotValid
-from service.generation.letters import Said
+from service.generation.stream_events import Said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from prometheus_client import CollectorRegistry
 
+from editing_core.editor.memory_plan import outlook
 from editing_core.errors import StoreMismatch
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.memory import free_bytes, held_bytes
-from editing_core.needs import outlook
 from editing_core.versions.identity import StoreIdentity, bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
@@ -24,13 +24,13 @@ from service.generation.http.routes import generation_router
 from service.generation.metrics import GenerationMetrics
 from service.generation.prompts import Prompts
 from service.generation.questions import Caller, Choice, Sampling
-from service.generation.verifying.digests import resident_router
-from service.generation.versions.lineage import Lineage
+from service.generation.resident_digests import resident_router
 from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.min_version import Lineage
 from service.generation.versions.resident import ResidentVersions
 from service.generation.versions.room import Room
 from service.generation.versions.watcher import PointerWatcher
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
 

@@ -17,16 +17,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from editing_core.asking.scoring import score_targets
+from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit, normalise
-from editing_core.evaluation.scoring import score_targets
-from editing_core.joint import JointEditor
-from editing_core.memit.editor import Update
+from editing_core.memit.first_layer_inputs import KeptReads
 from editing_core.memit.groups import subject_groups
-from editing_core.memit.kept import KeptReads
 from editing_core.memit.keys import KeySweep
 from editing_core.memit.search.pool import Target
+from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from tests.benchmarks.hundred_edits import draw
 from tests.benchmarks.measuring.machine import machine
 from tests.benchmarks.protection import RESULTS

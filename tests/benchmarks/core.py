@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from editing_core.evaluation.metrics import Metrics
+from editing_core.measuring.metrics import Metrics
 from tests.benchmarks import search_speed, update_speed
 from tests.benchmarks.determinism import measure_repeats
 from tests.benchmarks.subject_groups import measure_groups

@@ -31,9 +31,9 @@ from tests.support.poison import PoisonedBatch, against_own_neighbors, contradic
 from tests.support.redis_server import running_redis
 from worker.main import Workplace, open_workplace
 from worker.protocol.connections import connect
-from worker.protocol.jobs import BatchOptions, BatchRecord
+from worker.protocol.entities import BatchOptions, BatchRecord
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings
 
 MOST_TIMES = 3.0

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.metrics import Metrics, evaluate_cases, summarise
-from editing_core.joint import JointEditor
-from editing_core.memit.editor import Update
-from editing_core.versions.views import make_view
+from editing_core.measuring.metrics import Metrics, evaluate_cases, summarise
+from editing_core.memit.update import Update
+from editing_core.models.views import make_view
 from tests.benchmarks.update_speed import digest_of
 from tests.benchmarks.workplace import Workplace
 

@@ -22,8 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from editing_core.asking.probes import ProbeSet
 from editing_core.edits import AcceptedEdit, canonical
-from editing_core.evaluation.probes import ProbeSet
 from editing_core.memit.config import preset
 from editing_core.memit.search.memory import CPU_ROWS, CUDA_ROWS
 from tests.benchmarks.arithmetic import Work, prepare_work, solve_work, view_work

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from editing_core.models.load import LoadedModel
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from service.generation.decoding.loop import spare_what_is_there
 from tests.benchmarks.answering.device_promotion import promotion_gaps
 from tests.benchmarks.answering.device_steps import kernels_of_a_step, step_seconds

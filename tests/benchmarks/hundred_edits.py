@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from editing_core.asking.perplexity import perplexity
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import heldout_ids
 from editing_core.demo.facts import Fact, load_facts, load_relations, prompt_of
 from editing_core.demo.models import DemoModel
 from editing_core.edits import Edit, Neighbor
-from editing_core.evaluation.metrics import Metrics, evaluate_cases, summarise
-from editing_core.evaluation.perplexity import perplexity
+from editing_core.measuring.metrics import Metrics, evaluate_cases, summarise
 from editing_core.models.load import LoadedModel, load_model
+from editing_core.models.views import make_view
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 from service.cli.demo.running import running_errata
 from service.client.client import ErrataClient
 from worker.protocol.settings import fresh_environment

@@ -17,14 +17,14 @@ from statistics import fmean
 
 import torch
 
+from editing_core.asking.perplexity import perplexity
+from editing_core.asking.scoring import score_targets
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import heldout_ids
 from editing_core.demo.facts import load_facts, prompt_of
 from editing_core.edits import AcceptedEdit, Edit, Neighbor
-from editing_core.evaluation.perplexity import perplexity
-from editing_core.evaluation.scoring import score_targets
 from editing_core.models.load import LoadedModel
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from tests.benchmarks.hundred_edits import draw
 from tests.benchmarks.measuring.machine import machine
 from tests.benchmarks.workplace import Workplace, as_accepted, of_demo_model

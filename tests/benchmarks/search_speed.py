@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from editing_core.evaluation.metrics import evaluate_cases
-from editing_core.memit.editor import solve_edits
+from editing_core.measuring.metrics import evaluate_cases
 from editing_core.memit.search.pool import Target
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import EditRows
-from editing_core.versions.views import make_view
+from editing_core.memit.update import solve_edits
+from editing_core.models.views import make_view
 from tests.benchmarks.serial_targets import SerialTarget, serial_target
 from tests.benchmarks.workplace import Workplace
 from tests.support.wide_attention import attention_in_the_models_dtype

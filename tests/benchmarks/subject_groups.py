@@ -10,8 +10,8 @@ from pathlib import Path
 
 from editing_core.demo.facts import load_facts, load_relations
 from editing_core.edits import Edit
-from editing_core.evaluation.metrics import Metrics, evaluate_cases, summarise
-from editing_core.versions.views import make_view
+from editing_core.measuring.metrics import Metrics, evaluate_cases, summarise
+from editing_core.models.views import make_view
 from tests.benchmarks.workplace import Workplace, as_accepted
 
 RELATIONS = ("native_language", "birth_city", "field")

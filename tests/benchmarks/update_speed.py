@@ -15,11 +15,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import pad
 
+from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit, canonical
-from editing_core.joint import JointEditor
-from editing_core.memit.editor import Update, solve_edits
 from editing_core.memit.tokens import Row
-from editing_core.versions.views import make_view
+from editing_core.memit.update import Update, solve_edits
+from editing_core.models.views import make_view
 from tests.benchmarks.workplace import Workplace
 
 NUM_EDITS = 100

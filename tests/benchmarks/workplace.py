@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from editing_core.asking.probes import ProbeSet
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.demo.models import DemoModel
+from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit, Edit
-from editing_core.evaluation.probes import ProbeSet
 from editing_core.formats.counterfact import read_counterfact
-from editing_core.joint import JointEditor
 from editing_core.memit.config import MemitConfig, preset
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.versions.target_files import TargetFiles

@@ -13,9 +13,9 @@ import torch
 from editing_core.export.card import read_record
 from editing_core.models.load import load_model
 from editing_core.models.location import resolve_model_path
+from editing_core.models.views import make_view
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 from service.cli.demo.corrections import corrections
 from service.cli.demo.running import RunningErrata
 from service.client.client import ErrataClient

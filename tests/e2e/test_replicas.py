@@ -12,7 +12,7 @@ from tests.support.patience import until
 from tests.support.redis_server import running_redis
 from tests.support.replicas import Replica, running_replica, running_replicas
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.jobs import BatchState
+from worker.protocol.entities import BatchState
 
 NUM_REPLICAS = 3
 NUM_EDITS = 10

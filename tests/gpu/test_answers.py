@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from editing_core.models.streams import loading_stream
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.captured import CapturedDecode
 from service.generation.decoding.forward.joined import join_projections

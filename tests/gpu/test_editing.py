@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from editing_core.joint import JointEditor
-from editing_core.memit.editor import Update
+from editing_core.editor.editor import JointEditor
+from editing_core.memit.update import Update
 from editing_core.models.load import load_model
 from editing_core.versions.target_files import TargetFiles
 from tests.benchmarks.update_speed import digest_of

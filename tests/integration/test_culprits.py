@@ -15,7 +15,7 @@ from editing_core.edits import Edit
 from tests.support.facts import fact
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.jobs import BatchOptions, BatchRecord, BatchState, EditStatus
+from worker.protocol.entities import BatchOptions, BatchRecord, BatchState, EditStatus
 
 SUBJECTS = ("Ada", "Chopin", "Borg", "the Danube", "Zola", "Xian", "Rio de Janeiro", "Emile")
 DROP = BatchOptions(on_failure="drop")

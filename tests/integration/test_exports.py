@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from editing_core.export.card import read_record
 from editing_core.models.load import load_model
+from editing_core.models.views import make_view
 from editing_core.versions.layout import StoreLayout
-from editing_core.versions.views import make_view
 from service.api.access.keys import KeyFile
 from service.cli.main import run
 from service.cli.output import ExitCode
@@ -26,8 +26,8 @@ from tests.support.facts import fact
 from tests.support.patience import until
 from tests.support.published import publish
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.exports.records import ExportRecord, ExportState
-from worker.protocol.jobs import BatchState
+from worker.protocol.entities import BatchState
+from worker.protocol.export_records import ExportRecord, ExportState
 
 HF, PEFT = {"format": "hf"}, {"format": "peft"}
 

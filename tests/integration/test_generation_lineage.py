@@ -17,8 +17,8 @@ from editing_core.versions.head import mark_published
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.versions.lineage import BELIEVED_SECONDS
-from service.patience import PATIENCE_SECONDS
+from service.generation.versions.min_version import BELIEVED_SECONDS
+from service.ledger_calls import PATIENCE_SECONDS
 from tests.support.generation import publish, serving, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis

@@ -12,10 +12,10 @@ from service.cli.embedded_redis import plan_embedded_redis
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import Bench, running_redis
 from worker.protocol.connections import check_durability, connect, require_durable
+from worker.protocol.entities import BatchOptions, BatchState, EditStatus
 from worker.protocol.errors import IdempotencyMismatch, InvalidCursor, LedgerDown, QueueFull, UnsafeRedis
-from worker.protocol.jobs import BatchOptions, BatchState, EditStatus
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 
 def test_accepted_batch_can_be_read_back_with_its_edits_in_their_order(bench: Bench) -> None:

@@ -14,10 +14,10 @@ from editing_core.versions.store import VersionStore
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready, version
 from tests.support.redis_server import Bench
 from worker.commit.group import Dropped
-from worker.protocol.jobs import BatchState, EditStatus
+from worker.manifest_records import summaries
+from worker.protocol.entities import BatchState, EditStatus
 from worker.protocol.keys import COMMIT_UNIT
 from worker.recovery import reconcile_pointer
-from worker.retelling import summaries
 
 REPORT = {"taken": False, "culprit": {"limits": ["drift"], "why": "too much"}}
 

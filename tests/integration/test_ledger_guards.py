@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from editing_core.errors import NotFound
-from editing_core.guarding.guards import Guard
+from editing_core.guards import Guard
 from tests.support.facts import fact, take_in
 from tests.support.published import publish
 from tests.support.redis_server import Bench

@@ -7,10 +7,10 @@ import pytest
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import LONG, lease_of, make_checking, make_ready
 from tests.support.redis_server import Bench
+from worker.protocol.entities import BatchState, Progress
 from worker.protocol.errors import AttemptsUsedUp, BatchNotCancellable, LostRace, StaleLease
-from worker.protocol.jobs import BatchState, Progress
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts, targets_unit
-from worker.protocol.moves.base import timestamp, utc_now
+from worker.protocol.ledger.connection import timestamp, utc_now
 
 # Leases
 

@@ -5,8 +5,8 @@ import pytest
 from editing_core.errors import NotFound
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready, publish, version
 from tests.support.redis_server import Bench
+from worker.protocol.entities import BatchState, EditStatus
 from worker.protocol.errors import LostRace, StaleLease
-from worker.protocol.jobs import BatchState, EditStatus
 from worker.protocol.keys import COMMIT_UNIT
 
 # Publishing

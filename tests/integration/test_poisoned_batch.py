@@ -10,7 +10,7 @@ import pytest
 from tests.support.poison import PoisonedBatch, against_own_neighbors, contradicting, of_both_kinds
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_demo_model
-from worker.protocol.jobs import BatchOptions, BatchState, EditStatus
+from worker.protocol.entities import BatchOptions, BatchState, EditStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 BATCHES = {"contradicting": contradicting(), "neighbors": against_own_neighbors(), "both": of_both_kinds()}

@@ -9,10 +9,10 @@ from editing_core.versions.store import VersionStore
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import Bench
 from worker.metrics import Metrics
-from worker.progress import Hands
-from worker.protocol.jobs import BatchState
+from worker.protocol.entities import BatchState
 from worker.protocol.keys import COMMIT_UNIT, RECONCILE_UNIT, targets_unit
 from worker.reconcile import Reconciler
+from worker.work_in_hand import Hands
 
 
 @pytest.fixture

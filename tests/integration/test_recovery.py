@@ -14,8 +14,9 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import Bench
+from worker.manifest_records import version_record
+from worker.protocol.entities import BatchOptions, BatchSpec, BatchState, EditStatus, Pointer
 from worker.protocol.errors import LedgerBehind
-from worker.protocol.jobs import BatchOptions, BatchSpec, BatchState, EditStatus, Pointer
 from worker.protocol.keys import Key
 from worker.recovery import (
     highest_on_disk,
@@ -23,7 +24,6 @@ from worker.recovery import (
     restore_from_store,
     sweep_unpublished,
 )
-from worker.retelling import version_record
 
 
 @pytest.fixture

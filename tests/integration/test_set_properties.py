@@ -19,12 +19,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from editing_core.edit_sets import EditSet
-from editing_core.edits import Edit
+from editing_core.edits import Edit, EditSet
 from tests.support.facts import fact
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.jobs import BatchState, EditStatus
+from worker.protocol.entities import BatchState, EditStatus
 from worker.protocol.settings import Settings
 from worker.session import EditingSession
 

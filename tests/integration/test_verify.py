@@ -23,7 +23,7 @@ from tests.support.redis_server import open_bench
 from tests.support.tiny_loaded import tiny_loaded
 from worker.protocol.connections import connect
 from worker.protocol.keys import Key
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 LOADED = tiny_loaded("gptj")
 

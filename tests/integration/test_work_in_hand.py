@@ -12,12 +12,12 @@ from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import lease_of
 from tests.support.redis_server import Bench, open_bench, running_redis
 from worker.metrics import Metrics
-from worker.progress import Hands, WorkerStopping
+from worker.protocol.entities import Lease, Progress
 from worker.protocol.errors import StaleLease
-from worker.protocol.jobs import Lease, Progress
 from worker.protocol.keys import targets_unit
 from worker.protocol.queue import JobState
 from worker.reconcile import Heartbeat, Reconciler
+from worker.work_in_hand import Hands, WorkerStopping
 
 
 def begun(bench: Bench, *, ttl_seconds: float = 30.0) -> tuple[str, Lease, Hands]:
@@ -87,7 +87,7 @@ def test_stopping_worker_ends_its_work_at_the_next_step(bench: Bench) -> None:
 
 def test_nothing_is_reported_after_the_phase_has_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, lease, hands = begun(bench)
-    monkeypatch.setattr("worker.progress.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("worker.work_in_hand.REPORT_SECONDS", 0.0)
     with hands.working(lease, send=sender(bench, batch, lease)) as work:
         work.begin("computing", 5)
         hands.beat()
@@ -99,7 +99,7 @@ def test_nothing_is_reported_after_the_phase_has_ended(bench: Bench, monkeypatch
 
 def test_progress_tells_how_long_the_phase_will_take(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, lease, hands = begun(bench)
-    monkeypatch.setattr("worker.progress.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("worker.work_in_hand.REPORT_SECONDS", 0.0)
     with hands.working(lease, send=sender(bench, batch, lease)) as work:
         work.begin("computing", 4)
         time.sleep(0.2)

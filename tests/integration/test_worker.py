@@ -16,8 +16,8 @@ from tests.support.redis_server import Bench, running_redis
 from tests.support.tiny_models import TINY_FAMILIES
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.main import open_workplace
+from worker.protocol.entities import BatchState, EditStatus
 from worker.protocol.errors import UnsafeRedis
-from worker.protocol.jobs import BatchState, EditStatus
 from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.settings import Settings
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.facts import fact
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.jobs import BatchOptions, BatchRecord, BatchState, EditStatus
+from worker.protocol.entities import BatchOptions, BatchRecord, BatchState, EditStatus
 
 DROP = BatchOptions(on_failure="drop")
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from editing_core.asking.scoring import score_targets
 from editing_core.edits import Edit, Neighbor
-from editing_core.evaluation.scoring import score_targets
-from editing_core.guarding.guards import Guard
+from editing_core.guards import Guard
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.manifest import EMPTY_DIGEST, Manifest
 from tests.support.facts import fact
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.jobs import BatchState
-from worker.records.guard_file import copy_guards, read_guards
+from worker.protocol.entities import BatchState
 from worker.recovery import reconcile_pointer
+from worker.upkeep.guard_file import copy_guards, read_guards
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from editing_core.versions.layout import StoreLayout
 from tests.support.facts import fact
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.jobs import BatchRecord, BatchState, EditStatus
+from worker.protocol.entities import BatchRecord, BatchState, EditStatus
 
 PHASES = (
     ("after", "progress:computing"),

@@ -12,8 +12,8 @@ from editing_core.versions.manifest import EMPTY_DIGEST
 from tests.support.facts import fact
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
+from worker.protocol.entities import BatchOptions, BatchRecord, BatchState, EditStatus
 from worker.protocol.errors import StaleCandidate
-from worker.protocol.jobs import BatchOptions, BatchRecord, BatchState, EditStatus
 
 MANUAL = BatchOptions(promote="manual")
 DRY = BatchOptions(dry_run=True)

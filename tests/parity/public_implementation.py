@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from editing_core.memit.config import MemitConfig
-from editing_core.memit.editor import solve_edits
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import EditRows, Row
+from editing_core.memit.update import solve_edits
 from editing_core.models.load import load_model
 from tests.parity.folder import require_files
 

@@ -20,10 +20,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from editing_core.evaluate import print_table
-from editing_core.evaluation.campaign import Campaign, run_campaign
-from editing_core.evaluation.metrics import Metrics
 from editing_core.formats.counterfact import read_counterfact
+from editing_core.measuring.campaign import Campaign, run_campaign
+from editing_core.measuring.evaluate import print_table
+from editing_core.measuring.metrics import Metrics
 from tests.parity.folder import require_files
 
 NUM_RECORDS = 100

@@ -17,7 +17,7 @@ import httpx
 from editing_core.versions.identity import open_identity
 from worker.protocol.connections import connect, connect_queue
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import fresh_environment
 

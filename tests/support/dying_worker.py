@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.main import main
-from worker.protocol.jobs import Progress
-from worker.protocol.ledger import Ledger
+from worker.protocol.entities import Progress
+from worker.protocol.ledger.ledger import Ledger
 
 
 def die(ledger: Ledger) -> None:

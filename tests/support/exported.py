@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from editing_core.asking.continuations import continue_greedily
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.continuations import continue_greedily
 from editing_core.export.version import Exporter
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.location import model_fingerprint
+from editing_core.models.views import make_view
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 from tests.support.tiny_loaded import accepted
 from tests.support.tiny_models import TinyFamily, tiny_tokenizer, wordy_model
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from editing_core.edits import Edit
-from worker.protocol.jobs import Accepted, BatchOptions
-from worker.protocol.ledger import Ledger
+from worker.protocol.entities import Accepted, BatchOptions
+from worker.protocol.ledger.ledger import Ledger
 
 
 def fact(subject: str, target: str, *, relation: str = "P103") -> Edit:

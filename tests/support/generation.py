@@ -13,16 +13,16 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from editing_core.models.load import LoadedModel
+from editing_core.models.views import make_view
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 from service.api.app import create_app
 from service.connections import AbortableProtocol
 from service.generation.runtime import GenerationRuntime
 from tests.support.redis_server import Bench
-from worker.protocol.jobs import VersionRecord
+from worker.protocol.entities import VersionRecord
 from worker.protocol.keys import COMMIT_UNIT
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings
 
 torch.set_num_threads(1)  # fastest for tiny models

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.support.facts import fact, take_in
-from worker.protocol.jobs import BatchState, Lease, VersionRecord
+from worker.protocol.entities import BatchState, Lease, VersionRecord
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 LONG = 30.0
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from editing_core.edit_sets import edit_set
-from worker.protocol.jobs import BatchState, VersionRecord
+from editing_core.edits import edit_set
+from worker.protocol.entities import BatchState, VersionRecord
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 LEASE_SECONDS = 60.0
 

@@ -13,7 +13,7 @@ from redis import Redis
 from service.cli.embedded_redis import EmbeddedRedis, plan_embedded_redis
 from worker.protocol.connections import connect, connect_queue
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from editing_core.edit_sets import edit_set
-from editing_core.edits import AcceptedEdit
-from editing_core.guarding.guards import AcceptedGuard
+from editing_core.edits import AcceptedEdit, edit_set
+from editing_core.guards import AcceptedGuard
 from editing_core.versions.head import mark_published
 from editing_core.versions.manifest import Manifest
 from tests.support.tiny_models import TinyFamily, save_tiny_model
 from tests.support.worker_process import CORPUS, LAX
-from worker.protocol.jobs import BatchOptions, BatchSpec
+from worker.protocol.entities import BatchOptions, BatchSpec
 from worker.protocol.settings import Settings
 from worker.session import EditingSession
 

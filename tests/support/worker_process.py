@@ -18,9 +18,9 @@ from editing_core.versions.store import VersionStore
 from tests.support.facts import take_in
 from tests.support.tiny_models import TinyFamily, save_tiny_model
 from worker.protocol.connections import connect, connect_queue
-from worker.protocol.jobs import BatchRecord, BatchState
+from worker.protocol.entities import BatchRecord, BatchState
 from worker.protocol.keys import Keys, targets_unit
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings, fresh_environment
 from worker.session import EditingSession

@@ -12,9 +12,9 @@ from worker.protocol.configuration.table import with_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "worker", "editing_core")
-MAX_FILE_LINES = 250
+MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
-MAX_FOLDER_FILES = 9
+MAX_FOLDER_FILES = 15
 LEFTOVER = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b")
 
 
@@ -35,7 +35,7 @@ def test_the_three_packages_are_there() -> None:
     assert {_name(path).split("/")[0] for path in PRODUCT} == set(PACKAGES)
 
 
-def test_no_file_is_longer_than_250_lines() -> None:
+def test_no_file_is_longer_than_400_lines() -> None:
     lengths = {_name(path): len(path.read_text().splitlines()) for path in EVERYTHING}
     assert not {name: length for name, length in lengths.items() if length > MAX_FILE_LINES}
 
@@ -68,7 +68,7 @@ def test_every_package_folder_has_its_package_file() -> None:
     assert not {_name(path.parent) for path in PRODUCT if not (path.parent / "__init__.py").exists()}
 
 
-def test_no_folder_holds_more_than_nine_modules() -> None:
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
     modules = Counter(_name(path.parent) for path in PRODUCT if path.name != "__init__.py")
     assert not {name: count for name, count in modules.items() if count > MAX_FOLDER_FILES}
 

@@ -14,24 +14,24 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from editing_core.checks.batch_reports import shortcomings
 from editing_core.errors import StoreError
-from editing_core.evaluation.gate.batches import shortcomings
 from worker import recovery
 from worker.commit.culprits import CulpritFinder
 from worker.commit.group import Dropped, Group
 from worker.commit.outcomes import Outcomes
 from worker.metrics import Metrics
-from worker.progress import Hands, Work, WorkerStopping
+from worker.protocol.entities import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.errors import LedgerDown, LostRace, StaleLease
-from worker.protocol.jobs import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, of_requests
-from worker.records.guard_file import write_guards
 from worker.targets import describe
+from worker.upkeep.guard_file import write_guards
+from worker.work_in_hand import Hands, Work, WorkerStopping
 
 if TYPE_CHECKING:
-    from editing_core.evaluation.checks import CheckReport
+    from editing_core.checks.checks import CheckReport
     from worker.session import Candidate, EditingSession
 
 LOGGER = logging.getLogger(__name__)

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from editing_core.evaluation.culprits.inquiry import Inquest, Inquiry
+from editing_core.culprits.inquiry import Inquest, Inquiry
 from worker.commit.group import Dropped, Group
 from worker.metrics import Metrics
-from worker.progress import Work
 from worker.protocol.logs import log_event
 from worker.session import Candidate
+from worker.work_in_hand import Work
 
 if TYPE_CHECKING:
+    from editing_core.checks.checks import CheckReport
     from editing_core.edits import AcceptedEdit
-    from editing_core.evaluation.checks import CheckReport
     from worker.session import EditingSession
 
 LOGGER = logging.getLogger(__name__)

@@ -9,12 +9,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from editing_core.edit_sets import EditSet
-from editing_core.edits import AcceptedEdit
-from worker.protocol.jobs import BatchOptions, BatchRecord, Pointer
+from editing_core.edits import AcceptedEdit, EditSet
+from worker.protocol.entities import BatchOptions, BatchRecord, Pointer
 
 if TYPE_CHECKING:
-    from editing_core.guarding.guards import AcceptedGuard
+    from editing_core.guards import AcceptedGuard
     from editing_core.versions.manifest import Manifest
 
 

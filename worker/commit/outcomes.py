@@ -9,20 +9,20 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from editing_core.evaluation.gate.batches import batch_report
+from editing_core.checks.batch_reports import batch_report
 from worker import recovery
-from worker.commit.figures import changed, rejection
+from worker.commit.counts import changed, rejection
 from worker.commit.group import Group
+from worker.manifest_records import summaries, version_record
 from worker.metrics import Metrics
+from worker.protocol.entities import COMMIT_STATES, BatchState, Lease
 from worker.protocol.errors import LostRace
-from worker.protocol.jobs import COMMIT_STATES, BatchState, Lease
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.connection import timestamp, utc_now
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
-from worker.protocol.moves.base import timestamp, utc_now
-from worker.retelling import summaries, version_record
 
 if TYPE_CHECKING:
-    from editing_core.evaluation.checks import CheckReport
+    from editing_core.checks.checks import CheckReport
     from editing_core.versions.manifest import Manifest
     from worker.session import Candidate, EditingSession
 

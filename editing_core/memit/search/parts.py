@@ -16,7 +16,7 @@ from transformers.activations import NewGELUActivation
 
 from editing_core.models.blocks import run_stretch, stretch
 from editing_core.models.load import LoadedModel
-from editing_core.models.twins import twin_tree
+from editing_core.models.shallow_copies import twin_tree
 
 TO_THE_TOP = 10**6
 """Beyond any model's last block."""

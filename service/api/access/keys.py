@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 
 from editing_core.errors import InvalidSettings, NotFound
 from editing_core.versions.layout import StoreLayout
-from worker.protocol.records.notes import leave_note
+from worker.protocol.audit.notes import leave_note
 
 Scope = Literal["read", "edit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from service.api.access.security import Editor, Reader
-from service.api.routes.answers import batch_line, batch_out
-from service.api.routes.documented import refusals
+from service.api.openapi import refusals
 from service.api.routes.events import events_of
 from service.api.schemas.answers import BatchLine, BatchOut, Page
+from service.api.schemas.from_ledger import batch_line, batch_out
 from service.api.state import State
 from worker.protocol.logs import log_event
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import NotFound
 from service.api.schemas.answers import DiffEdit, DiffOut, SupersededOut
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 READ_AT_ONCE = 500
 Set = dict[tuple[str, str], AcceptedEdit]

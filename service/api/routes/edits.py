@@ -13,18 +13,18 @@ from editing_core.errors import NotFound
 from editing_core.formats.own import LONGEST_ID
 from service.api.access.security import Editor, Reader
 from service.api.bodies import json_body
+from service.api.openapi import refusals
 from service.api.problems import InvalidInput
-from service.api.routes.answers import batch_out
-from service.api.routes.documented import refusals
 from service.api.routes.events import wait_for_end
-from service.api.routes.records.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
+from service.api.routes.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
 from service.api.schemas.answers import AcceptedOut, BatchOut, Page
+from service.api.schemas.from_ledger import batch_out
 from service.api.schemas.requests import Submission
 from service.api.state import ApiState, State
-from service.api.taking.accepting import take
-from service.api.taking.submission import read_submission
+from service.api.submissions.acceptance import take
+from service.api.submissions.reading import read_submission
+from worker.protocol.entities import Accepted, BatchRecord, EditStatus
 from worker.protocol.errors import LedgerDown
-from worker.protocol.jobs import Accepted, BatchRecord, EditStatus
 
 router = APIRouter(tags=["edits"])
 

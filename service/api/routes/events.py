@@ -16,9 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from editing_core.errors import ErrataError
 from service.api.errors import problem
 from service.api.problems import ServiceStopping
-from service.api.routes.answers import batch_out
+from service.api.schemas.from_ledger import batch_out
 from service.api.state import ApiState
-from worker.protocol.jobs import BatchRecord
+from worker.protocol.entities import BatchRecord
 
 POLL_SECONDS = 0.2
 KEEP_ALIVE_SECONDS = 15.0

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 
 from editing_core.errors import InvalidEdit
-from editing_core.guarding.guards import AcceptedGuard, Guard, validate_guard
+from editing_core.guards import AcceptedGuard, Guard, validate_guard
 from service.api.access.security import Admin, Principal, Reader
 from service.api.bodies import json_body, read_as
+from service.api.openapi import refusals
 from service.api.problems import FieldError, InvalidInput, TooManyEdits
 from service.api.routes.batches import Paging
-from service.api.routes.documented import refusals
 from service.api.schemas.answers import Page
 from service.api.schemas.guards import GuardList, GuardOut, GuardsOut
 from service.api.state import ApiState, State

@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 
 from editing_core.errors import ErrataError, NotFound
 from service.api.errors import all_problems
-from service.api.routes.documented import refusals
+from service.api.openapi import refusals
 from service.api.state import ApiState, State
 from service.api.statuses import next_step, status_of
-from service.patience import PATIENCE_SECONDS, in_time
+from service.ledger_calls import PATIENCE_SECONDS, in_time
 from worker.protocol.errors import LedgerDown
 
 router = APIRouter(tags=["system"])

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.concurrency import run_in_threadpool
 
 from service.api.access.security import Admin, Reader
+from service.api.openapi import refusals
 from service.api.problems import InvalidInput
-from service.api.routes.answers import promotion_out, version_out
 from service.api.routes.batches import Paging
 from service.api.routes.comparing import difference
-from service.api.routes.documented import refusals
-from service.api.routes.records.provenance import SettingsOut, model_of, settings_of
+from service.api.routes.provenance import SettingsOut, model_of, settings_of
 from service.api.schemas.answers import DiffAnswer, DiffOut, Page, PromotionOut, VersionOut
+from service.api.schemas.from_ledger import promotion_out, version_out
 from service.api.state import State
 from worker.protocol.errors import LedgerDown, NotACandidate
 from worker.protocol.keys import COMMIT_UNIT

@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.protocol.jobs import BatchState, EditStatus
+from worker.protocol.entities import BatchState, EditStatus
 
 T = TypeVar("T")
 

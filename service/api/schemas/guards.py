@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from editing_core.guarding.guards import Guard
+from editing_core.guards import Guard
 from service.api.schemas.requests import Long, Request, Short
 
 

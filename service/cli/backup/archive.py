@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from editing_core.versions.durable import sync
+from editing_core.durable import sync
 from worker.protocol.errors import BackupRefused
 
 FORMAT = 1

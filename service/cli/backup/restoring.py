@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from editing_core.versions.durable import locked, sync
+from editing_core.durable import locked, sync
 from service.cli.backup.archive import LEDGER, STORE, Told, unpack
 from service.cli.embedded_redis import plan_embedded_redis
 from worker.protocol.connections import connect
 from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
-from worker.protocol.records.dump import Piece
+from worker.protocol.ledger.dump import Piece
+from worker.protocol.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from editing_core.errors import InvalidEdit, InvalidSettings
-from editing_core.guarding.guards import Guard, validate_guard
+from editing_core.guards import Guard, validate_guard
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, stderr, stdout, table
 

@@ -12,7 +12,7 @@ from editing_core.edits import Edit
 from editing_core.errors import InvalidSettings
 from editing_core.formats.own import write_lines
 from editing_core.formats.tables import write_table
-from service.cli.commands.keeping.records import show_retention
+from service.cli.commands.auditing import show_retention
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, stderr, stdout, table
 from service.client.records import EditRecord, Version

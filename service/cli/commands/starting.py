@@ -30,7 +30,7 @@ from service.cli.options import (
     TextColumnOption,
 )
 from service.cli.output import stderr
-from service.cli.whole import run_whole
+from service.cli.up import run_whole
 from worker.protocol.settings import child_environment, read_settings
 
 
@@ -158,13 +158,13 @@ def worker(
 def prepare(context: typer.Context) -> None:
     """Make a model's statistics once, from text files or a dataset: errata prepare MODEL …; its --help has the rest."""
     names = ("data", "context_seed", *_OFFLINE_TWINS)
-    _run("editing_core.prepare", _with_twins(context.args, *names), child_environment())
+    _run("editing_core.covariance.command", _with_twins(context.args, *names), child_environment())
 
 
 def evaluate(context: typer.Context) -> None:
     """Measure a file of CounterFact records offline, before and after; its own --help has the rest."""
     names = ("model", "prior_weight", "clamp", *_OFFLINE_TWINS)
-    _run("editing_core.evaluate", _with_twins(context.args, *names), child_environment())
+    _run("editing_core.measuring.evaluate", _with_twins(context.args, *names), child_environment())
 
 
 def run_export(version: str, options: Mapping[str, object]) -> NoReturn:

@@ -21,12 +21,12 @@ from service.api.access.keys import SCOPES, KeyFile, Scope
 from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import DataOption, JsonOption, RedisOption
 from service.cli.output import CommandFailed, ExitCode, print_json, stderr, stdout, table
-from service.cli.whole import hold_data
+from service.cli.up import hold_data
 from worker.protocol.connections import connect
+from worker.protocol.entities import Pointer
 from worker.protocol.errors import LedgerDown
-from worker.protocol.jobs import Pointer
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings, child_environment, read_settings
 
 keys = typer.Typer(help="API keys of this installation, kept hashed in the data folder.", no_args_is_help=True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import described_body, json_body, read_as
-from service.api.routes.documented import Responses, refusals
+from service.api.openapi import Responses, refusals
 from service.generation.asking import Asker
 from service.generation.decoding.score import Score
 from service.generation.http.callers import Callers

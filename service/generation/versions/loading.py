@@ -13,10 +13,10 @@ from editing_core.errors import NotFound, StoreDamaged, StoreMismatch
 from editing_core.models.load import LoadedModel
 from editing_core.models.memory import free_bytes
 from editing_core.models.streams import loading_stream
+from editing_core.models.views import make_view
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.joined import join_projections
 from service.generation.decoding.forward.packed import PackedWeights, writing_twin

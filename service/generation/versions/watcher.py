@@ -17,9 +17,9 @@ from editing_core.versions.store import VersionStore
 from service.generation.errors import NoRoom
 from service.generation.metrics import GenerationMetrics
 from service.generation.versions.resident import ResidentVersions
+from worker.protocol.entities import ORIGINAL, Pointer
 from worker.protocol.errors import LedgerDown
-from worker.protocol.jobs import ORIGINAL, Pointer
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)

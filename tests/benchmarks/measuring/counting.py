@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from editing_core.asking.probes import ProbeSet
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.probes import ProbeSet
 from tests.benchmarks.arithmetic import prepare_work, solve_readout
 from tests.benchmarks.measuring.meter import Meter
 from tests.benchmarks.measuring.stages import BATCH_TOKENS, WINDOW_TOKENS, Stages, feed_moments

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from editing_core.asking.continuations import continue_greedily
+from editing_core.asking.perplexity import perplexity
+from editing_core.asking.probes import build_probes
 from editing_core.edits import canonical
-from editing_core.evaluation.continuations import continue_greedily
-from editing_core.evaluation.perplexity import perplexity
-from editing_core.evaluation.probes import build_probes
 from editing_core.memit.config import MemitConfig, preset
-from editing_core.memit.editor import Update
+from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel
+from editing_core.models.views import make_view
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from editing_core.versions.views import make_view
 from tests.benchmarks.arithmetic import NOTHING, ModelShape, Work, prepare_work, solve_work, view_work
 from tests.benchmarks.measuring.meter import Meter, Reading
 from tests.benchmarks.measuring.random_edits import RandomEdits, RowShape

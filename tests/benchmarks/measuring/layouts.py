@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from editing_core.asking.continuations import NUM_TOLD_TOKENS
+from editing_core.asking.scoring import batches_by_length
+from editing_core.checks.edit_reports import EditQuestions, Pair, ask_about
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.continuations import NUM_TOLD_TOKENS
-from editing_core.evaluation.gate.edit_reports import EditQuestions, Pair, ask_about
-from editing_core.evaluation.gate.neighbors import NeighborPicker
-from editing_core.evaluation.scoring import batches_by_length
-from editing_core.memit.kept import KeptReads, chunk_size
+from editing_core.memit.first_layer_inputs import KeptReads, chunk_size
 from editing_core.memit.keys import run_length
 from editing_core.memit.search.packing import Extent, Packing, pack
 from editing_core.memit.search.prepare import WHOLE_ROW_BIN_TOKENS
 from editing_core.memit.search.rows import GroupRows, RowPlan, plan_rows
 from editing_core.memit.tokens import EditRows, target_ids
+from editing_core.neighbors import NeighborPicker
 from tests.benchmarks.arithmetic import Pass, SearchLayout, SweepLayout, Tokens
 
 SCORING_ROWS, WRITING_ROWS, PROBE_ROWS, WINDOW_ROWS = 32, 64, 32, 16

@@ -21,7 +21,7 @@ from tests.support.redis_server import running_redis
 from tests.support.replicas import running_replica
 from worker.protocol.connections import connect
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 NEVER_WRITTEN = "\u0101"
 """The byte 1, as byte-level tokenizers write it."""

@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from editing_core.memit import editor
+from editing_core.memit import update as editor
 from editing_core.memit.config import MemitConfig
-from editing_core.memit.editor import Update
 from editing_core.memit.solve import Solution, solve_holding
 from editing_core.memit.tokens import Row
+from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel
 from tests.benchmarks.measuring.meter import Meter, Reading
 

@@ -9,19 +9,19 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from editing_core.asking.probes import ProbeSet
+from editing_core.checks.checks import CheckReport, run_checks
 from editing_core.covariance.statistics import SecondMoments
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.checks import CheckReport, run_checks
-from editing_core.evaluation.probes import ProbeSet
 from editing_core.memit.config import MemitConfig
-from editing_core.memit.editor import Update
 from editing_core.memit.groups import subject_groups
 from editing_core.memit.search.memory import rows_that_fit
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import EditRows, edit_rows
+from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from tests.benchmarks.arithmetic import NOTHING, ModelShape, Work, checks_work, search_work, sweep_work
 from tests.benchmarks.measuring.layouts import (
     asked_in_checks,

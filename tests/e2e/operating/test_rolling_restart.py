@@ -19,7 +19,7 @@ from tests.support.api_process import edit, listening_url, start_service
 from tests.support.patience import until
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.protocol.jobs import BatchState
+from worker.protocol.entities import BatchState
 
 STOP_SECONDS = 30
 PROMPT = {"prompt": "The mother tongue of Ada is", "max_new_tokens": 24}

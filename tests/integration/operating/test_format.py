@@ -21,10 +21,9 @@ from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.formats import FORMAT, STEPS, UNMARKED
+from worker.protocol.ledger.ledger import Ledger, formats
 from worker.protocol.settings import Settings
-from worker.protocol.upgrading import formats
-from worker.protocol.upgrading.formats import FORMAT, STEPS, UNMARKED
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,13 @@ from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready, publish
 from tests.support.published import publish as publish_one
 from tests.support.redis_server import Bench
+from worker.protocol.audit.chain import read_line, verify_chain
+from worker.protocol.entities import BatchState
 from worker.protocol.errors import LostRace, QueueFull
-from worker.protocol.jobs import BatchState
 from worker.protocol.keys import COMMIT_UNIT, Key
-from worker.protocol.ledger import Ledger
-from worker.protocol.records.chain import read_line, verify_chain
-from worker.records.audit_file import copy_audit, copy_notes, read_copy
+from worker.protocol.ledger.ledger import Ledger
 from worker.recovery import reconcile_pointer
+from worker.upkeep.audit_file import copy_audit, copy_notes, read_copy
 
 
 @pytest.fixture

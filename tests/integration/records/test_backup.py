@@ -24,12 +24,12 @@ from service.cli.output import ExitCode
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
+from worker.protocol.audit.chain import read_line, verify_chain
 from worker.protocol.connections import connect
+from worker.protocol.entities import BatchOptions, BatchState
 from worker.protocol.errors import LedgerDown
-from worker.protocol.jobs import BatchOptions, BatchState
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
-from worker.protocol.records.chain import read_line, verify_chain
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import fresh_environment
 from worker.recovery import reconcile_pointer
 

@@ -8,12 +8,12 @@ from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import edit_of, make_ready
 from tests.support.published import publish
 from tests.support.redis_server import Bench
+from worker.protocol.audit.chain import verify_chain
+from worker.protocol.entities import BatchState
 from worker.protocol.errors import BackupRefused
-from worker.protocol.jobs import BatchState
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger import Ledger
-from worker.protocol.records.chain import verify_chain
-from worker.protocol.records.dump import DERIVED, Moment, Piece
+from worker.protocol.ledger.dump import DERIVED, Moment, Piece
+from worker.protocol.ledger.ledger import Ledger
 
 FAR = "2999-01-01T00:00:00.000Z"
 DIGEST = "d" * 64

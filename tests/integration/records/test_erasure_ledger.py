@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.taking.live import LiveIndex
+from service.api.submissions.live_index import LiveIndex
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready
 from tests.support.published import publish
 from tests.support.redis_server import Bench
+from worker.protocol.entities import VersionRecord
 from worker.protocol.errors import EditNotLive, NotErasable
-from worker.protocol.jobs import VersionRecord
 from worker.protocol.keys import COMMIT_UNIT
 
 UNTIL = "2999-01-01T00:00:00.000Z"

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from editing_core.durable import locked
 from editing_core.edits import Edit
 from editing_core.errors import NotFound
-from editing_core.versions.durable import locked
 from editing_core.versions.layout import StoreLayout
 from tests.support.erasure import SECRETS, await_purged, found_in_files, found_in_redis, secret_edit
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import running_redis
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
+from worker.protocol.audit.chain import verify_chain
 from worker.protocol.connections import connect_queue
+from worker.protocol.entities import BatchState, EditStatus
 from worker.protocol.errors import NotErasable
-from worker.protocol.jobs import BatchState, EditStatus
 from worker.protocol.keys import Key
-from worker.protocol.records.chain import verify_chain
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from service.cli.output import ExitCode
 from tests.support.api_process import ApiProcess, edit, post, require_problem, running_api
 from tests.support.published import publish
 from worker.protocol.keys import Key
-from worker.records.audit_file import copy_audit
+from worker.upkeep.audit_file import copy_audit
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.support.worker_process import WorkerBench
 from worker.protocol.connections import connect
 from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.recovery import reconcile_pointer
 
 

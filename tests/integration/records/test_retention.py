@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from editing_core.durable import locked
 from editing_core.errors import NotFound
 from editing_core.memit.search.pool import Target
-from editing_core.versions.durable import locked
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from editing_core.versions.target_files import TargetFiles
@@ -21,10 +21,10 @@ from tests.support.redis_server import Bench
 from worker.metrics import Metrics
 from worker.protocol.errors import StaleLease
 from worker.protocol.keys import Key
-from worker.records.collecting import collect_targets, contents_of
-from worker.records.retaining import copy_pins
-from worker.records.sizes import store_bytes
 from worker.recovery import reconcile_pointer, retain_versions, sweep_unpublished
+from worker.upkeep.retention import copy_pins
+from worker.upkeep.sizes import store_bytes
+from worker.upkeep.target_cleanup import collect_targets, contents_of
 
 HOUR_SECONDS = 3600.0
 

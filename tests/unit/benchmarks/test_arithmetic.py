@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from editing_core.asking.perplexity import perplexity
+from editing_core.asking.probes import build_probes
 from editing_core.covariance.statistics import SecondMoments
 from editing_core.edits import canonical
-from editing_core.evaluation.perplexity import perplexity
-from editing_core.evaluation.probes import build_probes
-from editing_core.memit.editor import Update
+from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel
 from tests.benchmarks.arithmetic import ModelShape, prepare_work, solve_readout, solve_work
 from tests.benchmarks.measuring.meter import Meter

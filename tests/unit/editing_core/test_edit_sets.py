@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editing_core.edit_sets import EditSet, edit_set, says_the_same
-from editing_core.edits import AcceptedEdit, Edit
+from editing_core.edits import AcceptedEdit, Edit, EditSet, edit_set, says_the_same
 
 
 def accepted(number: int, **fields: Any) -> AcceptedEdit:

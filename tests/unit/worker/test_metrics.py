@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from worker.metrics import KINDS, OUTCOMES, REASONS, Metrics
-from worker.protocol.moves.batches import STAGES
+from worker.protocol.ledger.batches import STAGES
 
 
 def _value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:

@@ -20,7 +20,7 @@ from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 from transformers.activations import NewGELUActivation
 from transformers.models.gptj.modeling_gptj import GPTJAttention, GPTJBlock
 
-from editing_core.models.twins import twin_tree
+from editing_core.models.shallow_copies import twin_tree
 from service.generation.decoding.forward.cache import Window
 from service.generation.decoding.forward.joined import joined_weight, projections_of
 

@@ -13,7 +13,7 @@ from editing_core.versions.head import was_published
 from editing_core.versions.layout import ORIGINAL, is_version_name
 from editing_core.versions.store import VersionStore
 from worker.protocol.errors import LedgerDown
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 SEPARATOR = "@"
 

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from editing_core.asking.scoring import score_targets
 from editing_core.errors import ExportRefused
-from editing_core.evaluation.scoring import score_targets
 from editing_core.export.adapter import Adapter
 from editing_core.export.delta import Change, Factors, factorise
 from editing_core.export.request import ExportRequest
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from tests.support.ask_afresh import ask
 from tests.support.exported import IDS, RANK, TinyVersion, logits, tiny_version
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily

@@ -14,12 +14,12 @@ from accelerate import dispatch_model
 from torch import Tensor
 
 from editing_core.covariance.statistics import SecondMoments
-from editing_core.memit.editor import solve_edits
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import edit_rows
+from editing_core.memit.update import solve_edits
 from editing_core.models.load import LoadedModel
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from tests.support.decoding import engine_of, requests, run_all
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily

@@ -10,7 +10,7 @@ from editing_core.errors import UnknownModelFamily
 from editing_core.models.blocks import captured_inputs, causal_mask, embed, run_stretch, stretch
 from editing_core.models.families.registry import FAMILIES, family_of
 from editing_core.models.load import LoadedModel
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from tests.support.decoding import engine_of, requests, run_all
 from tests.support.generation import greedy_ids
 from tests.support.tiny_loaded import tiny_loaded

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from editing_core.asking.continuations import continue_greedily
 from editing_core.edits import AcceptedEdit
-from editing_core.evaluation.continuations import continue_greedily
-from editing_core.guarding.guards import AcceptedGuard, Guard
+from editing_core.guards import AcceptedGuard, Guard
 from editing_core.models.load import load_model
 from editing_core.remaking.guards import before_their_edits, kept_by_stored
 from editing_core.remaking.rebuild import main

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from editing_core.models.views import make_view
 from editing_core.verifying.digests import replaced_weights, tensors_digest
 from editing_core.versions.manifest import EMPTY_DIGEST
-from editing_core.versions.views import make_view
 from tests.support.generation import changed_weights
 from tests.support.tiny_loaded import tiny_loaded
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily

@@ -12,10 +12,10 @@ import pytest
 from editing_core.errors import InvalidSettings
 from service.api.app import create_app
 from service.api.schemas.requests import EXAMPLE_EDIT, Submission
-from service.api.taking.submission import usable_edits
+from service.api.submissions.reading import usable_edits
 from worker.protocol.connections import connect, connect_queue
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings
 

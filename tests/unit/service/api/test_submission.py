@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from editing_core.errors import ErrataError
 from service.api.problems import TooManyEdits
 from service.api.statuses import status_of
-from service.api.taking.submission import fingerprint, read_submission, usable_edits
+from service.api.submissions.reading import fingerprint, read_submission, usable_edits
 
 
 def read(document: Any, *, max_edits: int = 1_000) -> Any:

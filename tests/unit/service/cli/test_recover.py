@@ -11,12 +11,12 @@ from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from service.cli.main import run
 from service.cli.output import ExitCode
-from service.cli.whole import hold_data
+from service.cli.up import hold_data
 from tests.support.redis_server import running_redis
 from worker.protocol.connections import connect
-from worker.protocol.jobs import Pointer
+from worker.protocol.entities import Pointer
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 
 
 @pytest.fixture

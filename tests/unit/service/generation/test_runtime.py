@@ -14,7 +14,7 @@ from service.generation.runtime import GenerationRuntime
 from tests.support.tiny_models import save_tiny_model
 from worker.protocol.connections import connect
 from worker.protocol.keys import Keys
-from worker.protocol.ledger import Ledger
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings
 
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from service.generation.decoding.forward.joined import join_projections, joined_weight, projections_of
 from service.generation.decoding.forward.lean import lean_twin
 from tests.support.decoding import engine_of, requests, run_all

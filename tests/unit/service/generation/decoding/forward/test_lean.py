@@ -7,7 +7,7 @@ import torch
 
 from editing_core.models.blocks import additive_mask
 from editing_core.models.families.registry import FAMILIES
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from service.generation.decoding.forward.cache import PlacesCache, Window
 from service.generation.decoding.forward.lean import lean_twin
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, tiny_model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from editing_core.versions.views import make_view
+from editing_core.models.views import make_view
 from service.generation.decoding.forward import packed
 from service.generation.decoding.forward.lean import lean_twin
 from service.generation.decoding.forward.packed import PackedLinear, PackedWeights, unpacked, writing_twin

@@ -1,0 +1,1 @@
+"""The checks of a candidate: the measurements, the limits and the verdict."""

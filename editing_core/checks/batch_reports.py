@@ -1,0 +1,44 @@
+"""What a report says of each batch of a group: a batch's verdict must not depend on its company. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from editing_core.checks.verdict import CheckReport, Share
+from editing_core.editor.standing import noteworthy
+
+NAMED_EDITS = 20
+"""Edits that did not take, named in the batch's report."""
+
+
+def batch_report(report: CheckReport, edit_ids: Collection[str]) -> dict[str, Any]:
+    """The group's report, with the counts of one batch's own edits."""
+    own = {edit: report.edits[edit] for edit in edit_ids if edit in report.edits}
+    return {
+        **report.summary,
+        "passed": report.passed,
+        "reasons": list(report.reasons),
+        "num_taken": sum(1 for found in own.values() if found["taken"]),
+        "num_checked": len(own),
+        "not_taken": [edit for edit, found in own.items() if not found["taken"]][:NAMED_EDITS],
+        **noteworthy(own, limit=NAMED_EDITS),
+    }
+
+
+def shortcomings(report: CheckReport, edit_ids: Collection[str]) -> tuple[str, ...]:
+    """Which of the limits on shares one batch would break by its own edits; those not in force do not count."""
+    limits = report.summary["limits"]
+    own = [report.edits[edit] for edit in edit_ids if edit in report.edits]
+    taken = Share(sum(bool(found["taken"]) for found in own), len(own))
+    kept = sum(found["neighbors"]["kept"] for found in own)
+    neighbors = Share(kept, sum(found["neighbors"]["total"] for found in own))
+    return (
+        *_short(taken, limits["min_taken"], "new edits took"),
+        *_short(neighbors, limits["min_neighbors_kept"], "neighbours kept their answer"),
+    )
+
+
+def _short(share: Share, least: float, what: str) -> Iterator[str]:
+    if share.value is not None and not share.value >= least:
+        yield f"only {share.count} of {share.total} {what}"

@@ -1,0 +1,257 @@
+"""From what was measured of a candidate to whether it may go live, with a reason for every limit it breaks.
+
+Two kinds of harm are told apart: what this batch did (against the parent) and what all live edits together did (against
+the original: capacity). Knows no model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from editing_core.asking.perplexity import Perplexities
+from editing_core.checks.limits import CheckLimits, Limit
+
+_NUM_NAMED = 5
+_GUARDS_WAY_OUT = "Leave out the edits that change them, or take the guards away (DELETE /guards/{id})"
+NOT_FINITE = "the candidate computes no finite numbers"
+"""How the reason begins, of which no limit speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many; ``blame`` names the edits that cost most, worst first."""
+
+    count: int
+    total: int
+    blame: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> float | None:
+        """None where there was nothing to count."""
+        return self.count / self.total if self.total else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Count, total and share."""
+        return {"count": self.count, "total": self.total, "share": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A limit that a candidate breaks."""
+
+    limit: Limit
+    reason: str
+    is_capacity: bool = False
+    """It is broken by all live edits together, and not by those that are new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """The verdict, for people and for the ledger: everything in it is plain JSON."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    """Why not; empty when passed."""
+    summary: dict[str, Any]
+    edits: dict[str, dict[str, Any]]
+    """By edit id, of the new edits: see ``editing_core.checks.edit_reports``."""
+    broken: tuple[Broken, ...] = ()
+    """What the new edits break; what only all live edits together break is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """All figures of a candidate."""
+
+    num_live: int
+    """Edits in force in the candidate."""
+    num_new: int
+    taken: Share
+    told: float | None
+    """Mean over the new edits; reported, not judged."""
+    paraphrases: Share = Share(0, 0)
+    """After how many of the new edits' paraphrases the new object is the first choice; reported, not judged."""
+    neighbors: Share
+    earlier: Share
+    """Of the earlier edits that held in the parent: those that still hold."""
+    guards: Share = Share(0, 0)
+    """The same of the guards."""
+    drift: float
+    """KL(original ‖ candidate)."""
+    drift_from_parent: float
+    parent_drift: float = 0.0
+    """KL(original ‖ parent)."""
+    answers_kept: float
+    """Share of probes with the original's first choice."""
+    perplexity: Perplexities
+    delta_norms: Mapping[str, float]
+    not_finite: Sequence[str] = field(default=())
+    """What came out as NaN or infinity besides the figures above."""
+
+
+def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str, Any]]) -> CheckReport:
+    """Compare each figure with its limit."""
+    found = broken_limits(measured, limits)
+    report = report_of(measured, limits, tuple(broken.reason for broken in found), edits=edits)
+    return replace(report, broken=tuple(broken for broken in found if not broken.is_capacity))
+
+
+def report_of(
+    measured: Measured, limits: CheckLimits, reasons: tuple[str, ...], *, edits: dict[str, dict[str, Any]]
+) -> CheckReport:
+    """The report with these reasons against the candidate; without any it has passed."""
+    summary = summary_of(measured, limits)
+    return CheckReport(passed=not reasons, reasons=reasons, summary=summary, edits=without_nan(edits))
+
+
+def broken_limits(measured: Measured, limits: CheckLimits) -> tuple[Broken, ...]:
+    """Every limit that the figures break; where numbers are not finite, that alone."""
+    broken = tuple(Broken("finite", reason) for reason in not_finite(measured))
+    return broken or (*_shares(measured, limits), *_harm(measured, limits))
+
+
+def not_finite(measured: Measured) -> Iterator[str]:
+    """A reason where the candidate does not compute finite numbers."""
+    figures = {
+        "drift on the probe set": measured.drift,
+        "perplexity on held-out text": measured.perplexity.candidate,
+        **{f"‖Δ‖/‖W‖ of {name}": norm for name, norm in measured.delta_norms.items()},
+    }
+    broken = [*measured.not_finite, *(name for name, value in figures.items() if not math.isfinite(value))]
+    if broken:
+        yield (
+            f"{NOT_FINITE} ({_some(broken)}): its weights cannot be served. "
+            "Leave out the edits with unusual targets, or raise λ"
+        )
+
+
+def _shares(measured: Measured, limits: CheckLimits) -> Iterator[Broken]:
+    judged: tuple[tuple[Limit, Share, float, str, str, str], ...] = (
+        (
+            "taken",
+            measured.taken,
+            limits.min_taken,
+            "new edits took",
+            "not taken",
+            "Reword their prompts or send fewer at once",
+        ),
+        (
+            "neighbors",
+            measured.neighbors,
+            limits.min_neighbors_kept,
+            "neighbours kept their answer",
+            "most were lost by",
+            "Leave these edits out, or raise λ",
+        ),
+        (
+            "earlier",
+            measured.earlier,
+            limits.min_earlier_kept,
+            "earlier edits still hold",
+            "lost are",
+            "Send fewer edits at once, or take out those that contradict them",
+        ),
+        ("guards", measured.guards, limits.min_guards_kept, "guards kept their answer", "lost are", _GUARDS_WAY_OUT),
+    )
+    for name, share, least, what, culprits, way_out in judged:
+        if share.value is not None and not share.value >= least:
+            yield Broken(
+                name,
+                f"only {share.count} of {share.total} {what} ({_percent(share.value)} of at least {_percent(least)}); "
+                f"{culprits}: {_some(share.blame)}. {way_out}",
+            )
+
+
+def _harm(measured: Measured, limits: CheckLimits) -> Iterator[Broken]:
+    for name, norm in measured.delta_norms.items():
+        per_edit = norm / math.sqrt(max(1, measured.num_live))
+        if not norm <= limits.max_delta_norm:
+            yield Broken(
+                "norms",
+                f"the change of {name} is {norm:.2f} of the weight's own size (at most {limits.max_delta_norm:.2f}). "
+                "Send fewer edits at once, or raise λ",
+            )
+        elif not per_edit <= limits.max_delta_per_edit:
+            yield Broken(
+                "norms",
+                f"the change of {name} is {norm:.2f} of the weight's own size, {per_edit:.2f} for the root of "
+                f"{measured.num_live} edits (at most {limits.max_delta_per_edit:.2f}): what the model knew hardly "
+                "holds it back. Raise λ, or leave out edits with unusual prompts or targets",
+            )
+    drift = (measured.drift_from_parent, measured.drift, limits.max_drift)
+    yield from _either(measured, "drift", *drift, shown="{:.2f} nats")
+    perplexity = (measured.perplexity.rise_over_parent, measured.perplexity.rise, limits.max_perplexity_rise)
+    yield from _either(measured, "perplexity", *perplexity, shown="+{:.1%}")
+
+
+def _either(
+    measured: Measured, what: Limit, from_parent: float, from_original: float, limit: float, *, shown: str
+) -> Iterator[Broken]:
+    """The batch's fault if it breaks the limit alone; else the store is full."""
+    suspects = measured.neighbors.blame
+    if measured.num_new and not from_parent <= limit:
+        named = f" Most neighbours were lost by: {_some(suspects)}." if suspects else ""
+        yield Broken(
+            what,
+            f"this batch alone costs too much: {what} {_shown(shown, from_parent)} of {_shown(shown, limit)} allowed, "
+            f"against the version before.{named} Leave such edits out, or raise λ",
+        )
+    elif not from_original <= limit:
+        yield Broken(
+            what,
+            f"the store is full: {measured.num_live:,} live edits, {what} {_shown(shown, from_original)} of "
+            f"{_shown(shown, limit).removeprefix('+')} allowed. Take edits out, or raise the limit",
+            is_capacity=True,
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NUM_NAMED
+    return ", ".join(names[:_NUM_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
+
+
+def _shown(form: str, value: float) -> str:
+    return form.format(value).replace("%", " %")
+
+
+def summary_of(measured: Measured, limits: CheckLimits) -> dict[str, Any]:
+    """All figures with their limits, as plain JSON."""
+    perplexity = measured.perplexity
+    used = max(perplexity.rise / limits.max_perplexity_rise, measured.drift / limits.max_drift)
+    summary = {
+        "num_live": measured.num_live,
+        "num_new": measured.num_new,
+        "taken": measured.taken.to_json(),
+        "told": measured.told,
+        "paraphrases": measured.paraphrases.to_json(),
+        "neighbors": measured.neighbors.to_json(),
+        "earlier": {**measured.earlier.to_json(), "lost": list(measured.earlier.blame)},
+        "guards": {**measured.guards.to_json(), "lost": list(measured.guards.blame)},
+        "drift": measured.drift,
+        "drift_from_parent": measured.drift_from_parent,
+        "probe_answers_kept": measured.answers_kept,
+        "perplexity": {**asdict(perplexity), "rise": perplexity.rise, "rise_over_parent": perplexity.rise_over_parent},
+        "delta_norms": dict(measured.delta_norms),
+        "room": min(1.0, max(0.0, 1 - used)) if math.isfinite(used) else 0.0,
+        "limits": asdict(limits),
+    }
+    plain: dict[str, Any] = without_nan(summary)
+    return plain
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for every number that JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return value

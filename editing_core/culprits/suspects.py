@@ -1,0 +1,142 @@
+"""From evidence about each edit to a ranking, and to how many of the worst should be left out.
+
+For each limit that is broken the figure that speaks of it counts. How many are enough is foreseen as if the parts of
+the harm added up; a test tells whether that was right. Knows no model and makes no test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from editing_core.checks.limits import CheckLimits, Limit
+from editing_core.checks.verdict import Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What speaks against one new edit."""
+
+    size: float
+    """Part in the size of the change: see ``shares``."""
+    disturbance: float
+    """How far its share makes the edited layers drift on ordinary text."""
+    unreached: float
+    """Its own residual after the solve, as a part of what it asked for."""
+    loss: float
+    """Of its search for z."""
+    neighbors_lost: int
+    neighbors_total: int
+    earlier_lost: int
+    """Earlier edits that do not hold any more and that it moves more than any other new edit does."""
+    is_taken: bool
+
+
+def ranking(evidence: Sequence[Evidence], broken: Collection[Limit]) -> list[int]:
+    """All places, the worst first: by the largest share in any of the broken limits, then by disturbance."""
+    shares = [_shares(evidence, limit) for limit in broken]
+
+    def badness(place: int) -> tuple[float, float]:
+        return max((share[place] for share in shares), default=0.0), _number(evidence[place].disturbance)
+
+    return sorted(range(len(evidence)), key=lambda place: (badness(place), -place), reverse=True)
+
+
+def suspects(
+    evidence: Sequence[Evidence], figures: Measured, limits: CheckLimits, *, broken: Collection[Limit]
+) -> frozenset[int]:
+    """The fewest of the worst without which, as far as can be foreseen, no limit of ``broken`` is broken."""
+    found: set[int] = set()
+    for limit in broken:
+        by_limit = ranking(evidence, [limit])
+        count = 0
+        while count < len(evidence) and not _is_kept(limit, evidence, figures, limits=limits, out=by_limit[:count]):
+            count += 1
+        found.update(by_limit[: max(1, count)])
+    return frozenset(found)
+
+
+def _shares(evidence: Sequence[Evidence], limit: Limit) -> list[float]:
+    blames = [_blame(row, limit) for row in evidence]
+    worst = max(blames, default=0.0)
+    if math.isinf(worst):
+        return [float(math.isinf(blame)) for blame in blames]
+    total = sum(blames)
+    return [blame / total if total else 0.0 for blame in blames]
+
+
+def _blame(row: Evidence, limit: Limit) -> float:
+    """What of the broken limit the edit has to answer for; not negative, infinite where a number is not finite."""
+    match limit:
+        case "taken":
+            return 0.0 if row.is_taken else 1.0 + _number(row.unreached) + _number(row.loss)
+        case "neighbors":
+            return float(row.neighbors_lost)
+        case "earlier":
+            return float(row.earlier_lost)
+        case "norms":
+            return _number(row.size)
+        case "drift" | "perplexity" | "guards":
+            return _number(row.disturbance)
+        case "finite":
+            return max(_number(value) for value in (row.loss, row.size, row.disturbance))
+
+
+def _is_kept(
+    limit: Limit, evidence: Sequence[Evidence], figures: Measured, *, limits: CheckLimits, out: Collection[int]
+) -> bool:
+    """Whether the limit would be kept without these edits, if the parts of the harm added up."""
+    rows = [evidence[place] for place in out]
+    match limit:
+        case "taken":
+            count, total = figures.taken.count - sum(row.is_taken for row in rows), figures.taken.total - len(rows)
+            return _reaches(count, total, limits.min_taken)
+        case "neighbors":
+            total = figures.neighbors.total - sum(row.neighbors_total for row in rows)
+            kept = figures.neighbors.count - sum(row.neighbors_total - row.neighbors_lost for row in rows)
+            return _reaches(kept, total, limits.min_neighbors_kept)
+        case "earlier":
+            again = figures.earlier.count + sum(row.earlier_lost for row in rows)
+            return _reaches(again, figures.earlier.total, limits.min_earlier_kept)
+        case "guards":
+            lost = figures.guards.total - figures.guards.count
+            left = 1 - sum(_shares(evidence, limit)[place] for place in out)
+            return 1 - lost * left / max(1, figures.guards.total) >= limits.min_guards_kept
+        case _:
+            left = 1 - sum(_shares(evidence, limit)[place] for place in out)
+            return _harm(limit, figures, num_out=len(rows), left=left) <= _allowed(limit, limits)
+
+
+def _harm(limit: Limit, figures: Measured, *, num_out: int, left: float) -> float:
+    """The figure that the limit is about, with this part of the harm left."""
+    match limit:
+        case "norms":
+            norm = max(figures.delta_norms.values(), default=0.0)
+            return norm * math.sqrt(max(0.0, left) / max(1, figures.num_live - num_out))
+        case "drift":
+            return figures.drift_from_parent * left
+        case "perplexity":
+            return math.log1p(figures.perplexity.rise_over_parent) * left
+        case _:
+            return left
+
+
+def _allowed(limit: Limit, limits: CheckLimits) -> float:
+    match limit:
+        case "norms":
+            return limits.max_delta_per_edit
+        case "drift":
+            return limits.max_drift
+        case "perplexity":
+            return math.log1p(limits.max_perplexity_rise)
+        case _:
+            return 0.0
+
+
+def _reaches(count: int, total: int, least: float) -> bool:
+    return total <= 0 or count / total >= least
+
+
+def _number(value: float) -> float:
+    return max(0.0, value) if math.isfinite(value) else math.inf

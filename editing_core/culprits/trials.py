@@ -1,0 +1,144 @@
+"""Tries of one live set after another on one parent: solved, tested as far as the verdict needs, weighed for evidence.
+
+What the parent answers is asked once for all of them. Knows no batches and no search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from editing_core.checks.checks import CheckLimits, CheckReport, measuring_of, report_on
+from editing_core.checks.limits import Limit
+from editing_core.checks.measurement import Measuring
+from editing_core.checks.questions import Answering, Models
+from editing_core.checks.verdict import Broken
+from editing_core.culprits.shares import EditShares, shares_of
+from editing_core.culprits.suspects import Evidence
+from editing_core.editor.editor import JointEditor, Progress
+from editing_core.edits import AcceptedEdit
+from editing_core.guards import AcceptedGuard
+from editing_core.memit.update import Update
+from editing_core.models.views import make_view
+
+_NOTHING = {"size": 0.0, "disturbance": 0.0, "unreached": 0.0, "loss": 0.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One set, solved; what is measured of it grows."""
+
+    live: tuple[AcceptedEdit, ...]
+    new: tuple[AcceptedEdit, ...]
+    update: Update
+    measuring: Measuring
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The edited matrices, as they would be served."""
+        return self.update.weights
+
+
+class Trials:
+    """Everything that is tried on one parent."""
+
+    def __init__(
+        self,
+        *,
+        editor: JointEditor,
+        parent: nn.Module,
+        guards: Sequence[AcceptedGuard],
+        limits: CheckLimits,
+        seed: int,
+    ) -> None:
+        """``guards``: held by every solve and tested by every check."""
+        self.limits = limits
+        self._editor, self._guards, self._seed = editor, guards, seed
+        self._parent = Answering(parent, editor.loaded.tokenizer)
+
+    def solve(self, live: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, on_progress: Progress) -> Try:
+        """Solve a set, and measure nothing yet. ``new``: those of ``live`` that have to answer for what is measured.
+
+        Where edits about one subject come and go, the z of those that stay is searched for anew.
+        """
+        missing = self._editor.missing_targets(live)
+        if missing:
+            self._editor.compute_targets(missing, live=live, on_progress=on_progress)
+        update = self._editor.build(live, guards=self._guards, on_progress=on_progress)
+        loaded, artefacts = self._editor.loaded, self._editor.artefacts
+        models = Models(
+            original=loaded.model,
+            parent=self._parent,
+            candidate=Answering(make_view(loaded.model, update.weights), loaded.tokenizer),
+            tokenizer=loaded.tokenizer,
+        )
+        measuring = measuring_of(
+            models,
+            live=live,
+            new=new,
+            probes=artefacts.probes,
+            heldout_ids=artefacts.heldout_ids,
+            base_perplexity=artefacts.heldout_perplexity,
+            delta_norms=update.delta_norms,
+            guards=self._guards,
+            max_earlier=self.limits.max_earlier,
+            seed=self._seed,
+            on_progress=on_progress,
+        )
+        return Try(live=tuple(live), new=tuple(new), update=update, measuring=measuring)
+
+    def broken(self, attempt: Try, *, first: Collection[Limit]) -> tuple[Broken, ...]:
+        """What the new edits break: at least one limit if any; those of ``first`` are looked at first."""
+        return attempt.measuring.find_broken(self.limits, first=first)
+
+    def report(self, attempt: Try) -> CheckReport:
+        """The whole report: what is not measured yet is measured now."""
+        held = self._editor.holding(attempt.live, self._guards)
+        return report_on(attempt.measuring, self.limits, protected=held.prompts)
+
+    def evidence(self, attempt: Try, broken: Collection[Limit]) -> dict[str, Evidence]:
+        """Per new edit what speaks against it; all of ``broken`` must be measured, other checks count for nothing."""
+        measuring = attempt.measuring
+        rows = {edit.id: row for row, edit in enumerate(self._editor.solved(attempt.live))}
+        lost = [rows[edit] for edit in sorted(measuring.earlier_lost()) if edit in rows] if "earlier" in broken else []
+        shares = shares_of(
+            self._editor.loaded,
+            attempt.update,
+            covariances=self._editor.artefacts.covariances,
+            config=self._editor.config,
+            lost=lost,
+        )
+        neighbors = measuring.neighbors_lost() if "neighbors" in broken else {}
+        missed = measuring.not_taken() if "taken" in broken else frozenset()
+        movers = _movers(shares, [rows[edit.id] for edit in attempt.new if edit.id in rows])
+        figures = self._figures(attempt, shares, rows)
+        return {
+            edit.id: Evidence(
+                **figures.get(edit.id, _NOTHING),
+                neighbors_lost=neighbors.get(edit.id, (0, 0))[0],
+                neighbors_total=neighbors.get(edit.id, (0, 0))[1],
+                earlier_lost=movers.count(rows[edit.id]) if edit.id in rows else 0,
+                is_taken=edit.id not in missed,
+            )
+            for edit in attempt.new
+        }
+
+    def _figures(self, attempt: Try, shares: EditShares, rows: Mapping[str, int]) -> dict[str, dict[str, float]]:
+        """Of each edit that the solve moved; one that is true already asks for nothing."""
+        searches = self._editor.searches(attempt.live)
+        return {
+            edit: {
+                "size": float(shares.size_N[row]),
+                "disturbance": float(shares.disturbance_N[row]),
+                "unreached": float(shares.unreached_N[row]),
+                "loss": searches[edit].loss,
+            }
+            for edit, row in rows.items()
+        }
+
+
+def _movers(shares: EditShares, new: Sequence[int]) -> list[int]:
+    """Of each lost edit the new one whose share moves it most."""
+    return [new[place] for place in shares.moved_NL[list(new)].argmax(0).tolist()] if new else []

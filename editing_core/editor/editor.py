@@ -1,0 +1,238 @@
+"""From a live set to new weights: rows, the search for missing z, the joint solve, for one model and its artefacts.
+
+Edits that are already true ask for nothing: where that holds for all of a subject's, no z is searched for them, and the
+solve holds them as it holds guards. (Beside a nonzero residual at nearly the same key, a zero one would halve it.)
+
+Shared by the worker and by ``errata evaluate``. Knows no versions, checks or queue; never changes the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from editing_core.asking.original_answers import OriginalAnswers
+from editing_core.covariance.artefacts import ModelArtefacts
+from editing_core.editor.holding import Holder, Holding
+from editing_core.editor.standing import Standing
+from editing_core.edits import AcceptedEdit, canonical, normalise
+from editing_core.errors import InvalidEdit
+from editing_core.guards import AcceptedGuard
+from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.memit.first_layer_inputs import KeptReads
+from editing_core.memit.groups import SubjectGroup, subject_groups
+from editing_core.memit.search.pool import Target
+from editing_core.memit.search.rows import GroupRows
+from editing_core.memit.targets import SearchDiverged, SearchTooLarge, search_targets
+from editing_core.memit.tokens import EditRows, Row, edit_rows
+from editing_core.memit.update import HeldKeys, Update, solve_edits
+from editing_core.models.load import LoadedModel
+from editing_core.versions.target_files import TargetFiles
+
+Progress = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody wants."""
+
+
+def config_for(
+    loaded: LoadedModel,
+    base: MemitConfig | None = None,
+    *,
+    layers: str | None = None,
+    prior_weight: float | None = None,
+    clamp: float | None = None,
+    guard_weight: float | None = None,
+) -> MemitConfig:
+    """The constants for a model: ``base``, or its preset, with what is given put in. Raises InvalidSettings."""
+    num_layers = loaded.family.num_layers(loaded.model)
+    if base is None:
+        base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
+    return configure(
+        base,
+        num_layers=num_layers,
+        layers=layers,
+        prior_weight=prior_weight,
+        clamp=clamp,
+        guard_weight=guard_weight,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointEditor:
+    """Edits one model, always from its original weights."""
+
+    loaded: LoadedModel
+    artefacts: ModelArtefacts
+    config: MemitConfig
+    targets: TargetFiles
+    batch_rows: int | None = None
+    """Rows of searches at once; None: as many as fit into memory."""
+    _rows: dict[str, EditRows] = field(default_factory=dict)
+    _kept: KeptReads = field(default_factory=KeptReads)
+    _kept_of_held: KeptReads = field(default_factory=KeptReads)
+    _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
+    _held_rows: dict[tuple[str, str | None], tuple[Row, ...]] = field(default_factory=dict)
+
+    def solve_settings(self) -> dict[str, Any]:
+        """All that decides a version's weights beside the original model, the live set and the stored z."""
+        return {
+            **self.config.to_json(),
+            "dtype": str(self.loaded.dtype).removeprefix("torch."),
+            "contexts": list(self.artefacts.contexts),
+            "statistics": self.artefacts.fingerprint(),
+            "statistics_tokens": self.artefacts.num_tokens,
+        }
+
+    def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
+        """Per id of an edit that the tokenizer or the model's length does not allow: why."""
+        found = {}
+        for accepted in edits:
+            try:
+                self.rows_of(accepted)
+            except InvalidEdit as error:
+                found[accepted.id] = error.detail
+        return found
+
+    def rows_of(self, accepted: AcceptedEdit) -> EditRows:
+        """Token rows of an edit, tokenised once; raises InvalidEdit."""
+        key = accepted.edit.content_key()
+        if key not in self._rows:
+            self._rows[key] = edit_rows(
+                self.loaded.tokenizer,
+                accepted.edit,
+                self.artefacts.contexts,
+                max_positions=self.loaded.max_positions,
+            )
+        return self._rows[key]
+
+    def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
+        """Edits whose z, under their present subject's group, is not on disk."""
+        return [
+            edit for group in self.open_groups(live) for edit in group.edits if self._key(group) not in self.targets
+        ]
+
+    def target_keys(self, live: Iterable[AcceptedEdit]) -> list[str]:
+        """The names of the z that the set needs, one for each of ``open_groups(live)``, in their order."""
+        return [self._key(group) for group in self.open_groups(live)]
+
+    def compute_targets(
+        self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
+    ) -> int:
+        """Make the z files of the groups of ``edits`` within ``live``; those on disk cost nothing. Returns steps.
+
+        Progress counts those of ``edits`` alone that are not on disk, though their groups may hold more.
+        """
+        wanted = {edit.id for edit in edits}
+        groups = [
+            group
+            for group in self.open_groups(live)
+            if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
+        ]
+        own = sum(edit.id in wanted for group in groups for edit in group.edits)
+        num_steps = 0
+
+        def keep(index: int, target: Target) -> None:
+            nonlocal num_steps
+            num_steps += target.num_losses
+            contents = [edit.edit.content_key() for edit in groups[index].edits]
+            self.targets.write(self._key(groups[index]), target, edits=contents)
+
+        try:
+            search_targets(
+                self.loaded,
+                [GroupRows(tuple(self.rows_of(edit) for edit in group.edits)) for group in groups],
+                self.config,
+                batch_rows=self.batch_rows,
+                on_progress=lambda done, total: on_progress(own * done // max(1, total), own),
+                on_found=keep,
+            )
+        except (SearchDiverged, SearchTooLarge) as error:
+            first = groups[error.group].edits[0].id  # named by its id: this text is logged, and edits' texts are not
+            raise InvalidEdit(f"edit {first} (its subject's search): {error.detail}", loc=("subject",)) from error
+        return num_steps
+
+    def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
+        """Per edit id the search that gave its z; all must be on disk. Edits that are already true have none."""
+        return {
+            edit.id: target
+            for group in self.open_groups(live)
+            for target in [self.targets.read(self._key(group))]
+            for edit in group.edits
+        }
+
+    def settled(self, live: Iterable[AcceptedEdit]) -> frozenset[str]:
+        """Ids of the edits that ask for nothing: all edits about their subject are already true."""
+        everything = tuple(live)
+        moved = {edit.id for group in self.open_groups(everything) for edit in group.edits}
+        return frozenset(edit.id for edit in everything if edit.id not in moved)
+
+    def solved(self, live: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
+        """The edits that the solve moves, in the order in which it takes them."""
+        return canonical(edit for group in self.open_groups(live) for edit in group.edits)
+
+    def holding(self, live: Iterable[AcceptedEdit], guards: Iterable[AcceptedGuard] = ()) -> Holding:
+        """What the solve holds where it is."""
+        everything = tuple(live)
+        settled = self.settled(everything)
+        rows = {row.id: self.rows_of(row).prompts for row in everything if row.id in settled}
+        contexts = tuple(self.artefacts.contexts)
+        holder = Holder(self.loaded.tokenizer, contexts, self.loaded.max_positions, self._held_rows)
+        return holder.hold(everything, guards, settled=rows)
+
+    def standing(self, live: Iterable[AcceptedEdit], update: Update) -> Standing:
+        """What became of the edits in the solve that gave ``update``."""
+        everything = tuple(live)
+        ids = [row.id for row in self.solved(everything)]
+        return Standing(
+            searches=self.searches(everything),
+            already_true=self.settled(everything),
+            nearest={ids[i]: (ids[j], cosine) for i, (j, cosine) in update.nearest.items()},
+        )
+
+    def build(
+        self,
+        live: Iterable[AcceptedEdit],
+        *,
+        guards: Iterable[AcceptedGuard] = (),
+        on_progress: Progress = _silent,
+    ) -> Update:
+        """Solve the whole live set jointly; every z must be on disk. The order given leaves no trace."""
+        everything = tuple(live)
+        ordered = self.solved(everything)
+        places = {
+            edit.id: target.targets_EH[i]
+            for group in subject_groups(ordered)
+            for target in [self.targets.read(self._key(group))]
+            for i, edit in enumerate(group.edits)
+        }
+        return solve_edits(
+            self.loaded,
+            [self.rows_of(edit).prompts for edit in ordered],
+            torch.stack([places[edit.id] for edit in ordered]) if ordered else torch.empty(0),
+            covariances=self.artefacts.covariances,
+            config=self.config,
+            kept=self._kept,
+            held=HeldKeys(rows=self.holding(everything, guards).rows, kept=self._kept_of_held),
+            subjects=[normalise(accepted.edit.subject) for accepted in ordered],
+            on_progress=on_progress,
+        )
+
+    def open_groups(self, live: Iterable[AcceptedEdit]) -> Iterator[SubjectGroup]:
+        """The subjects' groups that need a z: not all that they say is true for the original already."""
+        groups = subject_groups(live)
+        answers = OriginalAnswers(self.loaded, self.targets.root, self._answers)
+        given = answers.given(_asked(edit) for group in groups for edit in group.edits)
+        return (group for group in groups if not all(_asked(edit) in given for edit in group.edits))
+
+    def _key(self, group: SubjectGroup) -> str:
+        model = f"{self.loaded.fingerprint} {self.loaded.dtype}"
+        return group.target_key(model=model, contexts=self.artefacts.contexts, config=self.config)
+
+
+def _asked(accepted: AcceptedEdit) -> tuple[str, str]:
+    return accepted.edit.filled_prompt, accepted.edit.target_new

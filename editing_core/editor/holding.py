@@ -1,0 +1,124 @@
+"""Which keys a solve holds where they are, for a set of edits and guards.
+
+Held are guards, the neighbourhoods of edits that ask for it, and edits that are already true. Each at the look-up token
+of its subject, in all contexts, as edits are: there the fact is looked up, and there an edit's change reaches it. A
+neighbour's subject is what stands in the slot of its edit's own templates. Where no subject is known the last token is
+held: nobody can say where the fact is looked up, and the answer is read there.
+
+Not held is what is looked up where an edit changes the model: a zero residual beside another one at nearly the same key
+would halve the edit. Knows no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from editing_core.edits import SLOT, AcceptedEdit, Edit, normalise
+from editing_core.errors import InvalidEdit
+from editing_core.guards import AcceptedGuard
+from editing_core.memit.tokens import Row, in_context, subject_row
+from editing_core.neighbors import slot_content, word_runs
+
+Rows = tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What is held, and what is not."""
+
+    rows: tuple[Rows, ...] = ()
+    """One row for each context, the bare one first; in canonical order, each once."""
+    prompts: frozenset[str] = frozenset()
+    """Prompts of guards and neighbours that are held."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """By id of a guard that is only tested: why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Finds what to hold, for one tokenizer and its contexts."""
+
+    tokenizer: Any
+    contexts: tuple[str, ...]
+    max_positions: int
+    _rows: dict[tuple[str, str | None], Rows] = field(default_factory=dict)
+
+    def hold(
+        self, live: Sequence[AcceptedEdit], guards: Iterable[AcceptedGuard], *, settled: dict[str, Rows]
+    ) -> Holding:
+        """``live`` is the whole set; ``settled`` has the rows of those of its edits that are already true, by id.
+
+        A function of sets: the order of edits and guards leaves no trace.
+        """
+        changed = {normalise(row.edit.subject) for row in live if row.id not in settled}
+        rows = set(settled.values())
+        prompts: set[str] = set()
+        left_out: dict[str, str] = {}
+        for prompt, subject in _neighbors(live):
+            if _touched(prompt, subject, changed) is None and (found := self._fitting(prompt, subject)) is not None:
+                rows.add(found)
+                prompts.add(prompt)
+        for accepted in guards:
+            guard = accepted.guard
+            if (touched := _touched(guard.prompt, guard.subject, changed)) is not None:
+                left_out[accepted.id] = f"a live edit changes what the model knows of {touched!r}"
+                continue
+            try:
+                rows.add(self._rows_of(guard.prompt, guard.subject))
+                prompts.add(guard.prompt)
+            except InvalidEdit as error:
+                left_out[accepted.id] = error.detail
+        return Holding(rows=tuple(sorted(rows, key=_content)), prompts=frozenset(prompts), left_out=left_out)
+
+    def _fitting(self, prompt: str, subject: str | None) -> Rows | None:
+        try:
+            return self._rows_of(prompt, subject)
+        except InvalidEdit:
+            return None
+
+    def _rows_of(self, prompt: str, subject: str | None) -> Rows:
+        if (prompt, subject) not in self._rows:
+            rows = tuple(self._row(in_context(context, prompt), subject) for context in self.contexts)
+            longest = max(len(row.ids) for row in rows)
+            if longest > self.max_positions:
+                raise InvalidEdit(
+                    f"the prompt makes {longest} tokens with the longest context; the model takes {self.max_positions}"
+                )
+            self._rows[prompt, subject] = rows
+        return self._rows[prompt, subject]
+
+    def _row(self, text: str, subject: str | None) -> Row:
+        if subject is not None:
+            start = text.rindex(subject)
+            return subject_row(self.tokenizer, text[:start] + SLOT + text[start + len(subject) :], subject)
+        ids = tuple(self.tokenizer(text, verbose=False)["input_ids"])
+        return Row(ids=ids, lookup=len(ids) - 1)
+
+
+def subject_of_neighbor(edit: Edit, prompt: str) -> str | None:
+    """What a neighbour is about: the content of the slot, where it is worded as the edit or one of its paraphrases."""
+    templates = (edit.prompt, *(text for text in edit.paraphrases if SLOT in text))
+    found = (slot_content(template, prompt) for template in templates)
+    return next((subject for subject in found if subject is not None and not subject[-1:].isspace()), None)
+
+
+def _neighbors(live: Iterable[AcceptedEdit]) -> Iterator[tuple[str, str | None]]:
+    for accepted in live:
+        if accepted.edit.protect:
+            for neighbor in accepted.edit.neighborhood:
+                yield neighbor.prompt, subject_of_neighbor(accepted.edit, neighbor.prompt)
+
+
+def _touched(prompt: str, subject: str | None, changed: Collection[str]) -> str | None:
+    """The edited subject that ends where the fact is looked up; without a subject, one that is named anywhere."""
+    if subject is None:
+        return next((run for run in word_runs(prompt) if run in changed), None)
+    words = normalise(prompt[: prompt.rindex(subject) + len(subject)]).split()
+    runs = [normalise(subject), *(" ".join(words[first:]) for first in range(len(words)))]
+    return next((run for run in runs if run in changed), None)
+
+
+def _content(rows: Rows) -> tuple[tuple[tuple[int, ...], int], ...]:
+    return tuple((row.ids, row.lookup) for row in rows)

@@ -1,1 +1,0 @@
-"""What must not change: guards, protected neighbours, edits that are already true, and what the solve does for them."""

@@ -1,0 +1,158 @@
+"""The model, its statistics and the editor with which a version is made anew, and the store it will be written to.
+
+Statistics that the version was solved with are taken from the source, found by their fingerprint, so that no text is
+needed; others are made from text.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from editing_core.covariance.artefacts import RECORD_FILE, ModelArtefacts, read_artefacts, read_record
+from editing_core.covariance.defaults import corpus_for
+from editing_core.covariance.prepare import PrepareOptions, artefact_key, prepare
+from editing_core.editor.editor import JointEditor, config_for
+from editing_core.edits import AcceptedEdit
+from editing_core.errors import StoreDamaged, StoreMismatch
+from editing_core.memit.config import MemitConfig
+from editing_core.models.load import LoadedModel, load_model
+from editing_core.remaking.task import Source, Task
+from editing_core.versions.identity import StoreIdentity, bind_identity, settings_fingerprint
+from editing_core.versions.layout import StoreLayout
+from editing_core.versions.target_files import TargetFiles
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how much of how much is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """All that the solve needs."""
+
+    editor: JointEditor
+    identity: StoreIdentity
+    """Of the new store, bound to the model and the settings."""
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The original model."""
+        return self.editor.loaded
+
+
+def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> Workplace:
+    """Load the model, find or make its statistics, and bind the new store to both.
+
+    Raises StoreMismatch where ``same_model`` is wanted and the model is another, and InvalidSettings.
+    """
+    made_with = source.manifest.made_with
+    threads = task.num_threads or (made_with.get("num_threads") if same_model else None)
+    if isinstance(threads, int):
+        torch.set_num_threads(threads)
+    on_progress("loading the model", 0, 1)
+    loaded = _load(task, source, same_model=same_model)
+    base = MemitConfig.from_json(source.manifest.settings) if same_model else None
+    config = config_for(
+        loaded,
+        base,
+        layers=task.layers,
+        prior_weight=task.prior_weight,
+        clamp=task.clamp,
+        guard_weight=task.guard_weight,
+    )
+    artefacts = _artefacts(task, source, loaded, config=config, on_progress=on_progress)
+    layout = StoreLayout(task.out)
+    editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))
+    values = editor.solve_settings()
+    identity = bind_identity(
+        task.out,
+        model=loaded.fingerprint,
+        model_source=loaded.source,
+        settings=settings_fingerprint(values),
+        settings_values=values,
+    )
+    return Workplace(editor=editor, identity=identity)
+
+
+def take_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
+    """Copy the set's z from the source, as far as they are there and whole; returns how many."""
+    stored, num_taken = TargetFiles(source.layout.targets_dir), 0
+    for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True):
+        try:
+            target = stored.read(key)
+        except StoreDamaged:  # missing, or damaged: it is searched anew
+            continue
+        editor.targets.write(key, target, edits=[accepted.edit.content_key() for accepted in group.edits])
+        num_taken += 1
+    return num_taken
+
+
+def _load(task: Task, source: Source, *, same_model: bool) -> LoadedModel:
+    dtype = task.dtype or (str(source.manifest.settings["dtype"]) if same_model else None)
+    loaded = load_model(task.model or source.model, device=task.device, dtype=dtype)
+    expected = source.manifest.model_fingerprint
+    if same_model and loaded.fingerprint != expected:
+        raise StoreMismatch(
+            f"{loaded.source!r} is not the model on which {source.manifest.version} was solved ({loaded.fingerprint}, "
+            f"not {expected}): name that one by --model, or use `errata migrate` for another model"
+        )
+    return loaded
+
+
+def _artefacts(
+    task: Task, source: Source, loaded: LoadedModel, *, config: MemitConfig, on_progress: Progress
+) -> ModelArtefacts:
+    root = StoreLayout(task.out).artefacts_dir
+    kept = None if task.new_statistics else _solved_with(task, source, loaded, config=config)
+    if kept is not None:
+        folder, artefacts = kept
+        on_progress("copying the statistics", 0, 1)
+        _copy(folder, root / folder.name)
+        return artefacts
+    corpus = corpus_for(loaded.source, task.corpus, dataset=task.dataset, text_column=task.text_column)
+    options = PrepareOptions(
+        layers=config.layers,
+        num_tokens=task.tokens,
+        context_seed=task.context_seed or 0,
+        statistics=task.statistics,
+    )
+    made = source.layout.artefacts_dir / artefact_key(loaded, corpus, options).folder_name()
+    if (made / RECORD_FILE).is_file():
+        _copy(made, root / made.name)
+    return prepare(loaded, corpus, options, root=root, on_progress=on_progress)
+
+
+def _solved_with(
+    task: Task, source: Source, loaded: LoadedModel, *, config: MemitConfig
+) -> tuple[Path, ModelArtefacts] | None:
+    """The source's statistics that the version was solved with, where they are what is wanted now."""
+    wanted = {
+        "model": loaded.fingerprint,
+        "layers": list(config.layers),
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        **({"num_tokens": task.tokens} if task.tokens is not None else {}),
+        **({"context_seed": task.context_seed} if task.context_seed is not None else {}),
+    }
+    for record in sorted(source.layout.artefacts_dir.glob(f"*/{RECORD_FILE}")):
+        key = read_record(record.parent)["key"]
+        if any(key.get(name) != value for name, value in wanted.items()):
+            continue
+        artefacts = read_artefacts(record.parent)
+        if artefacts is not None and artefacts.fingerprint() == source.manifest.settings["statistics"]:
+            return record.parent, artefacts
+    return None
+
+
+def _copy(folder: Path, final: Path) -> None:
+    """Copy a folder so that it is there completely or not at all."""
+    if final.exists():
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    fresh = final.with_name(f".{final.name}-{secrets.token_hex(4)}")
+    shutil.copytree(folder, fresh)
+    fresh.replace(final)

@@ -1,0 +1,118 @@
+"""``/audit``: who did what, and whether the record of it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from editing_core.versions.layout import StoreLayout
+from service.api.access.security import Admin
+from service.api.openapi import refusals
+from service.api.problems import InvalidInput
+from service.api.schemas.answers import Page
+from service.api.state import ApiState, State
+from worker.protocol.audit.chain import AuditEntry, Verdict, verify_chain
+
+router = APIRouter(tags=["records"])
+
+
+class AuditFilter(BaseModel):
+    """Which entries to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    edit: str | None = Field(None, max_length=200, description="those that name the edit or its batch")
+    batch: str | None = Field(None, max_length=200)
+    version: str | None = Field(None, max_length=200)
+    cursor: str | None = Field(None, max_length=500)
+    limit: int = Field(50, ge=1, le=500)
+
+
+class AuditEntryOut(BaseModel):
+    """One thing that was done; names ids, never an edit's text."""
+
+    number: int = Field(description="grows by one with each entry, without gaps")
+    at: str
+    what: str = Field(examples=["batch.accepted"])
+    who: str | None = Field(description="name of the API key, commit, worker; null: a local client")
+    details: dict[str, Any] = Field(description="ids and figures")
+    before: str = Field(description="hash of the entry before")
+    hash: str = Field(description="over all of the entry's line that stands before it")
+
+
+class ChainOut(BaseModel):
+    """Whether a copy of the chain is whole."""
+
+    entries: int = Field(description="entries up to the first fault")
+    last_hash: str
+    fault: str | None = Field(description="null: every entry follows on the one before")
+
+
+class VerificationOut(BaseModel):
+    """Whether the audit is whole: in the ledger, in its copy on disk, and whether the two agree."""
+
+    whole: bool
+    ledger: ChainOut
+    file: ChainOut | None = Field(description="the copy in the data folder; null: there is none here")
+    difference: str | None = Field(description="null: the copy holds what the ledger holds, as far as it goes")
+
+
+@router.get("/audit", responses=refusals(503))
+def list_audit(state: State, principal: Admin, wanted: Annotated[AuditFilter, Query()]) -> Page[AuditEntryOut]:
+    """What was done, newest first; of one edit, one batch or one version where that is asked."""
+    if sum(value is not None for value in (wanted.edit, wanted.batch, wanted.version)) > 1:
+        msg = "give one of edit, batch and version"
+        raise InvalidInput(f"query: {msg}", errors=[{"loc": ["query"], "msg": msg}])
+    page = state.ledger.audit(
+        edit=wanted.edit, batch=wanted.batch, version=wanted.version, cursor=wanted.cursor, limit=wanted.limit
+    )
+    return Page(items=[_entry_out(entry) for entry in page.items], next=page.next)
+
+
+@router.get("/audit/verification", responses=refusals(503))
+def verify_audit(state: State, principal: Admin) -> VerificationOut:
+    """Read the whole audit, in the ledger and on disk, and say whether an entry is missing or was changed."""
+    length = state.ledger.audit_length()
+    ledger = verify_chain(state.ledger.audit_lines(until=length))
+    path = StoreLayout(state.settings.data).audit_file
+    file = verify_chain(_lines(state)) if path.exists() else None
+    difference = _difference(state, length) if file is not None else None
+    whole = ledger.fault is None and (file is None or file.fault is None) and difference is None
+    shown = None if file is None else _chain_out(file)
+    return VerificationOut(whole=whole, ledger=_chain_out(ledger), file=shown, difference=difference)
+
+
+def _difference(state: ApiState, length: int) -> str | None:
+    lines = state.ledger.audit_lines(until=length)
+    for number, line in enumerate(_lines(state), start=1):
+        held = next(lines, None)
+        if held is None and number > state.ledger.audit_length():
+            return f"the copy holds entry {number}, which the ledger has lost"
+        if held is not None and held != line:
+            return f"entry {number} is another one in the copy than in the ledger"
+    return None
+
+
+def _lines(state: ApiState) -> Iterator[str]:
+    """Lines of the copy; a last one that is just being written is left out."""
+    with StoreLayout(state.settings.data).audit_file.open(encoding="utf-8") as file:
+        yield from (line[:-1] for line in file if line.endswith("\n"))
+
+
+def _entry_out(entry: AuditEntry) -> AuditEntryOut:
+    return AuditEntryOut(
+        number=entry.number,
+        at=entry.at,
+        what=entry.what,
+        who=entry.who,
+        details=entry.fields,
+        before=entry.before,
+        hash=entry.hash,
+    )
+
+
+def _chain_out(verdict: Verdict) -> ChainOut:
+    return ChainOut(entries=verdict.num_entries, last_hash=verdict.last_hash, fault=verdict.fault)

@@ -1,1 +1,0 @@
-"""Commands around what is kept: exports, records, backups."""

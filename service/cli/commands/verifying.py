@@ -1,0 +1,184 @@
+"""``errata verify``: whether disk, ledger and the running service's memory hold what was written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from editing_core.errors import ErrataError, InvalidSettings, StoreDamaged
+from editing_core.verifying.findings import Finding, from_json
+from editing_core.versions.head import Head, read_head
+from editing_core.versions.identity import open_identity
+from editing_core.versions.layout import ORIGINAL, StoreLayout
+from editing_core.versions.manifest import EMPTY_DIGEST, decode_manifest
+from service.cli.embedded_redis import plan_embedded_redis
+from service.cli.options import DataOption, JsonOption, KeyOption, RedisOption, UrlOption, open_client, service_url
+from service.cli.output import CommandFailed, ExitCode, print_json, stdout, table
+from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer
+from service.client.memory import ResidentDigests
+from worker.protocol.connections import connect
+from worker.protocol.entities import Pointer, VersionRecord
+from worker.protocol.keys import Keys
+from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.settings import Settings, child_environment, read_settings
+
+_REDIS_SECONDS = 0.5
+_FINGERPRINT_SECONDS = 600.0
+"""The service computes its digests when it is asked."""
+
+
+def verify(
+    *,
+    data: DataOption = None,
+    redis: RedisOption = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the digests of disk, manifests, ledger and resident weights; changes nothing.
+
+    Exit code 0: nothing differs; 1: something does, and is named. What cannot be reached is told and not compared.
+    """
+    settings = read_settings(data=data, redis_url=redis, url=url)
+    if not StoreLayout(settings.data).store_file.exists():
+        raise InvalidSettings(f"there is no version store in {settings.data}: name its folder by --data")
+    findings = [*_files(settings), *_ledger(settings), *_memory(settings, api_key)]
+    problems = [finding for finding in findings if finding.problem is not None]
+    if as_json:
+        print_json([{"what": f.what, "problem": f.problem, "told": f.told} for f in findings])
+    else:
+        rows = [(f.what, _state(f), f.problem or f.told) for f in findings]
+        stdout().print(table(("what", "", "found"), rows))
+    if problems:
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise CommandFailed(f"{problems[0].what}: {problems[0].problem}{more}")
+
+
+def _state(finding: Finding) -> str:
+    if finding.problem is not None:
+        return "DIFFERS"
+    return "not compared" if "not compared" in finding.told else "ok"
+
+
+def _files(settings: Settings) -> list[Finding]:
+    """What a program with torch finds in the files; its progress goes to our stderr."""
+    command = [sys.executable, "-m", "editing_core.verifying", str(settings.data)]
+    done = subprocess.run(  # noqa: S603  # our own module
+        command, env=child_environment(), check=False, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode != 0:
+        raise CommandFailed("the store cannot be read, for the reason given above", ExitCode.FAILED)
+    return from_json(done.stdout)
+
+
+def _digest_on_disk(settings: Settings, version: str) -> str | None:
+    """What the version's manifest says; None where there is none that can be read."""
+    if version == ORIGINAL:
+        return EMPTY_DIGEST
+    file = StoreLayout(settings.data).manifest_file(version)
+    try:
+        return decode_manifest(file.read_bytes(), file).digest
+    except (StoreDamaged, OSError):
+        return None
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    what = "ledger"
+    try:
+        ledger = Ledger(connect(_redis_url(settings)), Keys(open_identity(settings.data).id))
+        pointer, records = ledger.known_pointer(), list(_records(ledger))
+    except ErrataError as error:
+        yield Finding(what=what, told=f"not reached, not compared: {error}")
+        return
+    yield _pointer(settings, pointer)
+    for record in records:
+        expected, found = record.digest, _digest_on_disk(settings, record.id)
+        if found is None and _is_removed(ledger, record.id):
+            continue
+        if expected == found:
+            yield Finding(what=f"{what}, {record.id}", told=expected)
+        else:
+            words = f"{expected} in the ledger, {found or 'no manifest that can be read'} on disk"
+            yield Finding(what=f"{what}, {record.id}", problem=words)
+
+
+def _is_removed(ledger: Ledger, version: str) -> bool:
+    """Whether retention has removed it since the ledger was read."""
+    try:
+        return ledger.version(version).removed
+    except ErrataError:
+        return False
+
+
+def _redis_url(settings: Settings) -> str:
+    """The Redis that is given, or the embedded one if it runs: none is started for this."""
+    if settings.redis_url is not None:
+        return settings.redis_url
+    embedded = plan_embedded_redis(settings.data)
+    try:
+        embedded.wait_until_up(_REDIS_SECONDS)
+    except ErrataError:
+        embedded.stop()
+        raise
+    return embedded.url
+
+
+def _records(ledger: Ledger) -> Iterator[VersionRecord]:
+    """All published versions whose files are kept."""
+    cursor = None
+    while True:
+        page = ledger.versions(cursor, 500)
+        yield from (record for record in page.items if not record.removed)
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+def _pointer(settings: Settings, pointer: Pointer | None) -> Finding:
+    what = "pointer"
+    try:
+        head = read_head(StoreLayout(settings.data))
+    except StoreDamaged as error:
+        return Finding(what=what, problem=str(error))
+    if pointer is None:
+        told = "the ledger knows none: the next start writes it again from the files"
+        return Finding(what=what, told=told)
+    if head is not None and (head.revision, head.version) == (pointer.revision, pointer.version):
+        return Finding(what=what, told=f"promotion {head.revision}, version {head.version}, in HEAD too")
+    told = f"{_told(pointer)} in the ledger, {_told(head)} in HEAD"
+    if head is None or head.revision < pointer.revision:
+        return Finding(what=what, told=f"{told}: a step behind, which the worker mends")
+    return Finding(what=what, problem=f"{told}: an older Redis was restored, or this is another; see `errata recover`")
+
+
+def _told(place: Head | Pointer | None) -> str:
+    return "nothing" if place is None else f"promotion {place.revision} ({place.version})"
+
+
+def _memory(settings: Settings, api_key: str | None) -> Iterator[Finding]:
+    what, where = "memory", service_url(settings)
+    try:
+        with open_client(settings.url, api_key, timeout_seconds=_FINGERPRINT_SECONDS) as client:
+            resident = client.resident_digests()
+    except (ErrataApiError, ServiceUnreachable, UnexpectedAnswer) as error:
+        yield Finding(what=what, told=f"not reached, not compared: {error}")
+        return
+    if resident.store != open_identity(settings.data).id:
+        yield Finding(what=what, told=f"not compared: the service at {where} serves another store")
+        return
+    yield from _resident(settings, resident, where)
+
+
+def _resident(settings: Settings, resident: ResidentDigests, where: str) -> Iterator[Finding]:
+    for held in resident.versions:
+        what = f"memory, {held.version}{' (live)' if held.version == resident.live else ''}"
+        expected = _digest_on_disk(settings, held.version)
+        is_live = held.version in {resident.live, ORIGINAL}
+        if not is_live and not StoreLayout(settings.data).version_dir(held.version).exists():
+            yield Finding(what=what, told="no longer kept on disk, and let go soon")
+        elif held.digest == expected:
+            yield Finding(what=what, told=held.digest)
+        else:
+            words = f"{held.digest} in the memory of {where}, {expected or 'no manifest that can be read'} on disk"
+            yield Finding(what=what, problem=words)

@@ -1,1 +1,0 @@
-"""What is in memory, computed from what is in memory."""

@@ -1,0 +1,206 @@
+"""Reading one's own edit: which served version holds what a given version held, and whether one ever will."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from editing_core.errors import NotFound, StoreError
+from editing_core.versions.head import was_published
+from editing_core.versions.layout import ORIGINAL, is_version_name
+from editing_core.versions.store import VersionStore
+from service.generation.errors import VersionUnavailable
+from service.generation.versions.resident import ResidentVersions
+from service.generation.versions.watcher import PointerWatcher
+from service.ledger_calls import in_time
+from service.ledger_memory import require_memory
+from worker.protocol.errors import LedgerDown
+from worker.protocol.ledger.ledger import Ledger
+
+T = TypeVar("T")
+
+MAX_KNOWN = 10_000
+"""Answers kept about who descends from whom."""
+PASSED_OVER_SECONDS = 10.0
+"""How long a ledger that did not answer in time is taken to be away."""
+BELIEVED_SECONDS = 1.0
+"""How long a version is taken to be kept after the ledger has said so."""
+
+
+class Lineage:
+    """Answers ``min_version``."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: VersionStore,
+        residents: ResidentVersions,
+        watcher: PointerWatcher,
+        *,
+        poll_seconds: float,
+        wait_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._residents = residents
+        self._watcher = watcher
+        self._poll_seconds = poll_seconds
+        self._wait_seconds = wait_seconds
+        self._known: set[tuple[str, str]] = set()
+        """Pairs of which the first descends from the second, which stays so; a "no" may only be not known yet."""
+        self._digests: dict[str, tuple[str, float]] = {}
+        """Of versions that the ledger knew, and when it said so: one may have been removed since."""
+        self._passed_over_until = 0.0
+        """The ledger did not answer in time, and is not asked again until then where files know as well."""
+
+    async def recorded_digest(self, version: str) -> str | None:
+        """The digest that the version must have; None when the ledger is away and its files bear the mark.
+
+        Raises NotFound for a version that the ledger does not know (its files may be what a commit is just trying) or
+        that is no longer kept.
+        """
+        if version == ORIGINAL:
+            return None
+        digest, asked_at = self._digests.get(version, (None, 0.0))
+        if digest is None or time.monotonic() >= asked_at + BELIEVED_SECONDS:
+            digest = await self._in_time(partial(self._recorded_digest, version, believed=digest))
+            if digest is not None:
+                self._digests[version] = (digest, time.monotonic())
+        return digest
+
+    async def _in_time(self, ask: Callable[[], T]) -> T:
+        """Ask in a thread; where the ledger holds that up, once more, the files alone."""
+        try:
+            return await (asyncio.to_thread(ask) if self._is_passed_over else in_time(ask))
+        except TimeoutError:
+            self._passed_over_until = time.monotonic() + PASSED_OVER_SECONDS
+        return await asyncio.to_thread(ask)
+
+    def _recorded_digest(self, version: str, *, believed: str | None) -> str | None:
+        if not is_version_name(version):
+            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
+        if self._is_away and was_published(self._store.layout, version):
+            return believed
+        try:
+            record = self._answering.version(version)
+        except LedgerDown:
+            if not was_published(self._store.layout, version):
+                raise
+            return believed
+        if record.removed:
+            self._digests.pop(version, None)
+            raise NotFound(f"version {version} is no longer kept: GET /versions lists those that are")
+        return record.digest
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether the ledger did not answer lately: a Redis that hangs would hold every answer."""
+        return self._watcher.ledger_is_away or self._is_passed_over
+
+    @property
+    def _is_passed_over(self) -> bool:
+        return time.monotonic() < self._passed_over_until
+
+    @property
+    def _answering(self) -> Ledger:
+        """The ledger, which is to be asked. Raises LedgerDown while it is passed over, LedgerForgotten."""
+        if self._is_passed_over:
+            raise LedgerDown("Redis has not answered in time; nothing was changed: ask again")
+        require_memory(self._ledger, self._store.layout)
+        return self._ledger
+
+    async def served_since(self, wanted: str) -> str:
+        """The live version, once it is ``wanted`` or descends from it.
+
+        Raises NotFound for an unknown version, and VersionUnavailable: at once when ``wanted`` is not in the line of
+        what the ledger says is live, after a while when it only is not served here yet.
+        """
+        if not is_version_name(wanted):
+            raise NotFound(f"there is no version {wanted!r}: GET /versions lists those that are known")
+        deadline = time.monotonic() + self._wait_seconds
+        while True:
+            live, state = self._residents.live, self._watcher.state
+            if live is not None and await self._in_time(partial(self._satisfies, live.version, wanted)):
+                return live.version
+            await self._in_time(partial(self._require_coming, wanted))
+            self._watcher.nudge()
+            while self._residents.live is live and self._watcher.state.wanted == state.wanted:
+                if time.monotonic() >= deadline:
+                    raise self._not_yet(wanted)
+                await asyncio.sleep(self._poll_seconds)
+
+    def _satisfies(self, live: str, wanted: str) -> bool:
+        """Whether the version that is live here may answer.
+
+        Not when it was rolled back meanwhile, as far as the ledger can tell: whoever has just promoted ``wanted`` would
+        be answered with what was undone. A later version that is only not served here yet is not waited for.
+        """
+        if live == wanted:
+            return True
+        if not self._descends(live, wanted):
+            return False
+        if self._is_away:
+            return True
+        try:
+            return self._descends(self._answering.pointer().version, live)
+        except LedgerDown:
+            return True
+
+    def _not_yet(self, wanted: str) -> VersionUnavailable:
+        live, state = self._residents.live, self._watcher.state
+        served = f"{live.version} is" if live else "nothing is"
+        why = f" ({state.problem})" if state.problem else ""
+        return VersionUnavailable(
+            f"{wanted} is live but not served here yet after {self._wait_seconds:g} s, {served}{why}: ask again",
+            loc=("min_version",),
+            retry_after_seconds=1,
+        )
+
+    def _require_coming(self, wanted: str) -> None:
+        """Raise unless the ledger's live version is ``wanted`` or descends from it."""
+        ledger = self._answering
+        record, live = ledger.version(wanted), ledger.pointer().version
+        if self._descends(live, wanted):
+            return
+        reasons = {
+            "candidate": f"{wanted} is a candidate: promote it, or ask it with version={wanted}",
+            "rejected": f"{wanted} was rejected by its checks: its batch's report says why",
+            "discarded": f"{wanted} was discarded and will not be served: post its edits again",
+        }
+        rolled_back = f"{wanted} was rolled back: {live} is live and does not descend from it; ask without min_version"
+        raise VersionUnavailable(reasons.get(record.status, rolled_back), loc=("min_version",))
+
+    def _descends(self, version: str, ancestor: str) -> bool:
+        if ancestor in {version, ORIGINAL}:
+            return True
+        if (version, ancestor) in self._known:
+            return True
+        if not self._look_up(version, ancestor):
+            return False
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known.add((version, ancestor))
+        return True
+
+    def _look_up(self, version: str, ancestor: str) -> bool:
+        if self._is_away and self._in_manifests(version, ancestor):
+            return True
+        try:
+            return self._answering.descends(version, ancestor)
+        except LedgerDown:
+            if self._in_manifests(version, ancestor):
+                return True
+            raise
+
+    def _in_manifests(self, version: str, ancestor: str) -> bool:
+        """Whether the versions that are kept show the descent; False also when they do not reach back far enough."""
+        line: str | None = version
+        while line is not None and line not in {ancestor, ORIGINAL}:
+            try:
+                line = self._store.read_manifest(line).parent
+            except (NotFound, StoreError):
+                return False
+        return line == ancestor

@@ -1,1 +1,0 @@
-"""Exports as the worker makes them: one at a time, under a lease."""

@@ -1,0 +1,93 @@
+"""What manifests tell the ledger: records of versions, batches, guards, and which version descends from which.
+
+Knows no Redis and reads no file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from editing_core.edits import AcceptedEdit, EditSet
+from editing_core.guards import AcceptedGuard
+from editing_core.versions.layout import version_number
+from editing_core.versions.manifest import Manifest
+from worker.protocol.entities import ORIGINAL, BatchRecord, BatchSpec, VersionRecord
+from worker.protocol.ledger.restoring import RestoredBatch, RestoredVersion
+
+
+def restored_versions(manifests: Sequence[Manifest], batches: Sequence[RestoredBatch]) -> list[RestoredVersion]:
+    """The versions, each with the batches that it took in."""
+    return [
+        RestoredVersion(
+            record=version_record(manifest, [batch.spec.id for batch in batches if batch.version == manifest.version]),
+            edit_ids=tuple(edit.id for edit in manifest.live),
+            superseded_ids=tuple(edit.id for edit in manifest.edit_set.superseded),
+        )
+        for manifest in manifests
+    ]
+
+
+def newest_guards(manifests: Sequence[Manifest]) -> tuple[AcceptedGuard, ...]:
+    """The guards that the version made last was solved with."""
+    newest = max(manifests, key=lambda manifest: version_number(manifest.version), default=None)
+    return newest.accepted_guards if newest is not None else ()
+
+
+def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
+    """What the ledger keeps of a version that took in these batches."""
+    assert manifest.digest is not None
+    return VersionRecord(
+        id=manifest.version,
+        parent=manifest.parent,
+        created=manifest.created,
+        num_edits=len(manifest.edits),
+        digest=manifest.digest,
+        checks=manifest.checks,
+        delta_norms=manifest.delta_norms,
+        model={"fingerprint": manifest.model_fingerprint},
+        batches=tuple(batches),
+    )
+
+
+def summaries(
+    parent: Manifest, edits: EditSet, *, version: str, records: Sequence[BatchRecord]
+) -> dict[str, dict[str, Any]]:
+    """What a manifest tells of every batch that its set comes from: enough to write the ledger anew."""
+    needed = {accepted.batch for accepted in edits.everything}
+    earlier = {batch: dict(told) for batch, told in parent.batches.items() if batch in needed or told.get("remove")}
+    return earlier | {record.spec.id: {**record.spec.summary(), "version": version} for record in records}
+
+
+def restored_batches(manifests: list[Manifest]) -> list[RestoredBatch]:
+    """All batches that the versions' sets come from."""
+    edits: defaultdict[str, dict[str, AcceptedEdit]] = defaultdict(dict)
+    told: dict[str, dict[str, Any]] = {}
+    for manifest in manifests:
+        told |= manifest.batches
+        for accepted in (*manifest.edit_set.everything, *manifest.dropped_edits):
+            edits[accepted.batch][accepted.id] = accepted
+    dropped = {row["id"]: row for manifest in manifests for row in manifest.dropped}
+    return [
+        RestoredBatch(
+            spec=BatchSpec.from_summary(batch, summary),
+            version=str(summary["version"]),
+            edits=tuple(edits[batch].values()),
+            dropped={edit: {"culprit": row["culprit"]} for edit, row in dropped.items() if edit in edits[batch]},
+        )
+        for batch, summary in told.items()
+    ]
+
+
+def parents_of(manifests: list[Manifest]) -> dict[str, str]:
+    """Which descends from which, also of versions whose files are gone: a set's edits entered it in its ancestors."""
+    parents: dict[str, str] = {}
+    for manifest in manifests:
+        assert manifest.parent is not None
+        entered = {str(summary["version"]) for summary in manifest.batches.values()} - {manifest.version}
+        line = sorted({manifest.parent, ORIGINAL, *entered}, key=version_number, reverse=True)
+        for version, ancestor in pairwise((manifest.version, *line)):
+            parents[version] = max(parents.get(version, ORIGINAL), ancestor, key=version_number)
+    return parents

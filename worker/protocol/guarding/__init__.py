@@ -1,1 +1,0 @@
-"""Guards in the ledger."""

@@ -1,0 +1,98 @@
+"""Reading the audit chain, and adding what no other move of the ledger tells of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from worker.protocol.audit.chain import FRAME, AuditEntry, read_line
+from worker.protocol.entities import Page
+from worker.protocol.keys import Key, Keys
+from worker.protocol.ledger.batches import BatchReading, read_cursor, write_cursor
+
+READ_AT_ONCE = 500
+
+_NOTE = """
+local what, note, fields = A(1), A(2), cjson.decode(A(3))
+if note ~= '' and redis.call('EXISTS', AUDIT_OF .. note) == 1 then return 0 end
+if note ~= '' then fields[#fields + 1] = {'note', note} end
+audit(what, WHO, fields)
+return 1
+"""
+
+
+class AuditReading(BatchReading):
+    """The audit chain: append-only, numbered from 1 without gaps."""
+
+    def audit(
+        self,
+        *,
+        edit: str | None = None,
+        batch: str | None = None,
+        version: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[AuditEntry]:
+        """Entries, newest first; of those that name one id, an edit's batch included. Raises InvalidCursor."""
+        below = read_cursor(cursor) if cursor is not None else self.audit_length() + 1
+        members = [member for member in (edit, batch, version, self._batch_of(edit)) if member]
+        numbers = self._numbers(members, below, limit) if members else list(range(below - 1, 0, -1)[:limit])
+        entries = [read_line(line) for line in self._lines(numbers) if line is not None]
+        return Page(items=entries, next=write_cursor(numbers[-1]) if len(numbers) == limit else None)
+
+    def audit_length(self) -> int:
+        """Number of the last entry; 0 while there is none."""
+        with self._reaching() as redis:
+            return int(redis.llen(self._at(Key.AUDIT)))
+
+    def audit_lines(self, *, after: int = 0, until: int | None = None) -> Iterator[str]:
+        """The lines of the entries numbered above ``after``, up to ``until``, in order; read piece by piece."""
+        while until is None or after < until:
+            last = after + READ_AT_ONCE if until is None else min(until, after + READ_AT_ONCE)
+            with self._reaching() as redis:
+                lines = redis.lrange(self._at(Key.AUDIT), after, last - 1)
+            yield from lines
+            after += len(lines)
+            if not lines:
+                return
+
+    def note(self, what: str, *, who: str | None, note: str = "", **fields: Any) -> bool:
+        """Add an entry; False when one was added under this ``note`` (an id) before."""
+        assert not FRAME & set(fields), fields
+        pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
+        return bool(self._run(_NOTE, what, note, json.dumps(pairs, ensure_ascii=False), who=who or ""))
+
+    def _numbers(self, members: Sequence[str], below: int, limit: int) -> list[int]:
+        cursor = write_cursor(below)
+        found = {
+            row.place for member in members for row in self._rows(Key.AUDIT_OF, member, cursor=cursor, limit=limit)
+        }
+        return sorted(found, reverse=True)[:limit]
+
+    def _lines(self, numbers: Sequence[int]) -> list[str | None]:
+        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+            for number in numbers:
+                pipe.lindex(self._at(Key.AUDIT), number - 1)
+            return list(pipe.execute())
+
+    def _batch_of(self, edit: str | None) -> str | None:
+        if edit is None:
+            return None
+        with self._reaching() as redis:
+            row = redis.hget(self._at(Key.EDITS), edit)
+        return None if row is None else str(json.loads(row)["batch"])
+
+
+def write_chain(pipe: Any, keys: Keys, lines: Sequence[str]) -> None:
+    """Put a whole chain in the place of what is there, within ``pipe``."""
+    pipe.delete(keys.at(Key.AUDIT))
+    for start in range(0, len(lines), READ_AT_ONCE):
+        pipe.rpush(keys.at(Key.AUDIT), *lines[start : start + READ_AT_ONCE])
+    index: dict[str, dict[str, int]] = {}
+    for entry in map(read_line, lines):
+        for member in entry.ids():
+            index.setdefault(member, {})[str(entry.number)] = entry.number
+    for member, numbers in index.items():
+        pipe.delete(keys.at(Key.AUDIT_OF, member))
+        pipe.zadd(keys.at(Key.AUDIT_OF, member), numbers)

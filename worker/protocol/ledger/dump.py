@@ -1,0 +1,217 @@
+"""The ledger as lines of JSON, taken while the service runs, and written back into an empty one.
+
+What changes is taken in one script, so that it agrees with itself: the pointer, the batches without a final state, the
+versions that still have files. What never changes once it is there (edits, ended batches, the audit chain) follows
+piece by piece, as far as that moment knew of it: memory is bounded by what is on its way, not by the ledger's size.
+Indices are made anew when the dump is read; leases, beats and progress are not kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from worker.protocol.keys import Key
+from worker.protocol.ledger.batches import BatchReading
+
+PIECE = 500
+"""Members, or fields with their values, in one line."""
+FOLLOWING = frozenset({Key.EDITS, Key.EDIT_REPORTS, Key.EDIT_ORDER, Key.AUDIT, Key.BATCH_EDITS, Key.IDEMPOTENCY})
+"""Read after the moment, up to what it knew; beside them ended batches and versions whose files are gone."""
+PARTLY = frozenset({Key.BATCH, Key.SHARDS, Key.VERSION, Key.VERSION_EDITS, Key.VERSION_HISTORY})
+"""Members that the moment takes itself: of open batches and candidates, and of versions that have files."""
+DERIVED = frozenset({Key.SUBJECT_EDITS, Key.AUDIT_OF})
+EXPORTED = frozenset({Key.EXPORT, Key.EXPORTS, Key.EXPORT_SEQUENCE, Key.OPEN_EXPORTS})
+"""Their files are in no backup; they can be made again."""
+LEFT_OUT = EXPORTED | {Key.LEASE, Key.BEAT, Key.SHARD_PROGRESS, Key.RESTORING}
+AT_ONCE = tuple(sorted(set(Key) - FOLLOWING - PARTLY - DERIVED - LEFT_OUT))
+
+_MOMENT = """
+local found = {}
+local function take(name)
+  local key = P .. name
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'string' then found[#found + 1] = {name, kind, {redis.call('GET', key)}}
+  elseif kind == 'hash' then found[#found + 1] = {name, kind, redis.call('HGETALL', key)}
+  elseif kind == 'set' then found[#found + 1] = {name, kind, redis.call('SMEMBERS', key)}
+  elseif kind == 'zset' then found[#found + 1] = {name, kind, redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')}
+  elseif kind == 'list' then found[#found + 1] = {name, kind, redis.call('LRANGE', key, 0, -1)} end
+end
+for i = 1, NUM_ARGS do take(A(i)) end
+for _, batch in ipairs(redis.call('SMEMBERS', OPEN)) do
+  take('batch:' .. batch)
+  take('shards:' .. batch)
+end
+for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
+  if redis.call('HEXISTS', VERSION .. version, 'removed') == 0 then
+    take('version:' .. version)
+    take('version-edits:' .. version)
+    take('version-history:' .. version)
+  end
+end
+for _, version in ipairs(redis.call('HKEYS', CANDIDATES)) do
+  for _, batch in ipairs(cjson.decode(redis.call('HGET', VERSION .. version, 'record')).batches) do
+    take('batch:' .. batch)
+  end
+end
+return {found, redis.call('LLEN', AUDIT)}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some of one key's content."""
+
+    key: str
+    """Without the store's prefix."""
+    kind: str
+    """``string``, ``hash``, ``set``, ``zset`` or ``list``, as Redis names them."""
+    items: Sequence[str]
+    """Members; of a hash field, value, field, value; of a sorted set member, score."""
+    expires_ms: int | None = None
+
+    def to_line(self) -> str:
+        """The inverse of ``from_line``."""
+        record = {"key": self.key, "kind": self.kind, "items": list(self.items)}
+        return json.dumps(record | ({"expires_ms": self.expires_ms} if self.expires_ms else {}), ensure_ascii=False)
+
+    @classmethod
+    def from_line(cls, line: str) -> Piece:
+        """Read what ``to_line`` wrote."""
+        record = json.loads(line)
+        return cls(record["key"], record["kind"], record["items"], record.get("expires_ms"))
+
+
+@dataclass(slots=True)
+class Moment:
+    """What the ledger was at one moment, as far as it can change."""
+
+    pieces: list[Piece]
+    audit_length: int
+    by_key: dict[str, Piece] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Index the pieces."""
+        self.by_key = {piece.key: piece for piece in self.pieces}
+
+    def pointer(self) -> tuple[int, str] | None:
+        """Revision and live version; None when nothing was ever known to be live."""
+        fields = self._pairs(Key.POINTER)
+        return (int(fields["revision"]), fields["version"]) if fields else None
+
+    def members(self, key: Key) -> list[str]:
+        """The members of a set or sorted set."""
+        piece = self.by_key.get(key)
+        if piece is None:
+            return []
+        return list(piece.items[::2] if piece.kind == "zset" else piece.items)
+
+    def kept_versions(self) -> list[str]:
+        """The versions that have files."""
+        return [version for version in self.members(Key.VERSIONS) if f"{Key.VERSION}{version}" in self.by_key]
+
+    def candidates(self) -> frozenset[str]:
+        """The versions that wait to be promoted."""
+        return frozenset(self._pairs(Key.CANDIDATES))
+
+    def last_place(self) -> int:
+        """The place of the edit accepted last."""
+        piece = self.by_key.get(Key.EDIT_SEQUENCE)
+        return int(piece.items[0]) if piece else 0
+
+    def _pairs(self, key: Key) -> dict[str, str]:
+        piece = self.by_key.get(key)
+        return dict(zip(piece.items[::2], piece.items[1::2], strict=True)) if piece else {}
+
+
+class Dumping(BatchReading):
+    """The ledger as lines."""
+
+    def moment(self) -> Moment:
+        """All that can change, as it is now."""
+        found, audit_length = self._run(_MOMENT, *AT_ONCE)
+        return Moment([Piece(name, kind, items) for name, kind, items in found], int(audit_length))
+
+    def dump(self, moment: Moment) -> Iterator[Piece]:
+        """The moment's pieces, and all that it knew of, in an order in which they can be written back."""
+        for piece in moment.pieces:
+            yield from _cut(piece)
+        known: set[str] = set()
+        for piece in self._order(moment):
+            known.update(piece.items[::2])
+            yield piece
+        yield from self._rows_of(Key.EDITS, known)
+        yield from self._rows_of(Key.EDIT_REPORTS, known)
+        for batch in moment.members(Key.BATCHES):
+            if f"{Key.BATCH}{batch}" not in moment.by_key:
+                yield from self._member_hash(Key.BATCH, batch)
+            yield from self._places(Key.BATCH_EDITS, batch)
+        yield from self._other_versions(moment)
+        yield from self._requests(set(moment.members(Key.BATCHES)))
+        yield from self._chain(moment.audit_length)
+
+    def _order(self, moment: Moment) -> Iterator[Piece]:
+        with self._reaching() as redis:
+            start = 0
+            while rows := redis.zrangebyscore(
+                self._at(Key.EDIT_ORDER), "-inf", moment.last_place(), start=start, num=PIECE, withscores=True
+            ):
+                yield Piece(Key.EDIT_ORDER, "zset", [text for edit, place in rows for text in (edit, str(int(place)))])
+                start += len(rows)
+
+    def _rows_of(self, key: Key, known: set[str]) -> Iterator[Piece]:
+        """A hash by edit, without those accepted since the moment."""
+        with self._reaching() as redis:
+            items: list[str] = []
+            for name, value in redis.hscan_iter(self._at(key), count=PIECE):
+                if name in known:
+                    items += (name, value)
+                if len(items) >= 2 * PIECE:
+                    yield Piece(key, "hash", items)
+                    items = []
+        if items:
+            yield Piece(key, "hash", items)
+
+    def _member_hash(self, key: Key, member: str) -> Iterator[Piece]:
+        with self._reaching() as redis:
+            fields = redis.hgetall(self._at(key, member))
+        if fields:
+            yield Piece(f"{key}{member}", "hash", [text for pair in fields.items() for text in pair])
+
+    def _other_versions(self, moment: Moment) -> Iterator[Piece]:
+        """Versions whose files are gone: removed, or discarded and in no list any more."""
+        listed = set(moment.members(Key.VERSIONS))
+        with self._reaching() as redis:
+            for key in redis.scan_iter(match=self._at(Key.VERSION, "*"), count=PIECE):
+                fields, name = redis.hgetall(key), key.removeprefix(self.keys.prefix)
+                known = name.removeprefix(Key.VERSION) in listed or "discarded" in fields
+                if known and name not in moment.by_key and "removed" in fields:
+                    yield Piece(name, "hash", [text for pair in fields.items() for text in pair])
+
+    def _places(self, key: Key, member: str) -> Iterator[Piece]:
+        with self._reaching() as redis:
+            rows = redis.zrange(self._at(key, member), 0, -1, withscores=True)
+        items = [text for edit, place in rows for text in (edit, str(int(place)))]
+        yield from _cut(Piece(f"{key}{member}", "zset", items))
+
+    def _requests(self, batches: set[str]) -> Iterator[Piece]:
+        with self._reaching() as redis:
+            for key in redis.scan_iter(match=self._at(Key.IDEMPOTENCY, "*"), count=PIECE):
+                fields, expires_ms = redis.hgetall(key), redis.pttl(key)
+                if fields.get("batch") in batches and expires_ms > 0:
+                    items = [text for pair in fields.items() for text in pair]
+                    yield Piece(key.removeprefix(self.keys.prefix), "hash", items, expires_ms)
+
+    def _chain(self, length: int) -> Iterator[Piece]:
+        with self._reaching() as redis:
+            for start in range(0, length, PIECE):
+                lines = redis.lrange(self._at(Key.AUDIT), start, min(start + PIECE, length) - 1)
+                yield Piece(Key.AUDIT, "list", lines)
+
+
+def _cut(piece: Piece) -> Iterator[Piece]:
+    step = 2 * PIECE
+    for start in range(0, max(1, len(piece.items)), step):
+        if part := piece.items[start : start + step]:
+            yield Piece(piece.key, piece.kind, part, piece.expires_ms)

@@ -1,0 +1,138 @@
+"""Reading edits, with the status that follows from their batch and the live version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from editing_core.errors import NotFound
+from worker.protocol.entities import BatchRecord, BatchState, EditRecord, EditStatus, Page, version_number
+from worker.protocol.keys import Key, subject_hash
+from worker.protocol.ledger.batches import LARGEST_PAGE, Row, accepted_edit, write_cursor
+from worker.protocol.ledger.versions import VersionReading
+
+STATUS_IN: dict[BatchState, EditStatus] = {
+    BatchState.QUEUED: EditStatus.PENDING,
+    BatchState.COMPUTING: EditStatus.PENDING,
+    BatchState.READY: EditStatus.PENDING,
+    BatchState.APPLYING: EditStatus.PENDING,
+    BatchState.CHECKING: EditStatus.PENDING,
+    BatchState.CANDIDATE: EditStatus.CANDIDATE,
+    BatchState.REJECTED: EditStatus.REJECTED,
+    BatchState.FAILED: EditStatus.FAILED,
+    BatchState.CANCELLED: EditStatus.CANCELLED,
+    BatchState.REPORTED: EditStatus.DROPPED,
+    BatchState.DISCARDED: EditStatus.CANCELLED,
+}
+"""What an edit is while its batch is in this state; in an applied one it depends on the live version."""
+IN_A_VERSION = frozenset({BatchState.APPLIED, BatchState.CANDIDATE})
+
+
+class EditReading(VersionReading):
+    """What the ledger says about edits."""
+
+    def edit(self, edit: str) -> EditRecord:
+        """One edit. Raises NotFound."""
+        found = self.edits([edit])
+        if not found:
+            raise NotFound(f"there is no edit {edit!r}: GET /edits lists those that are known")
+        return found[0]
+
+    def edits(self, ids: Sequence[str]) -> list[EditRecord]:
+        """These edits, in the order asked for; unknown ids are left out."""
+        if not ids:
+            return []
+        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(self._at(Key.EDITS), ids)
+            pipe.hmget(self._at(Key.EDIT_REPORTS), ids)
+            texts, reports = pipe.execute()
+        rows = {edit: json.loads(text) for edit, text in zip(ids, texts, strict=True) if text}
+        batches = self._batch_records({row["batch"] for row in rows.values()})
+        told = {edit: json.loads(report) for edit, report in zip(ids, reports, strict=True) if report}
+        repeats = {edit for edit, report in told.items() if "same_as" in report}
+        status = self._statuses({edit: batches[row["batch"]] for edit, row in rows.items()}, repeats)
+        return [
+            EditRecord(
+                accepted=accepted_edit(edit, rows[edit], batches[rows[edit]["batch"]].spec),
+                status=status[edit],
+                version=batches[rows[edit]["batch"]].version,
+                report=told.get(edit),
+                purged=rows[edit].get("purged"),
+            )
+            for edit in ids
+            if edit in rows
+        ]
+
+    def edits_about(self, subject: str) -> list[str]:
+        """The ids of all edits about a subject (as normalised), newest first."""
+        with self._reaching() as redis:
+            return list(redis.zrevrange(self._at(Key.SUBJECT_EDITS, subject_hash(subject)), 0, -1))
+
+    def find_edits(
+        self,
+        *,
+        subject: str | None = None,
+        batch: str | None = None,
+        status: EditStatus | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[EditRecord]:
+        """Edits that fit all that is given, newest first. Raises InvalidCursor, NotFound for the batch."""
+        if batch is not None:
+            self.batch(batch)
+        found: list[tuple[EditRecord, int]] = []
+        for record, place in self._walk(subject, batch, cursor=cursor):
+            fits = (batch is None or record.accepted.batch == batch) and (status is None or record.status == status)
+            if not fits:
+                continue
+            if len(found) == limit:
+                return Page(items=[item for item, _ in found], next=write_cursor(found[-1][1]))
+            found.append((record, place))
+        return Page(items=[item for item, _ in found], next=None)
+
+    def _walk(self, subject: str | None, batch: str | None, *, cursor: str | None) -> Iterator[tuple[EditRecord, int]]:
+        key, member = _narrowest(subject, batch)
+        rows: list[Row] = []
+        while not rows or len(rows) == LARGEST_PAGE:
+            rows = self._rows(key, member, cursor=cursor, limit=LARGEST_PAGE)
+            if not rows:
+                return
+            cursor = write_cursor(rows[-1].place)
+            places = dict(rows)
+            for record in self.edits([row.id for row in rows]):
+                yield record, places[record.accepted.id]
+
+    def _statuses(self, batch_of: dict[str, BatchRecord], repeats: Collection[str]) -> dict[str, EditStatus]:
+        applied = {edit: record for edit, record in batch_of.items() if record.status == BatchState.APPLIED}
+        status = {edit: STATUS_IN[record.status] for edit, record in batch_of.items() if edit not in applied}
+        live = self.pointer().version
+        in_force = self._of_key(Key.VERSION_EDITS, list(applied), live)
+        beneath = self._of_key(Key.VERSION_HISTORY, list(applied), live)
+        versions = {record.version for record in applied.values() if record.version}
+        line = self._line(live, versions)
+        for edit, record in applied.items():
+            if edit in in_force:
+                status[edit] = EditStatus.LIVE
+            elif record.version not in line:
+                status[edit] = EditStatus.ROLLED_BACK
+            elif edit in repeats:
+                status[edit] = EditStatus.DROPPED
+            else:
+                status[edit] = EditStatus.SUPERSEDED if edit in beneath else EditStatus.TAKEN_OUT
+        return status | dict.fromkeys(self._dropped(batch_of), EditStatus.DROPPED)
+
+    def _dropped(self, batch_of: dict[str, BatchRecord]) -> set[str]:
+        """Those that their batches went into a version without."""
+        return self._of_key(Key.DROPPED, [edit for edit, batch in batch_of.items() if batch.status in IN_A_VERSION])
+
+    def _line(self, live: str, versions: Iterable[str]) -> set[str]:
+        numbers = [version_number(version) for version in versions]
+        return set(self.lineage(live, floor=min(numbers))) if numbers else set()
+
+
+def _narrowest(subject: str | None, batch: str | None) -> tuple[Key, str]:
+    if subject is not None:
+        return Key.SUBJECT_EDITS, subject_hash(subject)
+    if batch is not None:
+        return Key.BATCH_EDITS, batch
+    return Key.EDIT_ORDER, ""

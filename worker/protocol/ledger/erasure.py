@@ -1,0 +1,232 @@
+"""Erasing an edit's text from the ledger: what is asked, what is noted first, and what is left of the edit.
+
+The worker does the rest (files, then what this module offers, then Redis' own log) and begins anew wherever it was
+stopped: until the last step the ledger says that the purge is pending.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from editing_core.edits import Edit
+from editing_core.errors import NotFound
+from worker.protocol.audit.redaction import Needles, texts_of
+from worker.protocol.errors import NotErasable
+from worker.protocol.keys import Key, subject_hash
+from worker.protocol.ledger.versions import VersionReading
+
+SCAN_AT_ONCE = 500
+EMPTY = Edit(subject="", prompt="{}", target_new="", relation="")
+"""What an erased edit reads as."""
+
+_ASK = """
+local edit, batch, purge = A(1), A(2), A(3)
+local row = redis.call('HGET', EDITS, edit)
+if not row then return {'unknown', ''} end
+if cjson.decode(row).purged then return {'done', ''} end
+if redis.call('HEXISTS', PURGES, edit) == 1 then return {'asked', ''} end
+local status = status_of(batch)
+if status == 'candidate' then return {'candidate', redis.call('HGET', BATCH .. batch, 'version')} end
+if not FINAL[status] then return {'open', status} end
+local revision, live = live_version()
+if redis.call('SISMEMBER', VERSION_EDITS .. live, edit) == 1 then return {'live', live} end
+local doomed = {}
+for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
+  if redis.call('SISMEMBER', VERSION_EDITS .. version, edit) == 1 then
+    if redis.call('SISMEMBER', PINS, version) == 1 then return {'pinned', version} end
+    if redis.call('HEXISTS', CANDIDATES, version) == 1 then return {'candidate', version} end
+    doomed[#doomed + 1] = version
+  end
+end
+local told = cjson.decode(purge)
+told.versions = doomed
+redis.call('HSET', PURGES, edit, cjson.encode(told))
+audit('purge.asked', WHO, {{'edit', edit}, {'versions', doomed}, {'reason', A(4) ~= '' and A(4)}})
+for _, version in ipairs(doomed) do
+  redis.call('HSET', VERSION .. version, 'removed', NOW)
+  redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
+  audit('version.removed', WHO, {{'version', version}})
+end
+return {'asked', ''}
+"""
+
+_SWAP = """
+if redis.call('HGET', P .. A(1), A(2)) ~= A(3) then return 0 end
+redis.call('HSET', P .. A(1), A(2), A(4))
+return 1
+"""
+
+_ERASE_ROW = """
+local edit, row, subject = A(1), A(2), A(3)
+redis.call('HSET', EDITS, edit, row)
+redis.call('HDEL', EDIT_REPORTS, edit)
+redis.call('ZREM', SUBJECT_EDITS .. subject, edit)
+for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
+  redis.call('SREM', VERSION_HISTORY .. version, edit)
+end
+return 1
+"""
+
+_END = """
+local edit, what, fields = A(1), A(2), cjson.decode(A(3))
+if redis.call('HDEL', PURGES, edit) == 0 then return 0 end
+fields[#fields + 1] = {'edit', edit}
+audit(what, WHO, fields)
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge:
+    """An edit whose text is to go, or is gone."""
+
+    edit: str
+    state: str
+    """``asked`` or ``done``."""
+    at: str
+    author: str | None
+    hash: str
+    """Sha256 (hex) over subject, prompt and new object."""
+    versions: tuple[str, ...] = ()
+    """Versions that are removed because they hold it; told while it is ``asked``."""
+
+
+class Erasing(VersionReading):
+    """The ledger's moves of erasure."""
+
+    def ask_purge(self, edit: str, *, author: str | None, reason: str | None = None) -> Purge:
+        """Note that an edit's text is to be erased; versions that hold it cannot be asked or promoted from now on.
+
+        Once more changes nothing. Raises NotErasable while it is in force, on its way, or in a version that is pinned
+        or a candidate; NotFound.
+        """
+        row = self.edit_row(edit)
+        if (known := self.purge(edit)) is not None:
+            return known
+        content = Edit.from_json(row["edit"]).content_key()
+        purge = {"at": self._now(), "author": author, "reason": reason, "hash": content}
+        text = json.dumps(purge, ensure_ascii=False)
+        outcome, detail = self._run(_ASK, edit, row["batch"], text, reason or "", who=author or "")
+        if outcome not in {"asked", "done"}:
+            why = _REFUSALS[outcome].format(detail, batch=row["batch"], edit=edit)
+            raise NotErasable(f"edit {edit} cannot be erased: {why}")
+        found = self.purge(edit)
+        assert found is not None
+        return found
+
+    def purge(self, edit: str) -> Purge | None:
+        """How far an edit's erasure is; None when none was asked for."""
+        with self._reaching() as redis:
+            asked, text = redis.hget(self._at(Key.PURGES), edit), redis.hget(self._at(Key.EDITS), edit)
+        if asked is not None:
+            told, state = json.loads(asked), "asked"
+        elif text is not None and (told := json.loads(text).get("purged")) is not None:
+            state = "done"
+        else:
+            return None
+        versions = tuple(told.get("versions") or ())
+        return Purge(edit=edit, state=state, at=told["at"], author=told["author"], hash=told["hash"], versions=versions)
+
+    def pending_purges(self) -> list[str]:
+        """The edits that are still to be erased."""
+        with self._reaching() as redis:
+            return sorted(redis.hkeys(self._at(Key.PURGES)))
+
+    def edit_row(self, edit: str) -> dict[str, Any]:
+        """An edit as it is stored: ``batch``, ``edit``, and ``purged`` when its text is gone. Raises NotFound."""
+        with self._reaching() as redis:
+            text = redis.hget(self._at(Key.EDITS), edit)
+        if text is None:
+            raise NotFound(f"there is no edit {edit!r}: GET /edits lists those that are known")
+        row: dict[str, Any] = json.loads(text)
+        return row
+
+    def needles(self, edit: str) -> Needles:
+        """The texts that only this edit brought in; those that others brought in too are theirs."""
+        texts = set(texts_of(Edit.from_json(self.edit_row(edit)["edit"])))
+        for other, text in self._fields(Key.EDITS):
+            if other != edit:
+                texts -= texts_of(Edit.from_json(json.loads(text)["edit"]))
+        return Needles(edit, frozenset(texts))
+
+    def redact_records(self, needles: Needles) -> int:
+        """Take the texts out of all reports, errors and checks; how many were changed."""
+        changed = 0
+        for key in (Key.EDIT_REPORTS, Key.ATTEMPT_ERRORS):
+            changed += sum(self._redact(key, "", field, text, needles) for field, text in self._fields(key))
+        for batch in self._all_in(Key.BATCHES):
+            changed += self._redact_hash(Key.BATCH, batch, ("report", "error"), needles)
+        for version in self._ever_made():
+            changed += self._redact_hash(Key.VERSION, version, ("record",), needles)
+        for export in self._all_in(Key.EXPORTS):
+            changed += self._redact_hash(Key.EXPORT, export, ("result", "error"), needles)
+        return changed
+
+    def erase_row(self, edit: str) -> None:
+        """Leave of the edit its id, its batch and its content's hash, and forget what was sent with its batch."""
+        row = self.edit_row(edit)
+        with self._reaching() as redis:
+            told = json.loads(redis.hget(self._at(Key.PURGES), edit))
+        kept = {name: told[name] for name in ("at", "author", "hash")}
+        left = {"batch": row["batch"], "edit": EMPTY.to_json(), "purged": kept}
+        self._forget_requests(row["batch"])
+        self._run(_ERASE_ROW, edit, json.dumps(left, ensure_ascii=False), subject_hash(row["edit"]["subject"]))
+
+    def end_purge(self, edit: str, what: str, **fields: Any) -> None:
+        """Say that a purge is done, or (``what``) how else it ended."""
+        pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
+        self._run(_END, edit, what, json.dumps(pairs, ensure_ascii=False))
+
+    def _fields(self, key: Key) -> Iterator[tuple[str, str]]:
+        with self._reaching() as redis:
+            yield from redis.hscan_iter(self._at(key), count=SCAN_AT_ONCE)
+
+    def _all_in(self, key: Key) -> Iterator[str]:
+        with self._reaching() as redis:
+            yield from redis.zrange(self._at(key), 0, -1)
+
+    def _ever_made(self) -> Iterator[str]:
+        """Every version that the ledger has a record of, discarded candidates among them."""
+        with self._reaching() as redis:
+            yield from redis.hkeys(self._at(Key.PARENTS))
+
+    def _redact_hash(self, key: Key, member: str, fields: tuple[str, ...], needles: Needles) -> int:
+        with self._reaching() as redis:
+            texts = redis.hmget(self._at(key, member), fields)
+        found = [(field, text) for field, text in zip(fields, texts, strict=True) if text]
+        return sum(self._redact(key, member, field, text, needles) for field, text in found)
+
+    def _redact(self, key: Key, member: str, field: str, text: str, needles: Needles) -> int:
+        while True:
+            fresh = _redacted(text, needles)
+            if fresh == text or self._run(_SWAP, f"{key}{member}", field, text, fresh):
+                return int(fresh != text)
+            with self._reaching() as redis:
+                text = redis.hget(self._at(key, member), field) or ""
+
+    def _forget_requests(self, batch: str) -> None:
+        with self._reaching() as redis:
+            for key in redis.scan_iter(match=f"{self._at(Key.IDEMPOTENCY, '*')}", count=SCAN_AT_ONCE):
+                if redis.hget(key, "batch") == batch:
+                    redis.delete(key)
+
+
+_REFUSALS = {
+    "candidate": "it waits in the candidate {0}: promote or discard that first (DELETE /versions/{0})",
+    "open": "its batch {batch} is {0}: cancel it (DELETE /batches/{batch}), or wait for its end",
+    "live": "it is in force in {0}: take it out first (DELETE /edits/{edit}), then purge it",
+    "pinned": "the pinned version {0} holds it: unpin that first (DELETE /versions/{0}/pin)",
+    "unknown": "it is gone",
+}
+
+
+def _redacted(text: str, needles: Needles) -> str:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return str(needles.redact(text))
+    fresh = needles.redact(value)
+    return text if fresh == value else json.dumps(fresh, ensure_ascii=False)

@@ -1,0 +1,170 @@
+"""The ledger's moves of exports; each is one script, made under a lease once the work has begun."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from editing_core.errors import NotFound
+from editing_core.export.request import ExportRequest
+from worker.protocol.entities import Lease, Page, Progress
+from worker.protocol.errors import QueueFull
+from worker.protocol.export_records import ExportRecord, ExportState
+from worker.protocol.keys import Key, export_unit
+from worker.protocol.ledger.batches import BatchReading, next_cursor
+from worker.protocol.ledger.leases import stale
+
+MAX_OPEN_EXPORTS = 100
+"""Exports that wait or run; more are refused."""
+
+_IS_OPEN = """
+local function is_open(export)
+  local status = redis.call('HGET', EXPORT .. export, 'status')
+  return status == 'queued' or status == 'running', status
+end
+"""
+
+_REQUEST = (
+    _IS_OPEN
+    + """
+local export, spec, unit, max_open, lost = A(1), A(2), A(3), tonumber(A(4)), A(5) == '1'
+local open, status = is_open(export)
+if open or (status == 'done' and not lost) then return 'known' end
+if redis.call('SCARD', OPEN_EXPORTS) >= max_open then return 'full' end
+redis.call('DEL', EXPORT .. export)
+redis.call('HSET', EXPORT .. export, 'spec', spec, 'status', 'queued', 'updated', NOW)
+redis.call('ZADD', EXPORTS, redis.call('INCR', EXPORT_SEQUENCE), export)
+redis.call('SADD', OPEN_EXPORTS, export)
+forget_attempts(unit)
+audit('export.asked', WHO, {{'version', cjson.decode(spec).version}, {'export', export}})
+return 'queued'
+"""
+)
+
+_BEGIN = (
+    _IS_OPEN
+    + """
+local unit, token, export = A(1), A(2), A(3)
+if not held(unit, token) then return 'stale' end
+if not is_open(export) then
+  forget_attempts(unit)
+  return 'nothing'
+end
+redis.call('HSET', EXPORT .. export, 'status', 'running', 'updated', NOW)
+return 'begun'
+"""
+)
+
+_PROGRESS = """
+if not held(A(1), A(2)) then return 0 end
+redis.call('HSET', EXPORT .. A(3), 'progress', A(4), 'updated', NOW)
+return 1
+"""
+
+_END = (
+    _IS_OPEN
+    + """
+local unit, token, export, status, field, text = A(1), A(2), A(3), A(4), A(5), A(6)
+if token ~= '' and not held(unit, token) then return 'stale' end
+if not is_open(export) then return 'nothing' end
+redis.call('HSET', EXPORT .. export, 'status', status, field, text, 'updated', NOW)
+redis.call('HDEL', EXPORT .. export, 'progress')
+redis.call('SREM', OPEN_EXPORTS, export)
+forget_attempts(unit)
+audit('export.' .. status, WHO, {{'export', export}})
+return 'ended'
+"""
+)
+
+
+class Requested(NamedTuple):
+    """The answer to a request."""
+
+    record: ExportRecord
+    is_new: bool
+    """It was queued now, and not known before."""
+
+
+class Exports(BatchReading):
+    """Who asked for which export, and what became of it."""
+
+    def request_export(
+        self, request: ExportRequest, *, author: str | None, is_lost: bool, asked_by: str | None = None
+    ) -> Requested:
+        """Queue an export, unless the same one is known and did not fail; it is on disk when this returns.
+
+        ``is_lost``: its files are not there, so one that is done is made again. ``asked_by``: the id under which the
+        log speaks of whoever asked. Raises QueueFull.
+        """
+        about = {"created": self._now(), "author": author, "request": asked_by}
+        spec = json.dumps({**request.to_json(), **about}, ensure_ascii=False)
+        unit = export_unit(request.id)
+        outcome = self._run(_REQUEST, request.id, spec, unit, MAX_OPEN_EXPORTS, int(is_lost), who=author or "")
+        if outcome == "full":
+            raise QueueFull(f"{MAX_OPEN_EXPORTS} exports wait, as many as are allowed: try again when some are done")
+        return Requested(self.export(request.id), outcome == "queued")
+
+    def export(self, export: str) -> ExportRecord:
+        """One export. Raises NotFound."""
+        found = self._exports([export] if export else [])
+        if not found:
+            raise NotFound(f"there is no export {export!r}: GET /exports lists those that are known")
+        return found[0]
+
+    def exports(self, cursor: str | None = None, limit: int = 50) -> Page[ExportRecord]:
+        """All exports, the one asked for last first. Raises InvalidCursor."""
+        rows = self._rows(Key.EXPORTS, cursor=cursor, limit=limit)
+        return Page(items=self._exports(row.id for row in rows), next=next_cursor(rows, limit))
+
+    def open_exports(self) -> list[str]:
+        """The ids of those that wait or run."""
+        with self._reaching() as redis:
+            return sorted(redis.smembers(self._at(Key.OPEN_EXPORTS)))
+
+    def begin_export(self, export: str, lease: Lease) -> bool:
+        """Begin the work; False when there is none left to do. Raises StaleLease."""
+        outcome = self._run(_BEGIN, lease.unit, lease.token, export)
+        if outcome == "stale":
+            raise stale(lease)
+        return bool(outcome == "begun")
+
+    def export_progress(self, export: str, progress: Progress, lease: Lease) -> None:
+        """Tell how far it is. Raises StaleLease."""
+        if not self._run(_PROGRESS, lease.unit, lease.token, export, json.dumps(progress.to_json())):
+            raise stale(lease)
+
+    def finish_export(self, export: str, result: dict[str, Any], lease: Lease) -> None:
+        """Make it ``done``. Raises StaleLease."""
+        text = json.dumps(result, ensure_ascii=False)
+        if self._run(_END, lease.unit, lease.token, export, ExportState.DONE.value, "result", text) == "stale":
+            raise stale(lease)
+
+    def fail_export(self, export: str, error: str, lease: Lease | None = None) -> None:
+        """Make it ``failed``; without a lease where its attempts are used up. Raises StaleLease."""
+        token = lease.token if lease else ""
+        if self._run(_END, export_unit(export), token, export, ExportState.FAILED.value, "error", error) == "stale":
+            assert lease is not None
+            raise stale(lease)
+
+    def _exports(self, ids: Iterable[str]) -> list[ExportRecord]:
+        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+            for export in ids:
+                pipe.hgetall(self._at(Key.EXPORT, export))
+            return [_read(fields) for fields in pipe.execute() if fields]
+
+
+def _read(fields: dict[str, str]) -> ExportRecord:
+    spec = json.loads(fields["spec"])
+    progress, result = fields.get("progress"), fields.get("result")
+    return ExportRecord(
+        request=ExportRequest.from_json(spec),
+        created=spec["created"],
+        author=spec["author"],
+        asked_by=spec.get("request"),
+        status=ExportState(fields["status"]),
+        updated=fields["updated"],
+        progress=Progress(**json.loads(progress)) if progress else None,
+        result=json.loads(result) if result else None,
+        error=fields.get("error"),
+    )

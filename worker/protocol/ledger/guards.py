@@ -1,0 +1,74 @@
+"""Keeping guards: they belong to no version, count from the next one on, and no rollback touches them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from editing_core.errors import NotFound
+from editing_core.guards import AcceptedGuard, Guard, canonical_guards
+from worker.protocol.errors import GuardConflict
+from worker.protocol.keys import Key
+from worker.protocol.ledger.connection import LedgerBase
+
+# Two guards with one id ask the same: with another target nothing of the list is taken.
+_ADD_GUARDS = """
+for i = 1, NUM_ARGS, 3 do
+  local held = redis.call('HGET', GUARDS, A(i))
+  if held and cjson.decode(held).guard.target ~= A(i + 1) then return {'conflict', A(i), held} end
+end
+local kept = {'kept'}
+local added = {}
+for i = 1, NUM_ARGS, 3 do
+  if redis.call('HSETNX', GUARDS, A(i), A(i + 2)) == 1 then added[#added + 1] = A(i) end
+  kept[#kept + 1] = redis.call('HGET', GUARDS, A(i))
+end
+if #added > 0 then audit('guards.added', WHO, {{'guards', added}}) end
+return kept
+"""
+
+_REMOVE_GUARD = """
+local held = redis.call('HGET', GUARDS, A(1))
+if held then
+  redis.call('HDEL', GUARDS, A(1))
+  audit('guard.removed', WHO, {{'guard', A(1)}})
+end
+return held
+"""
+
+
+class Guarding(LedgerBase):
+    """The ledger's guards."""
+
+    def guards(self) -> tuple[AcceptedGuard, ...]:
+        """All that count from the next version on, by id."""
+        with self._reaching() as redis:
+            texts = redis.hvals(self._at(Key.GUARDS))
+        return canonical_guards(_read(text) for text in texts)
+
+    def add_guards(self, guards: Sequence[Guard], *, author: str | None) -> tuple[AcceptedGuard, ...]:
+        """Keep validated guards; those that are kept already stay as they are. Raises GuardConflict, and keeps none."""
+        parts: list[str] = []
+        for guard in guards:
+            accepted = AcceptedGuard(guard=guard, created=self._now(), author=author)
+            parts += (guard.id, guard.target, json.dumps(accepted.to_json(), ensure_ascii=False))
+        outcome, *found = self._run(_ADD_GUARDS, *parts, who=author or "")
+        if outcome == "conflict":
+            identity, text = found
+            held = _read(text).guard
+            raise GuardConflict(
+                f"guard {identity} says that {held.prompt!r} is followed by {held.target!r}: "
+                "take it away first, or leave the new one out"
+            )
+        return tuple(_read(text) for text in found)
+
+    def remove_guard(self, guard: str, *, author: str | None) -> AcceptedGuard:
+        """Take a guard away and return it. Raises NotFound."""
+        text = self._run(_REMOVE_GUARD, guard, who=author or "")
+        if text is None:
+            raise NotFound(f"there is no guard {guard!r}: GET /guards lists those that are kept")
+        return _read(text)
+
+
+def _read(text: str) -> AcceptedGuard:
+    return AcceptedGuard.from_json(json.loads(text))

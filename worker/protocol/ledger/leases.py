@@ -1,0 +1,108 @@
+"""Leases: the right to work on a unit, for a short time, with a number that fences off whoever had it before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.protocol.entities import Lease
+from worker.protocol.errors import AttemptsUsedUp, StaleLease
+from worker.protocol.keys import Key
+from worker.protocol.ledger.connection import LedgerBase
+
+_ACQUIRE = """
+local unit, holder, ttl_ms, max_attempts = A(1), A(2), A(3), tonumber(A(4))
+if redis.call('EXISTS', LEASE .. unit) == 1 then return {'held', '', 0} end
+local attempt = 1
+if max_attempts > 0 then
+  local reason = used_up(unit, max_attempts)
+  if reason then return {'used up', reason, 0} end
+  attempt = begin_attempt(unit)
+end
+local token = redis.call('INCR', TOKEN)
+redis.call('SET', LEASE .. unit, token .. ' ' .. NOW .. ' ' .. holder, 'PX', ttl_ms)
+return {'leased', tostring(token), attempt}
+"""
+
+_RENEW = """
+if not held(A(1), A(2)) then return 0 end
+return redis.call('PEXPIRE', LEASE .. A(1), A(3))
+"""
+
+_RELEASE = """
+if not held(A(1), A(2)) then return 0 end
+local error, given_back = A(3), A(4) == '1'
+for i = 5, NUM_ARGS do
+  if error ~= '' then redis.call('HSET', ATTEMPT_ERRORS, A(i), error) end
+  if given_back then redis.call('HINCRBY', ATTEMPTS, A(i), -1) end
+end
+return redis.call('DEL', LEASE .. A(1))
+"""
+
+_HOLDS = "return held(A(1), A(2)) and 1 or 0"
+
+
+class Leases(LedgerBase):
+    """Who works on what."""
+
+    def acquire(self, unit: str, *, holder: str, ttl_seconds: float, max_attempts: int | None = 3) -> Lease | None:
+        """Begin to work on a unit; None while another does.
+
+        Each lease counts as an attempt. Raises AttemptsUsedUp, with the last reason, after ``max_attempts`` that came
+        to no end (None: attempts are counted elsewhere, per batch in ``begin_commit``).
+        """
+        outcome, detail, attempt = self._run(_ACQUIRE, unit, holder, _milliseconds(ttl_seconds), max_attempts or 0)
+        if outcome == "used up":
+            raise AttemptsUsedUp(detail)
+        if outcome == "held":
+            return None
+        return Lease(unit=unit, token=int(detail), attempt=int(attempt), ttl_seconds=ttl_seconds, holder=holder)
+
+    def renew(self, lease: Lease) -> bool:
+        """Hold on for another ``ttl_seconds``; False when the lease has ended."""
+        return bool(self._run(_RENEW, lease.unit, lease.token, _milliseconds(lease.ttl_seconds)))
+
+    def release(
+        self, lease: Lease, *, error: str | None = None, given_back: bool = False, units: Sequence[str] = ()
+    ) -> bool:
+        """End the work; False when the lease had ended.
+
+        ``error``: why it ended early, told when the attempts of ``units`` (the lease's own by default) are used up;
+        ``given_back``: it was no fault of the work, and does not count as an attempt.
+        """
+        counted = units or (lease.unit,)
+        return bool(self._run(_RELEASE, lease.unit, lease.token, error or "", int(given_back), *counted))
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether the lease still lasts."""
+        return bool(self._run(_HOLDS, lease.unit, lease.token))
+
+    def require(self, lease: Lease) -> None:
+        """Raise StaleLease unless the lease still lasts."""
+        if not self.holds(lease):
+            raise stale(lease)
+
+    def leased_since(self, unit: str) -> str | None:
+        """Since when somebody works on the unit; None while nobody does."""
+        with self._reaching() as redis:
+            value = redis.get(self._at(Key.LEASE, unit))
+        match str(value or "").split(" ", 2):
+            case [_, since, _]:
+                return since
+            case _:  # nobody, or somebody from before an upgrade
+                return None
+
+    def leased(self, units: Sequence[str]) -> set[str]:
+        """Those of the units that somebody works on."""
+        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+            for unit in units:
+                pipe.exists(self._at(Key.LEASE, unit))
+            return {unit for unit, exists in zip(units, pipe.execute(), strict=True) if exists}
+
+
+def stale(lease: Lease) -> StaleLease:
+    """The error for work under a lease that has ended."""
+    return StaleLease(f"lease {lease.token} of {lease.unit} has ended: another worker may have the work now")
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

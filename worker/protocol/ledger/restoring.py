@@ -1,0 +1,134 @@
+"""Writing the ledger anew from what the files on disk tell, when Redis has lost its memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import WatchError
+
+from editing_core.edits import AcceptedEdit
+from editing_core.guards import AcceptedGuard
+from worker.protocol.entities import BatchSpec, BatchState, Pointer, VersionRecord
+from worker.protocol.errors import LostRace
+from worker.protocol.keys import Key, subject_hash
+from worker.protocol.ledger.audit import write_chain
+from worker.protocol.ledger.connection import LedgerBase
+from worker.protocol.ledger.versions import write_version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredBatch:
+    """A batch as the manifests tell of it."""
+
+    spec: BatchSpec
+    version: str
+    """The version that took it in."""
+    edits: tuple[AcceptedEdit, ...]
+    """Those that some kept version tells of."""
+    dropped: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of those that the batch went into its version without: what is left of their reports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredVersion:
+    """A version as its manifest tells of it."""
+
+    record: VersionRecord
+    edit_ids: tuple[str, ...]
+    superseded_ids: tuple[str, ...] = ()
+
+
+class Restoring(LedgerBase):
+    """The ledger's way back."""
+
+    def restore(
+        self,
+        pointer: Pointer,
+        *,
+        versions: Sequence[RestoredVersion],
+        batches: Sequence[RestoredBatch],
+        parents: Mapping[str, str],
+        guards: Sequence[AcceptedGuard] = (),
+        expected: Pointer | None = None,
+        chain: Callable[[Sequence[str]], Sequence[str]] | None = None,
+        pinned: Collection[str] = (),
+    ) -> None:
+        """Write these versions and batches beside whatever else is known, then the pointer, all at once.
+
+        Edits not known so far come before all others in the lists: their places are below zero.
+        ``parents`` may name versions that are no longer kept. ``chain`` makes the audit chain anew from the lines that
+        are there; None: it stays. ``pinned``: these versions are pinned. Guards that are known stay as they are.
+        Raises LostRace when the known pointer is not ``expected``.
+        """
+        with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
+            pipe.watch(self._at(Key.POINTER), self._at(Key.AUDIT))
+            revision, version = pipe.hmget(self._at(Key.POINTER), "revision", "version")
+            if (revision, version) != ((str(expected.revision), expected.version) if expected else (None, None)):
+                raise LostRace(f"the pointer is at {version} (revision {revision}) now: nothing was restored")
+            lines = chain(pipe.lrange(self._at(Key.AUDIT), 0, -1)) if chain is not None else ()
+            pipe.multi()
+            self._write(pipe, versions, batches)
+            if lines:
+                write_chain(pipe, self.keys, lines)
+            if pinned:
+                pipe.sadd(self._at(Key.PINS), *pinned)
+            for guard in guards:
+                pipe.hsetnx(self._at(Key.GUARDS), guard.id, json.dumps(guard.to_json(), ensure_ascii=False))
+            if parents:
+                pipe.hset(self._at(Key.PARENTS), mapping=parents)
+            pipe.hset(self._at(Key.POINTER), mapping={"revision": pointer.revision, "version": pointer.version})
+            try:
+                pipe.execute()
+            except WatchError:
+                raise LostRace("the ledger has changed meanwhile: nothing was restored") from None
+
+    def _write(self, pipe: Any, versions: Sequence[RestoredVersion], batches: Sequence[RestoredBatch]) -> None:
+        for version in versions:
+            self._restore_version(pipe, version)
+        place = -sum(len(batch.edits) for batch in batches)
+        for batch in sorted(batches, key=lambda known: known.spec.acceptance):
+            self._restore_batch(pipe, batch, place + len(batch.edits))
+            place += len(batch.edits)
+
+    def _restore_version(self, pipe: Any, version: RestoredVersion) -> None:
+        record = version.record
+        pipe.hset(self._at(Key.VERSION, record.id), "record", write_version(record))
+        pipe.zadd(self._at(Key.VERSIONS), {record.id: record.number})
+        if version.edit_ids:
+            pipe.sadd(self._at(Key.VERSION_EDITS, record.id), *version.edit_ids)
+        if version.superseded_ids:
+            pipe.sadd(self._at(Key.VERSION_HISTORY, record.id), *version.superseded_ids)
+
+    def _restore_batch(self, pipe: Any, batch: RestoredBatch, place: int) -> None:
+        spec = batch.spec
+        fields = {
+            "spec": json.dumps(spec.summary(), ensure_ascii=False),
+            "acceptance": spec.acceptance,
+            "status": BatchState.APPLIED.value,
+            "version": batch.version,
+            "updated": self._now(),
+            "progress_number": 1,
+        }
+        if batch.dropped:
+            fields["dropped"] = len(batch.dropped)
+            pipe.sadd(self._at(Key.DROPPED), *batch.dropped)
+        for edit, report in batch.dropped.items():
+            pipe.hsetnx(self._at(Key.EDIT_REPORTS), edit, json.dumps(report, ensure_ascii=False))
+        pipe.hset(self._at(Key.BATCH, spec.id), mapping=fields)
+        pipe.zadd(self._at(Key.BATCHES), {spec.id: spec.acceptance})
+        pipe.srem(self._at(Key.OPEN), spec.id)
+        pipe.zrem(self._at(Key.READY), spec.id)
+        pipe.srem(self._at(Key.COMMITTING), spec.id)
+        pipe.delete(self._at(Key.SHARDS, spec.id))
+        for index, accepted in enumerate(sorted(batch.edits, key=lambda edit: edit.id)):
+            text = json.dumps({"batch": spec.id, "edit": accepted.edit.to_json()}, ensure_ascii=False)
+            pipe.hset(self._at(Key.EDITS), accepted.id, text)
+            for key, member in (
+                (Key.EDIT_ORDER, ""),
+                (Key.BATCH_EDITS, spec.id),
+                (Key.SUBJECT_EDITS, subject_hash(accepted.edit.subject)),
+            ):
+                pipe.zadd(self._at(key, member), {accepted.id: place - index}, nx=True)

@@ -1,0 +1,243 @@
+"""Moving a batch from state to state; a lost race is an error, not a shrug."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from editing_core.errors import NotFound
+from worker.protocol.entities import CANCELLABLE_STATES, BatchRecord, BatchState, Lease, Progress
+from worker.protocol.errors import BatchNotCancellable, LostRace
+from worker.protocol.keys import Key
+from worker.protocol.ledger.batches import BatchReading
+from worker.protocol.ledger.leases import stale
+from worker.protocol.ledger.scripts import COUNT_EDITS
+
+_MOVE = (
+    COUNT_EDITS
+    + """
+local batch, to, expected, unit, token = A(1), A(2), A(3), A(4), A(5)
+local status = status_of(batch)
+if not status then return {'unknown', ''} end
+if not string.find(expected, ' ' .. status .. ' ', 1, true) then return {'lost', status} end
+if unit ~= '' then
+  if not held(unit, token) then return {'stale', status} end
+  if IN_COMMIT[status] and redis.call('HGET', BATCH .. batch, 'token') ~= token then return {'stale', status} end
+end
+for i = 6, NUM_ARGS, 2 do redis.call('HSET', BATCH .. batch, A(i), A(i + 1)) end
+set_status(batch, to)
+if FINAL[to] then count_edits(batch, to) end
+return {'moved', to}
+"""
+)
+
+_BEGIN_SHARD = """
+local unit, token, batch, shard = A(1), A(2), A(3), A(4)
+if not held(unit, token) then return 'stale' end
+local status = status_of(batch)
+if (status ~= 'queued' and status ~= 'computing') or redis.call('SISMEMBER', SHARDS .. batch, shard) == 0 then
+  forget_attempts(unit)
+  return 'nothing'
+end
+if status == 'queued' then set_status(batch, 'computing') end
+return 'begun'
+"""
+
+_SHARD_DONE = """
+local unit, token, batch, shard = A(1), A(2), A(3), A(4)
+if not held(unit, token) then return -1 end
+if status_of(batch) ~= 'computing' then return 0 end
+redis.call('SREM', SHARDS .. batch, shard)
+forget_attempts(unit)
+local remaining = redis.call('SCARD', SHARDS .. batch)
+if remaining == 0 then set_status(batch, 'ready') else touch(batch) end
+return remaining
+"""
+
+_BEGIN_COMMIT = (
+    COUNT_EDITS
+    + """
+local token, max_attempts = A(1), tonumber(A(2))
+if not held(COMMIT_UNIT, token) then return {'stale'} end
+local taken = {'taken'}
+for i = 3, NUM_ARGS do
+  local batch = A(i)
+  local status, unit = status_of(batch), COMMIT_UNIT .. '-' .. batch
+  if IN_COMMIT[status] and redis.call('HGET', BATCH .. batch, 'token') == token then
+    taken[#taken + 1] = batch
+  elseif status == 'ready' or IN_COMMIT[status] then
+    local reason = used_up(unit, max_attempts)
+    if reason then
+      redis.call('HSET', BATCH .. batch, 'error', reason)
+      set_status(batch, 'failed')
+      count_edits(batch, 'failed')
+    else
+      begin_attempt(unit)
+      redis.call('HSET', BATCH .. batch, 'token', token)
+      redis.call('HDEL', BATCH .. batch, 'progress', 'error')
+      set_status(batch, 'applying')
+      taken[#taken + 1] = batch
+    end
+  end
+end
+return taken
+"""
+)
+
+# Given back: another begins it anew, and the attempt does not count against it.
+_GIVE_BACK = """
+local token = A(1)
+if not held(COMMIT_UNIT, token) then return 0 end
+for i = 2, NUM_ARGS do
+  local batch = A(i)
+  if IN_COMMIT[status_of(batch)] and redis.call('HGET', BATCH .. batch, 'token') == token then
+    redis.call('HINCRBY', ATTEMPTS, COMMIT_UNIT .. '-' .. batch, -1)
+    set_status(batch, 'ready')
+  end
+end
+return 1
+"""
+
+_PROGRESS = """
+local unit, token, progress = A(1), A(2), A(3)
+if not held(unit, token) then return 0 end
+local alive = 0
+for i = 4, NUM_ARGS do
+  local status = status_of(A(i))
+  if status and not FINAL[status] then
+    redis.call('HSET', BATCH .. A(i), 'progress', progress)
+    touch(A(i))
+    alive = alive + 1
+  end
+end
+return alive
+"""
+
+
+class Transitions(BatchReading):
+    """The ledger's moves of batches."""
+
+    def move(
+        self,
+        batch: str,
+        to: BatchState,
+        *,
+        expected: BatchState | Collection[BatchState],
+        lease: Lease | None = None,
+        **fields: Any,
+    ) -> None:
+        """Move a batch, with ``fields`` (report, error, version) in the same script.
+
+        Raises LostRace when its state is none of ``expected``, StaleLease when ``lease`` has ended or the batch is in
+        another commit's hands, NotFound.
+        """
+        states = {expected} if isinstance(expected, BatchState) else expected
+        wanted = f" {' '.join(sorted(states))} "
+        pairs = [part for name, value in fields.items() if value is not None for part in (name, _text(value))]
+        unit, token = (lease.unit, lease.token) if lease else ("", "")
+        outcome, status = self._run(_MOVE, batch, to, wanted, unit, token, *pairs)
+        if outcome == "stale":
+            assert lease is not None
+            raise stale(lease)
+        if outcome == "unknown":
+            raise NotFound(f"there is no batch {batch!r}: GET /batches lists those that are known")
+        if outcome == "lost":
+            raise LostRace(f"batch {batch} is {status}, not {' or '.join(sorted(states))}: it was not made {to}")
+
+    def cancel(self, batch: str, *, author: str | None = None) -> BatchRecord:
+        """Take a batch back, up to ``ready``; one that was taken back already stays so.
+
+        Raises BatchNotCancellable, NotFound.
+        """
+        try:
+            self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES, cancelled_by=author or "")
+        except LostRace:
+            record = self.batch(batch)
+            if record.status == BatchState.CANCELLED:
+                return record
+            is_applied = record.status == BatchState.APPLIED
+            way_out = (
+                "promote an older version to undo it" if is_applied else "see its record for how it ended or goes on"
+            )
+            raise BatchNotCancellable(f"batch {batch} is {record.status}: {way_out}") from None
+        return self.batch(batch)
+
+    def begin_shard(self, batch: str, shard: int, lease: Lease) -> bool:
+        """Begin to compute; False when there is nothing to do (done, cancelled, rejected). Raises StaleLease."""
+        outcome = self._run(_BEGIN_SHARD, lease.unit, lease.token, batch, shard)
+        if outcome == "stale":
+            raise stale(lease)
+        return bool(outcome == "begun")
+
+    def shard_done(self, batch: str, shard: int, lease: Lease) -> int:
+        """Take the shard out of the open ones and return how many are left; the last makes the batch ready.
+
+        Raises StaleLease.
+        """
+        remaining = int(self._run(_SHARD_DONE, lease.unit, lease.token, batch, shard))
+        if remaining < 0:
+            raise stale(lease)
+        return remaining
+
+    def begin_commit(self, lease: Lease, batches: Sequence[str], *, max_attempts: int) -> list[str]:
+        """Take ready batches, and those that a dead commit left behind, into this commit; return those taken.
+
+        Each take counts as an attempt of the batch, once under one lease: one that has used up ``max_attempts`` is
+        failed with the last reason. A batch that is elsewhere now (cancelled) is left out. Raises StaleLease.
+        """
+        outcome, *taken = self._run(_BEGIN_COMMIT, lease.token, max_attempts, *batches)
+        if outcome == "stale":
+            raise stale(lease)
+        return taken
+
+    def tell_ready(self, error: str) -> None:
+        """Note with every ready batch why no commit can begin; the next one that does takes it back."""
+        with self._reaching() as redis:
+            ready = redis.zrange(self._at(Key.READY), 0, -1)
+        for batch in ready:
+            with suppress(LostRace):
+                self.move(batch, BatchState.READY, expected=BatchState.READY, error=error)
+
+    def give_back(self, lease: Lease, batches: Sequence[str]) -> None:
+        """Make this commit's batches ready again, as if they had not been begun. Raises StaleLease."""
+        if not self._run(_GIVE_BACK, lease.token, *batches):
+            raise stale(lease)
+
+    def commit_attempts(self, batches: Sequence[str]) -> dict[str, int]:
+        """How often commits of each batch were begun."""
+        with self._reaching() as redis:
+            counts = redis.hmget(self._at(Key.ATTEMPTS), [f"commit-{batch}" for batch in batches]) if batches else []
+        return {batch: int(count or 0) for batch, count in zip(batches, counts, strict=True)}
+
+    def progress(self, batches: Sequence[str], progress: Progress, lease: Lease) -> None:
+        """Tell how far these batches are. Raises StaleLease when none of them is under this lease any more."""
+        if not self._run(_PROGRESS, lease.unit, lease.token, _text(progress.to_json()), *batches):
+            raise stale(lease)
+
+    def shard_progress(self, batch: str, shard: int, done: int) -> int:
+        """Note how many edits of a shard are computed, and return how many of the whole batch are."""
+        key = self._at(Key.SHARD_PROGRESS, batch)
+        with self._reaching() as redis, redis.pipeline() as pipe:
+            pipe.hset(key, str(shard), done)
+            pipe.hvals(key)
+            pipe.expire(key, 7 * 24 * 3600)
+            return sum(int(count) for count in pipe.execute()[1])
+
+    def add_stage_seconds(self, stage: str, seconds: float) -> None:
+        """Note that one of ``batches.STAGES`` was gone through, for the figures."""
+        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+            pipe.hincrbyfloat(self._at(Key.STAGE_SECONDS), stage, seconds)
+            pipe.hincrby(self._at(Key.STAGE_COUNTS), stage, 1)
+            pipe.execute()
+
+    def set_edit_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what the checks found, edit by edit."""
+        if reports:
+            with self._reaching() as redis:
+                redis.hset(self._at(Key.EDIT_REPORTS), mapping={edit: _text(found) for edit, found in reports.items()})
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,1 +1,0 @@
-"""What the ledger keeps for people to look back on: the audit chain, pins, erasure, and dumps of itself."""

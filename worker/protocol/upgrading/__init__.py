@@ -1,1 +1,0 @@
-"""The ledger's format: its number, and the way from an older one."""

@@ -1,1 +1,0 @@
-"""What keeps the records and the store in order beside the work: copies, retention, erasure, figures."""

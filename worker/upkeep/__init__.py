@@ -1,0 +1,1 @@
+"""The upkeep thread: file copies, retention, cleanup of z files, erasure, and sizes."""

@@ -1,0 +1,126 @@
+"""Erasing an edit's text everywhere: files first, then the ledger, then Redis' own log; begun anew wherever it stopped.
+
+The text is in the ledger until all else that quotes it is gone, since it is what is looked for. Only for the holder of
+the commit's lease: no version is written meanwhile. Not reached: backups, copies elsewhere, what a client keeps, and
+the memory of running processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from editing_core.durable import locked, sync
+from editing_core.errors import ErrataError
+from editing_core.versions.store import VersionStore
+from worker.protocol.audit.redaction import Needles
+from worker.protocol.entities import ORIGINAL
+from worker.protocol.keys import COMMIT_UNIT, targets_unit
+from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.logs import log_event
+from worker.protocol.queue import WorkQueue
+from worker.upkeep.manifests import redact_manifest, versions_with
+from worker.upkeep.target_cleanup import contents_of, needed_contents, target_files
+
+LOGGER = logging.getLogger(__name__)
+Guard = Callable[[], None]
+TEXT_FILES = frozenset({".json", ".jsonl", ".md", ".txt", ".csv", ".yaml"})
+LARGEST_TEXT_BYTES = 256 << 20
+
+
+class InUse(ErrataError):
+    """A version that must go is being read or needed: the purge goes on when that is over."""
+
+    slug = "version-in-use"
+    title = "The version is in use"
+
+
+class Eraser:
+    """Erases edits of one store."""
+
+    def __init__(self, *, ledger: Ledger, queue: WorkQueue, store: VersionStore) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._store = store
+
+    def erase(self, edit: str, *, guard: Guard) -> bool:
+        """Take the text out of files and ledger; False when the edit is in force again, and the purge is given up.
+
+        What is left to do is to rewrite Redis' log and to end the purge. Raises InUse, StoreError, StaleLease (of
+        ``guard``).
+        """
+        purge = self._ledger.purge(edit)
+        row = self._ledger.edit_row(edit)
+        if purge is None or "purged" in row:
+            return purge is not None
+        live = self._ledger.pointer().version
+        if edit in self._ledger.live_edit_ids(live):
+            self._ledger.end_purge(edit, "purge.refused", version=live)
+            return False
+        needles = self._ledger.needles(edit)
+        guard()
+        self._erase_files(needles, purge.hash, purge.versions, guard=guard)
+        self._forget_jobs(row["batch"])
+        self._ledger.redact_records(needles)
+        guard()
+        self._ledger.erase_row(edit)
+        log_event(LOGGER, "edit.erased", edit=edit)
+        return True
+
+    def _erase_files(self, needles: Needles, content: str, versions: Sequence[str], *, guard: Guard) -> None:
+        self._store.sweep_partial()
+        doomed = versions_with(self._store, needles.edit)
+        self._remove_versions(doomed)
+        guard()
+        for version in self._store.folders():
+            redact_manifest(self._store, version, needles, content=content)
+        if content not in needed_contents(self._ledger, self._store):
+            for path in target_files(self._store):
+                if content in (contents_of(path) or ()):
+                    path.unlink(missing_ok=True)
+        guard()
+        self._remove_exports(needles, {*versions, *doomed})
+
+    def _remove_versions(self, doomed: Sequence[str]) -> None:
+        """Weights that hold the fact are the fact."""
+        with ExitStack() as held:
+            for version in doomed:
+                if not held.enter_context(locked(self._store.layout.version_dir(version), wait=False)):
+                    raise InUse(f"version {version} is being read, by a backup or an export: it is removed after that")
+            kept = set(doomed) & self._ledger.published() - set(self._ledger.mark_removed(doomed))
+            if kept:
+                raise InUse(f"{', '.join(sorted(kept))} can't be removed while live, pinned or a candidate")
+            for version in doomed:
+                self._store.remove(version)
+
+    def _remove_exports(self, needles: Needles, versions: set[str]) -> None:
+        folder = self._store.layout.exports_dir
+        for export in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if any(_names(export.name, version) for version in versions) or _quotes(export, needles):
+                if export.is_dir():
+                    shutil.rmtree(export)
+                else:
+                    export.unlink()
+                sync(folder)
+                log_event(LOGGER, "export.removed", export=export.name, edit=needles.edit)
+                self._ledger.note("export.removed", who="worker", edit=needles.edit, export=export.name)
+
+    def _forget_jobs(self, batch: str) -> None:
+        spec = self._ledger.batch(batch).spec
+        for shard in range(-(-spec.num_edits // spec.shard_size)):
+            self._queue.forget(targets_unit(batch, shard))
+        self._queue.forget(COMMIT_UNIT)
+
+
+def _names(name: str, version: str) -> bool:
+    return version != ORIGINAL and re.search(rf"(?<![A-Za-z0-9]){version}(?![0-9])", name) is not None
+
+
+def _quotes(export: Path, needles: Needles) -> bool:
+    files = [export] if export.is_file() else sorted(path for path in export.rglob("*") if path.is_file())
+    texts = [path for path in files if path.suffix in TEXT_FILES and path.stat().st_size <= LARGEST_TEXT_BYTES]
+    return any(needles.quoted_in(path.read_text(encoding="utf-8", errors="replace")) for path in texts)

@@ -1,0 +1,59 @@
+"""Removing versions that nothing needs: the ledger knows first, then the files go; none that somebody reads.
+
+Which stay, and why, is told in ``worker.protocol.ledger.retention``; pins lie beside the files too, so that they
+outlive Redis.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+
+from editing_core.durable import locked, sync
+from editing_core.versions.store import VersionStore
+from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.ledger.retention import Retained
+from worker.protocol.logs import log_event
+
+LOGGER = logging.getLogger(__name__)
+
+
+def remove_versions(ledger: Ledger, store: VersionStore, plan: Sequence[Retained]) -> list[str]:
+    """Remove what the plan lets go, but what is being read; return what was removed.
+
+    Only for the holder of the commit's lease.
+    """
+    doomed = [row.version for row in plan if row.why is None]
+    with ExitStack() as held:
+        free = [version for version in doomed if _can_be_held(held, store, version)]
+        removed = ledger.mark_removed(free) if free else []
+        for version in removed:
+            store.remove(version)
+    if removed:
+        kept = {row.version: row.why for row in plan if row.why is not None}
+        kept |= dict.fromkeys(set(doomed) - set(free), "being read")
+        log_event(LOGGER, "versions.removed", versions=removed, kept=kept)
+    return removed
+
+
+def copy_pins(ledger: Ledger, store: VersionStore) -> None:
+    """Let the files say which versions are pinned."""
+    pinned = ledger.pinned()
+    for version in store.folders():
+        mark = store.layout.pinned_file(version)
+        if mark.exists() == (version in pinned):
+            continue
+        with suppress(FileNotFoundError):  # removed meanwhile
+            if version in pinned:
+                mark.touch()
+            else:
+                mark.unlink()
+            sync(mark.parent)
+
+
+def _can_be_held(held: ExitStack, store: VersionStore, version: str) -> bool:
+    try:
+        return held.enter_context(locked(store.layout.version_dir(version), wait=False))
+    except FileNotFoundError:
+        return True

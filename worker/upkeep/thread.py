@@ -1,0 +1,163 @@
+"""The thread that keeps the records in order beside the work; one process of a store does it at a time.
+
+The work may compute for minutes, and the heartbeat must never wait: so this is a thread of its own. What removes files
+that a commit could look for is done under the commit's lease; where a commit runs, it waits for the next round.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from editing_core.errors import ErrataError
+from editing_core.versions.store import VersionStore
+from worker.metrics import Metrics
+from worker.protocol.connections import rewrite_log
+from worker.protocol.entities import Lease
+from worker.protocol.errors import LedgerDown, StaleLease
+from worker.protocol.keys import COMMIT_UNIT
+from worker.protocol.ledger.leases import stale
+from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.logs import log_event
+from worker.protocol.queue import WorkQueue
+from worker.protocol.settings import Settings
+from worker.upkeep.audit_file import copy_audit, copy_notes
+from worker.upkeep.erasure import Eraser, InUse
+from worker.upkeep.guard_file import copy_guards
+from worker.upkeep.retention import copy_pins
+from worker.upkeep.sizes import store_bytes
+from worker.upkeep.target_cleanup import collect_targets
+from worker.work_in_hand import Hands
+
+LOGGER = logging.getLogger(__name__)
+UPKEEP_UNIT = "upkeep"
+"""Not work, but leased like it."""
+SIZE_SECONDS = 60.0
+COLLECT_SECONDS = 3600.0
+FIRST_COLLECT_SECONDS = 600.0
+
+
+class Upkeep(threading.Thread):
+    """Copies audit chain, pins and guards to disk, erases what is to be erased, removes z files, tells sizes."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: WorkQueue,
+        store: VersionStore,
+        *,
+        redis: Redis,
+        metrics: Metrics,
+        hands: Hands,
+        settings: Settings,
+    ) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._redis = redis
+        self._ledger = ledger
+        self._store = store
+        self._metrics = metrics
+        self._eraser = Eraser(ledger=ledger, queue=queue, store=store)
+        self._holder = hands.holder
+        self._lease_seconds = hands.lease_seconds
+        self._pause_seconds = settings.reconcile_seconds
+        self._stopped = threading.Event()
+        self._next_sizes = 0.0
+        self._next_collect = time.monotonic() + FIRST_COLLECT_SECONDS
+
+    def run(self) -> None:
+        """Tend until stopped; what fails is told and tried again."""
+        while not self._stopped.wait(self._pause_seconds):
+            try:
+                self.tend()
+            except LedgerDown as error:
+                log_event(LOGGER, "ledger.down", level=logging.WARNING, reason=error.detail)
+            except StaleLease as error:
+                log_event(LOGGER, "upkeep.lease_lost", level=logging.WARNING, reason=error.detail)
+            except (ErrataError, RedisError, OSError) as error:
+                log_event(LOGGER, "upkeep.failed", level=logging.ERROR, reason=str(error))
+
+    def stop(self) -> None:
+        """End the thread; what it is at is begun anew by the next."""
+        self._stopped.set()
+        self.join(self._lease_seconds)
+
+    def tend(self) -> None:
+        """One round, unless another process is at it."""
+        with self._leased(UPKEEP_UNIT) as guard:
+            if guard is None:
+                return
+            copy_notes(self._ledger, self._store.layout)
+            copy_audit(self._ledger, self._store.layout)
+            copy_pins(self._ledger, self._store)
+            copy_guards(self._ledger, self._store.layout)
+            self._tell_sizes()
+            self._purge(guard)
+            self._collect(guard)
+
+    def _tell_sizes(self) -> None:
+        if time.monotonic() >= self._next_sizes:
+            self._next_sizes = time.monotonic() + SIZE_SECONDS
+            self._metrics.show_bytes(store_bytes(self._store.layout))
+
+    def _purge(self, keep: Callable[[], None]) -> None:
+        pending = self._ledger.pending_purges()
+        if not pending:
+            return
+        with self._leased(COMMIT_UNIT) as guard:
+            if guard is None:
+                return
+            erased = [edit for edit in pending if self._erased(edit, _both(guard, keep))]
+        if not erased:
+            return
+        told = rewrite_log(self._redis)
+        for edit in erased:
+            purge = self._ledger.purge(edit)
+            self._ledger.end_purge(edit, "purge.done", content=purge.hash if purge else None, append_only_file=told)
+        log_event(LOGGER, "purge.done", edits=erased, append_only_file=told)
+        copy_audit(self._ledger, self._store.layout)
+
+    def _erased(self, edit: str, guard: Callable[[], None]) -> bool:
+        """Whether the edit's text is gone; one that must wait does not hold up the others."""
+        try:
+            return self._eraser.erase(edit, guard=guard)
+        except InUse as error:
+            log_event(LOGGER, "purge.waits", level=logging.WARNING, edit=edit, reason=error.detail)
+            return False
+
+    def _collect(self, keep: Callable[[], None]) -> None:
+        if time.monotonic() < self._next_collect:
+            return
+        with self._leased(COMMIT_UNIT) as guard:
+            if guard is not None:
+                self._next_collect = time.monotonic() + COLLECT_SECONDS
+                collect_targets(self._ledger, self._store, guard=_both(guard, keep))
+
+    @contextmanager
+    def _leased(self, unit: str) -> Iterator[Callable[[], None] | None]:
+        """A lease for the block, and what renews it or raises StaleLease; None while another holds it."""
+        lease = self._ledger.acquire(unit, holder=self._holder, ttl_seconds=self._lease_seconds, max_attempts=None)
+        if lease is None:
+            yield None
+            return
+        try:
+            yield lambda: self._keep(lease)
+        finally:
+            self._ledger.release(lease)
+
+    def _keep(self, lease: Lease) -> None:
+        if not self._ledger.renew(lease):
+            raise stale(lease)
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def keep() -> None:
+        first()
+        second()
+
+    return keep
