@@ -101,9 +101,9 @@ def _size(record: BatchRecord) -> dict[str, int]:
 
 def all_edits(ledger: Ledger, batch: str) -> Iterator[EditRecord]:
     """Every edit of a batch, in its order."""
-    ids = [accepted.id for accepted in ledger.batch_edits(batch)]
+    ids = [accepted.id for accepted in ledger.batches.edits(batch)]
     for start in range(0, len(ids), READ_AT_ONCE):
-        yield from ledger.edits(ids[start : start + READ_AT_ONCE])
+        yield from ledger.edits.get_many(ids[start : start + READ_AT_ONCE])
 
 
 def version_out(record: VersionRecord, model: dict[str, Any]) -> VersionOut:

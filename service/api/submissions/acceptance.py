@@ -27,11 +27,11 @@ def take(
     edits = usable_edits(submission)
     request_hash = fingerprint(submission)
     idempotency = None if idempotency_key is None else (principal.name or "", idempotency_key)
-    known = state.ledger.accepted_before(idempotency, request_hash) if idempotency else None
+    known = state.ledger.acceptance.accepted_before(idempotency, request_hash) if idempotency else None
     if known is not None:
         return known, _answer(state, known, (), [])
     removals = state.live.removals(submission.remove) if submission.remove else []
-    accepted = state.ledger.accept(
+    accepted = state.ledger.acceptance.accept(
         edits,
         author=principal.name,
         idempotency=idempotency,
@@ -59,7 +59,7 @@ def _wake_workers(state: ApiState, accepted: Accepted) -> None:
         author=spec.author,
     )
     try:
-        state.queue.enqueue_units(state.ledger.open_units(spec.id))
+        state.queue.enqueue_units(state.ledger.batches.open_units(spec.id))
     except LedgerDown as error:
         log_event(logger, "enqueue_left_to_reconciler", level=logging.WARNING, batch=spec.id, reason=str(error))
 
@@ -104,7 +104,9 @@ def _companions(state: ApiState, accepted: Accepted, removals: Sequence[Removal]
 
 def _rows(state: ApiState, accepted: Accepted) -> list[AcceptedEditOut]:
     if accepted.replayed:  # what it superseded when it was new is no longer told
-        statuses = {found.accepted.id: found.status for found in state.ledger.edits([row.id for row in accepted.edits])}
+        statuses = {
+            found.accepted.id: found.status for found in state.ledger.edits.get_many([row.id for row in accepted.edits])
+        }
         return [_row(accepted, i, status=statuses.get(row.id)) for i, row in enumerate(accepted.edits)]
     live = state.live.superseded_by([row.edit for row in accepted.edits])
     rows = []
@@ -138,7 +140,7 @@ def _row(
 
 def _known_removals(state: ApiState, accepted: Accepted) -> list[Removal]:
     """What the batch took out; what came back instead when it was new is no longer told."""
-    rows = state.ledger.edits(list(accepted.record.spec.remove))
+    rows = state.ledger.edits.get_many(list(accepted.record.spec.remove))
     return [Removal(accepted=row.accepted, restores=None) for row in rows]
 
 
