@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from editing_core.checks.checks import CheckLimits, CheckReport, run_checks
+from editing_core.clock import timestamp, utc_now
 from editing_core.culprits.trials import Trials, Try
 from editing_core.editor.editor import JointEditor, Progress
 from editing_core.editor.holding import Holding
@@ -199,7 +199,7 @@ class EditingSession:
         manifest = Manifest(
             version=version,
             parent=parent,
-            created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=timestamp(utc_now(), timespec="seconds"),
             store=self._identity.id,
             model_fingerprint=self._editor.loaded.fingerprint,
             settings=settings.values,
