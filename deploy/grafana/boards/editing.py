@@ -24,7 +24,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Rejected batches by reason",
-            about="Since the start of the workers. Reasons: input (an edit does not fit the model), a broken limit, or capacity.",
+            about="Since the start of the workers: input (an edit does not fit the model), a broken limit, or capacity.",
             unit="none",
             queries=(("sum by (reason) (errata_worker_rejections_total)", "{{reason}}"),),
             alert="ErrataBatchRejected",
@@ -105,7 +105,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Perplexity",
-            about="Perplexity of the live version on held-out text, divided by the original's. The default limit is 1.1.",
+            about="Perplexity on held-out text, divided by that of the original model. The default limit is 1.1.",
             unit="none",
             queries=(("max(errata_check_perplexity_ratio)", "ratio"),),
             thresholds=((1.08, ORANGE), (1.1, RED)),

@@ -21,7 +21,7 @@ GENERATION = BoardSpec(
     panels=(
         PanelSpec(
             title="Answers by outcome",
-            about="Answers per second: stop, length, gone (the client disconnected), refused, failed. Failed should be 0.",
+            about="Answers per second: stop, length, gone (client disconnected), refused, failed. Failed should be 0.",
             unit="reqps",
             queries=(("sum by (outcome) (rate(errata_generation_answers_total[$__rate_interval]))", "{{outcome}}"),),
             alert="ErrataAnswersFail",
@@ -40,7 +40,7 @@ GENERATION = BoardSpec(
         ),
         PanelSpec(
             title="Running and waiting prompts",
-            about="Prompts that are decoded together, and prompts that wait for a place. A full waiting list refuses prompts (429).",
+            about="Prompts in decoding, and prompts that wait for a place. A full waiting list refuses prompts (429).",
             unit="none",
             queries=(
                 ("sum(errata_generation_running_requests)", "running"),
@@ -113,7 +113,7 @@ GENERATION = BoardSpec(
         ),
         PanelSpec(
             title="Digest by replica",
-            about="0 while the version that should be live is damaged on the replica, or its digest differs from the ledger's.",
+            about="0 while the replica's copy of the live version is damaged or differs from the ledger's digest.",
             unit="none",
             queries=(("errata_generation_digest_matches", "{{instance}}"),),
             thresholds=((1.0, GREEN),),

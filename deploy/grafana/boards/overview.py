@@ -9,7 +9,7 @@ _UP = ((1.0, GREEN),)
 OVERVIEW = BoardSpec(
     uid="errata-overview",
     title="Errata: overview",
-    about="Shows whether Errata is healthy. Each red panel links to a page of the runbook; the other boards have details.",
+    about="The health of Errata. Each red panel links to its page of the runbook; the other boards have details.",
     panels=(
         PanelSpec(
             title="Redis",
@@ -95,7 +95,7 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Latency",
-            about="Time of all requests, including waits for a batch (?wait=). The generation board shows only answers.",
+            about="All requests, including waits for a batch (?wait=). The generation board shows only answers.",
             unit="s",
             queries=(("errata:http_latency_seconds:p50", "median"), ("errata:http_latency_seconds:p95", "95 %")),
             thresholds=((30.0, ORANGE),),

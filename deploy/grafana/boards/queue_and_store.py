@@ -23,7 +23,7 @@ QUEUE_AND_STORE = BoardSpec(
         ),
         PanelSpec(
             title="Last write and rewrite",
-            about="1 while the last write and the last rewrite of the append-only file succeeded. 0: the disk is full or failing.",
+            about="1 while the last write and rewrite of that file succeeded. 0: the disk is full or failing.",
             unit="none",
             queries=(
                 ("min(errata_redis_last_write_ok)", "write"),
@@ -83,7 +83,7 @@ QUEUE_AND_STORE = BoardSpec(
         ),
         PanelSpec(
             title="Work enqueued again",
-            about="Units that the reconciler enqueued again since the start of the workers. A few are normal after a crash.",
+            about="Units enqueued again since the start of the workers. A few are normal after a crash.",
             unit="none",
             queries=(("sum(errata_worker_requeues_total)", "units"),),
             alert="ErrataWorkForgotten",
