@@ -24,7 +24,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Rejected batches by reason",
-            about="Since the start of the workers: input (an edit does not fit the model), a broken limit, or capacity.",
+            about="Since the start of the workers: input (an edit does not fit the model), a limit, or capacity.",
             unit="none",
             queries=(("sum by (reason) (errata_worker_rejections_total)", "{{reason}}"),),
             alert="ErrataBatchRejected",
