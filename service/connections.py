@@ -13,7 +13,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _EXTENSION = "errata.connection"
-_FORGET_UNSENT = struct.pack("ii", 1, 0)
+_DISCARD_UNSENT = struct.pack("ii", 1, 0)
 
 
 class AbortableProtocol(HttpToolsProtocol):
@@ -33,6 +33,6 @@ def abort(scope: Scope) -> bool:
     transport = known["transport"]
     with suppress(OSError):  # it has just ended by itself
         connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET_UNSENT)  # else the system goes on sending
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_UNSENT)  # else the system goes on sending
     transport.abort()
     return True

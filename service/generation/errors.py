@@ -84,10 +84,10 @@ class NoRoom(GenerationError):
     slug = "no-room"
     title = "There is no memory for this version now"
 
-    def __init__(self, detail: str, *, is_passing: bool) -> None:
-        """``is_passing``: answers of versions that are not live use the memory, which is free when they end."""
+    def __init__(self, detail: str, *, is_temporary: bool) -> None:
+        """``is_temporary``: answers of versions that are not live use the memory, which is free when they end."""
         super().__init__(detail, retry_after_seconds=1)
-        self.is_passing = is_passing
+        self.is_temporary = is_temporary
 
 
 class NothingServed(GenerationError):

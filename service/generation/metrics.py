@@ -34,7 +34,7 @@ class _Gauges:
         self.seconds_behind = Gauge(
             "errata_generation_behind_seconds", "Since when another version should be live here.", registry=registry
         )
-        self.waits_for_room = Gauge(
+        self.waits_for_memory = Gauge(
             "errata_generation_waits_for_memory", "1 while the live version waits for memory.", registry=registry
         )
         self.running = Gauge("errata_generation_running_requests", "Prompts in a place.", registry=registry)
@@ -125,10 +125,10 @@ class GenerationMetrics:
             buckets=GAP_BUCKETS_SECONDS,
         )
         self._swaps = _Swaps(registry)
-        self._now = _Gauges(registry)
-        self._begin_at_zero()
+        self._gauges = _Gauges(registry)
+        self._create_labels()
 
-    def _begin_at_zero(self) -> None:
+    def _create_labels(self) -> None:
         for outcome in OUTCOMES:
             self._answers.labels(outcome)
         for outcome in SCORE_OUTCOMES:
@@ -146,66 +146,66 @@ class GenerationMetrics:
         gpu_bytes: Callable[[], int],
     ) -> None:
         """Read these when Prometheus asks: requests running and waiting, versions in memory, whether all is well."""
-        self._now.resident_bytes.set_function(resident_bytes)
-        self._now.ready.set_function(lambda: float(is_ready()))
-        self._now.gpu.set_function(gpu_bytes)
-        self._now.running.set_function(lambda: counts()[0])
-        self._now.waiting.set_function(lambda: counts()[1])
-        self._now.resident.set_function(num_resident)
+        self._gauges.resident_bytes.set_function(resident_bytes)
+        self._gauges.ready.set_function(lambda: float(is_ready()))
+        self._gauges.gpu.set_function(gpu_bytes)
+        self._gauges.running.set_function(lambda: counts()[0])
+        self._gauges.waiting.set_function(lambda: counts()[1])
+        self._gauges.resident.set_function(num_resident)
 
     def watch_pointer(
         self,
         *,
         num_behind: Callable[[], int],
         seconds_behind: Callable[[], float],
-        waits_for_room: Callable[[], bool],
+        waits_for_memory: Callable[[], bool],
         digest_matches: Callable[[], bool],
     ) -> None:
         """Read these too: how well the pointer is followed."""
-        self._now.revisions_behind.set_function(num_behind)
-        self._now.seconds_behind.set_function(seconds_behind)
-        self._now.waits_for_room.set_function(lambda: float(waits_for_room()))
-        self._now.digest.set_function(lambda: float(digest_matches()))
+        self._gauges.revisions_behind.set_function(num_behind)
+        self._gauges.seconds_behind.set_function(seconds_behind)
+        self._gauges.waits_for_memory.set_function(lambda: float(waits_for_memory()))
+        self._gauges.digest.set_function(lambda: float(digest_matches()))
 
-    def answered(self, outcome: str, *, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
+    def record_answer(self, outcome: str, *, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
         """Count one finished answer."""
         self._answers.labels(outcome).inc()
         self._tokens.labels("prompt").inc(prompt_tokens)
         self._tokens.labels("completion").inc(completion_tokens)
         self._seconds.observe(seconds)
 
-    def not_answered(self, outcome: str, num_prompts: int) -> None:
+    def record_unanswered(self, outcome: str, num_prompts: int) -> None:
         """Count prompts that got no answer."""
         self._answers.labels(outcome).inc(num_prompts)
 
-    def scored(self, num_targets: int, *, num_tokens: int) -> None:
+    def record_scores(self, num_targets: int, *, num_tokens: int) -> None:
         """Count targets that got a score, and the tokens that were read for them."""
         self._scores.labels("scored").inc(num_targets)
         self._tokens.labels("prompt").inc(num_tokens)
 
-    def not_scored(self, outcome: str, num_targets: int) -> None:
+    def record_unscored(self, outcome: str, num_targets: int) -> None:
         """Count targets that got no score."""
         self._scores.labels(outcome).inc(num_targets)
 
-    def first_piece(self, seconds: float) -> None:
+    def record_first_piece(self, seconds: float) -> None:
         """Note how long a stream's first piece of text took."""
         self._first.observe(seconds)
 
-    def next_piece(self, seconds: float) -> None:
+    def record_next_piece(self, seconds: float) -> None:
         """Note how long after the one before a further piece of a stream came."""
         self._gap.observe(seconds)
 
-    def not_loaded(self) -> None:
+    def record_load_failure(self) -> None:
         """Count a version that could not be made live."""
         self._swaps.failures.inc()
 
-    def loaded(self, seconds: float) -> None:
+    def record_load(self, seconds: float) -> None:
         """Note that a version was read into memory."""
         self._swaps.load.observe(seconds)
 
-    def swapped(self, *, revision: int, version: str, seconds: float, stall_seconds: float) -> None:
+    def record_swap(self, *, revision: int, version: str, seconds: float, stall_seconds: float) -> None:
         """Note that another revision of the pointer is served; ``stall_seconds``: the longest pause between steps."""
         self._swaps.stall.observe(stall_seconds)
-        self._now.revision.set(revision)
-        self._now.version.set(version_number(version))
+        self._gauges.revision.set(revision)
+        self._gauges.version.set(version_number(version))
         self._swaps.swap.observe(seconds)

@@ -15,9 +15,9 @@ T = TypeVar("T")
 Prompt = str | Sequence[int]
 """A text, or its tokens."""
 TOKENIZING_THREADS = 2
-SHRINKING = 4
+MAX_NORMALIZER_SHRINKAGE = 4
 """How many characters a tokenizer's normaliser may at most make one of."""
-QUICK_CHARACTERS = 400
+INLINE_CHARACTERS = 400
 """A text up to so long is tokenised sooner than a thread is woken."""
 
 
@@ -57,7 +57,7 @@ class Prompts:
                 f"max_new_tokens is {max_new_tokens}; this service writes up to {self._max_new_tokens}",
                 loc=("max_new_tokens",),
             )
-        return await self._aside(prompts, lambda: [self._encode_one(prompt) for prompt in prompts])
+        return await self._in_thread_if_slow(prompts, lambda: [self._encode_one(prompt) for prompt in prompts])
 
     async def encoded_pairs(
         self, prompts: Sequence[str], targets: Sequence[str]
@@ -67,17 +67,17 @@ class Prompts:
         def work() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
             return [self._encode_pair(prompt, target) for prompt, target in zip(prompts, targets, strict=True)]
 
-        return await self._aside([*prompts, *targets], work)
+        return await self._in_thread_if_slow([*prompts, *targets], work)
 
-    async def _aside(self, prompts: Sequence[Prompt], work: Callable[[], T]) -> T:
+    async def _in_thread_if_slow(self, prompts: Sequence[Prompt], work: Callable[[], T]) -> T:
         """Do the work in a thread where it takes longer than going there."""
-        if sum(map(len, prompts)) <= QUICK_CHARACTERS:
+        if sum(map(len, prompts)) <= INLINE_CHARACTERS:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _encode_pair(self, prompt: str, target: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         ids = self._encode_one(prompt)
-        if self._is_hopeless(target):
+        if self._cannot_fit(target):
             raise PromptTooLong(
                 f"the target has {len(target)} characters; the model takes {self.max_positions} tokens: shorten it",
                 loc=("target",),
@@ -93,13 +93,13 @@ class Prompts:
 
     def _encode_one(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, str):
-            hopeless = self._is_hopeless(prompt)
-            ids = () if hopeless else tuple(self._tokenizer(prompt, verbose=False)["input_ids"])
+            cannot_fit = self._cannot_fit(prompt)
+            ids = () if cannot_fit else tuple(self._tokenizer(prompt, verbose=False)["input_ids"])
         else:
-            hopeless, ids = False, tuple(prompt)
+            cannot_fit, ids = False, tuple(prompt)
             self._require_known(ids)
-        if hopeless or len(ids) > self.max_positions - 1:
-            size = f"{len(prompt)} characters" if hopeless else f"{len(ids)} tokens"
+        if cannot_fit or len(ids) > self.max_positions - 1:
+            size = f"{len(prompt)} characters" if cannot_fit else f"{len(ids)} tokens"
             raise PromptTooLong(
                 f"the prompt has {size}; the model takes {self.max_positions} tokens, of which at least one is "
                 "written: shorten the prompt",
@@ -109,9 +109,9 @@ class Prompts:
             raise RequestNotValid("the prompt has no tokens: give some text to go on from", loc=("prompt",))
         return ids
 
-    def _is_hopeless(self, text: str) -> bool:
+    def _cannot_fit(self, text: str) -> bool:
         """Longer than any text that fits: refused without tokenising it."""
-        return len(text) > self.max_positions * self._longest_token * SHRINKING
+        return len(text) > self.max_positions * self._longest_token * MAX_NORMALIZER_SHRINKAGE
 
     def _require_known(self, ids: Sequence[int]) -> None:
         unknown = next((token for token in ids if not 0 <= token < self._vocabulary_size), None)

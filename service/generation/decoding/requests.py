@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import torch
 
-from service.generation.decoding.score import Score, ScoreSoFar
+from service.generation.decoding.score import Score, ScoreAccumulator
 from service.generation.decoding.text import AnswerText
 
 FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class BaseRequest:
     """What every request has."""
 
     prompt_ids: tuple[int, ...]
@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest(Asked):
+class GenerationRequest(BaseRequest):
     """One prompt to be continued."""
 
     max_new_tokens: int
@@ -43,7 +43,7 @@ class GenerationRequest(Asked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRequest(Asked):
+class ScoreRequest(BaseRequest):
     """A target to be scored after a prompt."""
 
     target_ids: tuple[int, ...]
@@ -88,9 +88,9 @@ Listener = Callable[[Piece], None]
 class Group:
     """Requests that came together."""
 
-    is_whole: bool = True
+    all_or_none: bool = True
     """The answers are given together or not at all."""
-    is_begun: bool = False
+    has_started: bool = False
     """One of them has, or had, a place."""
 
 
@@ -102,11 +102,11 @@ class Entry:
     group: Group = field(default_factory=Group)
     answer: Future[Any] = field(default_factory=Future)
     """Cancelling it frees the request's place within one step."""
-    num_read: int = 0
-    """Tokens of ``to_read`` that are in the cache."""
+    num_prefilled: int = 0
+    """Tokens of ``prefill_ids`` that are in the cache."""
 
     @property
-    def to_read(self) -> tuple[int, ...]:
+    def prefill_ids(self) -> tuple[int, ...]:
         """The tokens that are read before the first is chosen."""
         ids: tuple[int, ...] = self.request.prompt_ids
         return ids
@@ -114,12 +114,12 @@ class Entry:
     @property
     def wanted(self) -> range:
         """After which of them the logits are needed."""
-        return range(len(self.to_read) - 1, len(self.to_read))
+        return range(len(self.prefill_ids) - 1, len(self.prefill_ids))
 
     @property
     def longest(self) -> int:
         """Positions that the request can come to need."""
-        return len(self.to_read) + 1
+        return len(self.prefill_ids) + 1
 
     def finish(self, result: object) -> None:
         """Answer, unless the client has gone."""
@@ -137,7 +137,7 @@ class Entry:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Running(Entry):
+class GenerationEntry(Entry):
     """A prompt that is being continued."""
 
     request: GenerationRequest
@@ -148,7 +148,7 @@ class Running(Entry):
     text: AnswerText | None = None
     """Kept where it is needed before the end."""
     generator: torch.Generator | None = None
-    num_told: int = 0
+    num_logprobs_sent: int = 0
     """Of ``logprobs``, those that the listener knows."""
 
     def __post_init__(self) -> None:
@@ -169,33 +169,33 @@ class Running(Entry):
         """Positions that the request can come to need."""
         return len(self.request.prompt_ids) + self.request.max_new_tokens
 
-    def tell(self, *, everything: bool = False) -> None:
+    def notify(self, *, everything: bool = False) -> None:
         """Give the listener what is new."""
         if self.listener is None or self.text is None:
             return
-        text = self.text.give(everything=everything)
-        fresh = tuple(self.logprobs[self.num_told :])
-        if text or fresh:
-            self.num_told = len(self.logprobs)
-            self.listener(Piece(text=text, logprobs=fresh))
+        text = self.text.take_new_text(everything=everything)
+        new_logprobs = tuple(self.logprobs[self.num_logprobs_sent :])
+        if text or new_logprobs:
+            self.num_logprobs_sent = len(self.logprobs)
+            self.listener(Piece(text=text, logprobs=new_logprobs))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Scoring(Entry):
+class ScoreEntry(Entry):
     """A target that is being scored."""
 
     request: ScoreRequest
-    found: ScoreSoFar = field(default_factory=ScoreSoFar)
+    accumulator: ScoreAccumulator = field(default_factory=ScoreAccumulator)
 
     @property
-    def to_read(self) -> tuple[int, ...]:
+    def prefill_ids(self) -> tuple[int, ...]:
         """Prompt and target, but for the last token, after which nothing is asked."""
         return (*self.request.prompt_ids, *self.request.target_ids[:-1])
 
     @property
     def wanted(self) -> range:
         """After which of them the target's tokens come."""
-        return range(len(self.request.prompt_ids) - 1, len(self.to_read))
+        return range(len(self.request.prompt_ids) - 1, len(self.prefill_ids))
 
 
 Answer = Future[GenerationResult]

@@ -37,7 +37,7 @@ class Score:
 
 
 @dataclass(slots=True)
-class ScoreSoFar:
+class ScoreAccumulator:
     """The target's tokens that have been looked at."""
 
     logprobs: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class ScoreSoFar:
     greedy_match: bool = True
     top: tuple[tuple[int, float], ...] = ()
 
-    def take(self, logits_KV: Tensor, wanted: Sequence[int]) -> None:
+    def add(self, logits_KV: Tensor, wanted: Sequence[int]) -> None:
         """Look at the next tokens of the target, ``wanted``, each after its logits. Raises GenerationFailed on NaN."""
         logprobs_KV = model_logprobs(logits_KV)
         wanted_K = torch.tensor(list(wanted), device=logits_KV.device)
@@ -59,7 +59,7 @@ class ScoreSoFar:
         self.logprobs += logprobs_K.tolist()
         self.greedy_match = self.greedy_match and bool((logprobs_KV.argmax(dim=-1) == wanted_K).all())
 
-    def whole(self) -> Score:
+    def result(self) -> Score:
         """The score, once all tokens were looked at."""
         return Score(logprob=math.fsum(self.logprobs), rank=self.rank, greedy_match=self.greedy_match, top=self.top)
 

@@ -40,7 +40,7 @@ class WaitingList:
         if self._size > room:
             self.drop(lambda entry: entry.answer.done())  # whose clients have just gone
         excess = self._size - room
-        displaced = self._choose_displaced(entries[0].request.client, len(entries), excess)
+        displaced = self._select_displaced(entries[0].request.client, len(entries), excess)
         for entry in displaced:
             self._remove(entry)
         self._by_client.setdefault(entries[0].request.client, deque()).extend(entries)
@@ -52,7 +52,7 @@ class WaitingList:
         client = next(iter(self._by_client))
         entries = self._by_client.pop(client)
         entry = entries.popleft()
-        entry.group.is_begun = True
+        entry.group.has_started = True
         if entries:
             self._by_client[client] = entries
         self._size -= 1
@@ -63,7 +63,7 @@ class WaitingList:
         for entry in [entry for entries in self._by_client.values() for entry in entries if is_gone(entry)]:
             self._remove(entry)
 
-    def _choose_displaced(self, client: str, num_entries: int, excess: int) -> list[Entry]:
+    def _select_displaced(self, client: str, num_entries: int, excess: int) -> list[Entry]:
         """At least ``excess`` entries, each time the last of who waits with most, and with more than this one will."""
         left = {name: list(entries) for name, entries in self._by_client.items()}
         own = len(left.pop(client, ())) + num_entries
@@ -76,7 +76,7 @@ class WaitingList:
                     "ask again a little later",
                     retry_after_seconds=1,
                 )
-            for entry in _last_of(longest):
+            for entry in _next_displaced(longest):
                 longest.remove(entry)
                 chosen.append(entry)
         return chosen
@@ -89,15 +89,15 @@ class WaitingList:
             del self._by_client[entry.request.client]
 
 
-def _last_of(entries: Sequence[Entry]) -> list[Entry]:
+def _next_displaced(entries: Sequence[Entry]) -> list[Entry]:
     """What makes room first: entries of the last group of which nothing is in a place yet, else of the very last one.
 
     All of these that wait, where the answers are of no use without each other; else its last entry.
     """
-    groups = (entry.group for entry in reversed(entries) if not entry.group.is_begun)
+    groups = (entry.group for entry in reversed(entries) if not entry.group.has_started)
     group = next(groups, entries[-1].group)
     members = [entry for entry in entries if entry.group is group]
-    return members if group.is_whole else members[-1:]
+    return members if group.all_or_none else members[-1:]
 
 
 def displaced_error() -> TooManyWaiting:

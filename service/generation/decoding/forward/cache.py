@@ -24,7 +24,7 @@ SMALLEST_LENGTH = 64
 SMALLEST_PLACES = 2
 
 
-class Kept(NamedTuple):
+class LayerCache(NamedTuple):
     """One layer's tensors: keys and values together [2, P, A, L, D], and each [P, A, L, D]."""
 
     both: Tensor
@@ -41,14 +41,14 @@ class PlacesCache:
         self._max_length = max_length
         self._num_places = 0
         self._length = 0
-        self._kept: list[Kept] = []
+        self._layers: list[LayerCache] = []
         self.epoch = 0
         """Grows whenever tensors are replaced: what was captured of the old ones is then of no use."""
 
     @property
     def size_bytes(self) -> int:
         """Memory that is held now."""
-        return sum(kept.both.nbytes for kept in self._kept)
+        return sum(layer.both.nbytes for layer in self._layers)
 
     @property
     def num_places(self) -> int:
@@ -71,40 +71,40 @@ class PlacesCache:
         assert length <= self._max_length
         self._num_places = _grown(self._num_places, num_places, first=SMALLEST_PLACES, most=self._max_places)
         self._length = _grown(self._length, length, first=SMALLEST_LENGTH, most=self._max_length)
-        for layer, (old, *_) in enumerate(self._kept):
+        for layer, (old, *_) in enumerate(self._layers):
             if old.shape[1] <= self._num_places or old.shape[3] < self._length:
-                fresh = old.new_zeros(2, self._num_places + 1, old.shape[2], self._length, old.shape[4])
+                new = old.new_zeros(2, self._num_places + 1, old.shape[2], self._length, old.shape[4])
                 held = old.shape[1] - 1
-                fresh[:, :held, :, : old.shape[3]] = old[:, :held]
-                self._kept[layer] = Kept(fresh, *fresh)
+                new[:, :held, :, : old.shape[3]] = old[:, :held]
+                self._layers[layer] = LayerCache(new, *new)
                 self.epoch += 1
 
     def move(self, source: int, target: int, *, length: int) -> None:
         """Copy the first ``length`` positions of one place over another."""
-        for tensor, *_ in self._kept:
+        for tensor, *_ in self._layers:
             tensor[:, target, :, :length] = tensor[:, source, :, :length]
 
     def swap(self, one: int, other: int, *, length: int) -> None:
         """Exchange the first ``length`` positions of two places."""
-        for tensor, *_ in self._kept:
-            kept = tensor[:, one, :, :length].clone()
+        for tensor, *_ in self._layers:
+            layer = tensor[:, one, :, :length].clone()
             tensor[:, one, :, :length] = tensor[:, other, :, :length]
-            tensor[:, other, :, :length] = kept
+            tensor[:, other, :, :length] = layer
 
     def clear(self) -> None:
         """Give all memory back."""
         self._num_places = self._length = 0
-        self._kept.clear()
+        self._layers.clear()
         self.epoch += 1
 
-    def layer(self, index: int, *, like: Tensor, num_heads: int) -> Kept:
+    def layer(self, index: int, *, like: Tensor, num_heads: int) -> LayerCache:
         """Keys and values of one layer; made with the D, dtype and device of ``like`` if need be."""
-        while len(self._kept) <= index:
+        while len(self._layers) <= index:
             shape = (2, self._num_places + 1, num_heads, self._length, like.shape[-1])
             # Zeros and not whatever is in memory: a masked NaN would still spoil the sum it is weighted 0 in.
-            fresh = like.new_zeros(shape)
-            self._kept.append(Kept(fresh, *fresh))
-        return self._kept[index]
+            new = like.new_zeros(shape)
+            self._layers.append(LayerCache(new, *new))
+        return self._layers[index]
 
 
 class Window:
@@ -128,18 +128,18 @@ class Window:
         self, keys_RATD: Tensor, values_RATD: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Keep the new keys and values and give back all that may be looked at, [R, A, length, D]."""
-        kept = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
-        self._write(kept.keys, keys_RATD)
-        self._write(kept.values, values_RATD)
-        return self._seen(kept)
+        layer = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
+        self._write(layer.keys, keys_RATD)
+        self._write(layer.values, values_RATD)
+        return self._visible(layer)
 
     def update_both(self, new_RT2AD: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
         """The same from one tensor, written at once: one kernel of a GPU."""
-        kept = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
+        layer = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
         device = new_RT2AD.device
         where = self.shared(("where", device), lambda: self._where_on(device))
-        kept.both.permute(1, 3, 0, 2, 4).index_put_(where, new_RT2AD)
-        return self._seen(kept)
+        layer.both.permute(1, 3, 0, 2, 4).index_put_(where, new_RT2AD)
+        return self._visible(layer)
 
     def get_seq_length(self, _layer_idx: int = 0) -> int:
         """Positions that were there before."""
@@ -158,9 +158,9 @@ class Window:
         targets = self.shared(key, lambda: self._targets_in(held_PALD))
         held_PALD.view(-1, size).index_copy_(0, targets, new_RATD.reshape(-1, size))
 
-    def _seen(self, kept: Kept) -> tuple[Tensor, Tensor]:
+    def _visible(self, layer: LayerCache) -> tuple[Tensor, Tensor]:
         rows = slice(self._first, self._first + self._positions_RT.shape[0])
-        return kept.keys[rows, :, : self._length], kept.values[rows, :, : self._length]
+        return layer.keys[rows, :, : self._length], layer.values[rows, :, : self._length]
 
     def _where_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The places [R, 1] and positions [R, T] that the rows are written at."""

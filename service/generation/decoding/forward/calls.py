@@ -41,7 +41,7 @@ class Calls:
         weight = next(model.parameters())
         self.device, self._dtype = weight.device, weight.dtype
 
-    def read(self, chunks: Sequence[Chunk], *, first: int) -> list[Tensor]:
+    def prefill(self, chunks: Sequence[Chunk], *, first: int) -> list[Tensor]:
         """Read the chunks into places ``first`` and after; for each, the logits [K, V] after its wanted tokens."""
         num_tokens = max(len(chunk.ids) for chunk in chunks)
         rows = [[*chunk.ids, *([0] * (num_tokens - len(chunk.ids)))] for chunk in chunks]

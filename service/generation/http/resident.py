@@ -45,7 +45,7 @@ def resident_router(loaded: LoadedModel, residents: ResidentVersions, *, store: 
         with loading_stream(loaded.device).work():
             weights = replaced_weights(resident.model, loaded.model)
             found = tensors_digest(weights)
-            return found if found != resident.digest else tensors_digest(unpacked(resident.writer, weights))
+            return found if found != resident.digest else tensors_digest(unpacked(resident.decoding_model, weights))
 
     @router.get("/resident", summary="Digests of the versions in memory, computed anew")
     async def resident() -> ResidentDigests:
