@@ -85,7 +85,7 @@ class MinVersionResolver:
         if self._is_ledger_away and was_published(self._store.layout, version):
             return cached
         try:
-            record = self._reachable_ledger.version(version)
+            record = self._reachable_ledger.versions.get(version)
         except LedgerDown:
             if not was_published(self._store.layout, version):
                 raise
@@ -145,7 +145,7 @@ class MinVersionResolver:
         if self._is_ledger_away:
             return True
         try:
-            return self._descends(self._reachable_ledger.pointer().version, live)
+            return self._descends(self._reachable_ledger.versions.pointer().version, live)
         except LedgerDown:
             return True
 
@@ -162,7 +162,7 @@ class MinVersionResolver:
     def _require_will_be_served(self, wanted: str) -> None:
         """Raise unless the ledger's live version is ``wanted`` or descends from it."""
         ledger = self._reachable_ledger
-        record, live = ledger.version(wanted), ledger.pointer().version
+        record, live = ledger.versions.get(wanted), ledger.versions.pointer().version
         if self._descends(live, wanted):
             return
         reasons = {
@@ -188,7 +188,7 @@ class MinVersionResolver:
         if self._is_ledger_away and self._manifests_show_descent(version, ancestor):
             return True
         try:
-            return self._reachable_ledger.descends(version, ancestor)
+            return self._reachable_ledger.versions.descends(version, ancestor)
         except LedgerDown:
             if self._manifests_show_descent(version, ancestor):
                 return True
