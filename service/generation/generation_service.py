@@ -1,4 +1,7 @@
-"""From texts to answers: the version that answers, its places, the streams, and the counts. Knows no HTTP."""
+"""Answers prompts with a version: encodes them, leases the version, submits them, and counts the results.
+
+Knows no HTTP.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from service.generation.versions.resident import ResidentVersions
 
 
 class GenerationService:
-    """Asks the resident versions; cancelling a call frees its places within one step.
+    """Continues prompts and scores targets; cancelling a call frees its places within one step.
 
     All calls raise RequestNotValid, PromptTooLong, TooManyWaiting, AnswerLate, GenerationFailed, NotFound,
     VersionUnavailable, NoRoom, NothingServed.
@@ -69,9 +72,9 @@ class GenerationService:
     async def stream(
         self, prompts: Sequence[Prompt], sampling: Sampling, choice: VersionChoice, *, caller: Caller
     ) -> AsyncIterator[AnswerStream]:
-        """The same, piece by piece; leaving the context frees the places.
+        """Continue all prompts with one version and yield their pieces; leaving the context frees the places.
 
-        The version is held until the last answer is made, however slowly the answers are read.
+        The version stays in memory until the last answer is complete, however slowly the client reads.
         """
         async with AsyncExitStack() as held:
             started = time.perf_counter()
@@ -100,7 +103,7 @@ class GenerationService:
     async def score(
         self, prompts: Sequence[str], targets: Sequence[str], choice: VersionChoice, *, caller: Caller
     ) -> ScoreResults:
-        """Score each target after its prompt, all by one version."""
+        """Score each target after its prompt, all with one version."""
         with self._count_failures(len(targets), as_scores=True):
             deadline = time.monotonic() + caller.timeout_seconds
             pairs = await self.prompts.encoded_pairs(prompts, targets)
@@ -144,8 +147,8 @@ class GenerationService:
                         version = await self._min_version.wait_until_served(choice.min_version)
                     resident = await held.enter_async_context(self._residents.lease(version, digest=digest))
             except TimeoutError:
-                words = "the version that is to answer was not found or loaded in time: ask for longer, or again later"
-                raise AnswerLate(words) from None
+                detail = "the version was not found and loaded in time: set a longer timeout, or retry later"
+                raise AnswerLate(detail) from None
             yield resident
 
     @asynccontextmanager
@@ -163,7 +166,7 @@ class GenerationService:
                 answer.cancel()
 
     def _bridge_to_loop(self) -> LoopBridge:
-        """Of the event loop of whoever asks now."""
+        """The bridge to the running event loop."""
         loop = asyncio.get_running_loop()
         if self._bridge is None or self._bridge.loop is not loop:
             self._bridge = LoopBridge(loop)
@@ -171,7 +174,7 @@ class GenerationService:
 
     @contextmanager
     def _count_failures(self, num_answers: int, *, as_scores: bool = False) -> Iterator[None]:
-        """Count the answers, or scores, that are not given."""
+        """Count the answers, or scores, that fail."""
         count = self._metrics.record_unscored if as_scores else self._metrics.record_unanswered
         try:
             yield
@@ -188,7 +191,7 @@ class GenerationService:
         self._count(requests, events.delivered, started=started, each=each)
         for error in events.failed.values():
             self._metrics.record_unanswered(_outcome(error), 1)
-        # A reader who stops at the first failure has not gone.
+        # A client that stops reading at the first failure has not disconnected, so the rest has that outcome too.
         failure = next(iter(events.failed.values()), None)
         self._metrics.record_unanswered(_outcome(failure), len(requests) - len(events.delivered) - len(events.failed))
 
@@ -200,7 +203,7 @@ class GenerationService:
         started: float,
         each: int,
     ) -> None:
-        """``each``: answers to one prompt, which is read for each and counted once, as an answer's usage does."""
+        """Count complete answers; ``each`` is the number of answers to one prompt, whose tokens are counted once."""
         for number, end in finished.items():
             self._metrics.record_answer(
                 end.result.finish_reason,
@@ -211,13 +214,13 @@ class GenerationService:
 
 
 async def _release(held: AsyncExitStack, events: StreamEventQueue) -> None:
-    """Close what is held when the last answer is made."""
+    """Release the version and the places once the last answer is complete."""
     await events.all_finished.wait()
     await held.aclose()
 
 
 def _outcome(error: BaseException | None) -> str:
-    """What an answer that was not given is counted as; None: nobody waits for it any more."""
+    """The outcome label of an answer that failed; None: the client has disconnected."""
     if error is None:
         return "gone"
     is_refusal = isinstance(error, ErrataError) and not isinstance(error, GenerationFailed | NothingServed | AnswerLate)

@@ -1,6 +1,6 @@
-"""Who has which place: those that write come first, side by side, then those whose prompts are being read.
+"""Assigns places: decoding entries come first, followed by entries whose prompts are prefilled.
 
-So a step of either kind sees neighbouring places. Moves the cached keys and values of whoever has to change places.
+A step of either kind thus sees adjacent places. If an entry changes its place, its cached keys and values are moved.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from service.generation.decoding.requests import Entry, GenerationEntry
 
 
 class Places:
-    """The places of one version; entry i of ``writing``, then of ``reading``, has place i."""
+    """The places of one version: entry i of ``decoding`` followed by ``prefilling`` has place i."""
 
     def __init__(self, cache: PlacesCache) -> None:
         self._cache = cache
@@ -24,18 +24,18 @@ class Places:
         return len(self.decoding) + len(self.prefilling)
 
     def everyone(self) -> list[Entry]:
-        """All that have a place."""
+        """All entries that have a place."""
         return [*self.decoding, *self.prefilling]
 
     def admit(self, entries: Sequence[Entry]) -> None:
-        """Give places to those whose prompts are to be read."""
+        """Give places to entries whose prompts are to be prefilled."""
         self._cache.reserve(
             num_places=len(self) + len(entries), length=max(entry.longest for entry in (*entries, *self.everyone()))
         )
         self.prefilling.extend(entries)
 
     def begin_decoding(self, entry: GenerationEntry) -> None:
-        """Its prompt has been read: it moves to the end of those that write."""
+        """Move an entry whose prompt is prefilled to the end of the decoding entries."""
         place, first = self.prefilling.index(entry), len(self.decoding)
         if place:
             other = self.prefilling[0]
@@ -45,7 +45,7 @@ class Places:
         self.decoding.append(entry)
 
     def leave(self, entry: Entry) -> None:
-        """Free its place; the last ones of its kind move up."""
+        """Free the entry's place; the last entry of its kind takes it."""
         if entry in self.prefilling:
             self._fill(len(self.decoding), self.prefilling, entry)
             return
@@ -57,7 +57,7 @@ class Places:
             self.prefilling.insert(0, last)
 
     def _fill(self, first: int, entries: list[Entry] | list[GenerationEntry], entry: Entry) -> None:
-        """Take the entry out of its list, which begins at place ``first``, and put the last one where it was."""
+        """Remove the entry from its list, which begins at place ``first``, and move the last entry to its place."""
         hole = entries.index(entry)  # type: ignore[arg-type]
         last = entries.pop()
         if last is not entry:
@@ -66,12 +66,12 @@ class Places:
 
 
 def _cached(entry: Entry) -> int:
-    """Positions that hold something of it."""
+    """The number of positions that hold keys and values of the entry."""
     return entry.length if isinstance(entry, GenerationEntry) and entry.ids else entry.num_prefilled
 
 
 def next_chunk(entry: Entry, size: int) -> Chunk:
-    """The next ``size`` tokens of what the entry has to read, or what is left of them."""
+    """The next ``size`` tokens that the entry has to prefill, or fewer at the end."""
     start, end = entry.num_prefilled, min(entry.num_prefilled + size, len(entry.prefill_ids))
     wanted = entry.wanted
     within = range(max(wanted.start, start), min(wanted.stop, end))

@@ -1,11 +1,11 @@
-"""From logits to answers: each request's next token, what is logprobs of it, and whether the answer ends there.
+"""Selects each request's next token from the logits and decides whether the answer ends there.
 
-Knows no places and no model beyond which tokens end a text.
+Knows no places, and of the model only which tokens end a text.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
 
-# Dims: N rows, S rows that are num_wanted about, V vocabulary.
+# Dims: N rows, S rows that want log-probabilities, V vocabulary.
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from service.generation.errors import GenerationFailed
 
 
 class TokenSelector:
-    """Chooses tokens for the requests of one version."""
+    """Selects tokens for the requests of one version."""
 
     def __init__(self, model: nn.Module, tokenizer: Any) -> None:
         self._backend = tokenizer.backend_tokenizer
         self._end_ids = end_token_ids(model, tokenizer)
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """The tokens as text, special ones left out."""
+        """The tokens as text, without special tokens."""
         text: str = self._backend.decode(ids, skip_special_tokens=True)
         return text
 
     def select(self, entries: Sequence[GenerationEntry], logits_NV: Tensor) -> list[GenerationEntry]:
-        """Give the requests their next tokens; answer those that are done, and return these."""
+        """Add each request's next token; finish the answers that end with it, and return their entries."""
         draws = [
             Draw(row, entry.request.temperature, entry.request.top_p, entry.generator)
             for row, entry in enumerate(entries)
@@ -44,7 +44,7 @@ class TokenSelector:
         done: list[GenerationEntry] = []
         for row, entry in enumerate(entries):
             if not finite[row]:
-                entry.fail(GenerationFailed("the model's logits are no numbers: this version cannot answer the prompt"))
+                entry.fail(GenerationFailed("the model's logits are not finite: this version cannot answer the prompt"))
                 done.append(entry)
             elif reason := self._add(entry, tokens[row], logprobs.get(row)):
                 self._finish(entry, reason)
@@ -79,14 +79,14 @@ class TokenSelector:
 
 
 def end_token_ids(model: nn.Module, tokenizer: Any) -> frozenset[int]:
-    """The tokens after which an answer ends: the model's own and the tokenizer's."""
+    """The tokens that end an answer: the model's and the tokenizer's."""
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
     return frozenset(int(item) for item in (*listed, tokenizer.eos_token_id) if item is not None)
 
 
 def _logprobs(entries: Sequence[GenerationEntry], tokens: Sequence[int], logits_NV: Tensor) -> dict[int, TokenLogprobs]:
-    """By row: what is logprobs of the chosen token, for those who num_wanted."""
+    """The log-probabilities at the selected token, by row, for the requests that ask for them."""
     num_wanted = {row: n for row, entry in enumerate(entries) if (n := entry.request.num_logprobs) is not None}
     if not num_wanted:
         return {}
