@@ -103,7 +103,7 @@ def _next_displaced(entries: Sequence[Entry]) -> list[Entry]:
 def displaced_error() -> TooManyWaiting:
     """The error for displaced requests."""
     return TooManyWaiting(
-        "the waiting list is full, and clients with fewer requests come first: retry a little later with fewer requests "
-        "at a time",
+        "the waiting list is full, and clients with fewer requests come first: retry a little later, with fewer "
+        "requests at a time",
         retry_after_seconds=1,
     )
