@@ -56,7 +56,7 @@ def test_an_accepted_batch_is_in_the_ledger_and_its_work_in_the_queue(api: ApiPr
         ("Anna", "pending", None),
         ("Bert", "pending", None),
     ]
-    assert [row.edit.subject for row in api.ledger.batch_edits(accepted["id"])] == ["Anna", "Bert"]
+    assert [row.edit.subject for row in api.ledger.batches.edits(accepted["id"])] == ["Anna", "Bert"]
     assert api.queue.depth() == 1
     assert client.get(accepted["links"]["self"]).json()["status"] == "queued"
     assert len(client.get(accepted["links"]["edits"]).json()["items"]) == 2
@@ -95,14 +95,14 @@ def test_the_same_idempotency_key_and_body_give_the_same_batch_once(api: ApiProc
     assert again.status_code == 200
     assert again.headers["Idempotent-Replayed"] == "true"
     assert (again.json()["id"], again.json()["edits"]) == (first["id"], first["edits"])
-    assert len(api.ledger.batches().items) == 1
+    assert len(api.ledger.batches.page().items) == 1
 
 
 def test_the_same_idempotency_key_with_another_body_is_refused(api: ApiProcess, client: httpx.Client) -> None:
     post(client, edit("Anna"), **{"Idempotency-Key": "k"})
     answer = client.post("/edits", json={"edits": [edit("Anna", "Thai")]}, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/idempotency-mismatch")
-    assert len(api.ledger.batches().items) == 1
+    assert len(api.ledger.batches.page().items) == 1
 
 
 def test_one_idempotency_key_sent_many_times_at_once_makes_one_batch(api: ApiProcess) -> None:
@@ -113,7 +113,7 @@ def test_one_idempotency_key_sent_many_times_at_once_makes_one_batch(api: ApiPro
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(send, range(16)))) == 1
-    assert len(api.ledger.batches().items) == 1
+    assert len(api.ledger.batches.page().items) == 1
 
 
 def test_an_edit_names_the_live_one_that_it_supersedes(api: ApiProcess, client: httpx.Client) -> None:
@@ -140,8 +140,36 @@ def test_a_batch_tells_how_many_took_and_which_did_not(api: ApiProcess, client: 
     version = publish(api.ledger, accepted["id"], taken=False)
     batch = client.get(accepted["links"]["self"]).json()
     assert (batch["status"], batch["version"], batch["report"]) == ("applied", version, {"passed": True})
-    assert (batch["edits"]["total"], batch["edits"]["taken"], len(batch["edits"]["not_taken"])) == (25, 0, 20)
+    assert batch["edit_counts"] == {"total": 25, "removed": 0, "by_status": {"live": 25}, "taken": 0}
+    assert [row["id"] for row in batch["edits"] if row["taken"] is False] == [row["id"] for row in accepted["edits"]]
     assert client.get(f"/edits/{accepted['edits'][3]['id']}").json()["report"] == {"taken": False}
+
+
+def test_a_batch_has_one_shape_however_it_is_asked_for(api: ApiProcess, client: httpx.Client) -> None:
+    accepted = post(client, edit("Anna"), edit("Bert"))
+    asked = client.get(accepted["links"]["self"]).json()
+    assert asked == accepted
+    with ThreadPoolExecutor(1) as pool, api.client() as other:
+        key = {"Idempotency-Key": "shape"}
+        waiting = pool.submit(
+            client.post, "/edits", params={"wait": 30}, json={"edits": [edit("Anna", "Thai")]}, headers=key
+        )
+        while len(batches := other.get("/batches").json()["items"]) < 2:
+            assert not waiting.done()
+        publish(api.ledger, batches[0]["id"])
+        waited = waiting.result().json()
+        replayed = other.post("/edits", json={"edits": [edit("Anna", "Thai")]}, headers=key).json()
+        asked = other.get(waited["links"]["self"]).json()
+    assert waited == replayed == asked
+    assert [row["status"] for row in asked["edits"]] == ["live"]
+
+
+def test_a_batch_can_be_asked_for_without_its_edits(client: httpx.Client) -> None:
+    accepted = post(client, edit("Anna"))
+    (listed,) = client.get("/batches").json()["items"]
+    assert client.get(accepted["links"]["self"], params={"edits": False}).json() == listed
+    assert "edits" not in listed
+    assert listed["edit_counts"] == {"total": 1, "removed": 0}
 
 
 def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
@@ -152,7 +180,8 @@ def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
         publish(api.ledger, batches[0]["id"])
         answer = waiting.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
-    assert answer.json()["edits"]["taken"] == 1
+    assert answer.json()["edit_counts"]["taken"] == 1
+    assert [row["subject"] for row in answer.json()["edits"]] == ["Anna"]
 
 
 def test_waiting_in_vain_gives_the_batch_as_accepted(client: httpx.Client) -> None:
@@ -215,7 +244,7 @@ def test_a_fault_inside_is_a_500_problem_that_names_the_request(api: ApiProcess,
 
 def test_a_batch_knows_the_request_that_brought_it(api: ApiProcess, client: httpx.Client) -> None:
     answer = client.post("/edits", json={"edits": [edit("Anna")]}, headers={"X-Request-Id": "trace-9"})
-    assert api.ledger.batch(answer.json()["id"]).spec.request == "trace-9"
+    assert api.ledger.batches.get(answer.json()["id"]).spec.request == "trace-9"
 
 
 def test_every_answer_has_a_request_id_of_its_own(client: httpx.Client) -> None:

@@ -21,6 +21,10 @@ from worker.protocol.logs import log_event
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["batches"])
 
+WithEdits = Annotated[
+    bool, Query(description="false: answer without edits and report, for clients that poll the status of a large batch")
+]
+
 
 class Paging(BaseModel):
     """Which page of a list."""
@@ -34,14 +38,15 @@ class Paging(BaseModel):
 @router.get("/batches", responses=refusals(503))
 def list_batches(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[BatchLine]:
     """Batches, newest first."""
-    page = state.ledger.batches(paging.cursor, paging.limit)
+    page = state.ledger.batches.page(paging.cursor, paging.limit)
     return Page(items=[batch_line(record) for record in page.items], next=page.next)
 
 
 @router.get("/batches/{batch}", responses=refusals(404, 503))
-def get_batch(state: State, principal: Reader, batch: str) -> BatchOut:
-    """A batch: its status, its progress and, at its end, what the checks found."""
-    return batch_out(state.ledger.batch(batch), state.ledger)
+def get_batch(state: State, principal: Reader, batch: str, edits: WithEdits = True) -> BatchOut | BatchLine:
+    """A batch: its status, its progress, its edits and, after the checks, what they found."""
+    record = state.ledger.batches.get(batch)
+    return batch_out(record, state.ledger) if edits else batch_line(record)
 
 
 @router.get(
@@ -49,8 +54,9 @@ def get_batch(state: State, principal: Reader, batch: str) -> BatchOut:
     response_class=Response,
     responses={
         200: {
-            "description": "Events `batch` with the batch as data and its progress number as id; ends after a final "
-            "status. An event `problem` says why the stream ends early.",
+            "description": "Events `batch` with the progress number as id. The data is the batch without its edits "
+            "(`BatchLine`), and the whole batch (`BatchOut`) in the last event, whose status is final or "
+            "`candidate`. An event `problem` says why the stream ends early.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The client has seen the last event already"},
@@ -64,7 +70,7 @@ async def follow_batch(
     last_event_id: Annotated[int | None, Header(ge=0, description="progress number of the last event seen")] = None,
 ) -> Response:
     """Follow a batch to its end by server-sent events."""
-    record = await run_in_threadpool(state.ledger.batch, batch)
+    record = await run_in_threadpool(state.ledger.batches.get, batch)
     if record.is_settled and last_event_id is not None and last_event_id >= record.progress_number:
         return Response(status_code=204)
     return StreamingResponse(
@@ -77,6 +83,6 @@ async def follow_batch(
 @router.delete("/batches/{batch}", responses=refusals(404, 409, 503))
 def cancel_batch(state: State, principal: Editor, batch: str) -> BatchOut:
     """Cancel a batch; possible until it is being put into the weights."""
-    record = state.ledger.cancel(batch, author=principal.name)
+    record = state.ledger.transitions.cancel(batch, author=principal.name)
     log_event(logger, "batch_cancelled", batch=batch, author=principal.name)
     return batch_out(record, state.ledger)
