@@ -17,14 +17,13 @@ from editing_core.errors import ErrataError
 from editing_core.export.card import read_record
 from editing_core.export.folder import sweep_partial
 from editing_core.export.request import ExportRequest
+from worker.current_job import CurrentJob, LeasedWork, WorkerStopping
 from worker.metrics import Metrics
 from worker.protocol.entities import Lease
 from worker.protocol.errors import AttemptsUsedUp, LedgerDown, StaleLease
 from worker.protocol.keys import export_unit
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, of_requests
-from worker.targets import describe
-from worker.work_in_hand import Hands, Work, WorkerStopping
 
 if TYPE_CHECKING:
     from editing_core.export.version import Exporter
@@ -38,44 +37,23 @@ class ExportStage:
     """Writes what was asked for into the data folder."""
 
     def __init__(
-        self, *, ledger: Ledger, exporter: Exporter, hands: Hands, metrics: Metrics, max_attempts: int
+        self, *, ledger: Ledger, exporter: Exporter, current: CurrentJob, metrics: Metrics, max_attempts: int
     ) -> None:
         self._ledger = ledger
         self._exporter = exporter
-        self._hands = hands
+        self._current = current
         self._metrics = metrics
         self._max_attempts = max_attempts
 
     def run(self, export: str) -> None:
         """Write the export, unless another does or nothing is left to do."""
-        lease = self._acquire(export)
-        if lease is None:
-            return
         try:
-            if self._ledger.exports.begin(export, lease):
-                self._make(export, lease)
-        except StaleLease:
-            return
-        except WorkerStopping:
-            self._ledger.leases.release(lease, given_back=True)
-            return
-        except BaseException as error:
-            self._ledger.leases.release(lease, error=describe(error))
-            raise
-        self._ledger.leases.release(lease)
-
-    def _acquire(self, export: str) -> Lease | None:
-        try:
-            return self._ledger.leases.acquire(
-                export_unit(export),
-                holder=self._hands.holder,
-                ttl_seconds=self._hands.lease_seconds,
-                max_attempts=self._max_attempts,
-            )
+            with self._current.leased(export_unit(export), max_attempts=self._max_attempts) as lease:
+                if lease is not None and self._ledger.exports.begin(export, lease):
+                    self._make(export, lease)
         except AttemptsUsedUp as error:
             sweep_partial(self._folder(export))
             self._fail(export, error.detail, None)
-            return None
 
     def _make(self, export: str, lease: Lease) -> None:
         record = self._ledger.exports.get(export)
@@ -87,7 +65,7 @@ class ExportStage:
         log_event(LOGGER, "export.started", export=export, attempt=lease.attempt)
         try:
             with (
-                self._hands.working(lease, send=lambda p: self._ledger.exports.progress(export, p, lease)) as work,
+                self._current.working(lease, send=lambda p: self._ledger.exports.progress(export, p, lease)) as work,
                 self._metrics.stage("exporting"),
                 self._held(request.version),
             ):
@@ -101,7 +79,7 @@ class ExportStage:
         self._ledger.exports.finish(export, result, lease)
         log_event(LOGGER, "export.done", export=export, size_bytes=record["size_bytes"])
 
-    def _written(self, request: ExportRequest, work: Work) -> dict[str, Any]:
+    def _written(self, request: ExportRequest, work: LeasedWork) -> dict[str, Any]:
         """The record of the export, which is there already where the last worker died just after the rename."""
         folder = self._folder(request.id)
         if folder.exists() and any(folder.iterdir()):

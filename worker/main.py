@@ -30,6 +30,7 @@ from editing_core.versions.identity import open_identity
 from worker.commit.committer import Committer
 from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
+from worker.current_job import CurrentJob
 from worker.exports import ExportStage
 from worker.metrics import Metrics
 from worker.protocol.connections import connect, connect_queue, require_durable, required_url
@@ -46,7 +47,6 @@ from worker.targets import TargetStage
 from worker.tasks import STAGES, Stages
 from worker.unit_jobs import ForeignJob, UnitJob
 from worker.upkeep.thread import Upkeep
-from worker.work_in_hand import Hands
 
 LOGGER = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
@@ -60,7 +60,7 @@ class Workplace:
     """All that one worker process works with."""
 
     queue: WorkQueue
-    hands: Hands
+    current: CurrentJob
     stages: Stages
     reconciler: Reconciler
     heartbeat: Heartbeat
@@ -91,32 +91,32 @@ def open_workplace(settings: Settings) -> Workplace:
     reconcile_pointer(ledger, session.store)
     queue = WorkQueue(connect_queue(url), store_id, job_timeout_seconds=settings.job_timeout_seconds)
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    hands = Hands(ledger, queue, lease_seconds=settings.lease_seconds, holder=holder)
-    metrics.watch(lambda: hands.unit_age_seconds, gpu_bytes=held_bytes)
-    reconciler = Reconciler(ledger=ledger, queue=queue, store=session.store, metrics=metrics, hands=hands)
+    current = CurrentJob(ledger, queue, lease_seconds=settings.lease_seconds, holder=holder)
+    metrics.watch(lambda: current.unit_age_seconds, gpu_bytes=held_bytes)
+    reconciler = Reconciler(ledger=ledger, queue=queue, store=session.store, metrics=metrics, current=current)
     targets = TargetStage(
         ledger=ledger,
         queue=queue,
         session=session,
-        hands=hands,
+        current=current,
         metrics=metrics,
         max_attempts=settings.max_attempts,
     )
-    committer = _committer(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
-    exporter = _exporter(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
+    committer = _committer(settings, ledger=ledger, session=session, current=current, metrics=metrics)
+    exporter = _exporter(settings, ledger=ledger, session=session, current=current, metrics=metrics)
     return Workplace(
         queue=queue,
-        hands=hands,
+        current=current,
         stages=Stages(targets=targets, committer=committer, exporter=exporter),
         reconciler=reconciler,
-        heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
-        upkeep=Upkeep(ledger, queue, session.store, redis=redis, metrics=metrics, hands=hands, settings=settings),
+        heartbeat=Heartbeat(current, reconciler, reconcile_seconds=settings.reconcile_seconds),
+        upkeep=Upkeep(ledger, queue, session.store, redis=redis, metrics=metrics, current=current, settings=settings),
         metrics=metrics,
     )
 
 
 def _committer(
-    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+    settings: Settings, *, ledger: Ledger, session: EditingSession, current: CurrentJob, metrics: Metrics
 ) -> Committer:
     outcomes = Outcomes(
         ledger=ledger,
@@ -128,7 +128,7 @@ def _committer(
     return Committer(
         ledger=ledger,
         session=session,
-        hands=hands,
+        current=current,
         metrics=metrics,
         outcomes=outcomes,
         culprits=CulpritFinder(session=session, metrics=metrics, max_tries=settings.culprit_tries),
@@ -137,13 +137,13 @@ def _committer(
 
 
 def _exporter(
-    settings: Settings, *, ledger: Ledger, session: EditingSession, hands: Hands, metrics: Metrics
+    settings: Settings, *, ledger: Ledger, session: EditingSession, current: CurrentJob, metrics: Metrics
 ) -> ExportStage:
     exporter = Exporter(
         store=session.store, model=settings.model, served=lambda: session.loaded, device=settings.device
     )
     return ExportStage(
-        ledger=ledger, exporter=exporter, hands=hands, metrics=metrics, max_attempts=settings.max_attempts
+        ledger=ledger, exporter=exporter, current=current, metrics=metrics, max_attempts=settings.max_attempts
     )
 
 
@@ -167,7 +167,7 @@ class QueueWorker(SimpleWorker):
     @property
     def was_stopped(self) -> bool:
         """Whether a signal has asked it to end."""
-        return self._place.hands.is_stopping
+        return self._place.current.is_stopping
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a job under the heartbeat, then enqueue what it left undone; fail a job that Errata did not write."""
@@ -178,7 +178,7 @@ class QueueWorker(SimpleWorker):
         except ForeignJob as error:
             self._refuse(job, queue, error)
             return
-        with self._place.hands.job(unit), log_context(unit=unit):
+        with self._place.current.job(unit), log_context(unit=unit):
             token = STAGES.set(self._place.stages)
             try:
                 super().execute_job(job, queue)
@@ -195,7 +195,7 @@ class QueueWorker(SimpleWorker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at the work's next step and give the work back; at once when there is none."""
-        self._place.hands.stop()
+        self._place.current.stop()
         super().request_stop(signum, frame)
 
 
@@ -211,7 +211,7 @@ def serve(place: Workplace) -> None:
                 worker.work(logging_level="WARNING")
             except (LedgerDown, RedisError, OSError) as error:
                 log_event(LOGGER, "redis.away", level=logging.WARNING, reason=str(error))
-            if place.hands.is_stopping:
+            if place.current.is_stopping:
                 return
             time.sleep(PAUSE_SECONDS)
     finally:
@@ -226,7 +226,7 @@ def main() -> int:
         start_logging(settings.log_level, form=settings.log_format)
         take_share(settings)
         place = open_workplace(settings)
-        log_event(LOGGER, "worker.started", holder=place.hands.holder, queue=place.queue.rq.name)
+        log_event(LOGGER, "worker.started", holder=place.current.holder, queue=place.queue.rq.name)
         serve(place)
     except ErrataError as error:
         sys.stderr.write(f"errata: {error.detail}\n")

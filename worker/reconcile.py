@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from editing_core.errors import ErrataError
 from editing_core.versions.store import VersionStore
+from worker.current_job import REPORT_SECONDS, CurrentJob
 from worker.metrics import Metrics
 from worker.protocol.entities import BatchState
 from worker.protocol.errors import LedgerDown
@@ -23,7 +24,6 @@ from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.queue import WorkQueue
 from worker.recovery import reconcile_pointer
-from worker.work_in_hand import REPORT_SECONDS, Hands
 
 LOGGER = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ class Reconciler:
     """Looks for forgotten work."""
 
     def __init__(
-        self, *, ledger: Ledger, queue: WorkQueue, store: VersionStore, metrics: Metrics, hands: Hands
+        self, *, ledger: Ledger, queue: WorkQueue, store: VersionStore, metrics: Metrics, current: CurrentJob
     ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._store = store
         self._metrics = metrics
-        self._hands = hands
+        self._current = current
 
     def look(self) -> list[str]:
         """Enqueue every forgotten unit and return those, unless another process looks just now.
@@ -47,7 +47,7 @@ class Reconciler:
         look that takes longer may meet another's, which does no harm.
         """
         lock = self._ledger.leases.acquire(
-            RECONCILE_UNIT, holder=self._hands.holder, ttl_seconds=self._hands.lease_seconds, max_attempts=None
+            RECONCILE_UNIT, holder=self._current.holder, ttl_seconds=self._current.lease_seconds, max_attempts=None
         )
         if lock is None:
             return []
@@ -103,12 +103,12 @@ class Reconciler:
 class Heartbeat(threading.Thread):
     """Keeps leases, tells progress while the work is silent, and looks for forgotten work now and then."""
 
-    def __init__(self, hands: Hands, reconciler: Reconciler, *, reconcile_seconds: float) -> None:
+    def __init__(self, current: CurrentJob, reconciler: Reconciler, *, reconcile_seconds: float) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self._hands = hands
+        self._current = current
         self._reconciler = reconciler
         self._reconcile_seconds = reconcile_seconds
-        self._pause_seconds = min(hands.lease_seconds / 3, REPORT_SECONDS / 2)
+        self._pause_seconds = min(current.lease_seconds / 3, REPORT_SECONDS / 2)
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -127,7 +127,7 @@ class Heartbeat(threading.Thread):
         next_look = time.monotonic() + self._reconcile_seconds
         while not self._stopped.wait(self._pause_seconds):
             try:
-                self._hands.beat()
+                self._current.beat()
                 if time.monotonic() >= next_look:
                     next_look = time.monotonic() + self._reconcile_seconds
                     self._reconciler.look()

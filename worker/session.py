@@ -31,9 +31,9 @@ from editing_core.versions.identity import StoreIdentity, bind_identity, setting
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
+from worker.current_job import logged_progress
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
-from worker.work_in_hand import logged_progress
 
 LOGGER = logging.getLogger(__name__)
 CHECK_SEED = 0

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 from editing_core.clock import utc_now
 from editing_core.edits import AcceptedEdit, edit_set, normalise
-from editing_core.errors import StoreError
+from worker.current_job import STORE_FAILURES, CurrentJob, describe
 from worker.metrics import Metrics
 from worker.protocol.entities import BatchSpec, BatchState, EditStatus, Lease, Progress
-from worker.protocol.errors import AttemptsUsedUp, LedgerDown, LostRace, StaleLease
+from worker.protocol.errors import AttemptsUsedUp, LedgerDown, LostRace
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, of_requests
 from worker.protocol.queue import WorkQueue
-from worker.work_in_hand import Hands, WorkerStopping
 
 if TYPE_CHECKING:
     from worker.session import EditingSession
@@ -38,14 +37,14 @@ class TargetStage:
         ledger: Ledger,
         queue: WorkQueue,
         session: EditingSession,
-        hands: Hands,
+        current: CurrentJob,
         metrics: Metrics,
         max_attempts: int,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._session = session
-        self._hands = hands
+        self._current = current
         self._metrics = metrics
         metrics.keep_in(ledger)
         self._max_attempts = max_attempts
@@ -55,50 +54,35 @@ class TargetStage:
     def run(self, batch: str, shard: int) -> None:
         """Compute the shard, unless another does or nothing is left to do."""
         self.is_held_up = False
-        lease = self._acquire(batch, shard)
-        if lease is None:
-            return
+        unit = targets_unit(batch, shard)
         try:
-            if self._ledger.transitions.begin_shard(batch, shard, lease):
-                self._work_on(batch, shard, lease)
-        except StaleLease:
-            return
-        except WorkerStopping:
-            self._ledger.leases.release(lease, given_back=True)
-            return
-        except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
-            self._tell_hold_up(batch, error)
-            self._ledger.leases.release(lease, given_back=True)
-            raise
-        except BaseException as error:
-            self._ledger.leases.release(lease, error=describe(error))
-            raise
-        self._ledger.leases.release(lease)
+            with self._current.leased(unit, max_attempts=self._max_attempts, uncounted=STORE_FAILURES) as lease:
+                if lease is not None and self._ledger.transitions.begin_shard(batch, shard, lease):
+                    self._compute(batch, shard, lease)
+        except AttemptsUsedUp as error:
+            self._fail(batch, error.detail)
 
-    def _tell_hold_up(self, batch: str, error: Exception) -> None:
-        """Say why, and leave the next try to the reconciler's pause."""
+    def _compute(self, batch: str, shard: int, lease: Lease) -> None:
+        spec = self._ledger.batches.get(batch).spec
+        try:
+            with log_context(batch=batch, **of_requests([spec.request])):
+                self._search(spec, shard, lease)
+        except STORE_FAILURES as error:
+            self._report_hold_up(batch, error)
+            raise
+
+    def _report_hold_up(self, batch: str, error: Exception) -> None:
+        """Report why the batch waits; the reconciler tries again after its pause."""
         self.is_held_up = True
         log_event(LOGGER, "targets.held_up", level=logging.ERROR, batch=batch, reason=describe(error))
         told = f"its targets cannot be computed, and it is tried again: {describe(error)}"
         with suppress(LedgerDown, LostRace):
             self._ledger.transitions.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=told)
 
-    def _acquire(self, batch: str, shard: int) -> Lease | None:
-        unit, hands = targets_unit(batch, shard), self._hands
-        try:
-            return self._ledger.leases.acquire(
-                unit, holder=hands.holder, ttl_seconds=hands.lease_seconds, max_attempts=self._max_attempts
-            )
-        except AttemptsUsedUp as error:
-            with suppress(LostRace):
-                self._ledger.transitions.move(batch, BatchState.FAILED, expected=OPEN_STATES, error=error.detail)
-                self._metrics.count_edits("failed", self._ledger.batches.get(batch).spec.num_edits)
-            return None
-
-    def _work_on(self, batch: str, shard: int, lease: Lease) -> None:
-        spec = self._ledger.batches.get(batch).spec
-        with log_context(batch=batch, **of_requests([spec.request])):
-            self._search(spec, shard, lease)
+    def _fail(self, batch: str, reason: str) -> None:
+        with suppress(LostRace):
+            self._ledger.transitions.move(batch, BatchState.FAILED, expected=OPEN_STATES, error=reason)
+            self._metrics.count_edits("failed", self._ledger.batches.get(batch).spec.num_edits)
 
     def _search(self, spec: BatchSpec, shard: int, lease: Lease) -> None:
         batch = spec.id
@@ -107,7 +91,7 @@ class TargetStage:
             done = min(self._ledger.transitions.shard_progress(batch, shard, progress.done), spec.num_edits)
             self._ledger.transitions.progress([batch], _of_batch(progress, done, spec.num_edits), lease)
 
-        with self._hands.working(lease, send=send) as work:
+        with self._current.working(lease, send=send) as work:
             first = shard * spec.shard_size
             edits = self._ledger.batches.edits(batch)[first : first + spec.shard_size]
             problems = self._session.problems(edits)
@@ -170,11 +154,6 @@ class TargetStage:
 
 def _age_seconds(created: str) -> float:
     return max(0.0, (utc_now() - datetime.fromisoformat(created)).total_seconds())
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line, for whoever waits for the batch."""
-    return f"{type(error).__name__}: {error}"
 
 
 def _of_batch(progress: Progress, done: int, total: int) -> Progress:

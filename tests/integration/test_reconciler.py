@@ -8,18 +8,18 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from tests.support.facts import fact, take_in
 from tests.support.redis_server import Bench
+from worker.current_job import CurrentJob
 from worker.metrics import Metrics
 from worker.protocol.entities import BatchState
 from worker.protocol.keys import COMMIT_UNIT, RECONCILE_UNIT, targets_unit
 from worker.reconcile import Reconciler
-from worker.work_in_hand import Hands
 
 
 @pytest.fixture
 def reconciler(bench: Bench, tmp_path: Path) -> Reconciler:
     store = VersionStore(StoreLayout(tmp_path))
-    hands = Hands(bench.ledger, bench.queue, lease_seconds=30.0, holder="test")
-    return Reconciler(ledger=bench.ledger, queue=bench.queue, store=store, metrics=Metrics(), hands=hands)
+    current = CurrentJob(bench.ledger, bench.queue, lease_seconds=30.0, holder="test")
+    return Reconciler(ledger=bench.ledger, queue=bench.queue, store=store, metrics=Metrics(), current=current)
 
 
 def ready_batch(bench: Bench) -> str:

@@ -15,20 +15,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from editing_core.checks.batch_reports import shortcomings
-from editing_core.errors import StoreError
 from worker import recovery
 from worker.commit.culprits import CulpritFinder
 from worker.commit.group import Dropped, Group
 from worker.commit.outcomes import Outcomes
+from worker.current_job import STORE_FAILURES, CurrentJob, LeasedWork, WorkerStopping, describe
 from worker.metrics import Metrics
 from worker.protocol.entities import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.errors import LedgerDown, LostRace, StaleLease
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, of_requests
-from worker.targets import describe
 from worker.upkeep.guard_file import write_guards
-from worker.work_in_hand import Hands, Work, WorkerStopping
 
 if TYPE_CHECKING:
     from editing_core.checks.checks import CheckReport
@@ -45,7 +43,7 @@ class Committer:
         *,
         ledger: Ledger,
         session: EditingSession,
-        hands: Hands,
+        current: CurrentJob,
         metrics: Metrics,
         outcomes: Outcomes,
         culprits: CulpritFinder,
@@ -53,7 +51,7 @@ class Committer:
     ) -> None:
         self._ledger = ledger
         self._session = session
-        self._hands = hands
+        self._current = current
         self._metrics = metrics
         self._outcomes = outcomes
         self._culprits = culprits
@@ -65,14 +63,21 @@ class Committer:
     def run(self) -> None:
         """Commit until no batch is ready, unless another process does."""
         self.is_held_up = False
-        lease = self._ledger.leases.acquire(
-            COMMIT_UNIT, holder=self._hands.holder, ttl_seconds=self._hands.lease_seconds, max_attempts=None
-        )
-        if lease is None:
-            return
+        with self._current.leased(
+            COMMIT_UNIT, max_attempts=None, uncounted=STORE_FAILURES, units=self._attempt_counters
+        ) as lease:
+            if lease is not None:
+                self._commit_all(lease)
+        self._taken = []
+
+    def _attempt_counters(self) -> list[str]:
+        return [commit_attempts(batch) for batch in self._taken]
+
+    def _commit_all(self, lease: Lease) -> None:
+        self._taken = []
         try:
             recovery.reconcile_pointer(self._ledger, self._session.store)
-            with self._hands.working(
+            with self._current.working(
                 lease, send=lambda p: self._ledger.transitions.progress(self._taken, p, lease)
             ) as work:
                 recovery.sweep_unpublished(self._ledger, self._session.store)
@@ -80,23 +85,18 @@ class Committer:
                     self._commit(self._choose(waiting), work)
         except StaleLease as error:
             log_event(LOGGER, "commit.lease_lost", level=logging.WARNING, reason=error.detail, batches=self._taken)
-            return
+            raise
         except WorkerStopping:
             self._ledger.transitions.give_back(lease, self._taken)
-        except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
+            raise
+        except STORE_FAILURES as error:  # no batch caused it, so no batch is charged with an attempt
             self._ledger.transitions.give_back(lease, self._taken)
             self._tell_hold_up(error)
-            self._ledger.leases.release(lease)
             raise
         except BaseException as error:
             if not self._taken:
                 self._tell_hold_up(error)
-            units = [commit_attempts(batch) for batch in self._taken]
-            self._ledger.leases.release(lease, error=describe(error), units=units)
             raise
-        finally:
-            self._taken = []
-        self._ledger.leases.release(lease)
 
     def _tell_hold_up(self, error: BaseException) -> None:
         """No attempt counts: say why, and leave the next try to the reconciler's pause."""
@@ -117,7 +117,7 @@ class Committer:
             return tried[:1] or ids[:1]
         return [record.spec.id for record in waiting if not record.spec.options.is_alone]
 
-    def _commit(self, batches: Sequence[str], work: Work) -> None:
+    def _commit(self, batches: Sequence[str], work: LeasedWork) -> None:
         self._session.open_parent(self._ledger.versions.pointer().version)
         self._taken = self._ledger.transitions.begin_commit(work.lease, batches, max_attempts=self._max_attempts)
         for batch in set(batches) - set(self._taken):
@@ -128,7 +128,7 @@ class Committer:
                 self._attempt([batch], work)
         self._taken = []
 
-    def _attempt(self, batches: Sequence[str], work: Work) -> bool:
+    def _attempt(self, batches: Sequence[str], work: LeasedWork) -> bool:
         """Take these batches through to the live version, again whenever the pointer moved meanwhile."""
         while True:
             try:
@@ -144,13 +144,13 @@ class Committer:
             if not batches:
                 return True
 
-    def _attempt_once(self, batches: Sequence[str], work: Work) -> bool:
+    def _attempt_once(self, batches: Sequence[str], work: LeasedWork) -> bool:
         work.begin("reading", len(batches))
         group = self._group(batches)
         with log_context(batches=group.ids, **of_requests(record.spec.request for record in group.batches)):
             return self._take_through(group, work)
 
-    def _take_through(self, group: Group, work: Work) -> bool:
+    def _take_through(self, group: Group, work: LeasedWork) -> bool:
         lease = work.lease
         if group.changes_nothing and not group.dropped and self._ledger.batches.count_open() == len(group.batches):
             work.end()
@@ -170,7 +170,7 @@ class Committer:
         self._ledger.edits.set_reports(report.edits)
         return self._end(version, group, candidate, report=report, work=work)
 
-    def _end(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: Work) -> bool:
+    def _end(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: LeasedWork) -> bool:
         """Write what follows from the checks; False when the group must be taken apart."""
         if group.options.dry_run:
             self._outcomes.tell(group, report, work.lease)
@@ -214,7 +214,7 @@ class Committer:
         for batch in group.ids:
             self._ledger.transitions.move(batch, state, expected=COMMIT_STATES, lease=lease)
 
-    def _apply(self, group: Group, work: Work) -> Candidate:
+    def _apply(self, group: Group, work: LeasedWork) -> Candidate:
         live = group.live
         missing = self._session.missing_targets(live)
         if missing:
@@ -229,7 +229,7 @@ class Committer:
             self._metrics.went_through(part, seconds)
         return candidate
 
-    def _check(self, group: Group, candidate: Candidate, work: Work) -> CheckReport:
+    def _check(self, group: Group, candidate: Candidate, work: LeasedWork) -> CheckReport:
         with self._metrics.stage("checking"):
             work.begin("checking", len(group.new))
             return self._session.check(

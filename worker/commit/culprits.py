@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from editing_core.culprits.inquiry import Inquest, Inquiry
 from worker.commit.group import Dropped, Group
+from worker.current_job import LeasedWork
 from worker.metrics import Metrics
 from worker.protocol.logs import log_event
 from worker.session import Candidate
-from worker.work_in_hand import Work
 
 if TYPE_CHECKING:
     from editing_core.checks.checks import CheckReport
@@ -37,7 +37,7 @@ class CulpritFinder:
         self._session, self._metrics, self._max_tries = session, metrics, max_tries
 
     def resolve(
-        self, group: Group, candidate: Candidate, report: CheckReport, work: Work
+        self, group: Group, candidate: Candidate, report: CheckReport, work: LeasedWork
     ) -> tuple[Group, Candidate, CheckReport]:
         """What the one batch of the group comes to: as it was, with its culprits named; or, by `drop`, without them.
 
@@ -55,7 +55,7 @@ class CulpritFinder:
         return resolved
 
     def _find(
-        self, group: Group, candidate: Candidate, report: CheckReport, work: Work
+        self, group: Group, candidate: Candidate, report: CheckReport, work: LeasedWork
     ) -> tuple[Group, Candidate, CheckReport]:
         def sets(left_out: frozenset[str]) -> tuple[Sequence[AcceptedEdit], Sequence[AcceptedEdit]]:
             rest = group.without(left_out)

@@ -38,7 +38,7 @@ class JobState(StrEnum):
 
     WAITING = "waiting"
     """In the queue's list."""
-    IN_HAND = "in_hand"
+    RUNNING = "running"
     """A living worker process has it."""
     NONE = "none"
     """There is none, or only the remains of one."""
@@ -169,7 +169,7 @@ class WorkQueue:
 
     def _job_state(self, unit: str) -> JobState:
         if self.redis.exists(self._keys.at(Key.BEAT, unit)):
-            return JobState.IN_HAND
+            return JobState.RUNNING
         if self.redis.lpos(self.rq.key, self.job_id(unit)) is not None and self._job(unit) is not None:
             return JobState.WAITING
         return JobState.NONE

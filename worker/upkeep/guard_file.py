@@ -21,9 +21,8 @@ LOGGER = logging.getLogger(__name__)
 def copy_guards(ledger: Ledger, layout: StoreLayout) -> None:
     """Let the file say what the ledger says, unless the ledger has lost its memory."""
     guards = ledger.guards.all()
-    if (
-        ledger.versions.known_pointer() is not None
-    ):  # read after the guards: an empty answer of a ledger that was lost tells nothing
+    # Read after the guards: without a pointer Redis has lost its data, and no guards then means nothing.
+    if ledger.versions.known_pointer() is not None:
         write_guards(layout, guards)
 
 

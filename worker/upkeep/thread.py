@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from editing_core.errors import ErrataError
 from editing_core.versions.store import VersionStore
+from worker.current_job import CurrentJob
 from worker.metrics import Metrics
 from worker.protocol.connections import rewrite_log
 from worker.protocol.entities import Lease
@@ -33,7 +34,6 @@ from worker.upkeep.guard_file import copy_guards
 from worker.upkeep.retention import copy_pins
 from worker.upkeep.sizes import store_bytes
 from worker.upkeep.target_cleanup import collect_targets
-from worker.work_in_hand import Hands
 
 LOGGER = logging.getLogger(__name__)
 UPKEEP_UNIT = "upkeep"
@@ -54,7 +54,7 @@ class Upkeep(threading.Thread):
         *,
         redis: Redis,
         metrics: Metrics,
-        hands: Hands,
+        current: CurrentJob,
         settings: Settings,
     ) -> None:
         super().__init__(name="upkeep", daemon=True)
@@ -63,8 +63,8 @@ class Upkeep(threading.Thread):
         self._store = store
         self._metrics = metrics
         self._eraser = Eraser(ledger=ledger, queue=queue, store=store)
-        self._holder = hands.holder
-        self._lease_seconds = hands.lease_seconds
+        self._holder = current.holder
+        self._lease_seconds = current.lease_seconds
         self._pause_seconds = settings.reconcile_seconds
         self._stopped = threading.Event()
         self._next_sizes = 0.0

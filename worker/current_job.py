@@ -1,6 +1,6 @@
-"""What this process has in hand: its lease, and how far it is; shared by the thread that works and the heartbeat.
+"""The job that this process works on, its lease and its progress; shared by the working thread and the heartbeat.
 
-Progress is written at least every two seconds: by the work as it goes, by the heartbeat while the work is silent.
+Progress is written at least every two seconds: by the work itself, or by the heartbeat while the work reports nothing.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from editing_core.errors import ErrataError
+from editing_core.errors import ErrataError, StoreError
 from worker.protocol.entities import Lease, Progress
 from worker.protocol.errors import LedgerDown, StaleLease
 from worker.protocol.ledger.leases import stale
@@ -21,13 +21,15 @@ from worker.protocol.queue import WorkQueue
 
 LOGGER = logging.getLogger(__name__)
 LOG_SECONDS = 5.0
-"""Pause between two lines of the log about what nobody waits for."""
+"""Pause between two log lines about the progress of the preparation."""
 REPORT_SECONDS = 1.0
-"""Shortest pause between two reports of one phase; the heartbeat beats twice in it."""
+"""Shortest pause between two reports of one phase; the heartbeat runs twice in that time."""
+STORE_FAILURES = (StoreError, OSError)
+"""Failures that no batch caused, such as a full disk; they do not count as an attempt."""
 
 
 def logged_progress() -> Callable[[str, int, int], None]:
-    """A listener of `prepare` that writes a line into the log now and then."""
+    """Return a progress callback of the preparation that logs a line every ``LOG_SECONDS``."""
     next_line = time.monotonic() + LOG_SECONDS
 
     def tell(what: str, done: int, total: int) -> None:
@@ -40,14 +42,14 @@ def logged_progress() -> Callable[[str, int, int], None]:
 
 
 class WorkerStopping(ErrataError):
-    """This worker was asked to end; the work is given back."""
+    """The worker was asked to stop; its work is returned to the queue."""
 
     slug = "worker-stopping"
     title = "The worker is stopping"
 
 
-class Work:
-    """One unit in hand, under one lease."""
+class LeasedWork:
+    """One unit of work under one lease: its phase, its progress, and whether it may go on."""
 
     def __init__(self, ledger: Ledger, lease: Lease, *, send: Callable[[Progress], None]) -> None:
         self.lease = lease
@@ -69,30 +71,30 @@ class Work:
         self.require()
 
     def on_progress(self, done: int, total: int) -> None:
-        """Note how far the phase is. Raises StaleLease, WorkerStopping."""
+        """Record the progress of the phase. Raises StaleLease, WorkerStopping."""
         with self._lock:
             self._done, self._total = done, total
             self._report_if_due()
         self.require()
 
     def end(self) -> None:
-        """Leave the phase: when this returns, no report of it is on its way."""
+        """Leave the phase. After this returns, no report of the phase is sent."""
         with self._lock:
             self._phase = None
 
     def require(self) -> None:
-        """Raise StaleLease when the lease is known to be lost, WorkerStopping when the worker is to end."""
+        """Raise StaleLease if the lease is known to be lost, WorkerStopping if the worker was asked to stop."""
         if self._lost:
             raise stale(self.lease)
         if self._stopping:
-            raise WorkerStopping(f"the worker was asked to stop: {self.lease.unit} goes on elsewhere")
+            raise WorkerStopping(f"the worker was asked to stop: another worker continues {self.lease.unit}")
 
     def stop(self) -> None:
-        """Let the work end at its next step."""
+        """Make the work end at its next step."""
         self._stopping = True
 
     def keep(self) -> None:
-        """Hold on to the lease, and report if the work has been silent; called by the heartbeat."""
+        """Renew the lease, and report if the work has not; called by the heartbeat."""
         if not self._ledger.leases.renew(self.lease):
             self._lost = True
             return
@@ -111,7 +113,7 @@ class Work:
             self._send(report)
         except StaleLease:
             self._lost = True
-        except LedgerDown:  # the heartbeat finds out whether the lease outlives it
+        except LedgerDown:  # the heartbeat finds out whether the lease is still valid
             pass
 
     def _eta_seconds(self) -> float | None:
@@ -120,8 +122,8 @@ class Work:
         return round((time.monotonic() - self._began) / self._done * max(0, self._total - self._done), 1)
 
 
-class Hands:
-    """What this process holds: the job that RQ gave it, and the work it does for it."""
+class CurrentJob:
+    """The job that RQ gave this process, and the leased work that it does for the job."""
 
     def __init__(self, ledger: Ledger, queue: WorkQueue, *, lease_seconds: float, holder: str) -> None:
         self.holder = holder
@@ -130,20 +132,20 @@ class Hands:
         self._queue = queue
         self._unit: str | None = None
         self._since: float | None = None
-        self._work: Work | None = None
+        self._work: LeasedWork | None = None
         self._stopping = False
         self._beating = threading.Lock()
-        """Held while a beat is on its way, so that none comes after the last."""
+        """Held while a heartbeat is sent, so that none follows the last one."""
 
     @property
     def unit_age_seconds(self) -> float:
-        """Since when the present unit of work is in hand; 0 without one."""
+        """How long this process has worked on its job; 0 without one."""
         since = self._since
         return 0.0 if since is None else time.monotonic() - since
 
     @contextmanager
     def job(self, unit: str) -> Iterator[None]:
-        """Have the unit's job in hand, and say so to whoever looks for forgotten work."""
+        """Work on the job of a unit for the block, and publish that to the reconcilers."""
         self._queue.beat(unit, ttl_seconds=self.lease_seconds)
         self._unit, self._since = unit, time.monotonic()
         try:
@@ -154,9 +156,44 @@ class Hands:
                 self._queue.stop_beating(unit)
 
     @contextmanager
-    def working(self, lease: Lease, *, send: Callable[[Progress], None]) -> Iterator[Work]:
-        """Do the work of a lease; the heartbeat keeps it meanwhile."""
-        self._work = Work(self._ledger, lease, send=send)
+    def leased(
+        self,
+        unit: str,
+        *,
+        max_attempts: int | None,
+        uncounted: tuple[type[BaseException], ...] = (),
+        units: Callable[[], Sequence[str]] = tuple,
+    ) -> Iterator[Lease | None]:
+        """Lease a unit for the block, and release the lease at its end; None while another process holds it.
+
+        A lost lease and a stopping worker end the block without an error. Errors are raised again and recorded for
+        ``units`` (the unit itself if there are none). Attempts end uncounted if the worker stops, and after the errors
+        in ``uncounted``. ``max_attempts`` is that of ``leases.acquire``. Raises AttemptsUsedUp.
+        """
+        leases, is_counted = self._ledger.leases, max_attempts is not None
+        lease = leases.acquire(unit, holder=self.holder, ttl_seconds=self.lease_seconds, max_attempts=max_attempts)
+        if lease is None:
+            yield None
+            return
+        try:
+            yield lease
+        except StaleLease:
+            return
+        except WorkerStopping:
+            leases.release(lease, given_back=is_counted)
+        except uncounted:
+            leases.release(lease, given_back=is_counted)
+            raise
+        except BaseException as error:
+            leases.release(lease, error=describe(error), units=units())
+            raise
+        else:
+            leases.release(lease)
+
+    @contextmanager
+    def working(self, lease: Lease, *, send: Callable[[Progress], None]) -> Iterator[LeasedWork]:
+        """Do the work of a lease; the heartbeat renews the lease in the meantime."""
+        self._work = LeasedWork(self._ledger, lease, send=send)
         if self._stopping:
             self._work.stop()
         try:
@@ -166,21 +203,26 @@ class Hands:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this process was asked to end."""
+        """Whether this process was asked to stop."""
         return self._stopping
 
     def stop(self) -> None:
-        """Let the present work, and any later one, end at its next step."""
+        """Make the current work, and any later one, end at its next step."""
         self._stopping = True
         work = self._work
         if work is not None:
             work.stop()
 
     def beat(self) -> None:
-        """Keep job and lease; called by the heartbeat. Raises LedgerDown."""
+        """Renew job and lease; called by the heartbeat. Raises LedgerDown."""
         work = self._work
         with self._beating:
             if self._unit is not None:
                 self._queue.beat(self._unit, ttl_seconds=self.lease_seconds)
         if work is not None:
             work.keep()
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line for the record of a batch or export."""
+    return f"{type(error).__name__}: {error}"
