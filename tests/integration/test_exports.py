@@ -139,7 +139,7 @@ def test_an_export_begun_too_often_is_failed_with_the_reason_and_can_be_asked_fo
         failed = ended(place, "v1-hf-float32")
         assert failed.status == ExportState.FAILED
         assert failed.error is not None
-        assert "begun 1 times" in failed.error
+        assert "started 1 times" in failed.error
         assert list(StoreLayout(place.data).exports_dir.iterdir()) == []
         assert ask(client, "v1", HF).json()["status"] == "queued"
         assert ended(place, "v1-hf-float32").status == ExportState.DONE

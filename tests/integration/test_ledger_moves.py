@@ -72,7 +72,7 @@ def test_fourth_attempt_is_refused_with_the_reason_of_the_third(bench: Bench) ->
         assert lease is not None
         assert lease.attempt == attempt
         ledger.leases.release(lease, error=f"out of memory #{attempt}")
-    with pytest.raises(AttemptsUsedUp, match=r"begun 3 times.*out of memory #3"):
+    with pytest.raises(AttemptsUsedUp, match=r"started 3 times.*out of memory #3"):
         ledger.leases.acquire("u", holder="h", ttl_seconds=LONG)
 
 

@@ -103,8 +103,8 @@ def test_batch_whose_commits_were_killed_too_often_is_failed_and_does_not_harm_i
         good_record, bad_record = place.wait(good), place.wait(bad)
     assert (good_record.status, bad_record.status) == (BatchState.APPLIED, BatchState.FAILED)
     assert bad_record.error is not None
-    assert "begun 1 times" in bad_record.error
-    assert "stopped without a word" in bad_record.error
+    assert "started 1 times" in bad_record.error
+    assert "stopped without reporting an error" in bad_record.error
 
 
 def test_stopped_worker_gives_its_work_back_and_the_next_one_finishes_it(

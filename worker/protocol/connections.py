@@ -1,4 +1,4 @@
-"""Ways to Redis, and whether that Redis keeps what it is given."""
+"""Connections to Redis, and the check that this Redis does not lose accepted batches."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 ANSWER_TIMEOUT_SECONDS = 20.0
 """Long enough for a batch of 64 MB to be synced to a slow disk."""
 OLDEST_REDIS = (6, 2)
-"""The first with all commands that the ledger and RQ's queue use (SMISMEMBER, BLMOVE)."""
+"""The first version with all commands that the ledger and RQ use (SMISMEMBER, BLMOVE)."""
 
 
 def connect(url: str) -> Redis:
-    """A client of the ledger: answers are text. Connects with the first call, not now.
+    """Return a client for the ledger; answers are text. It connects with the first call.
 
-    One quick retry, for pooled connections that died with the last Redis: every script may run twice unharmed.
+    It retries once, since pooled connections end when Redis restarts. Every script may safely run twice.
     Raises InvalidSettings for an address that cannot be read.
     """
     return _client(url, decode=True)
 
 
 def connect_queue(url: str) -> Redis:
-    """A client of the queue: answers are bytes, as RQ wants them."""
+    """Return a client for the queue; answers are bytes, as RQ requires."""
     return _client(url, decode=False)
 
 
 def required_url(url: str | None) -> str:
-    """The address of the Redis to use. Raises InvalidSettings when there is none."""
+    """Return the address of Redis. Raises InvalidSettings if there is none."""
     if url is None:
         raise InvalidSettings("no Redis is named: set REDIS_URL (--redis), or use `errata up`, which starts one")
     return url
@@ -59,7 +59,7 @@ def _client(url: str, *, decode: bool) -> Redis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durability:
-    """What a Redis says about what it keeps; None: it does not tell."""
+    """The durability settings of a Redis; None if it does not report one."""
 
     appendonly: str | None
     appendfsync: str | None
@@ -67,7 +67,7 @@ class Durability:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why an accepted batch could be lost, one per setting; empty: it cannot."""
+        """Why an accepted batch could be lost, one reason per setting; empty if it cannot."""
         wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
         found = dict(zip(wanted, (self.appendonly, self.appendfsync, self.maxmemory_policy), strict=True))
         return tuple(
@@ -78,17 +78,17 @@ class Durability:
 
     @property
     def ok(self) -> bool:
-        """Whether what was accepted stays."""
+        """Whether accepted batches cannot be lost."""
         return not self.reasons
 
     @property
     def reason(self) -> str | None:
-        """All reasons in one line; None when there are none."""
+        """All reasons in one line; None if there are none."""
         return "; ".join(self.reasons) or None
 
 
 def check_durability(redis: Redis) -> Durability:
-    """Read what Redis says about itself (INFO persistence, CONFIG GET; a hosted one may refuse the latter).
+    """Read the durability settings from INFO and CONFIG GET (a hosted Redis may refuse the latter).
 
     Raises LedgerDown when it does not answer.
     """
@@ -129,16 +129,16 @@ def _require_recent(redis: Redis) -> None:
 
 
 def rewrite_log(redis: Redis, *, timeout_seconds: float = 600.0) -> str:
-    """Have Redis write its append-only file anew, so that what was deleted is not in it any more; ``rewritten``.
+    """Make Redis rewrite its append-only file, so that it no longer holds deleted values; return ``rewritten``.
 
-    Otherwise in words why not: there is none, or this Redis does not allow it. Raises LedgerDown when it goes away or
-    needs longer.
+    If it is not rewritten, return the reason: there is no file, or this Redis forbids it. Raises LedgerDown if Redis
+    does not answer or needs longer than ``timeout_seconds``.
     """
     deadline = time.monotonic() + timeout_seconds
     try:
         if not int(_info(redis, "persistence").get("aof_enabled", "0")):
             return "this Redis has no append-only file"
-        _await_rewrite(redis, deadline)  # one that runs began before the deletion
+        _await_rewrite(redis, deadline)  # a rewrite in progress began before the deletion
         redis.bgrewriteaof()
         _await_rewrite(redis, deadline)
         status = _info(redis, "persistence").get("aof_last_bgrewrite_status")
@@ -162,7 +162,7 @@ def _await_rewrite(redis: Redis, deadline: float) -> None:
 
 
 def version_in(text: str) -> tuple[int, int] | None:
-    """Major and minor number of the first version that the text names; None when it names none."""
+    """Return the major and minor number of the first version in the text; None if there is none."""
     found = re.search(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else None
 

@@ -1,6 +1,6 @@
-"""The nouns that both sides of the queue agree on: batches and their states, versions, the pointer, leases.
+"""The values that API and workers share: batches and their states, edits, versions, the pointer, leases.
 
-Values only: who moves them is told in ``worker.protocol.ledger.ledger``.
+``worker.protocol.ledger`` changes them.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ FINAL_STATES = frozenset({
     BatchState.DISCARDED,
 })
 SETTLED_STATES = FINAL_STATES | {BatchState.CANDIDATE}
-"""In which nothing happens to a batch by itself."""
+"""States that a batch leaves only by a request."""
 CANCELLABLE_STATES = frozenset({BatchState.QUEUED, BatchState.COMPUTING, BatchState.READY})
 COMMIT_STATES = frozenset({BatchState.APPLYING, BatchState.CHECKING})
 
 
 class EditStatus(StrEnum):
-    """What an edit is worth now, derived from its batch and the live version."""
+    """Status of an edit, derived from its batch and the live version."""
 
     PENDING = "pending"
     LIVE = "live"
@@ -65,26 +65,26 @@ class EditStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """What the sender of a batch may choose."""
+    """The options of a batch."""
 
     promote: Literal["auto", "manual"] = "auto"
     on_failure: Literal["reject", "drop"] = "reject"
     dry_run: bool = False
-    """Only tell what would happen."""
+    """Report the effect without committing."""
 
     @property
     def is_alone(self) -> bool:
-        """Whether the batch is a commit of its own, in no other's company."""
+        """Whether the batch is committed alone."""
         return self.dry_run or self.promote == "manual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSpec:
-    """What of a batch never changes, but its edits (``Ledger.batches.edits``)."""
+    """The part of a batch that never changes, without its edits (``ledger.batches.edits``)."""
 
     id: str
     acceptance: int
-    """Grows with every batch; of two edits about one thing, the one accepted last counts."""
+    """Grows with every batch. Of two edits with the same subject and relation, the one accepted last is live."""
     created: str
     author: str | None
     options: BatchOptions
@@ -93,9 +93,9 @@ class BatchSpec:
     """Edits of one job; the last shard may have fewer."""
     request_hash: str
     remove: tuple[str, ...] = ()
-    """Ids of edits that the batch takes out."""
+    """Ids of the edits that the batch removes."""
     request: str | None = None
-    """The id of the HTTP request that brought it, as logs have it; no manifest keeps it."""
+    """Id of the HTTP request, for the logs; manifests do not keep it."""
 
     @property
     def num_shards(self) -> int:
@@ -103,13 +103,13 @@ class BatchSpec:
         return -(-self.num_edits // self.shard_size)
 
     def summary(self) -> dict[str, Any]:
-        """What a version's manifest keeps of the batch; the inverse of ``from_summary``."""
+        """Return what the manifest of a version keeps of the batch; the inverse of ``from_summary``."""
         fields = asdict(self) | {"remove": list(self.remove)}
         return {name: value for name, value in fields.items() if name not in {"id", "request"}}
 
     @classmethod
     def from_summary(cls, batch: str, summary: dict[str, Any]) -> BatchSpec:
-        """Read what ``summary`` wrote; further keys are left alone."""
+        """Read what ``summary`` returned; other keys are ignored."""
         plain = ("acceptance", "created", "author", "num_edits", "shard_size", "request_hash")
         return cls(
             id=batch,
@@ -122,13 +122,13 @@ class BatchSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a batch is within its present phase."""
+    """Progress of a batch within its current phase."""
 
     phase: str
     done: int
     total: int
     eta_s: float | None = None
-    """Seconds to the end of the phase; None while unknown."""
+    """Estimated seconds to the end of the phase; None if unknown."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -137,7 +137,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRecord:
-    """A batch as it stands."""
+    """The current record of a batch."""
 
     spec: BatchSpec
     status: BatchState
@@ -146,47 +146,47 @@ class BatchRecord:
     progress_number: int = 0
     """Grows with every change of the record."""
     version: str | None = None
-    """The version that took the batch in."""
+    """The version that contains the batch."""
     report: dict[str, Any] | None = None
     error: str | None = None
 
     @property
     def is_final(self) -> bool:
-        """Whether the batch has reached its end."""
+        """Whether the batch has a final state."""
         return self.status in FINAL_STATES
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing happens to the batch by itself any more."""
+        """Whether the batch changes only by a request."""
         return self.status in SETTLED_STATES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The answer to a batch that was handed in."""
+    """The result of accepting a batch."""
 
     record: BatchRecord
     edits: tuple[AcceptedEdit, ...]
     replayed: bool
-    """The batch was there already, under the same idempotency key."""
+    """The batch was accepted before under the same idempotency key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditRecord:
-    """An edit as it stands."""
+    """The current record of an edit."""
 
     accepted: AcceptedEdit
     status: EditStatus
     version: str | None
-    """The version that took the edit in."""
+    """The version that the batch of the edit went into."""
     report: dict[str, Any] | None
     purged: dict[str, Any] | None = None
-    """When the edit's text was erased, by whom, and the hash of it; None: it is there."""
+    """Time, author and content hash of an erased edit; None if the text is present."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRecord:
-    """A published version; its weights and its whole live set are in the store."""
+    """A published version. Its weights and its set of edits are in the store."""
 
     id: str
     parent: str | None
@@ -197,14 +197,14 @@ class VersionRecord:
     delta_norms: dict[str, float] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     batches: tuple[str, ...] = ()
-    """Batches that this version took in."""
+    """Batches that this version added."""
     status: Literal["live", "retired", "candidate", "discarded"] = "retired"
     expires: str | None = None
-    """Until when a candidate is kept."""
+    """Expiry of a candidate."""
     removed: bool = False
-    """The files are gone; the version cannot be asked or promoted any more."""
+    """The files are deleted; the version can no longer answer or be promoted."""
     pinned: bool = False
-    """Kept, however old it becomes."""
+    """Retention never removes it."""
 
     @property
     def number(self) -> int:
@@ -214,7 +214,7 @@ class VersionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """What is live, and how often that has changed."""
+    """The live version, and the number of changes of the pointer."""
 
     revision: int
     version: str
@@ -222,23 +222,23 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """What promoting an older version has done; ``pointer.revision`` is its number."""
+    """The effect of a promotion; ``pointer.revision`` is its number."""
 
     pointer: Pointer
     previous: str
     rolled_back: tuple[str, ...]
-    """Edits taken in since, which are in force no more."""
+    """Edits that are no longer live."""
     restored: tuple[str, ...]
-    """Edits that are in force again."""
+    """Edits that are live again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The right to work on a unit, while it lasts."""
+    """The exclusive right to work on a unit for a limited time."""
 
     unit: str
     token: int
-    """Grows with every lease of any unit: the fence."""
+    """Fencing token: grows with every lease of any unit."""
     attempt: int
     ttl_seconds: float
     holder: str
@@ -251,8 +251,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[ItemT]):
-    """A piece of a list, newest first."""
+    """One page of a list, newest first."""
 
     items: Sequence[ItemT]
     next: str | None
-    """Opaque; None at the end."""
+    """Opaque cursor of the next page; None on the last one."""

@@ -1,21 +1,21 @@
-"""What can go wrong between the two sides of the queue; branches of the tree in ``editing_core.errors``.
+"""The errors of the protocol; branches of the error tree in ``editing_core.errors``.
 
 ErrataError
 ├── LedgerDown             Redis does not answer, or refuses to write
-│   └── LedgerForgotten    … or has lost what it knew
-├── UnsafeRedis            a Redis that may lose what was accepted
-├── LedgerBehind           the files on disk know more than Redis does
+│   └── LedgerForgotten    … or has lost its data
+├── UnsafeRedis            a Redis that may lose accepted batches
+├── LedgerBehind           the files on disk are ahead of Redis
 ├── QueueFull              too many batches wait
 ├── IdempotencyMismatch    one idempotency key, two bodies
-├── InvalidCursor          a page's cursor that nobody gave out
-├── BatchNotCancellable    a batch that is too far on to be cancelled
+├── InvalidCursor          a cursor that no page returned
+├── BatchNotCancellable    a batch in a state that cannot be cancelled
 ├── NotErasable            an edit whose text is still needed
-├── BackupRefused          a backup that cannot be made, read, or put back here
+├── BackupRefused          a backup that cannot be made, read or restored here
 ├── StaleCandidate         a candidate whose parent is no longer live
-├── GuardConflict          two guards that give one prompt two answers
-├── AttemptsUsedUp         a unit of work that was begun too often
-└── LostRace               a move whose expected state is not there any more
-    └── StaleLease         … because the lease behind it ended
+├── GuardConflict          two guards with one prompt and different answers
+├── AttemptsUsedUp         a unit of work that was started too often
+└── LostRace               a transition from a state that has changed
+    └── StaleLease         … because the lease has ended
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from editing_core.errors import ErrataError
 
 
 class LedgerDown(ErrataError):
-    """Redis does not answer, or refuses to write; nothing was changed that the caller can know of."""
+    """Redis does not answer, or refuses to write; the caller does not know whether a change was made."""
 
     slug = "ledger-down"
     title = "The ledger cannot be reached"
@@ -34,28 +34,28 @@ class LedgerDown(ErrataError):
 
 
 class LedgerForgotten(LedgerDown):
-    """Redis has lost what it knew; it is being written anew from the files."""
+    """Redis has lost its data; the ledger is being restored from the files."""
 
     slug = "ledger-forgotten"
-    title = "The ledger is being written anew"
+    title = "The ledger is being restored"
 
 
 class UnsafeRedis(ErrataError):
-    """A Redis that may lose accepted batches, by its own configuration."""
+    """The configuration of Redis allows it to lose accepted batches."""
 
     slug = "unsafe-redis"
     title = "This Redis may lose accepted batches"
 
 
 class LedgerBehind(ErrataError):
-    """HEAD on disk is ahead of Redis: an old Redis was restored, or another one is used."""
+    """HEAD on disk is ahead of Redis: an older Redis was restored, or REDIS_URL names another one."""
 
     slug = "ledger-behind"
     title = "The ledger is older than the version store"
 
 
 class QueueFull(ErrataError):
-    """As many batches as allowed wait without a final state."""
+    """The largest allowed number of batches has no final state yet."""
 
     slug = "queue-full"
     title = "The queue is full"
@@ -70,28 +70,28 @@ class IdempotencyMismatch(ErrataError):
 
 
 class InvalidCursor(ErrataError):
-    """A cursor that no page has given out."""
+    """A cursor that no page returned."""
 
     slug = "invalid-cursor"
     title = "The cursor is not valid"
 
 
 class BatchNotCancellable(ErrataError):
-    """A batch that is being put into the weights, or has its final state."""
+    """A batch that is being committed, or has its final state."""
 
     slug = "batch-not-cancellable"
-    title = "The batch cannot be cancelled any more"
+    title = "The batch can no longer be cancelled"
 
 
 class NotErasable(ErrataError):
-    """An edit that is in force, on its way, or in a pinned version: its text is still needed."""
+    """An edit that is live, pending, or in a pinned version: its text is still needed."""
 
     slug = "edit-not-erasable"
     title = "The edit's text cannot be erased yet"
 
 
 class BackupRefused(ErrataError):
-    """A backup that cannot be made, cannot be read, or cannot be put back here; nothing was changed."""
+    """A backup that cannot be made, read or restored here; nothing was changed."""
 
     slug = "backup-refused"
     title = "The backup cannot be used"
@@ -105,42 +105,42 @@ class StaleCandidate(ErrataError):
 
 
 class EditNotLive(ErrataError):
-    """An edit that is to be taken out and is not in force, nor beneath one that is."""
+    """An edit to remove that is neither live nor superseded by a live one."""
 
     slug = "edit-not-live"
-    title = "The edit is not in force"
+    title = "The edit is not live"
 
 
 class NotACandidate(ErrataError):
-    """A version that is to be discarded and does not wait to be promoted."""
+    """A version to discard that is not a candidate."""
 
     slug = "not-a-candidate"
     title = "The version is not a candidate"
 
 
 class GuardConflict(ErrataError):
-    """A guard that gives a prompt another answer than one that is kept, or beside it."""
+    """A guard whose answer to a prompt differs from that of another guard."""
 
     slug = "guard-conflict"
     title = "Two guards contradict each other"
 
 
 class AttemptsUsedUp(ErrataError):
-    """A unit of work that was begun as often as allowed and never ended; the text names the last reason."""
+    """A unit of work that was started as often as allowed and never finished; the text gives the last reason."""
 
     slug = "attempts-used-up"
-    title = "The work was begun too often"
+    title = "The work was started too often"
 
 
 class LostRace(ErrataError):
-    """A move whose expected state is not there any more; nothing was changed."""
+    """The state differs from the expected one; nothing was changed."""
 
     slug = "lost-race"
-    title = "The state has changed meanwhile"
+    title = "The state has changed"
 
 
 class StaleLease(LostRace):
-    """The lease under which the work was done has ended; nothing was changed."""
+    """The lease of the work has ended; nothing was changed."""
 
     slug = "stale-lease"
     title = "The lease has ended"

@@ -1,4 +1,4 @@
-"""What the ledger says of an export: what was asked for, how far it is, and what came out. Values only."""
+"""The record of an export: its request, its progress and its result. Values only."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from editing_core.export.request import ExportRequest
 from worker.protocol.entities import Progress
 
 FOLDER = "exports"
-"""Where exports lie in the data folder, each in one of its id's name."""
+"""Folder within the data folder; each export has a subfolder named after its id."""
 
 
 class ExportState(StrEnum):
-    """queued → running → done or failed; what failed, or was removed from disk, can be asked for again."""
+    """queued → running → done or failed. A failed export, or one removed from disk, can be requested again."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -27,31 +27,31 @@ FINAL_EXPORT_STATES = frozenset({ExportState.DONE, ExportState.FAILED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRecord:
-    """An export as it stands."""
+    """The current record of an export."""
 
     request: ExportRequest
     created: str
     author: str | None
     asked_by: str | None = None
-    """The id of the HTTP request that asked for it first, for the log."""
+    """Id of the first HTTP request for it, for the log."""
     status: ExportState
     updated: str
     progress: Progress | None = None
     result: dict[str, Any] | None = None
-    """What its own record says, without the edits; None before it is done."""
+    """The record in its folder without the edits; None until it is done."""
     error: str | None = None
 
     @property
     def id(self) -> str:
-        """Equal requests are one export."""
+        """The id of the request: equal requests share an export."""
         return self.request.id
 
     @property
     def path(self) -> str:
-        """Its folder, within the data folder."""
+        """The path of its folder within the data folder."""
         return f"{FOLDER}/{self.id}"
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more happens by itself."""
+        """Whether the export is done or has failed."""
         return self.status in FINAL_EXPORT_STATES

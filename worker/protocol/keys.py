@@ -1,4 +1,4 @@
-"""Every key in Redis, with its reason; all of them carry the store's id, so that stores can share a Redis.
+"""Every key in Redis and what it holds. All keys contain the id of the store, so that stores can share a Redis.
 
 A key that ends in a colon is a family: the id of its member follows.
 """
@@ -17,13 +17,13 @@ class Key(StrEnum):
 
     FORMAT = "format"  # number of the ledger's format: worker.protocol.ledger.formats
 
-    POINTER = "pointer"  # hash {revision, version}: what is live, alone
-    PROMOTIONS = "promotions"  # list of JSON: who moved the pointer, when, from where to where
+    POINTER = "pointer"  # hash {revision, version}: the live version
+    PROMOTIONS = "promotions"  # list of JSON: every change of the pointer, with author and time
 
     ACCEPTANCE = "acceptance"  # number of the batch accepted last
     BATCH = "batch:"  # hash: spec, acceptance, status, progress, version, report, error, token of its commit, dropped
     BATCHES = "batches"  # sorted set of all batches by acceptance: the list, newest first
-    OPEN = "open"  # set of batches without a final state: the reconciler's work, and the measure of "queue full"
+    OPEN = "open"  # set of batches without a final state, for the reconciler and the limit on waiting batches
     SHARDS = "shards:"  # set per batch: shards whose targets are not computed yet
     SHARD_PROGRESS = "shard-progress:"  # hash per batch: shard -> edits whose targets are computed
     READY = "ready"  # sorted set of batches that wait for a commit, by acceptance
@@ -31,44 +31,44 @@ class Key(StrEnum):
     IDEMPOTENCY = "idempotency:"  # hash {request, batch} per API key and idempotency key, for seven days
 
     EDITS = "edits"  # hash id -> JSON {batch, edit}
-    EDIT_REPORTS = "edit-reports"  # hash id -> JSON: what the checks found
-    DROPPED = "dropped"  # set of the edits that their batches went into a version without
-    EDIT_OUTCOMES = "edit-outcomes"  # hash final state -> how many edits reached it: for the figures alone
+    EDIT_REPORTS = "edit-reports"  # hash id -> JSON: the results of the checks
+    DROPPED = "dropped"  # set of the edits that were left out of the version of their batch
+    EDIT_OUTCOMES = "edit-outcomes"  # hash final state -> how many edits reached it, for metrics only
     EDIT_SEQUENCE = "edit-sequence"  # number of the edit accepted last: its place in the three lists below
     EDIT_ORDER = "edit-order"  # sorted set of all edits
     BATCH_EDITS = "batch-edits:"  # sorted set of a batch's edits
     SUBJECT_EDITS = "subject-edits:"  # sorted set of the edits about one subject, by the hash of its normalised name
 
-    GUARDS = "guards"  # hash id -> JSON: facts that must not change, whatever version is live
+    GUARDS = "guards"  # hash id -> JSON: facts that must hold in every version
 
-    VERSION_NUMBER = "version-number"  # number given out last; never used twice
-    VERSION = "version:"  # hash {record, removed, discarded, adopted: the promotion that made a candidate live}
+    VERSION_NUMBER = "version-number"  # last number that was assigned; never reused
+    VERSION = "version:"  # hash {record, removed, discarded, adopted: the revision at which a candidate became live}
     VERSIONS = "versions"  # sorted set of all published versions and candidates by number
-    PARENTS = "parents"  # hash version -> parent: which descends from which
-    VERSION_EDITS = "version-edits:"  # set of the edits live in a version; gone when its files are removed
-    VERSION_HISTORY = "version-history:"  # set of the edits that those supersede or repeat; gone with them
-    CANDIDATES = "candidates"  # hash version -> until when it is kept, of those that wait to be promoted
+    PARENTS = "parents"  # hash version -> parent
+    VERSION_EDITS = "version-edits:"  # set of the live edits of a version; deleted with its files
+    VERSION_HISTORY = "version-history:"  # set of the edits that those supersede or repeat; deleted with its files
+    CANDIDATES = "candidates"  # hash version -> expiry, of versions that wait for promotion
 
-    PINS = "pins"  # set of versions that are kept however old they become
-    PURGES = "purges"  # hash edit -> JSON {who, at, reason, hash}: edits whose text is to be erased everywhere
-    AUDIT = "audit"  # list of JSON lines, append-only: who did what, each with the hash of the one before
-    AUDIT_OF = "audit-of:"  # sorted set of the numbers of the audit's entries that name one id
-    RESTORING = "restoring"  # which backup is being restored; there only until that is done
+    PINS = "pins"  # set of versions that retention never removes
+    PURGES = "purges"  # hash edit -> JSON {who, at, reason, hash}: edits whose text is being erased
+    AUDIT = "audit"  # append-only list of JSON lines, each with the hash of the line before
+    AUDIT_OF = "audit-of:"  # sorted set of the numbers of the audit entries that name one id
+    RESTORING = "restoring"  # digest of the backup that is being restored; deleted at the end
 
-    TOKEN = "token"  # noqa: S105  # number of the lease given out last: the fence
-    LEASE = "lease:"  # "token since holder" of whoever works on a unit, expiring
-    ATTEMPTS = "attempts"  # hash unit -> how often it was begun
-    ATTEMPT_ERRORS = "attempt-errors"  # hash unit -> why the last attempt ended early
+    TOKEN = "token"  # noqa: S105  # number of the last lease: the fencing token
+    LEASE = "lease:"  # "token since holder" of the worker of a unit; expires
+    ATTEMPTS = "attempts"  # hash unit -> number of attempts
+    ATTEMPT_ERRORS = "attempt-errors"  # hash unit -> why the last attempt failed
 
     EXPORT = "export:"  # hash {spec, status, updated, progress, result, error} per export
-    EXPORTS = "exports"  # sorted set of all exports, in the order in which they were asked for
-    EXPORT_SEQUENCE = "export-sequence"  # number of the export asked for last
-    OPEN_EXPORTS = "open-exports"  # set of those that wait or run: the reconciler's work
+    EXPORTS = "exports"  # sorted set of all exports in the order of their requests
+    EXPORT_SEQUENCE = "export-sequence"  # number of the last requested export
+    OPEN_EXPORTS = "open-exports"  # set of exports that are queued or running, for the reconciler
 
-    STAGE_SECONDS = "stage-seconds"  # hash stage -> seconds spent in it, by all workers: for the figures alone
-    STAGE_COUNTS = "stage-counts"  # hash stage -> how often it was gone through
+    STAGE_SECONDS = "stage-seconds"  # hash stage -> seconds that all workers spent in it, for metrics only
+    STAGE_COUNTS = "stage-counts"  # hash stage -> number of runs
 
-    BEAT = "beat:"  # per unit, expiring: a worker process has its job in hand
+    BEAT = "beat:"  # per unit, expires: a worker process runs its job
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Keys:
 
     @property
     def prefix(self) -> str:
-        """What every key begins with."""
+        """The prefix of every key."""
         return f"errata:{self.store_id}:"
 
     def at(self, key: Key, member: str = "") -> str:
@@ -89,12 +89,12 @@ class Keys:
 
 
 def subject_hash(subject: str) -> str:
-    """Member of ``SUBJECT_EDITS``: subjects that are equal when normalised have one."""
+    """Return the member of ``SUBJECT_EDITS``; equal for subjects that are equal after normalisation."""
     return hashlib.sha256(normalise(subject).encode()).hexdigest()[:32]
 
 
 def idempotency_hash(owner: str, key: str) -> str:
-    """Member of ``IDEMPOTENCY``: keys belong to the API key that sent them."""
+    """Return the member of ``IDEMPOTENCY``; idempotency keys of different API keys never collide."""
     return hashlib.sha256(f"{len(owner)}:{owner}:{key}".encode()).hexdigest()
 
 
@@ -109,10 +109,10 @@ def batch_of(unit: str) -> str:
 
 
 RECONCILE_UNIT = "reconcile"
-"""Not work, but leased like it: one process at a time looks for forgotten work."""
+"""Leased by the reconciler, so that one process at a time looks for forgotten work."""
 
 COMMIT_UNIT = "commit"
-"""The unit of work that puts ready batches into the weights; there is one."""
+"""The one unit of work that commits ready batches."""
 
 
 EXPORT_PREFIX = "export-"
@@ -129,5 +129,5 @@ def export_of(unit: str) -> str | None:
 
 
 def commit_attempts(batch: str) -> str:
-    """Under which a batch's own commits are counted: the commit unit is shared by all."""
+    """Name under which the commit attempts of one batch are counted, since all batches share the commit unit."""
     return f"{COMMIT_UNIT}-{batch}"

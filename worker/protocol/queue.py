@@ -1,8 +1,8 @@
-"""The queue: wake-ups for workers, over RQ. The ledger is the truth; a lost job is enqueued again by the reconciler.
+"""The queue of jobs, over RQ. Jobs only wake workers: the ledger holds the state, and lost jobs are enqueued again.
 
-What of RQ is relied on: one worker listens on exactly one queue (a job is moved to the intermediate list with its pop,
-not lost); arguments are JSON; functions go by dotted name, so that this module needs no worker code. What is not:
-retries, registries and timeouts of RQ (a unit's state is in the ledger, and a job's timeout is set in hours).
+This relies on three properties of RQ: a worker listens on one queue, and popping moves a job to the intermediate list;
+arguments are JSON; functions are named by dotted path, so that this module needs no worker code. It does not rely on
+the retries, registries and timeouts of RQ: the state of a unit is in the ledger, and the timeout of a job is hours.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ COMMIT_TASK = "worker.tasks.commit"
 EXPORT_TASK = "worker.tasks.export"
 _TARGETS_UNIT = re.compile(r"targets-(?P<batch>[^-]+)-(?P<shard>[0-9]{1,9})")
 FAILURE_SECONDS = 24 * 3600
-"""How long RQ keeps the traceback of a job that raised."""
+"""How long RQ keeps the traceback of a failed job."""
 
 
 class JobState(StrEnum):
-    """What is known of a unit's job."""
+    """State of the job of a unit."""
 
     WAITING = "waiting"
-    """In the queue's list."""
+    """In the queue."""
     RUNNING = "running"
-    """A living worker process has it."""
+    """A running worker process has it."""
     NONE = "none"
-    """There is none, or only the remains of one."""
+    """There is no job, or only the remains of one."""
 
 
 class WorkQueue:
     """The one queue of a store; ``redis`` from ``connections.connect_queue``.
 
-    Every method raises LedgerDown when Redis is away.
+    Every method raises LedgerDown when Redis does not answer.
     """
 
     def __init__(self, redis: Redis, store_id: str, *, job_timeout_seconds: int) -> None:
@@ -59,7 +59,7 @@ class WorkQueue:
         )
 
     def enqueue_units(self, units: Sequence[str]) -> None:
-        """Wake workers for each of these units that has no job yet.
+        """Enqueue a job for each of these units that has none yet.
 
         Needs two round trips, however many units there are; more only for units with the remains of an older job.
         """
@@ -74,7 +74,7 @@ class WorkQueue:
                 self.enqueue_unit(unit)
 
     def enqueue_unit(self, unit: str) -> bool:
-        """Wake a worker for the unit, unless its job waits or is in a living worker's hand; whether it did.
+        """Enqueue a job for the unit, unless its job waits or runs; return whether a job was enqueued.
 
         The remains of an older job are deleted first: RQ refuses a second job of one id while they exist. Commits go
         to the front.
@@ -86,7 +86,7 @@ class WorkQueue:
             return self._enqueue(unit)
 
     def without_job(self, units: Sequence[str]) -> list[str]:
-        """Those of the units whose job neither waits nor is in a living worker's hand."""
+        """Return the units whose job neither waits nor runs."""
         with reaching(), self.redis.pipeline(transaction=False) as pipe:
             pipe.lrange(self.rq.key, 0, -1)
             for unit in units:
@@ -102,34 +102,34 @@ class WorkQueue:
         ]
 
     def job_state(self, unit: str) -> JobState:
-        """What is known of the unit's job."""
+        """Return the state of the job of the unit."""
         with reaching():
             return self._job_state(unit)
 
     def depth(self) -> int:
-        """How many jobs wait."""
+        """Return the number of waiting jobs."""
         with reaching():
             return int(self.rq.count)
 
     def beat(self, unit: str, *, ttl_seconds: float) -> None:
-        """Say that this process has the unit's job in hand, for ``ttl_seconds``."""
+        """Publish for ``ttl_seconds`` that this process runs the job of the unit."""
         with reaching():
             self.redis.set(self._keys.at(Key.BEAT, unit), 1, px=max(1, round(ttl_seconds * 1000)))
 
     def stop_beating(self, unit: str) -> None:
-        """Say that this process is through with the unit's job."""
+        """Publish that this process no longer runs the job of the unit."""
         with reaching():
             self.redis.delete(self._keys.at(Key.BEAT, unit))
 
     def forget(self, unit: str) -> None:
-        """Delete what ended jobs of the unit have left: their tracebacks may quote an edit."""
+        """Delete the remains of ended jobs of the unit: their tracebacks may quote an edit."""
         with reaching():
             self.redis.delete(f"rq:results:{self.job_id(unit)}")
             if self._job_state(unit) == JobState.NONE:
                 self._delete_remains(unit)
 
     def job_id(self, unit: str) -> str:
-        """RQ's jobs of all stores share one name space."""
+        """Return the id of the job of a unit; it contains the store id, since all stores share the namespace of RQ."""
         return f"{self.store_id}-{unit}"
 
     def unit(self, job_id: str) -> str:
@@ -137,7 +137,7 @@ class WorkQueue:
         return job_id.removeprefix(f"{self.store_id}-")
 
     def _by_job(self, units: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Return the units without a job, and those with the hash of one; not those in a living worker's hand."""
+        """Return the units without a job, and those with the hash of one; units whose job runs are left out."""
         with self.redis.pipeline(transaction=False) as pipe:
             for unit in units:
                 pipe.exists(self._keys.at(Key.BEAT, unit))
@@ -193,16 +193,16 @@ class WorkQueue:
                 failure_ttl=FAILURE_SECONDS,
                 description=unit,
             )
-        except DuplicateJobError:  # another process was quicker, or a worker that lost its job has written to it
+        except DuplicateJobError:  # enqueued by another process, or written by a worker that had lost the job
             log_event(LOGGER, "unit.already_queued", unit=unit)
             return False
         return True
 
     def _delete_remains(self, unit: str) -> None:
-        """Delete what an older job has left; also a hash that is no job any more.
+        """Delete the remains of an older job, including a hash that RQ cannot read as a job.
 
-        A worker writes its state into a job that it has popped even if the job was deleted meanwhile: what that leaves
-        cannot be read as a job, never expires, and would keep the unit out of the queue for ever.
+        A worker writes its state into the job that it runs even if the job was deleted in the meantime. The result is
+        no valid job, never expires, and would keep the unit out of the queue for ever.
         """
         self.redis.lrem(self.rq.intermediate_queue_key, 0, self.job_id(unit))
         self.redis.lrem(self.rq.key, 0, self.job_id(unit))

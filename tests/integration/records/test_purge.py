@@ -128,14 +128,14 @@ def test_edit_that_is_live_open_or_in_a_pinned_version_is_refused_with_the_way_o
         batch = place.send(secret_edit())
         assert place.wait(batch).status == BatchState.APPLIED
     (live,) = ledger.batches.edits(batch)
-    with pytest.raises(NotErasable, match="in force in v1: take it out first"):
+    with pytest.raises(NotErasable, match="live in v1: remove it first"):
         ledger.erasure.ask(live.id, author=None)
     (waiting,) = ledger.batches.edits(place.send(fact("Ada", "Rome")))
     with pytest.raises(NotErasable, match=f"batch {waiting.batch} is queued: cancel it"):
         ledger.erasure.ask(waiting.id, author=None)
     ledger.publication.promote("v0", author=None)
     ledger.versions.pin("v1", author=None)
-    with pytest.raises(NotErasable, match="pinned version v1 holds it: unpin"):
+    with pytest.raises(NotErasable, match="pinned version v1 contains it: unpin"):
         ledger.erasure.ask(live.id, author=None)
     assert ledger.erasure.pending() == []
     assert not ledger.versions.get("v1").removed

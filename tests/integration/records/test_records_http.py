@@ -133,7 +133,7 @@ def test_purge_is_asked_once_and_refused_while_the_edit_is_needed(
     path = f"/edits/{row['id']}/purge"
     assert "cancel it" in require_problem(client.post(path), 409, "edit-not-erasable")["detail"]
     publish(api.ledger, batch["id"])
-    assert "take it out first" in require_problem(client.post(path), 409, "edit-not-erasable")["detail"]
+    assert "remove it first" in require_problem(client.post(path), 409, "edit-not-erasable")["detail"]
     client.post("/versions/v0/promote")
     answer = client.post(path, params={"reason": "on request"})
     asked = answer.json()

@@ -48,7 +48,7 @@ def test_restore_into_what_is_not_empty_is_refused_and_says_why(
     assert run(["restore", str(target), "--data", str(used)]) == ExitCode.USAGE
     assert "is not empty (it holds notes.txt)" in capsys.readouterr().err
     assert run(["restore", str(target), "--data", str(tmp_path / "new"), "--redis", place.redis_url]) == ExitCode.USAGE
-    assert "is known there already" in capsys.readouterr().err
+    assert "already exists there" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "store.tar", "used"]
     assert place.ledger.batches.count_open() == 1

@@ -1,1 +1,1 @@
-"""The ledger: what was accepted, how far it is, and what is live. All processes share it."""
+"""The ledger: accepted batches, their progress, and the live version. All processes share it."""

@@ -1,4 +1,4 @@
-"""Taking a batch in: one script writes the batch, its edits, its shards and its idempotency key, or nothing."""
+"""Accepting a batch: one script writes the batch, its edits, its shards and its idempotency key, or nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.protocol.scripting.connection import Connection
 
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
 
-# The acceptance number is at least the time in milliseconds: it grows even beyond a Redis that lost its memory.
+# The acceptance number is at least the time in milliseconds, so that it keeps growing after Redis has lost its data.
 _ACCEPT = """
 local batch, request, sender = ARG.batch, ARG.request_hash, ARG.sender
 if redis.call('EXISTS', BATCH .. batch) == 1 then
@@ -58,7 +58,7 @@ return {'accepted', batch, acceptance}
 
 
 class Acceptance:
-    """The ledger's way in."""
+    """Accepts batches."""
 
     def __init__(self, connection: Connection, batches: Batches) -> None:
         self._connection = connection
@@ -77,13 +77,13 @@ class Acceptance:
         remove: Sequence[str] = (),
         request: str | None = None,
     ) -> Accepted:
-        """Write a batch of validated edits, and ids to ``remove``; it is on disk when this returns.
+        """Write a batch of validated edits and of ids to ``remove``. It is on disk when this returns.
 
-        ``idempotency``: whose key, and the key; the same with the same ``request_hash`` gives the first batch again.
-        ``request``: the id by which logs know who brought it.
-        Raises QueueFull above ``max_open`` batches without a final state, IdempotencyMismatch, LedgerDown.
+        ``idempotency``: the owner of the key, and the key; with the same ``request_hash`` it returns the first batch.
+        ``request``: id of the request, for the logs.
+        Raises QueueFull if ``max_open`` batches have no final state, IdempotencyMismatch, LedgerDown.
         """
-        assert edits or remove, "an empty batch is refused at the door"
+        assert edits or remove, "an empty batch"
         batch = f"b{uuid.uuid4().hex[:16]}"
         spec = {
             "created": self._connection.now(),
@@ -115,7 +115,10 @@ class Acceptance:
         return Accepted(record=self._batches.get(known), edits=self._batches.edits(known), replayed=True)
 
     def accepted_before(self, idempotency: tuple[str, str], request_hash: str) -> Accepted | None:
-        """The batch that was taken under this idempotency key. Raises IdempotencyMismatch for another body's."""
+        """Return the batch that was accepted under this idempotency key, if any.
+
+        Raises IdempotencyMismatch if its request had another body.
+        """
         with self._connection.client() as redis:
             request, batch = redis.hmget(
                 self._connection.at(Key.IDEMPOTENCY, idempotency_hash(*idempotency)), "request", "batch"
@@ -152,7 +155,7 @@ def _accepted(batch: str, edits: Sequence[Edit], spec: dict[str, Any]) -> Accept
 
 
 def edit_id(batch: str, index: int) -> str:
-    """The id of a batch's edit: in order of their places, also as text."""
+    """Return the id of an edit; the ids of a batch sort in the order of its edits."""
     return f"e{batch[1:]}-{index:05d}"
 
 
@@ -163,4 +166,4 @@ def _refuse(outcome: str, known: str, idempotency: tuple[str, str] | None, *, ma
             f"the idempotency key {idempotency[1]!r} was used for batch {known} with another body: use a new key, "
             "or send the first body again"
         )
-    raise QueueFull(f"{max_open} batches wait, as many as are allowed: try again when some are done")
+    raise QueueFull(f"{max_open} batches wait, which is the limit: retry after some of them are done")

@@ -1,4 +1,4 @@
-"""Reading the audit chain, and adding what no other move of the ledger tells of."""
+"""Reading the audit chain, and adding entries that no other script of the ledger adds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class Audit:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[AuditEntry]:
-        """Entries, newest first; of those that name one id, an edit's batch included. Raises InvalidCursor."""
+        """Return entries, newest first; with ids, only entries that name one of them or the batch of the edit.
+
+        Raises InvalidCursor.
+        """
         below = read_cursor(cursor) if cursor is not None else self.length() + 1
         members = [member for member in (edit, batch, version, self._batch_of(edit)) if member]
         numbers = self._numbers(members, below, limit) if members else list(range(below - 1, 0, -1)[:limit])
@@ -46,12 +49,12 @@ class Audit:
         return Page(items=entries, next=write_cursor(numbers[-1]) if len(numbers) == limit else None)
 
     def length(self) -> int:
-        """Number of the last entry; 0 while there is none."""
+        """Return the number of the last entry; 0 if there is none."""
         with self._connection.client() as redis:
             return int(redis.llen(self._connection.at(Key.AUDIT)))
 
     def lines(self, *, after: int = 0, until: int | None = None) -> Iterator[str]:
-        """The lines of the entries numbered above ``after``, up to ``until``, in order; read piece by piece."""
+        """Yield the lines of the entries after number ``after``, up to ``until``, in order; reads in chunks."""
         while until is None or after < until:
             last = after + READ_AT_ONCE if until is None else min(until, after + READ_AT_ONCE)
             with self._connection.client() as redis:
@@ -62,7 +65,7 @@ class Audit:
                 return
 
     def note(self, what: str, *, who: str | None, note: str = "", **fields: Any) -> bool:
-        """Add an entry; False when one was added under this ``note`` (an id) before."""
+        """Add an entry; return False if one with this ``note`` (an id) was added before."""
         assert not FRAME & set(fields), fields
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
         return bool(self._connection.run(_NOTE, what=what, note=note, fields=pairs, who=who or ""))
@@ -91,7 +94,7 @@ class Audit:
 
 
 def write_chain(pipe: Any, keys: Keys, lines: Sequence[str]) -> None:
-    """Put a whole chain in the place of what is there, within ``pipe``."""
+    """Replace the whole chain, within ``pipe``."""
     pipe.delete(keys.at(Key.AUDIT))
     for start in range(0, len(lines), READ_AT_ONCE):
         pipe.rpush(keys.at(Key.AUDIT), *lines[start : start + READ_AT_ONCE])

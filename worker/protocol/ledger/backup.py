@@ -1,9 +1,9 @@
-"""The ledger as lines of JSON, taken while the service runs, and written back into an empty one.
+"""Dumping the ledger as lines of JSON while the service runs, and loading a dump into an empty Redis.
 
-What changes is taken in one script, so that it agrees with itself: the pointer, the batches without a final state, the
-versions that still have files. What never changes once it is there (edits, ended batches, the audit chain) follows
-piece by piece, as far as that moment knew of it: memory is bounded by what is on its way, not by the ledger's size.
-Indices are made anew when the dump is read; leases, beats and progress are not kept.
+One script reads everything that can change, so that it is consistent: the pointer, the batches without a final state,
+and the versions that have files. Data that never changes (edits, ended batches, the audit chain) follows in pieces, up
+to the state that the script read, so that memory does not grow with the ledger. Indices are rebuilt when the dump is
+loaded. Leases, heartbeats and progress are not dumped.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SCAN_AT_ONCE = 1_000
 PIECE = 500
 """Members, or fields with their values, in one line."""
 FOLLOWING = frozenset({Key.EDITS, Key.EDIT_REPORTS, Key.EDIT_ORDER, Key.AUDIT, Key.BATCH_EDITS, Key.IDEMPOTENCY})
-"""Read after the moment, up to what it knew; beside them ended batches and versions whose files are gone."""
+"""Read after the snapshot, up to its state, like ended batches and versions without files."""
 PARTLY = frozenset({Key.BATCH, Key.SHARDS, Key.VERSION, Key.VERSION_EDITS, Key.VERSION_HISTORY})
-"""Members that the moment takes itself: of open batches and candidates, and of versions that have files."""
+"""Keys of which the snapshot holds some members: open batches, candidates, versions with files."""
 DERIVED = frozenset({Key.SUBJECT_EDITS, Key.AUDIT_OF})
 EXPORTED = frozenset({Key.EXPORT, Key.EXPORTS, Key.EXPORT_SEQUENCE, Key.OPEN_EXPORTS})
-"""Their files are in no backup; they can be made again."""
+"""No backup contains their files; they can be made again."""
 LEFT_OUT = EXPORTED | {Key.LEASE, Key.BEAT, Key.SHARD_PROGRESS, Key.RESTORING}
 AT_ONCE = tuple(sorted(set(Key) - FOLLOWING - PARTLY - DERIVED - LEFT_OUT))
 
@@ -66,14 +66,14 @@ return {found, redis.call('LLEN', AUDIT)}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some of one key's content."""
+    """A part of the content of one key."""
 
     key: str
     """Without the store's prefix."""
     kind: str
     """``string``, ``hash``, ``set``, ``zset`` or ``list``, as Redis names them."""
     items: Sequence[str]
-    """Members; of a hash field, value, field, value; of a sorted set member, score."""
+    """Members; for a hash field, value, field, value; for a sorted set member, score."""
     expires_ms: int | None = None
 
     def to_line(self) -> str:
@@ -90,7 +90,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Moment:
-    """What the ledger was at one moment, as far as it can change."""
+    """A snapshot of everything in the ledger that can change."""
 
     pieces: list[Piece]
     audit_length: int
@@ -101,27 +101,27 @@ class Moment:
         self.by_key = {piece.key: piece for piece in self.pieces}
 
     def pointer(self) -> tuple[int, str] | None:
-        """Revision and live version; None when nothing was ever known to be live."""
+        """Return revision and live version; None if there is no pointer."""
         fields = self._pairs(Key.POINTER)
         return (int(fields["revision"]), fields["version"]) if fields else None
 
     def members(self, key: Key) -> list[str]:
-        """The members of a set or sorted set."""
+        """Return the members of a set or sorted set."""
         piece = self.by_key.get(key)
         if piece is None:
             return []
         return list(piece.items[::2] if piece.kind == "zset" else piece.items)
 
     def kept_versions(self) -> list[str]:
-        """The versions that have files."""
+        """Return the versions that have files."""
         return [version for version in self.members(Key.VERSIONS) if f"{Key.VERSION}{version}" in self.by_key]
 
     def candidates(self) -> frozenset[str]:
-        """The versions that wait to be promoted."""
+        """Return the versions that wait for promotion."""
         return frozenset(self._pairs(Key.CANDIDATES))
 
     def last_place(self) -> int:
-        """The place of the edit accepted last."""
+        """Return the place of the last accepted edit."""
         piece = self.by_key.get(Key.EDIT_SEQUENCE)
         return int(piece.items[0]) if piece else 0
 
@@ -138,12 +138,12 @@ class Backup:
         self._audit = audit
 
     def moment(self) -> Moment:
-        """All that can change, as it is now."""
+        """Take a snapshot."""
         found, audit_length = self._connection.run(_MOMENT, names=AT_ONCE)
         return Moment([Piece(name, kind, items) for name, kind, items in found], int(audit_length))
 
     def dump(self, moment: Moment) -> Iterator[Piece]:
-        """The moment's pieces, and all that it knew of, in an order in which they can be written back."""
+        """Yield the pieces of the snapshot and everything before it, in an order in which they can be loaded."""
         for piece in moment.pieces:
             yield from _cut(piece)
         known: set[str] = set()
@@ -175,7 +175,7 @@ class Backup:
                 start += len(rows)
 
     def _rows_of(self, key: Key, known: set[str]) -> Iterator[Piece]:
-        """A hash by edit, without those accepted since the moment."""
+        """Yield a hash by edit, without edits accepted after the snapshot."""
         with self._connection.client() as redis:
             items: list[str] = []
             for name, value in redis.hscan_iter(self._connection.at(key), count=PIECE):
@@ -194,7 +194,7 @@ class Backup:
             yield Piece(f"{key}{member}", "hash", [text for pair in fields.items() for text in pair])
 
     def _other_versions(self, moment: Moment) -> Iterator[Piece]:
-        """Versions whose files are gone: removed, or discarded and in no list any more."""
+        """Yield versions without files: removed or discarded ones."""
         listed = set(moment.members(Key.VERSIONS))
         with self._connection.client() as redis:
             for key in redis.scan_iter(match=self._connection.at(Key.VERSION, "*"), count=PIECE):
@@ -224,9 +224,9 @@ class Backup:
                 yield Piece(Key.AUDIT, "list", lines)
 
     def require_empty(self, *, backup: str) -> None:
-        """Raise BackupRefused unless Redis knows nothing of this store, or only what a broken restore left of it.
+        """Raise BackupRefused unless Redis has no key of this store, or only those of an interrupted restore.
 
-        ``backup``: the digest of the backup that is to be restored; remains of the same one are removed.
+        ``backup``: the digest of the backup to restore; remains of a restore of the same backup are removed.
         """
         with self._connection.client() as redis:
             left = redis.get(self._connection.at(Key.RESTORING))
@@ -234,7 +234,7 @@ class Backup:
         if found is None:
             return
         if left != backup:
-            what = "is being restored from another backup" if left else "is known there already"
+            what = "is being restored from another backup" if left else "already exists there"
             raise BackupRefused(
                 f"the ledger of store {self._connection.keys.store_id} {what} (key {found}): restore into an empty "
                 "Redis, with --redis, or without it into the embedded Redis of a new data folder"
@@ -242,7 +242,7 @@ class Backup:
         self._forget_all()
 
     def load(self, pieces: Iterable[Piece], *, backup: str) -> None:
-        """Write a dump; the pointer last, so that nothing half-written is taken for a ledger.
+        """Load a dump; the pointer comes last, so that an incomplete ledger is never used.
 
         The store stays marked as being restored until ``end_loading``.
         """
@@ -259,7 +259,7 @@ class Backup:
             self._load_piece(pointer)
 
     def end_loading(self) -> None:
-        """Say that ledger and files are both in their place."""
+        """Record that ledger and files are both restored."""
         with self._connection.client() as redis:
             redis.delete(self._connection.at(Key.RESTORING))
 
@@ -281,7 +281,7 @@ class Backup:
                 pipe.zadd(self._connection.at(Key.AUDIT_OF, member), {str(entry.number): entry.number})
 
     def _index_subjects(self, pipe: Any, piece: Piece, redis: Any) -> None:
-        """The places come from the list of all edits, which a dump holds before the edits."""
+        """Index the subjects; the places come from the list of all edits, which precedes the edits in a dump."""
         rows = [(edit, json.loads(text)) for edit, text in zip(piece.items[::2], piece.items[1::2], strict=True)]
         places = redis.zmscore(self._connection.at(Key.EDIT_ORDER), [edit for edit, _ in rows])
         for (edit, row), place in zip(rows, places, strict=True):
@@ -320,4 +320,4 @@ def _put(pipe: Any, name: str, piece: Piece) -> None:
         case "list":
             pipe.rpush(name, *items)
         case _:
-            raise BackupRefused(f"the backup holds a key of kind {piece.kind!r}: it was made by a later Errata")
+            raise BackupRefused(f"the backup contains a key of kind {piece.kind!r}: a later Errata made it")

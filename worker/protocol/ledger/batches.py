@@ -24,17 +24,17 @@ STAGES = (
     "publishing",
     "exporting",
 )
-"""Of the work, whose times are kept; applying is keys and solve together."""
+"""Stages of the work whose times are recorded; applying is keys and solve together."""
 
 
 class Batches:
-    """What the ledger says about batches."""
+    """Reads batches."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def get(self, batch: str) -> BatchRecord:
-        """The batch as it stands. Raises NotFound."""
+        """Return the current record of a batch. Raises NotFound."""
         with self._connection.client() as redis:
             fields = redis.hgetall(self._connection.at(Key.BATCH, batch)) if batch else {}
         if not fields:
@@ -42,13 +42,13 @@ class Batches:
         return _read_batch(batch, fields)
 
     def page(self, cursor: str | None = None, limit: int = 50) -> Page[BatchRecord]:
-        """All batches, newest first. Raises InvalidCursor."""
+        """Return a page of all batches, newest first. Raises InvalidCursor."""
         rows = read_rows(self._connection, Key.BATCHES, cursor=cursor, limit=limit)
         records = self.records([row.id for row in rows])
         return Page(items=[records[row.id] for row in rows], next=next_cursor(rows, limit))
 
     def edits(self, batch: str) -> tuple[AcceptedEdit, ...]:
-        """A batch's edits in the order in which they were sent. Raises NotFound."""
+        """Return the edits of a batch in the order of the request. Raises NotFound."""
         spec = self.get(batch).spec
         with self._connection.client() as redis:
             ids = redis.zrevrange(self._connection.at(Key.BATCH_EDITS, batch), 0, -1)
@@ -56,32 +56,32 @@ class Batches:
         return tuple(accepted_edit(edit, json.loads(text), spec) for edit, text in zip(ids, texts, strict=True))
 
     def open(self) -> list[BatchRecord]:
-        """All batches without a final state, in order of acceptance."""
+        """Return all batches without a final state, in order of acceptance."""
         with self._connection.client() as redis:
             ids = redis.smembers(self._connection.at(Key.OPEN))
         return sorted(self.records(ids).values(), key=lambda record: record.spec.acceptance)
 
     def count_open(self) -> int:
-        """How many batches have no final state."""
+        """Return the number of batches without a final state."""
         with self._connection.client() as redis:
             return int(redis.scard(self._connection.at(Key.OPEN)))
 
     def edit_outcomes(self) -> dict[str, int]:
-        """How many edits reached each final state; states that none reached are left out."""
+        """Return the number of edits by final state; states without edits are left out."""
         with self._connection.client() as redis:
             return {
                 outcome: int(count) for outcome, count in redis.hgetall(self._connection.at(Key.EDIT_OUTCOMES)).items()
             }
 
     def stage_times(self) -> dict[str, tuple[int, float]]:
-        """How often each stage was gone through, by all workers, and the seconds that took."""
+        """Return for each stage the number of runs by all workers, and their seconds."""
         with self._connection.client() as redis:
             counts = redis.hgetall(self._connection.at(Key.STAGE_COUNTS))
             seconds = redis.hgetall(self._connection.at(Key.STAGE_SECONDS))
         return {stage: (int(count), float(seconds.get(stage, 0))) for stage, count in counts.items()}
 
     def commit_queue(self) -> list[BatchRecord]:
-        """The batches that a commit should take: ready, or left behind by one that died; in order of acceptance."""
+        """Return the batches for the next commit: ready, or left by a commit that died; in order of acceptance."""
         with self._connection.client() as redis:
             ids = {
                 *redis.zrange(self._connection.at(Key.READY), 0, -1),
@@ -90,12 +90,12 @@ class Batches:
         return sorted(self.records(ids).values(), key=lambda record: record.spec.acceptance)
 
     def open_shards(self, batch: str) -> list[int]:
-        """The shards of a batch whose targets are not computed yet."""
+        """Return the shards of a batch whose targets are not computed yet."""
         with self._connection.client() as redis:
             return sorted(int(shard) for shard in redis.smembers(self._connection.at(Key.SHARDS, batch)))
 
     def open_units(self, batch: str) -> list[str]:
-        """The units of work that the batch waits for; none when it has its final state."""
+        """Return the units of work that the batch waits for; none if it has a final state."""
         record = self.get(batch)
         if record.is_final:
             return []
@@ -114,7 +114,7 @@ class Batches:
 
 
 def accepted_edit(edit: str, row: dict[str, Any], spec: BatchSpec) -> AcceptedEdit:
-    """An edit as stored, with what it has from its batch."""
+    """Return a stored edit with the values of its batch."""
     return AcceptedEdit(
         id=edit,
         edit=Edit.from_json(row["edit"]),

@@ -27,12 +27,12 @@ STATUS_IN: dict[BatchState, EditStatus] = {
     BatchState.REPORTED: EditStatus.DROPPED,
     BatchState.DISCARDED: EditStatus.CANCELLED,
 }
-"""What an edit is while its batch is in this state; in an applied one it depends on the live version."""
+"""Status of an edit by the state of its batch; in an applied batch it depends on the live version."""
 IN_A_VERSION = frozenset({BatchState.APPLIED, BatchState.CANDIDATE})
 
 
 class Edits:
-    """What the ledger says about edits."""
+    """Reads edits."""
 
     def __init__(self, connection: Connection, batches: Batches, versions: Versions) -> None:
         self._connection = connection
@@ -40,14 +40,14 @@ class Edits:
         self._versions = versions
 
     def get(self, edit: str) -> EditRecord:
-        """One edit. Raises NotFound."""
+        """Return one edit. Raises NotFound."""
         found = self.get_many([edit])
         if not found:
             raise NotFound(f"there is no edit {edit!r}: GET /edits lists those that are known")
         return found[0]
 
     def get_many(self, ids: Sequence[str]) -> list[EditRecord]:
-        """These edits, in the order asked for; unknown ids are left out."""
+        """Return edits in the order of ``ids``; unknown ids are left out."""
         if not ids:
             return []
         with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
@@ -72,7 +72,7 @@ class Edits:
         ]
 
     def about(self, subject: str) -> list[str]:
-        """The ids of all edits about a subject (as normalised), newest first."""
+        """Return the ids of all edits about a subject (compared after normalisation), newest first."""
         with self._connection.client() as redis:
             return list(redis.zrevrange(self._connection.at(Key.SUBJECT_EDITS, subject_hash(subject)), 0, -1))
 
@@ -85,7 +85,10 @@ class Edits:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[EditRecord]:
-        """Edits that fit all that is given, newest first. Raises InvalidCursor, NotFound for the batch."""
+        """Return a page of the edits that match all filters, newest first.
+
+        Raises InvalidCursor, and NotFound for an unknown batch.
+        """
         if batch is not None:
             self._batches.get(batch)
         found: list[tuple[EditRecord, int]] = []
@@ -99,7 +102,7 @@ class Edits:
         return Page(items=[item for item, _ in found], next=None)
 
     def row(self, edit: str) -> dict[str, Any]:
-        """An edit as it is stored: ``batch``, ``edit``, and ``purged`` when its text is gone. Raises NotFound."""
+        """Return the stored row of an edit: ``batch``, ``edit``, and ``purged`` if it is erased. Raises NotFound."""
         with self._connection.client() as redis:
             text = redis.hget(self._connection.at(Key.EDITS), edit)
         if text is None:
@@ -108,7 +111,7 @@ class Edits:
         return row
 
     def set_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep what the checks found, edit by edit."""
+        """Store the results of the checks by edit."""
         if reports:
             with self._connection.client() as redis:
                 redis.hset(
@@ -148,7 +151,7 @@ class Edits:
         return status | dict.fromkeys(self._dropped(batch_of), EditStatus.DROPPED)
 
     def _dropped(self, batch_of: dict[str, BatchRecord]) -> set[str]:
-        """Those that their batches went into a version without."""
+        """Return the edits that were left out of the version of their batch."""
         return self._versions.members_of(
             Key.DROPPED, [edit for edit, batch in batch_of.items() if batch.status in IN_A_VERSION]
         )

@@ -1,7 +1,7 @@
-"""Erasing an edit's text from the ledger: what is asked, what is noted first, and what is left of the edit.
+"""Erasing the text of an edit from the ledger.
 
-The worker does the rest (files, then what this module offers, then Redis' own log) and begins anew wherever it was
-stopped: until the last step the ledger says that the purge is pending.
+A request records the purge. The worker erases the files, then uses this module, then rewrites the log of Redis. It
+starts again after an interruption: the purge stays pending until the last step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker.protocol.scripting.connection import Connection
 
 SCAN_AT_ONCE = 500
 EMPTY = Edit(subject="", prompt="{}", target_new="", relation="")
-"""What an erased edit reads as."""
+"""The content of an erased edit."""
 
 _ASK = """
 local edit, batch = ARG.edit, ARG.batch
@@ -81,7 +81,7 @@ return 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purge:
-    """An edit whose text is to go, or is gone."""
+    """The erasure of an edit."""
 
     edit: str
     state: str
@@ -91,21 +91,21 @@ class Purge:
     hash: str
     """Sha256 (hex) over subject, prompt and new object."""
     versions: tuple[str, ...] = ()
-    """Versions that are removed because they hold it; told while it is ``asked``."""
+    """Versions that are removed because they contain it; known while it is ``asked``."""
 
 
 class Erasure:
-    """The ledger's moves of erasure."""
+    """Records purges and erases edits from the ledger."""
 
     def __init__(self, connection: Connection, edits: Edits) -> None:
         self._connection = connection
         self._edits = edits
 
     def ask(self, edit: str, *, author: str | None, reason: str | None = None) -> Purge:
-        """Note that an edit's text is to be erased; versions that hold it cannot be asked or promoted from now on.
+        """Request the erasure of an edit. Versions that contain it can no longer answer or be promoted.
 
-        Once more changes nothing. Raises NotErasable while it is in force, on its way, or in a version that is pinned
-        or a candidate; NotFound.
+        A repeated request changes nothing. Raises NotErasable if the edit is live, pending, or in a pinned version or a
+        candidate; NotFound.
         """
         row = self._edits.row(edit)
         if (known := self.get(edit)) is not None:
@@ -124,7 +124,7 @@ class Erasure:
         return found
 
     def get(self, edit: str) -> Purge | None:
-        """How far an edit's erasure is; None when none was asked for."""
+        """Return the erasure of an edit; None if none was requested."""
         with self._connection.client() as redis:
             asked, text = (
                 redis.hget(self._connection.at(Key.PURGES), edit),
@@ -140,12 +140,12 @@ class Erasure:
         return Purge(edit=edit, state=state, at=told["at"], author=told["author"], hash=told["hash"], versions=versions)
 
     def pending(self) -> list[str]:
-        """The edits that are still to be erased."""
+        """Return the edits whose erasure is pending."""
         with self._connection.client() as redis:
             return sorted(redis.hkeys(self._connection.at(Key.PURGES)))
 
     def needles(self, edit: str) -> Needles:
-        """The texts that only this edit brought in; those that others brought in too are theirs."""
+        """Return the texts of this edit that no other edit contains."""
         texts = set(texts_of(Edit.from_json(self._edits.row(edit)["edit"])))
         for other, text in self._fields(Key.EDITS):
             if other != edit:
@@ -153,7 +153,7 @@ class Erasure:
         return Needles(edit, frozenset(texts))
 
     def redact_records(self, needles: Needles) -> int:
-        """Take the texts out of all reports, errors and checks; how many were changed."""
+        """Remove the texts from all reports, errors and checks; return the number of changed values."""
         changed = 0
         for key in (Key.EDIT_REPORTS, Key.ATTEMPT_ERRORS):
             changed += sum(self._redact(key, "", field, text, needles) for field, text in self._fields(key))
@@ -166,7 +166,7 @@ class Erasure:
         return changed
 
     def erase_row(self, edit: str) -> None:
-        """Leave of the edit its id, its batch and its content's hash, and forget what was sent with its batch."""
+        """Keep only id, batch and content hash of the edit, and delete the idempotency keys of its batch."""
         row = self._edits.row(edit)
         with self._connection.client() as redis:
             told = json.loads(redis.hget(self._connection.at(Key.PURGES), edit))
@@ -177,7 +177,7 @@ class Erasure:
         self._connection.run(_ERASE_ROW, edit=edit, row=text, subject=subject_hash(row["edit"]["subject"]))
 
     def end(self, edit: str, what: str, **fields: Any) -> None:
-        """Say that a purge is done, or (``what``) how else it ended."""
+        """End a purge with the audit entry ``what``."""
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
         self._connection.run(_END, edit=edit, what=what, fields=pairs)
 
@@ -190,7 +190,7 @@ class Erasure:
             yield from redis.zrange(self._connection.at(key), 0, -1)
 
     def _ever_made(self) -> Iterator[str]:
-        """Every version that the ledger has a record of, discarded candidates among them."""
+        """Yield every version with a record, including discarded candidates."""
         with self._connection.client() as redis:
             yield from redis.hkeys(self._connection.at(Key.PARENTS))
 
@@ -219,9 +219,9 @@ class Erasure:
 
 _REFUSALS = {
     "candidate": "it waits in the candidate {0}: promote or discard that first (DELETE /versions/{0})",
-    "open": "its batch {batch} is {0}: cancel it (DELETE /batches/{batch}), or wait for its end",
-    "live": "it is in force in {0}: take it out first (DELETE /edits/{edit}), then purge it",
-    "pinned": "the pinned version {0} holds it: unpin that first (DELETE /versions/{0}/pin)",
+    "open": "its batch {batch} is {0}: cancel it (DELETE /batches/{batch}), or wait until it ends",
+    "live": "it is live in {0}: remove it first (DELETE /edits/{edit}), then purge it",
+    "pinned": "the pinned version {0} contains it: unpin that version first (DELETE /versions/{0}/pin)",
     "unknown": "it is gone",
 }
 

@@ -1,4 +1,4 @@
-"""The ledger's moves of exports; each is one script, made under a lease once the work has begun."""
+"""Requests, progress and results of exports. Each change is one script, under a lease once the work has begun."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.protocol.scripting.connection import Connection
 from worker.protocol.scripting.paging import next_cursor, read_rows
 
 MAX_OPEN_EXPORTS = 100
-"""Exports that wait or run; more are refused."""
+"""Largest number of queued and running exports."""
 
 _IS_OPEN = """
 local function is_open(export)
@@ -80,15 +80,15 @@ return 'ended'
 
 
 class Requested(NamedTuple):
-    """The answer to a request."""
+    """The result of a request."""
 
     record: ExportRecord
     is_new: bool
-    """It was queued now, and not known before."""
+    """The export was queued by this request."""
 
 
 class Exports:
-    """Who asked for which export, and what became of it."""
+    """Records exports."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -96,10 +96,10 @@ class Exports:
     def request(
         self, request: ExportRequest, *, author: str | None, is_lost: bool, asked_by: str | None = None
     ) -> Requested:
-        """Queue an export, unless the same one is known and did not fail; it is on disk when this returns.
+        """Queue an export, unless the same one exists and has not failed. It is on disk when this returns.
 
-        ``is_lost``: its files are not there, so one that is done is made again. ``asked_by``: the id under which the
-        log speaks of whoever asked. Raises QueueFull.
+        ``is_lost``: its files are missing, so an export that is done is made again. ``asked_by``: id of the request,
+        for the logs. Raises QueueFull.
         """
         about = {"created": self._connection.now(), "author": author, "request": asked_by}
         spec = json.dumps({**request.to_json(), **about}, ensure_ascii=False)
@@ -114,42 +114,42 @@ class Exports:
             who=author or "",
         )
         if outcome == "full":
-            raise QueueFull(f"{MAX_OPEN_EXPORTS} exports wait, as many as are allowed: try again when some are done")
+            raise QueueFull(f"{MAX_OPEN_EXPORTS} exports wait, which is the limit: retry after some of them are done")
         return Requested(self.get(request.id), outcome == "queued")
 
     def get(self, export: str) -> ExportRecord:
-        """One export. Raises NotFound."""
+        """Return one export. Raises NotFound."""
         found = self._exports([export] if export else [])
         if not found:
             raise NotFound(f"there is no export {export!r}: GET /exports lists those that are known")
         return found[0]
 
     def page(self, cursor: str | None = None, limit: int = 50) -> Page[ExportRecord]:
-        """All exports, the one asked for last first. Raises InvalidCursor."""
+        """Return a page of all exports, the last requested first. Raises InvalidCursor."""
         rows = read_rows(self._connection, Key.EXPORTS, cursor=cursor, limit=limit)
         return Page(items=self._exports(row.id for row in rows), next=next_cursor(rows, limit))
 
     def open(self) -> list[str]:
-        """The ids of those that wait or run."""
+        """Return the ids of the queued and running exports."""
         with self._connection.client() as redis:
             return sorted(redis.smembers(self._connection.at(Key.OPEN_EXPORTS)))
 
     def begin(self, export: str, lease: Lease) -> bool:
-        """Begin the work; False when there is none left to do. Raises StaleLease."""
+        """Begin the work; return False if there is nothing to do. Raises StaleLease."""
         outcome = self._connection.run(_BEGIN, unit=lease.unit, token=lease.fence, export=export)
         if outcome == "stale":
             raise stale(lease)
         return bool(outcome == "begun")
 
     def progress(self, export: str, progress: Progress, lease: Lease) -> None:
-        """Tell how far it is. Raises StaleLease."""
+        """Record progress. Raises StaleLease."""
         if not self._connection.run(
             _PROGRESS, unit=lease.unit, token=lease.fence, export=export, progress=json.dumps(progress.to_json())
         ):
             raise stale(lease)
 
     def finish(self, export: str, result: dict[str, Any], lease: Lease) -> None:
-        """Make it ``done``. Raises StaleLease."""
+        """Mark it ``done``. Raises StaleLease."""
         text = json.dumps(result, ensure_ascii=False)
         self._end(export, ExportState.DONE, "result", text, lease)
 

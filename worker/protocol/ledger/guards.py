@@ -1,4 +1,4 @@
-"""Keeping guards: they belong to no version, count from the next one on, and no rollback touches them."""
+"""Storing guards: they belong to no version, apply from the next version on, and no rollback changes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.protocol.errors import GuardConflict
 from worker.protocol.keys import Key
 from worker.protocol.scripting.connection import Connection
 
-# Two guards with one id ask the same: with another target nothing of the list is taken.
+# Guards with one id have the same prompt. If the target of one differs, none of the list is stored.
 _ADD_GUARDS = """
 for _, guard in ipairs(ARG.guards) do
   local held = redis.call('HGET', GUARDS, guard.id)
@@ -38,19 +38,19 @@ return held
 
 
 class Guards:
-    """The ledger's guards."""
+    """Stores guards."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def all(self) -> tuple[AcceptedGuard, ...]:
-        """All that count from the next version on, by id."""
+        """Return all guards, ordered by id."""
         with self._connection.client() as redis:
             texts = redis.hvals(self._connection.at(Key.GUARDS))
         return canonical_guards(_read(text) for text in texts)
 
     def add(self, guards: Sequence[Guard], *, author: str | None) -> tuple[AcceptedGuard, ...]:
-        """Keep validated guards; those that are kept already stay as they are. Raises GuardConflict, and keeps none."""
+        """Store validated guards; stored ones do not change. Raises GuardConflict, and then stores none."""
         rows: list[dict[str, str]] = []
         for guard in guards:
             accepted = AcceptedGuard(guard=guard, created=self._connection.now(), author=author)
@@ -62,12 +62,12 @@ class Guards:
             held = _read(text).guard
             raise GuardConflict(
                 f"guard {identity} says that {held.prompt!r} is followed by {held.target!r}: "
-                "take it away first, or leave the new one out"
+                "remove it first, or leave the new one out"
             )
         return tuple(_read(text) for text in found)
 
     def remove(self, guard: str, *, author: str | None) -> AcceptedGuard:
-        """Take a guard away and return it. Raises NotFound."""
+        """Remove a guard and return it. Raises NotFound."""
         text = self._connection.run(_REMOVE_GUARD, guard=guard, who=author or "")
         if text is None:
             raise NotFound(f"there is no guard {guard!r}: GET /guards lists those that are kept")

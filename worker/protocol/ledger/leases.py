@@ -1,4 +1,4 @@
-"""Leases: the right to work on a unit, for a short time, with a number that fences off whoever had it before."""
+"""Leases: the right to work on a unit for a short time. A growing token fences off earlier holders."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ _HOLDS = "return held(ARG.unit, ARG.token) and 1 or 0"
 
 
 class Leases:
-    """Who works on what."""
+    """Acquires, renews and releases leases."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def acquire(self, unit: str, *, holder: str, ttl_seconds: float, max_attempts: int | None = 3) -> Lease | None:
-        """Begin to work on a unit; None while another does.
+        """Lease a unit; return None if another process holds it.
 
-        Each lease counts as an attempt. Raises AttemptsUsedUp, with the last reason, after ``max_attempts`` that came
-        to no end (None: attempts are counted elsewhere, per batch in ``begin_commit``).
+        Each lease counts as an attempt. Raises AttemptsUsedUp with the last reason after ``max_attempts`` attempts
+        without an end. With None the attempts are not counted here; ``begin_commit`` counts them by batch.
         """
         outcome, detail, attempt = self._connection.run(
             _ACQUIRE, unit=unit, holder=holder, ttl_ms=_milliseconds(ttl_seconds), max_attempts=max_attempts or 0
@@ -62,7 +62,7 @@ class Leases:
         return Lease(unit=unit, token=int(detail), attempt=int(attempt), ttl_seconds=ttl_seconds, holder=holder)
 
     def renew(self, lease: Lease) -> bool:
-        """Hold on for another ``ttl_seconds``; False when the lease has ended."""
+        """Extend the lease by ``ttl_seconds``; return False if it has ended."""
         return bool(
             self._connection.run(_RENEW, unit=lease.unit, token=lease.fence, ttl_ms=_milliseconds(lease.ttl_seconds))
         )
@@ -70,10 +70,10 @@ class Leases:
     def release(
         self, lease: Lease, *, error: str | None = None, given_back: bool = False, units: Sequence[str] = ()
     ) -> bool:
-        """End the work; False when the lease had ended.
+        """End the lease; return False if it had ended before.
 
-        ``error``: why it ended early, told when the attempts of ``units`` (the lease's own by default) are used up;
-        ``given_back``: it was no fault of the work, and does not count as an attempt.
+        ``error``: why the work failed; reported when the attempts of ``units`` (by default the unit of the lease) are
+        used up. ``given_back``: the attempt does not count.
         """
         counted = units or (lease.unit,)
         return bool(
@@ -88,26 +88,26 @@ class Leases:
         )
 
     def holds(self, lease: Lease) -> bool:
-        """Whether the lease still lasts."""
+        """Return whether the lease is still valid."""
         return bool(self._connection.run(_HOLDS, unit=lease.unit, token=lease.fence))
 
     def require(self, lease: Lease) -> None:
-        """Raise StaleLease unless the lease still lasts."""
+        """Raise StaleLease unless the lease is still valid."""
         if not self.holds(lease):
             raise stale(lease)
 
     def held_since(self, unit: str) -> str | None:
-        """Since when somebody works on the unit; None while nobody does."""
+        """Return the time at which the unit was leased; None if it is not leased."""
         with self._connection.client() as redis:
             value = redis.get(self._connection.at(Key.LEASE, unit))
         match str(value or "").split(" ", 2):
             case [_, since, _]:
                 return since
-            case _:  # nobody, or somebody from before an upgrade
+            case _:  # not leased, or leased before an upgrade
                 return None
 
     def held(self, units: Sequence[str]) -> set[str]:
-        """Those of the units that somebody works on."""
+        """Return the units that are leased."""
         with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for unit in units:
                 pipe.exists(self._connection.at(Key.LEASE, unit))
@@ -115,7 +115,7 @@ class Leases:
 
 
 def stale(lease: Lease) -> StaleLease:
-    """The error for work under a lease that has ended."""
+    """Return the error for work under a lease that has ended."""
     return StaleLease(f"lease {lease.token} of {lease.unit} has ended: another worker may have the work now")
 
 

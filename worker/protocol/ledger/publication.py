@@ -1,4 +1,4 @@
-"""Moving the pointer: publishing a commit's version, promoting an older one or a candidate, discarding candidates."""
+"""Changing the pointer: publishing the version of a commit, promoting a version, discarding candidates."""
 
 from __future__ import annotations
 
@@ -129,14 +129,14 @@ return marked
 
 
 class Publication:
-    """The ledger's moves of the pointer."""
+    """Publishes, promotes and discards versions."""
 
     def __init__(self, connection: Connection, versions: Versions) -> None:
         self._connection = connection
         self._versions = versions
 
     def new_version_number(self, *, above: int = 0) -> int:
-        """A number that no version has had or will have; ``above``: the highest that was seen elsewhere (on disk)."""
+        """Return a number that no version has or had, above ``above`` (the highest number on disk)."""
         return int(self._connection.run(_NEW_VERSION_NUMBER, above=above))
 
     def publish(
@@ -151,11 +151,11 @@ class Publication:
         candidate_until: str | None = None,
         dropped: Mapping[str, Mapping[str, Any]] = {},
     ) -> Pointer:
-        """Move the pointer to ``version`` and its batches (the keys of ``reports``) to ``applied``, or nothing.
+        """Point at ``version`` and set its batches (the keys of ``reports``) to ``applied``, or change nothing.
 
-        With ``candidate_until`` the pointer stays: the version waits so long to be promoted. ``dropped``: reports of
-        edits that the batches go in without. Only while the lease lasts, the revision is the expected one, and each
-        batch is still ``checking`` under this lease. Raises StaleLease, LostRace.
+        With ``candidate_until`` the pointer stays, and the version waits until then for promotion. ``dropped``: reports
+        of edits that are left out. Requires a valid lease, the expected revision, and that each batch is ``checking``
+        under this lease. Raises StaleLease, LostRace.
         """
         parent = version.parent or ORIGINAL
         outcome, detail = self._connection.run(
@@ -179,10 +179,10 @@ class Publication:
         return Pointer(revision=int(detail), version=parent if candidate_until else version.id)
 
     def promote(self, version: str, *, author: str | None) -> Promotion:
-        """Make an older version or a candidate live, at once. Raises NotFound, StaleCandidate.
+        """Make an older version or a candidate live. Raises NotFound, StaleCandidate.
 
-        Promoting the live one changes nothing; when its author asks for the last promotion once more (its answer was
-        lost), the answer is the same again.
+        Promoting the live version changes nothing. If the author repeats the last promotion, because the answer was
+        lost, the answer is the same.
         """
         outcome, previous, revision = self._connection.run(
             _PROMOTE, version=version, author=author or "", who=author or ""
@@ -194,36 +194,39 @@ class Publication:
         if outcome == "stale":
             raise StaleCandidate(
                 f"{version} was made from {self._versions.get(version).parent}, and {previous} is live now: "
-                "what it was tested against is not what it would replace"
+                "it was checked against another version than the one that it would replace"
             )
         pointer = Pointer(revision=int(revision), version=version)
         rolled_back, restored = self._what_changed(previous, pointer)
         return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)
 
     def discard(self, versions: Sequence[str], *, reason: str, author: str | None = "worker") -> list[str]:
-        """Give up those of these versions that are candidates, and return them; their batches are ``discarded``."""
+        """Discard the candidates among these versions and return them; their batches become ``discarded``."""
         return list(self._connection.run(_DISCARD, reason=reason, versions=list(versions), who=author or "")[1:])
 
     def expired_candidates(self) -> list[str]:
-        """Candidates that were to be promoted before now."""
+        """Return the candidates whose time for promotion is over."""
         return sorted(
             version for version, until in self._versions.candidates().items() if until <= self._connection.now()
         )
 
     def promotions(self) -> list[dict[str, Any]]:
-        """Every move of the pointer, oldest first: revision, version, previous, author, at."""
+        """Return every change of the pointer, oldest first: revision, version, previous, author, at."""
         with self._connection.client() as redis:
             return [json.loads(text) for text in redis.lrange(self._connection.at(Key.PROMOTIONS), 0, -1)]
 
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
-        """Note, before it is done, that these versions' files go; return them without those live or pinned now."""
+        """Mark versions as removed before their files are deleted.
+
+        Returns the marked ones: live and pinned versions and candidates are left out.
+        """
         return list(self._connection.run(_MARK_REMOVED, versions=list(versions)))
 
     def _what_changed(self, previous: str, pointer: Pointer) -> tuple[tuple[str, ...], tuple[str, ...]]:
         version = pointer.version
         with self._connection.client() as redis:
             adopted = redis.hget(self._connection.at(Key.VERSION, version), "adopted")
-        if previous == version or adopted == str(pointer.revision):  # what a candidate brings is new
+        if previous == version or adopted == str(pointer.revision):  # the edits of a candidate are new
             return (), ()
         now_live, was_live = self._versions.live_edit_ids(version), self._versions.live_edit_ids(previous)
         undone = set(self._versions.lineage(previous)) - set(self._versions.lineage(version)) - {ORIGINAL}

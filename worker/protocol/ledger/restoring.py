@@ -1,4 +1,4 @@
-"""Writing the ledger anew from what the files on disk tell, when Redis has lost its memory."""
+"""Restoring the ledger from the files on disk after Redis has lost its data."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from worker.protocol.scripting.connection import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredBatch:
-    """A batch as the manifests tell of it."""
+    """A batch as the manifests record it."""
 
     spec: BatchSpec
     version: str
-    """The version that took it in."""
+    """The version that contains it."""
     edits: tuple[AcceptedEdit, ...]
-    """Those that some kept version tells of."""
+    """The edits that the manifest of a kept version records."""
     dropped: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Of those that the batch went into its version without: what is left of their reports."""
+    """Reports of the edits that were left out of the version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredVersion:
-    """A version as its manifest tells of it."""
+    """A version as its manifest records it."""
 
     record: VersionRecord
     edit_ids: tuple[str, ...]
@@ -42,7 +42,7 @@ class RestoredVersion:
 
 
 class Restoring:
-    """The ledger's way back."""
+    """Restores the ledger."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -59,12 +59,11 @@ class Restoring:
         chain: Callable[[Sequence[str]], Sequence[str]] | None = None,
         pinned: Collection[str] = (),
     ) -> None:
-        """Write these versions and batches beside whatever else is known, then the pointer, all at once.
+        """Add these versions and batches to the ledger and set the pointer, in one transaction.
 
-        Edits not known so far come before all others in the lists: their places are below zero.
-        ``parents`` may name versions that are no longer kept. ``chain`` makes the audit chain anew from the lines that
-        are there; None: it stays. ``pinned``: these versions are pinned. Guards that are known stay as they are.
-        Raises LostRace when the known pointer is not ``expected``.
+        New edits are listed before all others: their places are below zero. ``parents`` may name versions that are no
+        longer kept. ``chain`` returns the new audit chain for the present lines; None keeps the chain. ``pinned``: the
+        versions to pin. Stored guards do not change. Raises LostRace if the present pointer is not ``expected``.
         """
         with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
             pipe.watch(self._connection.at(Key.POINTER), self._connection.at(Key.AUDIT))
@@ -88,7 +87,7 @@ class Restoring:
             try:
                 pipe.execute()
             except WatchError:
-                raise LostRace("the ledger has changed meanwhile: nothing was restored") from None
+                raise LostRace("the ledger has changed: nothing was restored") from None
 
     def _write(self, pipe: Any, versions: Sequence[RestoredVersion], batches: Sequence[RestoredBatch]) -> None:
         for version in versions:

@@ -1,4 +1,4 @@
-"""Moving a batch from state to state; a lost race is an error, not a shrug."""
+"""Changing the state of batches. A lost race is an error."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ return taken
 """
 )
 
-# Given back: another begins it anew, and the attempt does not count against it.
+# The batches become ready again, and the attempt does not count.
 _GIVE_BACK = """
 local token = ARG.token
 if not held(COMMIT_UNIT, token) then return 0 end
@@ -117,7 +117,7 @@ return alive
 
 
 class Transitions:
-    """The ledger's moves of batches."""
+    """Changes the state and progress of batches."""
 
     def __init__(self, connection: Connection, batches: Batches) -> None:
         self._connection = connection
@@ -132,10 +132,10 @@ class Transitions:
         lease: Lease | None = None,
         **fields: Any,
     ) -> None:
-        """Move a batch, with ``fields`` (report, error, version) in the same script.
+        """Change the state of a batch and set ``fields`` (report, error, version) in the same script.
 
-        Raises LostRace when its state is none of ``expected``, StaleLease when ``lease`` has ended or the batch is in
-        another commit's hands, NotFound.
+        Raises LostRace if its state is none of ``expected``, StaleLease if ``lease`` has ended or another commit has
+        the batch, NotFound.
         """
         states = {expected} if isinstance(expected, BatchState) else expected
         outcome, status = self._connection.run(
@@ -156,7 +156,7 @@ class Transitions:
             raise LostRace(f"batch {batch} is {status}, not {' or '.join(sorted(states))}: it was not made {to}")
 
     def cancel(self, batch: str, *, author: str | None = None) -> BatchRecord:
-        """Take a batch back, up to ``ready``; one that was taken back already stays so.
+        """Cancel a batch up to the state ``ready``; a cancelled one stays cancelled.
 
         Raises BatchNotCancellable, NotFound.
         """
@@ -168,20 +168,20 @@ class Transitions:
                 return record
             is_applied = record.status == BatchState.APPLIED
             way_out = (
-                "promote an older version to undo it" if is_applied else "see its record for how it ended or goes on"
+                "promote an older version to undo it" if is_applied else "its record says how it ended or continues"
             )
             raise BatchNotCancellable(f"batch {batch} is {record.status}: {way_out}") from None
         return self._batches.get(batch)
 
     def begin_shard(self, batch: str, shard: int, lease: Lease) -> bool:
-        """Begin to compute; False when there is nothing to do (done, cancelled, rejected). Raises StaleLease."""
+        """Begin a shard; return False if there is nothing to do (done, cancelled, rejected). Raises StaleLease."""
         outcome = self._connection.run(_BEGIN_SHARD, unit=lease.unit, token=lease.fence, batch=batch, shard=shard)
         if outcome == "stale":
             raise stale(lease)
         return bool(outcome == "begun")
 
     def shard_done(self, batch: str, shard: int, lease: Lease) -> int:
-        """Take the shard out of the open ones and return how many are left; the last makes the batch ready.
+        """Close a shard and return the number of open ones; closing the last makes the batch ready.
 
         Raises StaleLease.
         """
@@ -191,10 +191,10 @@ class Transitions:
         return remaining
 
     def begin_commit(self, lease: Lease, batches: Sequence[str], *, max_attempts: int) -> list[str]:
-        """Take ready batches, and those that a dead commit left behind, into this commit; return those taken.
+        """Take ready batches, and those of a commit that died, into this commit; return them.
 
-        Each take counts as an attempt of the batch, once under one lease: one that has used up ``max_attempts`` is
-        failed with the last reason. A batch that is elsewhere now (cancelled) is left out. Raises StaleLease.
+        This counts as an attempt of each batch, once per lease. A batch that has used up ``max_attempts`` fails with
+        the last reason. Batches in another state, such as cancelled ones, are left out. Raises StaleLease.
         """
         outcome, *taken = self._connection.run(
             _BEGIN_COMMIT, token=lease.fence, max_attempts=max_attempts, batches=list(batches)
@@ -204,7 +204,7 @@ class Transitions:
         return taken
 
     def tell_ready(self, error: str) -> None:
-        """Note with every ready batch why no commit can begin; the next one that does takes it back."""
+        """Record in every ready batch why no commit can begin; the next commit clears it."""
         with self._connection.client() as redis:
             ready = redis.zrange(self._connection.at(Key.READY), 0, -1)
         for batch in ready:
@@ -212,12 +212,12 @@ class Transitions:
                 self.move(batch, BatchState.READY, expected=BatchState.READY, error=error)
 
     def give_back(self, lease: Lease, batches: Sequence[str]) -> None:
-        """Make this commit's batches ready again, as if they had not been begun. Raises StaleLease."""
+        """Make the batches of this commit ready again without an attempt. Raises StaleLease."""
         if not self._connection.run(_GIVE_BACK, token=lease.fence, batches=list(batches)):
             raise stale(lease)
 
     def commit_attempts(self, batches: Sequence[str]) -> dict[str, int]:
-        """How often commits of each batch were begun."""
+        """Return the number of commit attempts of each batch."""
         with self._connection.client() as redis:
             counts = (
                 redis.hmget(self._connection.at(Key.ATTEMPTS), [f"commit-{batch}" for batch in batches])
@@ -227,7 +227,7 @@ class Transitions:
         return {batch: int(count or 0) for batch, count in zip(batches, counts, strict=True)}
 
     def progress(self, batches: Sequence[str], progress: Progress, lease: Lease) -> None:
-        """Tell how far these batches are. Raises StaleLease when none of them is under this lease any more."""
+        """Record the progress of batches. Raises StaleLease if none of them is under this lease."""
         told = _text(progress.to_json())
         if not self._connection.run(
             _PROGRESS, unit=lease.unit, token=lease.fence, progress=told, batches=list(batches)
@@ -235,7 +235,7 @@ class Transitions:
             raise stale(lease)
 
     def shard_progress(self, batch: str, shard: int, done: int) -> int:
-        """Note how many edits of a shard are computed, and return how many of the whole batch are."""
+        """Record the number of computed edits of a shard, and return that of the whole batch."""
         key = self._connection.at(Key.SHARD_PROGRESS, batch)
         with self._connection.client() as redis, redis.pipeline() as pipe:
             pipe.hset(key, str(shard), done)
@@ -244,7 +244,7 @@ class Transitions:
             return sum(int(count) for count in pipe.execute()[1])
 
     def add_stage_seconds(self, stage: str, seconds: float) -> None:
-        """Note that one of ``batches.STAGES`` was gone through, for the figures."""
+        """Add the time of one run of a stage (one of ``batches.STAGES``), for metrics."""
         with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             pipe.hincrbyfloat(self._connection.at(Key.STAGE_SECONDS), stage, seconds)
             pipe.hincrby(self._connection.at(Key.STAGE_COUNTS), stage, 1)

@@ -1,4 +1,4 @@
-"""Reading the pointer, versions and which descends from which."""
+"""Reading the pointer and versions; pins, and the rule that decides which versions are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.protocol.scripting.connection import Connection
 from worker.protocol.scripting.paging import next_cursor, read_rows
 
 ALWAYS = "1970-01-01T00:00:00.000Z"
-"""When the original was made, as far as a ledger can tell."""
+"""Creation time of the original model, which the ledger does not know."""
 
 _LINEAGE = """
 local version, floor = ARG.version, ARG.floor
@@ -55,38 +55,38 @@ return {live, redis.call('SCARD', VERSION_EDITS .. live), redis.call('SCARD', VE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retained:
-    """What retention says of one version."""
+    """The decision of retention about one version."""
 
     version: str
     why: str | None
-    """Why it stays; None: it goes."""
+    """Why it is kept; None if it is removed."""
 
 
 class Versions:
-    """What the ledger says about versions."""
+    """Reads versions, and pins them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def pointer(self) -> Pointer:
-        """What is live; the original before anything was promoted."""
+        """Return the live version; the original before the first publication."""
         return self.known_pointer() or Pointer(revision=0, version=ORIGINAL)
 
     def known_pointer(self) -> Pointer | None:
-        """What Redis knows to be live; None when it has never been told (or has lost its memory)."""
+        """Return the pointer; None if Redis has none yet, or has lost its data."""
         with self._connection.client() as redis:
             revision, version = redis.hmget(self._connection.at(Key.POINTER), "revision", "version")
         return None if revision is None else Pointer(revision=int(revision), version=version)
 
     def get(self, version: str) -> VersionRecord:
-        """A published version, or the original. Raises NotFound."""
+        """Return a published version or the original. Raises NotFound."""
         records = self.records([version])
         if not records:
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         return records[0]
 
     def page(self, cursor: str | None = None, limit: int = 50) -> Page[VersionRecord]:
-        """All versions, newest first, the original last. Raises InvalidCursor."""
+        """Return a page of all versions, newest first, the original last. Raises InvalidCursor."""
         rows = read_rows(self._connection, Key.VERSIONS, cursor=cursor, limit=limit)
         records = self.records([row.id for row in rows])
         if len(rows) < limit:
@@ -94,17 +94,17 @@ class Versions:
         return Page(items=records, next=next_cursor(rows, limit))
 
     def live_edit_ids(self, version: str) -> frozenset[str]:
-        """The ids of the edits in force in a version whose files are kept; none for the original."""
+        """Return the ids of the live edits of a version whose files are kept; none for the original."""
         with self._connection.client() as redis:
             return frozenset(redis.smembers(self._connection.at(Key.VERSION_EDITS, version)))
 
     def superseded_edit_ids(self, version: str) -> frozenset[str]:
-        """The ids of the edits that a live one of this version supersedes or repeats."""
+        """Return the ids of the edits that live edits of this version supersede or repeat."""
         with self._connection.client() as redis:
             return frozenset(redis.smembers(self._connection.at(Key.VERSION_HISTORY, version)))
 
     def candidates(self) -> dict[str, str]:
-        """Versions that wait to be promoted, and until when."""
+        """Return the versions that wait for promotion, and until when."""
         with self._connection.client() as redis:
             return dict(redis.hgetall(self._connection.at(Key.CANDIDATES)))
 
@@ -117,15 +117,15 @@ class Versions:
         return {edit for edit, flag in zip(edits, flags, strict=True) if flag}
 
     def descends(self, version: str, ancestor: str) -> bool:
-        """Whether ``version`` is ``ancestor`` or was made, in one or more steps, from it."""
+        """Return whether ``version`` is ``ancestor`` or descends from it."""
         return ancestor in self.lineage(version, floor=version_number(ancestor))
 
     def lineage(self, version: str, *, floor: int = 0) -> list[str]:
-        """``version``, its parent, and so on, down to the number ``floor``."""
+        """Return ``version``, its parent, and so on, down to the number ``floor``."""
         return list(self._connection.run(_LINEAGE, version=version, floor=floor))
 
     def published(self, *, and_candidates: bool = True) -> frozenset[str]:
-        """The ids of all versions that were ever published, and of candidates."""
+        """Return the ids of all published versions, with ``and_candidates`` also those of candidates."""
         with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
             pipe.zrange(self._connection.at(Key.VERSIONS), 0, -1)
             pipe.hkeys(self._connection.at(Key.CANDIDATES))
@@ -141,26 +141,26 @@ class Versions:
         return version, int(live), int(superseded)
 
     def pin(self, version: str, *, author: str | None) -> None:
-        """Keep a version until it is unpinned; once more changes nothing. Raises NotFound, also for a removed one."""
+        """Keep a version until it is unpinned. Raises NotFound, also if its files are removed."""
         outcome = self._connection.run(_PIN, version=version, who=author or "")
         if outcome == "removed":
-            raise NotFound(f"version {version} is no longer kept: its files are gone, so it cannot be pinned")
+            raise NotFound(f"version {version} is no longer kept: its files are removed, so it cannot be pinned")
         _require_known(version, outcome)
 
     def unpin(self, version: str, *, author: str | None) -> None:
-        """Let retention decide about a version again. Raises NotFound."""
+        """Unpin a version: retention may remove it. Raises NotFound."""
         _require_known(version, self._connection.run(_UNPIN, version=version, who=author or ""))
 
     def pinned(self) -> frozenset[str]:
-        """The versions that are pinned."""
+        """Return the pinned versions."""
         with self._connection.client() as redis:
             return frozenset(redis.smembers(self._connection.at(Key.PINS)))
 
     def retention(self, *, keep: int, among: Collection[str] | None = None) -> list[Retained]:
-        """What the last ``keep``, the pins and the references leave; newest first, the original left out.
+        """Decide which versions are kept: the last ``keep``, pinned and referenced ones; newest first, no original.
 
-        ``among``: only these versions (those that have files), as if there were no others; one that the ledger calls
-        removed still goes, where a removal was broken off.
+        ``among``: consider only these versions (those with files). A version that is marked as removed is removed
+        again, since an earlier removal may have been interrupted.
         """
         live = self.pointer().version
         with self._connection.client() as redis:
@@ -187,7 +187,7 @@ class Versions:
 
 
 def write_version(record: VersionRecord) -> str:
-    """A version record as text; its status and whether it is removed or pinned are kept elsewhere."""
+    """Return the stored text of a version record; its status, removal and pin are stored elsewhere."""
     elsewhere = {"status", "removed", "expires", "pinned"}
     fields = {name: value for name, value in asdict(record).items() if name not in elsewhere}
     return json.dumps(fields, ensure_ascii=False)
@@ -203,7 +203,7 @@ def _read_version(version: str, fields: dict[str, str], *, expires: str | None) 
 
 
 def retention_plan(records: Sequence[VersionRecord], *, live: str, keep: int) -> list[Retained]:
-    """Decide about versions; newest first."""
+    """Decide which versions are kept; newest first."""
     numbered = sorted((record for record in records if record.id != ORIGINAL), key=lambda r: r.number, reverse=True)
     published = [record.id for record in numbered if not record.removed and record.status != "candidate"]
     last = set(published[:keep])

@@ -23,37 +23,37 @@ from worker.protocol.scripting.prelude import PRELUDE
 
 LOGGER = logging.getLogger(__name__)
 REPEAT_SECONDS = 30.0
-"""How long the same failure of Redis is not logged again."""
+"""Shortest pause between two log lines of the same failure."""
 _LOGGED: dict[str, float] = {}
-"""The failure logged last, and when."""
+"""Last logged failure and its time."""
 AWAY = (
-    "Redis does not answer: try again shortly. If this was a change, it is not known whether the change was made: "
-    "repeat it with the same Idempotency-Key"
+    "Redis does not answer: retry shortly. It is not known whether a change was made: repeat it with the same "
+    "Idempotency-Key"
 )
 
 REFUSALS = ("OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "NOAUTH", "NOPERM")
-"""First words with which a Redis that answers still refuses to work."""
+"""First words of errors with which Redis refuses to work."""
 
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Turn what Redis raises when it is away into LedgerDown."""
+    """Raise LedgerDown for errors of Redis that the caller cannot fix."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:
         _log_failure("redis.away", error)
         raise LedgerDown(AWAY) from error
     except ResponseError as error:
-        text = f"{getattr(error, 'status_code', '')} {error}"  # the driver cuts the first word off some
+        text = f"{getattr(error, 'status_code', '')} {error}"  # the driver removes the first word of some errors
         word = next((word for word in REFUSALS if word in text), None)
         if word is None:
             raise
         _log_failure("redis.refuses", error)
-        raise LedgerDown(f"Redis refuses to work ({word}): try again later, when it was seen to") from error
+        raise LedgerDown(f"Redis refuses to work ({word}): retry after an operator has fixed Redis") from error
 
 
 def _log_failure(event: str, error: Exception) -> None:
-    """Log the driver's words, which name addresses and are for the operator; the same ones not at every call."""
+    """Log the text of the driver, which names addresses and is meant for operators; not at every call."""
     now, reason = time.monotonic(), str(error)
     if now >= _LOGGED.get(reason, -math.inf) + REPEAT_SECONDS:
         _LOGGED.clear()

@@ -14,7 +14,7 @@ LARGEST_PAGE = 500
 
 
 class Row(NamedTuple):
-    """A member of a list, and its place in it."""
+    """A member of a sorted set and its score."""
 
     id: str
     place: int
@@ -30,18 +30,18 @@ def read_rows(connection: Connection, key: Key, member: str = "", *, cursor: str
 
 
 def next_cursor(rows: Sequence[Row], limit: int) -> str | None:
-    """The cursor after these rows; None when they are the last."""
+    """Return the cursor after these rows; None if they are the last."""
     return write_cursor(rows[-1].place) if len(rows) == limit else None
 
 
 def write_cursor(place: int) -> str:
-    """A place as opaque text."""
+    """Return a place as opaque text."""
     return base64.urlsafe_b64encode(str(place).encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> int:
-    """The inverse of ``write_cursor``. Raises InvalidCursor."""
+    """Return the place of a cursor. Raises InvalidCursor."""
     try:
         return int(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except ValueError:
-        raise InvalidCursor(f"{cursor!r} is no cursor of this list: send the `next` of the page before") from None
+        raise InvalidCursor(f"{cursor!r} is not a cursor of this list: send the `next` of the previous page") from None

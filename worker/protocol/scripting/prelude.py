@@ -1,8 +1,8 @@
-"""What every Lua script of the ledger begins with, and how one is run.
+"""The Lua that precedes every script of the ledger.
 
-A script is one move: it checks what it expects and changes all that belongs together, or changes nothing. It is given
-the store's prefix, the time and who asked for it first, its own arguments after. Every script may be sent twice (a lost
-answer), which the checks make harmless. What it changes it adds to the audit chain (``audit``), in the same breath.
+A script checks its preconditions and makes one complete change, or none. It receives one JSON object: the prefix of the
+store, the time, the author, and its own arguments. A script may run twice if an answer is lost; its checks make that
+harmless. It adds its change to the audit chain (``audit``) itself.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ local function forget_attempts(unit)
 end
 
 local function begin_attempt(unit)
-  redis.call('HSET', ATTEMPT_ERRORS, unit, 'the worker that had it stopped without a word')
+  redis.call('HSET', ATTEMPT_ERRORS, unit, 'the worker stopped without reporting an error')
   return redis.call('HINCRBY', ATTEMPTS, unit, 1)
 end
 
 local function used_up(unit, max_attempts)
   local attempts = tonumber(redis.call('HGET', ATTEMPTS, unit) or '0')
   if attempts < max_attempts then return nil end
-  return 'begun ' .. attempts .. ' times and never finished; the last time: '
+  return 'started ' .. attempts .. ' times and never finished; the last error: '
     .. (redis.call('HGET', ATTEMPT_ERRORS, unit) or 'unknown')
 end
 
