@@ -163,7 +163,7 @@ def test_min_version_that_does_not_come_is_told_when_to_ask_again(bench: Bench, 
         publish(bench.ledger, manifest)
         answer = client.get("/generate", params={"prompt": "x", "min_version": "v1"})
         assert (answer.status_code, answer.headers.get("Retry-After")) == (409, "1")
-        assert "not served here yet" in answer.json()["detail"]
+        assert "not served here after" in answer.json()["detail"]
 
 
 def test_min_version_of_a_rolled_back_version_is_refused_with_the_reason(bench: Bench, store: VersionStore) -> None:

@@ -108,7 +108,7 @@ def test_what_waits_for_memory_is_told_and_the_version_before_answers_on(
                 part = answer.json()["parts"]["generation"]
                 assert answer.status_code == 200
                 assert (part["ready"], part["degraded"], part["version"]) == (True, True, "v0")
-                assert "v2 (revision 3) waits for memory, v0 is served on" in part["reason"]
+                assert "v2 (revision 3) waits for memory, v0 stays live" in part["reason"]
                 assert figure(client, "errata_generation_waits_for_memory") == 1.0
                 told = [record.getMessage() for record in caplog.records]
                 assert (told.count("generation_degraded"), told.count("version_not_loaded")) == (1, 0)
