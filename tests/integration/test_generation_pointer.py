@@ -156,7 +156,7 @@ def test_min_version_waits_for_a_version_that_is_about_to_be_served(bench: Bench
         assert (answer.status_code, answer.json().get("version")) == (200, "v1")
 
 
-def test_min_version_that_does_not_come_is_told_when_to_ask_again(bench: Bench, store: VersionStore) -> None:
+def test_a_min_version_that_is_not_served_in_time_gets_a_time_to_retry(bench: Bench, store: VersionStore) -> None:
     with serving(bench, store, LOADED, min_version_wait_seconds=0.2) as (_, client):
         manifest = write_version(store, LOADED, "v1")
         flip_last_byte(store, "v1")

@@ -37,7 +37,7 @@ Version = Annotated[str, Field(max_length=32, examples=["v12"])]
 
 STREAMED = (
     "answer with server-sent events: one per piece of text, then `event: end` or `event: problem` for each answer; "
-    "with a list of prompts, each event has the `index` of its prompt, and an answer that fails does not affect the others"
+    "with a list of prompts, each event has the `index` of its prompt, and a failed answer leaves the others intact"
 )
 
 
