@@ -33,14 +33,12 @@ class LiveIndex:
         self._lock = threading.Lock()
         self._read_of: tuple[str, tuple[int, int]] | None = None
         self._set = EditSet(live=())
-        self._live: dict[tuple[str, str], AcceptedEdit] = {}
-        self._known: set[str] = set()
         self._about: dict[str, list[AcceptedEdit]] = {}
 
     def superseded_by(self, edits: Sequence[Edit]) -> list[AcceptedEdit | None]:
         """For each edit the live one about the same thing, if there is one."""
-        self._refresh()
-        return [self._live.get(edit.identity) for edit in edits]
+        held = self._refresh().in_force
+        return [held.get(edit.identity) for edit in edits]
 
     def companions(self, edits: Sequence[Edit], *, without: Collection[str] = ()) -> list[list[AcceptedEdit]]:
         """For each edit the live ones about its subject under another relation, but those with the ids ``without``."""
@@ -62,20 +60,16 @@ class LiveIndex:
         edits = self._refresh()
         doomed: dict[str, None] = {}
         for edit in ids:
-            if edit not in self._known:
+            if edit not in edits.ids:
                 status = self._ledger.edit(edit).status
                 raise EditNotLive(
                     f"edit {edit} is {status}: only an edit that is in force can be taken out",
                     loc=("body", "remove"),
                 )
             doomed |= dict.fromkeys(edits.named_alike(edit))
-        left = {row.edit.identity: row.id for row in edits.joined((), without=doomed).live}
+        change = edits.joined((), without=doomed).change_from(edits)
         rows = {row.id: row for row in edits.everything}
-        live = {row.id for row in edits.live}
-        return [
-            Removal(accepted=rows[edit], restores=left.get(rows[edit].edit.identity) if edit in live else None)
-            for edit in doomed
-        ]
+        return [Removal(accepted=rows[edit], restores=change.restored.get(edit)) for edit in doomed]
 
     def _refresh(self) -> EditSet:
         version = self._ledger.pointer().version
@@ -83,8 +77,6 @@ class LiveIndex:
         with self._lock:
             if (version, sizes) != self._read_of:
                 self._set = self._read(version)
-                self._live = {row.edit.identity: row for row in self._set.live}
-                self._known = {row.id for row in self._set.everything}
                 self._about = _by_subject(self._set.live)
                 self._read_of = (version, sizes)
             return self._set
