@@ -42,7 +42,7 @@ logger = logging.getLogger("service.serve")
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
-LAST_WORD_SECONDS = 2
+SHUTDOWN_GRACE_SECONDS = 2
 """After ``stop_seconds``, for those whose answers have not ended to be told so."""
 
 
@@ -78,7 +78,7 @@ def serve(settings: Settings) -> None:
     ledger = Ledger(redis, Keys(store.id))
     durability = _checked_durability(redis, settings)
     if durability is not None:
-        ledger.require_format()
+        ledger.format.require()
     _require_current(ledger, settings)
     queue = WorkQueue(connect_queue(settings.redis_url), store.id, job_timeout_seconds=settings.job_timeout_seconds)
     registry = CollectorRegistry()
@@ -106,7 +106,7 @@ def _require_current(ledger: Ledger, settings: Settings) -> None:
     """Raise LedgerBehind when the files know of a later promotion than Redis: an old Redis was restored."""
     head = read_head(StoreLayout(settings.data))
     try:
-        pointer = ledger.known_pointer()
+        pointer = ledger.versions.known_pointer()
     except LedgerDown:
         return  # of a process that can do without Redis
     if head is not None and pointer is not None and head.revision > pointer.revision:
@@ -163,7 +163,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,  # turns go by address: nobody may choose theirs
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds) + LAST_WORD_SECONDS,
+                timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds) + SHUTDOWN_GRACE_SECONDS,
             )
         )
         self._state: ApiState = app.state.errata

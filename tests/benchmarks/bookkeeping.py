@@ -227,38 +227,38 @@ class Workbench:
     def make_ready(self, edits: Sequence[Edit]) -> str:
         """Accept a batch, and call its targets computed."""
         batch = take_in(self.ledger, *edits, shard_size=POSTED, max_open=1_000).record.spec.id
-        lease = self.ledger.acquire(targets_unit(batch, 0), holder="benchmark", ttl_seconds=3600)
+        lease = self.ledger.leases.acquire(targets_unit(batch, 0), holder="benchmark", ttl_seconds=3600)
         assert lease is not None
-        assert self.ledger.begin_shard(batch, 0, lease)
-        assert self.ledger.shard_done(batch, 0, lease) == 0
-        self.ledger.release(lease)
+        assert self.ledger.transitions.begin_shard(batch, 0, lease)
+        assert self.ledger.transitions.shard_done(batch, 0, lease) == 0
+        self.ledger.leases.release(lease)
         return batch
 
     def publish_first(self, num_live: int) -> None:
         """Write and publish v1 with so many edits, without a committer."""
         edits = [make_edit(i) for i in range(num_live)]
         batches = [self.make_ready(edits[i : i + SETUP_BATCH]) for i in range(0, num_live, SETUP_BATCH)]
-        rows = [row for batch in batches for row in self.ledger.batch_edits(batch)]
+        rows = [row for batch in batches for row in self.ledger.batches.edits(batch)]
         made = edit_set(rows)
-        records = {batch: self.ledger.batch(batch).spec.summary() | {"version": "v1"} for batch in batches}
+        records = {batch: self.ledger.batches.get(batch).spec.summary() | {"version": "v1"} for batch in batches}
         candidate = self.session.build_candidate((), on_progress=lambda done, total: None)
         report = self.session.check(candidate, live=rows, new=(), parent="v0")
         manifest = self.session.write_version(
             "v1", candidate, parent="v0", edits=made, batches=records, dropped=(), report=report
         )
-        lease = self.ledger.acquire(COMMIT_UNIT, holder="benchmark", ttl_seconds=3600, max_attempts=None)
+        lease = self.ledger.leases.acquire(COMMIT_UNIT, holder="benchmark", ttl_seconds=3600, max_attempts=None)
         assert lease is not None
-        assert self.ledger.begin_commit(lease, batches, max_attempts=3) == batches
+        assert self.ledger.transitions.begin_commit(lease, batches, max_attempts=3) == batches
         for batch in batches:
-            self.ledger.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
-        self.ledger.publish(
+            self.ledger.transitions.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
+        self.ledger.publication.publish(
             lease,
             expected_revision=0,
             version=version_record(manifest, batches),
             edit_ids=[row.id for row in made.live],
             reports={batch: {"passed": True} for batch in batches},
         )
-        self.ledger.release(lease)
+        self.ledger.leases.release(lease)
 
     def commit(self, num_live: int, num_batches: int) -> Cost:
         """The cost of one commit of so many batches onto so many live edits."""
@@ -270,8 +270,8 @@ class Workbench:
             began, cpu_began = time.perf_counter(), time.process_time()
             self.committer.run()
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-        assert {self.ledger.batch(batch).status for batch in batches} == {BatchState.APPLIED}
-        live = self.session.store.read_manifest(self.ledger.pointer().version).live
+        assert {self.ledger.batches.get(batch).status for batch in batches} == {BatchState.APPLIED}
+        live = self.session.store.read_manifest(self.ledger.versions.pointer().version).live
         assert len(live) == num_live + num_batches
         return Cost(seconds=seconds, cpu_seconds=cpu_seconds, num_trips=len(trips))
 

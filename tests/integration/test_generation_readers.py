@@ -16,9 +16,7 @@ import pytest
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.http import connection
 from service.generation.runtime import GenerationRuntime
-from tests.support.decoding import held
 from tests.support.generation import PROMPTS, publish, serving, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench
@@ -50,7 +48,7 @@ def room_for_one(bench: Bench, store: VersionStore) -> Iterator[Served]:
     """The original is live, v1 is kept, and memory holds one version beside the original."""
     first = write_version(store, LOADED, "v1")
     publish(bench.ledger, first)
-    bench.ledger.promote("v0", author=None)
+    bench.ledger.publication.promote("v0", author=None)
     assert first.size_bytes is not None
     with serving(bench, store, LOADED, resident_bytes=int(1.5 * first.size_bytes)) as made:
         yield made
@@ -82,13 +80,10 @@ def test_who_never_reads_a_stream_keeps_no_version_from_leaving_memory(bench: Be
         assert client.get("/generate", params={"prompt": "a"}).json()["version"] == "v2"
 
 
-def test_who_has_not_read_in_time_is_cut_off(
-    bench: Bench, store: VersionStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "READING_SECONDS", -1.0)
+def test_a_client_that_does_not_read_in_time_is_disconnected(bench: Bench, store: VersionStore) -> None:
     publish(bench.ledger, write_version(store, LOADED, "v1"))
     with (
-        serving(bench, store, LOADED, max_answer_seconds=4.0) as (runtime, client),
+        serving(bench, store, LOADED, max_answer_seconds=4.0, read_grace_seconds=-1.0) as (runtime, client),
         unread_stream(client) as unread,
     ):
         until(lambda: runtime.readiness()["running"] != 0)
@@ -105,7 +100,7 @@ def test_what_waits_for_memory_is_told_and_the_version_before_answers_on(
         before = figure(client, "errata_generation_load_failures_total")
         with unread_stream(client):
             until(lambda: runtime.readiness()["running"] != 0)
-            with held(runtime._loop), caplog.at_level(logging.INFO):
+            with runtime.pause(), caplog.at_level(logging.INFO):
                 publish(bench.ledger, write_version(store, LOADED, "v2"))
                 until(lambda: runtime.readiness()["waits_for_memory"])
                 until(lambda: figure(client, "errata_generation_behind_seconds") > 1.0)
@@ -128,7 +123,7 @@ def test_each_wait_for_memory_is_counted_once(bench: Bench, store: VersionStore)
         before = figure(client, failures)
         with unread_stream(client):
             until(lambda: runtime.readiness()["running"] != 0)
-            with held(runtime._loop):
+            with runtime.pause():
                 publish(bench.ledger, write_version(store, LOADED, "v2"))
                 until(lambda: figure(client, failures) == before + 1)
                 publish(bench.ledger, write_version(store, LOADED, "v3"))
@@ -162,7 +157,7 @@ def test_who_asks_for_a_version_again_and_again_does_not_keep_the_live_one_out(
 
 def test_what_cannot_fit_beside_the_live_version_makes_the_replica_unready(bench: Bench, store: VersionStore) -> None:
     with room_for_one(bench, store) as (runtime, client):
-        bench.ledger.promote("v1", author=None)
+        bench.ledger.publication.promote("v1", author=None)
         until(lambda: runtime.readiness()["version"] == "v1")
         publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
         until(lambda: client.get("/readyz").status_code == 503)

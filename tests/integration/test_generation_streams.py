@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import socket
@@ -15,11 +16,9 @@ import pytest
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
+from errata.client import AsyncClient, Client, ErrataApiError, Generation, GenerationPiece
 from service.cli.main import run
-from service.client.client import ErrataClient
-from service.client.errors import ErrataApiError
 from service.generation.runtime import GenerationRuntime
-from tests.support.decoding import held
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench
@@ -94,10 +93,10 @@ def test_a_running_stream_keeps_its_version_when_another_is_promoted(served: Ser
     with client.stream("POST", "/generate", json=asked) as answer:
         lines = answer.iter_lines()
         body = [next(lines)]
-        bench.ledger.promote("v1", author=None)
+        bench.ledger.publication.promote("v1", author=None)
         until(lambda: runtime.readiness()["version"] == "v1")
         body += list(lines)
-    bench.ledger.promote("v2", author=None)
+    bench.ledger.publication.promote("v2", author=None)
     until(lambda: runtime.readiness()["version"] == "v2")
     assert answer.headers["X-Model-Version"] == "v2"
     said = [json.loads(line.removeprefix("data: ")) for line in body if line.startswith("data: ")]
@@ -113,7 +112,7 @@ def test_a_stream_whose_client_goes_away_frees_its_place_and_its_version(served:
     with socket.create_connection((url.host, url.port or 80)) as connection:
         connection.sendall(f"GET /generate?{query} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n\r\n".encode())
         until(lambda: runtime.readiness()["running"] == 1)
-    until(lambda: (runtime.readiness()["running"], sum(runtime._residents._leased.values())) == (0, 0))
+    until(lambda: (runtime.readiness()["running"], runtime.num_leases) == (0, 0))
 
 
 def test_a_stop_text_ends_the_answer_before_it(client: httpx.Client) -> None:
@@ -156,7 +155,7 @@ def test_scores_of_a_list_are_those_of_each_alone(client: httpx.Client) -> None:
 
 def test_an_answer_that_takes_too_long_is_given_up_and_its_place_is_free(served: Served) -> None:
     runtime, client, _ = served
-    with held(runtime._loop):
+    with runtime.pause():
         answers: list[httpx.Response] = []
         asked = {"prompt": PROMPT, "timeout_seconds": 0.05}
         asking = threading.Thread(target=lambda: answers.append(client.post("/generate", json=asked)))
@@ -175,7 +174,7 @@ def test_a_stream_that_takes_too_long_ends_with_a_problem(served: Served) -> Non
     ) as answer:
         lines = answer.iter_lines()
         first = next(lines)
-        with held(runtime._loop):
+        with runtime.pause():
             threading.Event().wait(0.6)
         rest = list(lines)
     assert first.startswith("data: ")
@@ -185,12 +184,25 @@ def test_a_stream_that_takes_too_long_ends_with_a_problem(served: Served) -> Non
 
 def test_the_python_client_reads_a_stream_and_raises_what_it_is_refused(client: httpx.Client) -> None:
     whole = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 20}).json()
-    with ErrataClient(str(client.base_url)) as asking:
+    with Client(str(client.base_url)) as asking:
         pieces = list(asking.stream(PROMPT, max_new_tokens=20))
         with pytest.raises(ErrataApiError, match="v77"):
             list(asking.stream(PROMPT, version="v77"))
     assert "".join(piece.text for piece in pieces) == whole["text"]
     assert (pieces[-1].finish_reason, pieces[-1].version, pieces[-1].usage) == ("length", "v2", whole["usage"])
+
+
+def test_the_asynchronous_client_reads_the_same_stream(client: httpx.Client) -> None:
+    async def story() -> tuple[list[GenerationPiece], Generation]:
+        async with AsyncClient(str(client.base_url)) as asking:
+            pieces = [piece async for piece in asking.stream(PROMPT, max_new_tokens=20)]
+            with pytest.raises(ErrataApiError, match="v77"):
+                await anext(asking.stream(PROMPT, version="v77"))
+            return pieces, await asking.generate(PROMPT, max_new_tokens=20)
+
+    pieces, whole = asyncio.run(story())
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert (pieces[-1].finish_reason, pieces[-1].version) == ("length", "v2")
 
 
 def test_the_command_line_prints_a_stream_as_it_prints_the_whole(

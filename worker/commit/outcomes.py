@@ -56,7 +56,7 @@ class Outcomes:
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
         self._tell_repeats(group)
         try:
-            pointer = self._ledger.publish(
+            pointer = self._ledger.publication.publish(
                 lease,
                 expected_revision=group.pointer.revision,
                 version=version_record(manifest, group.ids),
@@ -67,7 +67,7 @@ class Outcomes:
                 dropped={row.accepted.id: row.report for row in group.dropped},
             )
         except LostRace:
-            if version not in self._ledger.published():  # it is there where only the script's answer was lost
+            if version not in self._ledger.versions.published():  # it is there where only the script's answer was lost
                 self._session.store.remove(version)
             raise
         if waits:
@@ -101,7 +101,7 @@ class Outcomes:
         for record in group.batches:
             report = {"passed": True, "reasons": [], "unchanged": True, **group.change_by(record)}
             fields = {"version": group.pointer.version, "report": report}
-            self._ledger.move(record.spec.id, state, expected=COMMIT_STATES, lease=lease, **fields)
+            self._ledger.transitions.move(record.spec.id, state, expected=COMMIT_STATES, lease=lease, **fields)
         log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
 
     def _write(self, version: str, group: Group, candidate: Candidate, report: CheckReport) -> Manifest:
@@ -119,12 +119,12 @@ class Outcomes:
 
     def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
         (record,) = group.batches
-        self._ledger.set_edit_reports({row.accepted.id: row.report for row in group.dropped})
+        self._ledger.edits.set_reports({row.accepted.id: row.report for row in group.dropped})
         fields = {"report": _report_of(group, record, report), "error": error}
-        self._ledger.move(record.spec.id, state, expected=BatchState.CHECKING, lease=lease, **fields)
+        self._ledger.transitions.move(record.spec.id, state, expected=BatchState.CHECKING, lease=lease, **fields)
 
     def _tell_repeats(self, group: Group) -> None:
-        self._ledger.set_edit_reports({edit: {"same_as": held} for edit, held in group.change.repeats.items()})
+        self._ledger.edits.set_reports({edit: {"same_as": held} for edit, held in group.change.repeats.items()})
 
 
 def _report_of(group: Group, record: BatchRecord, report: CheckReport) -> dict[str, Any]:

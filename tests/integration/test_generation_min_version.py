@@ -17,8 +17,8 @@ from editing_core.versions.head import mark_published
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.versions.min_version import BELIEVED_SECONDS
-from service.ledger_calls import PATIENCE_SECONDS
+from service.generation.versions.min_version import DIGEST_TTL_SECONDS
+from service.ledger_calls import LEDGER_TIMEOUT_SECONDS
 from tests.support.generation import publish, serving, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
@@ -62,11 +62,11 @@ def test_a_candidate_is_asked_by_its_name_alone_and_a_discarded_one_not_at_all(
         assert ask(client, version="v2").json()["version"] == "v2"
         waiting = ask(client, min_version="v2")
         assert (waiting.status_code, "is a candidate: promote it" in waiting.json()["detail"]) == (409, True)
-        bench.ledger.discard(["v2"], reason="no", author=None)
+        bench.ledger.publication.discard(["v2"], reason="no", author=None)
         discarded = ask(client, min_version="v2")
         assert (discarded.status_code, "was discarded" in discarded.json()["detail"]) == (409, True)
         assert "Retry-After" not in discarded.headers
-        time.sleep(BELIEVED_SECONDS)
+        time.sleep(DIGEST_TTL_SECONDS)
         assert ask(client, version="v2").status_code == 404
 
 
@@ -75,8 +75,8 @@ def test_a_removed_version_is_not_answered_from_memory(bench: Bench, store: Vers
     publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
     with serving(bench, store, LOADED) as (_, client):
         assert ask(client, version="v1").status_code == 200
-        bench.ledger.mark_removed(["v1"])
-        time.sleep(BELIEVED_SECONDS)
+        bench.ledger.publication.mark_removed(["v1"])
+        time.sleep(DIGEST_TTL_SECONDS)
         assert ask(client, version="v1").status_code == 404, "its files are there still"
         assert ask(client, version="v2").status_code == 200
 
@@ -85,7 +85,7 @@ def test_what_was_served_without_redis_is_confirmed_once_it_is_back(tmp_path: Pa
     with running_redis(tmp_path / "redis") as server, open_bench(server.url) as bench:
         manifest = write_version(store, LOADED, "v1")
         publish(bench.ledger, manifest)
-        revision = bench.ledger.pointer().revision
+        revision = bench.ledger.versions.pointer().revision
         store.write_head(revision, "v1")
         server.stop()
         with serving(bench, store, LOADED) as (runtime, client):
@@ -103,7 +103,7 @@ def test_while_redis_has_forgotten_all_the_files_tell_which_versions_there_are(
     for version, parent in (("v1", "v0"), ("v2", "v1")):
         publish(bench.ledger, write_version(store, LOADED, version, parent=parent))
         mark_published(store.layout, version)
-    store.write_head(bench.ledger.pointer().revision, "v2")
+    store.write_head(bench.ledger.versions.pointer().revision, "v2")
     bench.redis.flushall()
     with serving(bench, store, LOADED) as (_, client):
         for asked in ({}, {"version": "v2"}, {"min_version": "v2"}, {"min_version": "v1"}):
@@ -137,17 +137,17 @@ def served_beside_a_hanging_redis(folder: Path, store: VersionStore) -> Iterator
 def test_a_redis_that_hangs_holds_no_answer_of_a_version_on_disk_for_long(tmp_path: Path, store: VersionStore) -> None:
     with served_beside_a_hanging_redis(tmp_path / "redis", store) as client:
         for choice in ({"version": "v1"}, {"min_version": "v1"}, {"version": "v2"}):
-            patient = 4 * PATIENCE_SECONDS + 2
+            patient = 4 * LEDGER_TIMEOUT_SECONDS + 2
             answer = client.get("/generate", params={"prompt": "x", **choice}, timeout=patient)
             assert answer.json()["version"] == choice.get("version", "v2")
 
 
 def test_a_redis_that_hangs_holds_many_at_once_no_longer_than_one(tmp_path: Path, store: VersionStore) -> None:
     with served_beside_a_hanging_redis(tmp_path / "redis", store) as client, ThreadPoolExecutor(40) as pool:
-        time.sleep(BELIEVED_SECONDS)
+        time.sleep(DIGEST_TTL_SECONDS)
 
         def asked(version: str) -> int:
-            patient = 4 * PATIENCE_SECONDS + 2
+            patient = 4 * LEDGER_TIMEOUT_SECONDS + 2
             return client.get("/generate", params={"prompt": "x", "version": version}, timeout=patient).status_code
 
         unknown = [pool.submit(asked, "nonsense") for _ in range(20)]
