@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from editing_core.errors import ErrataError
-from service.api.errors import problem
+from service.api.problems.rendering import problem_document
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.prompts import Prompts
 from service.generation.questions import AnswerStream
@@ -24,8 +24,7 @@ async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered:
             logprobs = {"logprobs": told(said.logprobs, prompts)} if said.logprobs else {}
             yield f"data: {_json({**index, 'text': said.text, **logprobs})}\n\n"
         elif isinstance(said, ErrataError):
-            described = json.loads(bytes(problem(said).body))
-            yield f"event: problem\ndata: {_json({**index, **described})}\n\n"
+            yield f"event: problem\ndata: {_json({**index, **problem_document(said)})}\n\n"
         else:
             yield f"event: end\ndata: {_json({**index, **_end(stream, number, said)})}\n\n"
 
