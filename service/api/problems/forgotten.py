@@ -6,8 +6,8 @@ from functools import partial
 
 from editing_core.errors import ErrataError, NotFound
 from editing_core.versions.layout import StoreLayout
-from service.ledger_calls import in_time
-from service.ledger_memory import require_memory
+from service.ledger_calls import call_with_timeout
+from service.ledger_memory import require_ledger_intact
 from worker.protocol.errors import EditNotLive, LedgerDown, LedgerForgotten
 from worker.protocol.ledger.ledger import Ledger
 
@@ -16,7 +16,7 @@ async def unless_forgotten(error: ErrataError, *, ledger: Ledger, layout: StoreL
     """The error, or LedgerForgotten if the ledger says "not found" only because it is being rebuilt."""
     if isinstance(error, NotFound | EditNotLive):
         try:
-            await in_time(partial(require_memory, ledger, layout))
+            await call_with_timeout(partial(require_ledger_intact, ledger, layout))
         except LedgerForgotten as forgotten:
             return forgotten
         except (LedgerDown, TimeoutError):
