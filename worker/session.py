@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from editing_core.checks.checks import CheckLimits, CheckReport, run_checks
+from editing_core.checks.checks import CheckReport, run_checks
+from editing_core.checks.limits import CheckLimits
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
@@ -25,7 +26,7 @@ from editing_core.editor.memory_plan import outlook
 from editing_core.editor.standing import Standing
 from editing_core.edits import AcceptedEdit, EditSet
 from editing_core.guards import AcceptedGuard, canonical_guards
-from editing_core.memit.config import MemitConfig
+from editing_core.memit.config import MemitConfig, SolveOverrides
 from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.machine import circumstances
@@ -87,13 +88,7 @@ class EditingSession:
         log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
-        config = config_for(
-            loaded,
-            layers=settings.layers,
-            prior_weight=settings.prior_weight,
-            clamp=settings.clamp,
-            guard_weight=settings.guard_weight,
-        )
+        config = config_for(loaded, overrides=SolveOverrides.read(settings))
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
         artefacts = _artefacts(loaded, settings, config, layout)
         editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))
@@ -105,7 +100,7 @@ class EditingSession:
             settings=settings_fingerprint(values),
             settings_values=values,
         )
-        return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=check_limits(settings))
+        return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=CheckLimits.read(settings))
 
     def open_parent(self, version: str) -> None:
         """Load the version that the next candidate is compared with. Raises NotFound, StoreError, OSError."""
@@ -234,12 +229,6 @@ class EditingSession:
         if self._parent[0] != version:
             self._parent = (version, make_view(model, self.store.load_tensors(version, self._editor.loaded.device)))
         return self._parent[1]
-
-
-def check_limits(settings: Settings) -> CheckLimits:
-    """The limits of the checks as the settings have them."""
-    names = {limit.name for limit in fields(CheckLimits)} & set(Settings.model_fields)
-    return CheckLimits(**{name: getattr(settings, name) for name in names})
 
 
 def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, layout: StoreLayout) -> ModelArtefacts:

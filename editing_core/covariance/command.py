@@ -17,7 +17,7 @@ from rich.text import Text
 from editing_core.covariance.defaults import TEXT_COLUMN, corpus_for
 from editing_core.covariance.prepare import PrepareOptions, asked_tokens, describe, prepare
 from editing_core.errors import ErrataError
-from editing_core.memit.config import configure, preset
+from editing_core.memit.config import SolveOverrides, configure, preset
 from editing_core.models.load import load_model
 from editing_core.versions.layout import StoreLayout
 
@@ -56,7 +56,7 @@ def _prepare(options: argparse.Namespace, console: Console) -> None:
     loaded = load_model(options.model, device=options.device, dtype=options.dtype)
     num_layers = loaded.family.num_layers(loaded.model)
     base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
-    config = configure(base, num_layers=num_layers, layers=options.layers)
+    config = configure(base, num_layers=num_layers, overrides=SolveOverrides.read(options))
     wanted = PrepareOptions(
         layers=config.layers,
         num_tokens=options.tokens,

@@ -21,7 +21,7 @@ from editing_core.errors import InvalidEdit, InvalidSettings
 from editing_core.formats.counterfact import CounterFactRecord
 from editing_core.measuring.checkpoint import save_checkpoint
 from editing_core.measuring.metrics import Metrics, evaluate_cases, summarise
-from editing_core.memit.config import MemitConfig
+from editing_core.memit.config import NO_OVERRIDES, MemitConfig, SolveOverrides
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.views import make_view
 from editing_core.versions.layout import StoreLayout
@@ -41,9 +41,7 @@ class Campaign:
     dataset: str | None = None
     text_column: str = TEXT_COLUMN
     statistics: Path | None = None
-    layers: str | None = None
-    prior_weight: float | None = None
-    clamp: float | None = None
+    overrides: SolveOverrides = NO_OVERRIDES
     context_seeds: tuple[int, ...] = (0,)
     num_tokens: int | None = None
     device: str | None = None
@@ -86,7 +84,7 @@ def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, don
         raise InvalidSettings(f"{campaign.save} exists already: choose a new folder for the edited model")
     on_progress("loading the model", 0, 1)
     loaded = load_model(campaign.model, device=campaign.device, dtype=campaign.dtype)
-    config = config_for(loaded, layers=campaign.layers, prior_weight=campaign.prior_weight, clamp=campaign.clamp)
+    config = config_for(loaded, overrides=campaign.overrides)
     live = accept_records(campaign.records)
     rows = [_row("before", loaded, loaded.model, campaign, corpus=corpus, on_progress=on_progress)]
     for seed in campaign.context_seeds:

@@ -22,6 +22,7 @@ from editing_core.covariance.defaults import TEXT_COLUMN
 from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.formats.counterfact import read_counterfact
 from editing_core.measuring.campaign import Campaign, CampaignResult, run_campaign
+from editing_core.memit.config import SolveOverrides
 
 _COLUMNS = (
     ("efficacy_score", "ES"),
@@ -61,9 +62,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
         text_column=options.text_column,
         statistics=options.statistics,
         data=options.data,
-        layers=options.layers,
-        prior_weight=options.prior_weight,
-        clamp=options.clamp,
+        overrides=SolveOverrides.read(options),
         context_seeds=tuple(options.context_seed or (0,)),
         num_tokens=options.tokens,
         device=options.device,

@@ -14,19 +14,11 @@ from editing_core.checks.limits import CheckLimits
 from editing_core.covariance.command import non_negative, positive, progress_bar
 from editing_core.covariance.defaults import TEXT_COLUMN
 from editing_core.errors import ErrataError, InvalidSettings
+from editing_core.memit.config import SolveOverrides
 from editing_core.remaking.remake import Outcome, remake
 from editing_core.remaking.reports import as_json
 from editing_core.remaking.task import Task
 
-_LIMITS = {
-    "min_taken": 0.7,
-    "min_neighbors_kept": 0.8,
-    "min_earlier_kept": 0.9,
-    "max_drift": 0.5,
-    "max_perplexity_rise": 0.1,
-    "max_delta_norm": 15.0,
-    "max_delta_per_edit": 0.72,
-}
 _WIDTH_OF_A_FILE = 140
 
 
@@ -57,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def task_of(options: argparse.Namespace, *, model: str | None, with_targets: bool, new_statistics: bool) -> Task:
     """The order that the options give; raises InvalidSettings."""
     try:
-        limits = CheckLimits(**_LIMITS | options.limits)
+        limits = CheckLimits(**options.limits)
     except TypeError as error:
         raise InvalidSettings(f"--limits: {error}") from None
     return Task(
@@ -66,10 +58,7 @@ def task_of(options: argparse.Namespace, *, model: str | None, with_targets: boo
         version=options.version,
         model=model,
         with_targets=with_targets,
-        layers=options.layers,
-        prior_weight=options.prior_weight,
-        clamp=options.clamp,
-        guard_weight=options.guard_weight,
+        overrides=SolveOverrides.read(options),
         corpus=tuple(options.corpus or ()),
         dataset=options.dataset,
         text_column=options.text_column,

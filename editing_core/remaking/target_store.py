@@ -57,14 +57,7 @@ def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress:
     on_progress("loading the model", 0, 1)
     loaded = _load(task, source, same_model=same_model)
     base = MemitConfig.from_json(source.manifest.settings) if same_model else None
-    config = config_for(
-        loaded,
-        base,
-        layers=task.layers,
-        prior_weight=task.prior_weight,
-        clamp=task.clamp,
-        guard_weight=task.guard_weight,
-    )
+    config = config_for(loaded, base, task.overrides)
     artefacts = _artefacts(task, source, loaded, config=config, on_progress=on_progress)
     layout = StoreLayout(task.out)
     editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))

@@ -10,6 +10,7 @@ from torch import Tensor
 from editing_core.checks.limits import CheckLimits
 from editing_core.covariance.defaults import TEXT_COLUMN
 from editing_core.errors import InvalidSettings, NotFound, StoreError
+from editing_core.memit.config import NO_OVERRIDES, SolveOverrides
 from editing_core.versions.head import read_head
 from editing_core.versions.identity import StoreIdentity, open_identity
 from editing_core.versions.layout import ORIGINAL, StoreLayout, is_version_name
@@ -29,10 +30,7 @@ class Task:
     model: str | None = None
     with_targets: bool = True
     """Use the source's stored z, where they fit."""
-    layers: str | None = None
-    prior_weight: float | None = None
-    clamp: float | None = None
-    guard_weight: float | None = None
+    overrides: SolveOverrides = NO_OVERRIDES
     corpus: tuple[Path, ...] = ()
     dataset: str | None = None
     text_column: str = TEXT_COLUMN

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from editing_core.checks.limits import CheckLimits
 from editing_core.errors import InvalidSettings
 from worker.protocol.configuration.contradictions import contradictions
 from worker.protocol.configuration.effective import Effective, Source, effective
@@ -25,6 +26,7 @@ MOST_SECONDS = 10 * 366 * 24 * 3600
 Seconds = Annotated[float, Field(le=MOST_SECONDS)]
 MOST_THREADS = 1024
 """More than any machine has cores: a slip of the pen would end in an error of the system's."""
+_LIMITS = CheckLimits()
 
 
 class Settings(BaseSettings):
@@ -129,15 +131,19 @@ class Settings(BaseSettings):
     min_version_wait_seconds: Seconds = Field(10.0, ge=0, description="longest wait for min_version")
 
     # Limits of the checks.
-    min_taken: Share = Field(0.7, description="share of new edits that must take")
-    min_neighbors_kept: Share = Field(0.8, description="share of neighbours that must keep their answer")
-    min_earlier_kept: Share = Field(0.9, description="share of earlier edits that must still hold")
-    min_guards_kept: Share = Field(0.95, description="share of guards that must keep their answer")
-    max_drift: float = Field(0.5, gt=0, description="mean KL divergence on the probe set, in nats")
-    max_perplexity_rise: float = Field(0.10, gt=0, description="rise of perplexity on held-out text, as a share")
-    max_delta_norm: float = Field(15.0, gt=0, description="largest ‖Δ‖/‖W‖ of one layer")
+    min_taken: Share = Field(_LIMITS.min_taken, description="share of new edits that must take")
+    min_neighbors_kept: Share = Field(
+        _LIMITS.min_neighbors_kept, description="share of neighbours that must keep their answer"
+    )
+    min_earlier_kept: Share = Field(_LIMITS.min_earlier_kept, description="share of earlier edits that must still hold")
+    min_guards_kept: Share = Field(_LIMITS.min_guards_kept, description="share of guards that must keep their answer")
+    max_drift: float = Field(_LIMITS.max_drift, gt=0, description="mean KL divergence on the probe set, in nats")
+    max_perplexity_rise: float = Field(
+        _LIMITS.max_perplexity_rise, gt=0, description="rise of perplexity on held-out text, as a share"
+    )
+    max_delta_norm: float = Field(_LIMITS.max_delta_norm, gt=0, description="largest ‖Δ‖/‖W‖ of one layer")
     max_delta_per_edit: float = Field(
-        0.72, gt=0, description="the same over the square root of the number of live edits"
+        _LIMITS.max_delta_per_edit, gt=0, description="the same over the square root of the number of live edits"
     )
 
     # Clients of the service: the other commands of ``errata``.

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
 import typer
 
+from editing_core.checks.limits import CheckLimits
 from service.cli.options import (
     ClampOption,
     ConfigOption,
@@ -197,21 +199,10 @@ def migrate(context: typer.Context) -> None:
 _OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "dataset", "text_column", "statistics", "tokens")
 
 
-_LIMITS = (
-    "min_taken",
-    "min_neighbors_kept",
-    "min_earlier_kept",
-    "max_drift",
-    "max_perplexity_rise",
-    "max_delta_norm",
-    "max_delta_per_edit",
-)
-
-
 def _of_a_store(arguments: Sequence[str]) -> list[str]:
     """The options of what reads one store and writes another, with what the environment says of the first."""
     settings = read_settings()
-    limits = json.dumps({name: getattr(settings, name) for name in _LIMITS})
+    limits = json.dumps(asdict(CheckLimits.read(settings)))
     seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
     twins = _with_twins(arguments, "prior_weight", "clamp", "guard_weight", "num_threads", *_OFFLINE_TWINS)
     return ["--from", str(settings.data), "--limits", limits, *seed, *twins]
