@@ -29,7 +29,7 @@ from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from service.api.app import create_app
 from service.api.state import ApiState, Generation
-from service.connections import AbortableProtocol
+from service.connections import limited_protocol
 from worker.protocol.connections import Durability, connect, connect_queue, require_durable
 from worker.protocol.errors import LedgerBehind, LedgerDown
 from worker.protocol.keys import Keys
@@ -154,7 +154,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=AbortableProtocol,
+                http=limited_protocol(),
                 lifespan="off",
                 ws="none",
                 log_config=None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, Self
 
 Limit = Literal["finite", "norms", "taken", "neighbors", "earlier", "guards", "drift", "perplexity"]
 
@@ -28,6 +28,6 @@ class CheckLimits:
     """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
 
     @classmethod
-    def read(cls, source: object) -> CheckLimits:
+    def read(cls, source: object) -> Self:
         """The limits that ``source`` has as attributes, such as settings; others have their default."""
         return cls(**{item.name: getattr(source, item.name) for item in fields(cls) if hasattr(source, item.name)})

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Self
 
 from editing_core.errors import InvalidSettings
 
@@ -94,13 +94,14 @@ class SolveOverrides:
     guard_weight: float | None = None
 
     @classmethod
-    def read(cls, source: object) -> SolveOverrides:
-        """The overrides that ``source`` has as attributes, such as settings or parsed options; others are None."""
-        return cls(**{item.name: getattr(source, item.name, None) for item in fields(cls)})
+    def read(cls, source: object) -> Self:
+        """The fields that ``source`` has as attributes, such as settings or parsed options; others keep the default."""
+        return cls(**{item.name: getattr(source, item.name) for item in fields(cls) if hasattr(source, item.name)})
 
     def given(self) -> dict[str, Any]:
-        """The fields that are not None."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The overrides that are not None."""
+        values = {item.name: getattr(self, item.name) for item in fields(SolveOverrides)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def differences(self, values: Mapping[str, Any]) -> list[str]:
         """One sentence for each override that contradicts the recorded settings ``values``."""

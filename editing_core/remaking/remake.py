@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from editing_core.checks.checks import CheckReport, run_checks
+from editing_core.clock import timestamp, utc_now
 from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import InvalidEdit
@@ -201,7 +201,7 @@ def _draft(manifest: Manifest, place: Workplace, live: tuple[AcceptedEdit, ...])
     kept = {accepted.id for accepted in live} | _beneath(manifest, place.editor, live)
     changed = {
         "parent": ORIGINAL,
-        "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "created": timestamp(utc_now(), timespec="seconds"),
         "store": place.identity.id,
         "model_fingerprint": place.loaded.fingerprint,
         "settings": settings.values,
@@ -239,9 +239,11 @@ def _compare(
 
 def _command(task: Task, place: Workplace) -> str:
     constants = place.editor.config.overrides().given()
-    texts = [f"--corpus {file}" for file in task.corpus]
-    texts += [f"--dataset {task.dataset} --text-column {task.text_column}"] if task.dataset else []
-    texts += [f"--statistics {task.statistics}"] if task.statistics else []
+    texts = [f"--corpus {file}" for file in task.options.corpus]
+    texts += (
+        [f"--dataset {task.options.dataset} --text-column {task.options.text_column}"] if task.options.dataset else []
+    )
+    texts += [f"--statistics {task.options.statistics}"] if task.options.statistics else []
     return " ".join([
         f"errata up --data {task.out} --model {place.loaded.source}",
         *(

@@ -17,7 +17,7 @@ from editing_core.models.views import make_view
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from service.api.app import create_app
-from service.connections import AbortableProtocol
+from service.connections import limited_protocol
 from service.generation.runtime import GenerationRuntime
 from tests.support.redis_server import Bench
 from worker.protocol.entities import VersionRecord
@@ -124,7 +124,7 @@ def serving(
     registry = CollectorRegistry()
     runtime = GenerationRuntime(loaded, store, bench.ledger, settings=settings, registry=registry).run()
     app = create_app(settings, bench.ledger, bench.queue, generation=runtime, registry=registry)
-    config = uvicorn.Config(app, port=0, http=AbortableProtocol, lifespan="off", ws="none", log_config=None)
+    config = uvicorn.Config(app, port=0, http=limited_protocol(), lifespan="off", ws="none", log_config=None)
     server = uvicorn.Server(config)
     listener = server.config.bind_socket()
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from editing_core.checks.limits import CheckLimits
+from editing_core.command_line import MACHINE_OPTIONS, SOLVE_OPTIONS, TEXT_OPTIONS
 from service.cli.options import (
     ClampOption,
     ConfigOption,
@@ -159,13 +160,13 @@ def worker(
 
 def prepare(context: typer.Context) -> None:
     """Make a model's statistics once, from text files or a dataset: errata prepare MODEL …; its --help has the rest."""
-    names = ("data", "context_seed", *_OFFLINE_TWINS)
+    names = ("data", "context_seed", "layers", *TEXT_OPTIONS, *MACHINE_OPTIONS)
     _run("editing_core.covariance.command", _with_twins(context.args, *names), child_environment())
 
 
 def evaluate(context: typer.Context) -> None:
     """Measure a file of CounterFact records offline, before and after; its own --help has the rest."""
-    names = ("model", "prior_weight", "clamp", *_OFFLINE_TWINS)
+    names = ("model", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
     _run("editing_core.measuring.evaluate", _with_twins(context.args, *names), child_environment())
 
 
@@ -196,15 +197,12 @@ def migrate(context: typer.Context) -> None:
     _run("editing_core.remaking.migrate", _of_a_store(context.args), child_environment())
 
 
-_OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "dataset", "text_column", "statistics", "tokens")
-
-
 def _of_a_store(arguments: Sequence[str]) -> list[str]:
     """The options of what reads one store and writes another, with what the environment says of the first."""
     settings = read_settings()
     limits = json.dumps(asdict(CheckLimits.read(settings)))
     seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
-    twins = _with_twins(arguments, "prior_weight", "clamp", "guard_weight", "num_threads", *_OFFLINE_TWINS)
+    twins = _with_twins(arguments, "num_threads", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
     return ["--from", str(settings.data), "--limits", limits, *seed, *twins]
 
 
