@@ -78,7 +78,7 @@ def serve(settings: Settings) -> None:
     ledger = Ledger(redis, Keys(store.id))
     durability = _checked_durability(redis, settings)
     if durability is not None:
-        ledger.require_format()
+        ledger.format.require()
     _require_current(ledger, settings)
     queue = WorkQueue(connect_queue(settings.redis_url), store.id, job_timeout_seconds=settings.job_timeout_seconds)
     registry = CollectorRegistry()
@@ -106,7 +106,7 @@ def _require_current(ledger: Ledger, settings: Settings) -> None:
     """Raise LedgerBehind when the files know of a later promotion than Redis: an old Redis was restored."""
     head = read_head(StoreLayout(settings.data))
     try:
-        pointer = ledger.known_pointer()
+        pointer = ledger.versions.known_pointer()
     except LedgerDown:
         return  # of a process that can do without Redis
     if head is not None and pointer is not None and head.revision > pointer.revision:

@@ -49,7 +49,7 @@ def test_with_keys_a_request_without_one_or_with_a_wrong_one_is_a_401(api: ApiPr
             answer = client.post("/edits", json={"edits": [edit("Locked out")]}, headers=headers)
             require_problem(answer, 401, "key-required")
             assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
-    assert not api.ledger.edits_about("Locked out")
+    assert not api.ledger.edits.about("Locked out")
 
 
 def test_a_refused_key_is_told_before_anything_of_the_body(api: ApiProcess, keys: KeyFile) -> None:
@@ -112,7 +112,7 @@ def test_without_keys_what_a_foreign_page_sends_is_refused(api: ApiProcess, head
     with api.client() as client:
         answer = client.post("/edits", json={"edits": [edit("Forged")]}, headers=headers)
     require_problem(answer, 403, "foreign-origin")
-    assert not api.ledger.edits_about("Forged")
+    assert not api.ledger.edits.about("Forged")
 
 
 def refusal(**settings: object) -> tuple[int, str]:

@@ -26,9 +26,9 @@ def api(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 @pytest.fixture
 def client(api: ApiProcess) -> Iterator[httpx.Client]:
     """With the original live and no guard."""
-    api.ledger.promote("v0", author=None)
-    for guard in api.ledger.guards():
-        api.ledger.remove_guard(guard.id, author="eve")
+    api.ledger.publication.promote("v0", author=None)
+    for guard in api.ledger.guards.all():
+        api.ledger.guards.remove(guard.id, author="eve")
     with api.client() as client:
         yield client
 

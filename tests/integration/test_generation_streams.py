@@ -94,10 +94,10 @@ def test_a_running_stream_keeps_its_version_when_another_is_promoted(served: Ser
     with client.stream("POST", "/generate", json=asked) as answer:
         lines = answer.iter_lines()
         body = [next(lines)]
-        bench.ledger.promote("v1", author=None)
+        bench.ledger.publication.promote("v1", author=None)
         until(lambda: runtime.readiness()["version"] == "v1")
         body += list(lines)
-    bench.ledger.promote("v2", author=None)
+    bench.ledger.publication.promote("v2", author=None)
     until(lambda: runtime.readiness()["version"] == "v2")
     assert answer.headers["X-Model-Version"] == "v2"
     said = [json.loads(line.removeprefix("data: ")) for line in body if line.startswith("data: ")]

@@ -97,14 +97,14 @@ def view_of(loaded: LoadedModel, version: str) -> Any:
 
 def publish(ledger: Ledger, manifest: Manifest, *, candidate_until: str | None = None) -> None:
     """Make a written version known and live (or a candidate), as a commit without batches does."""
-    lease = ledger.acquire(COMMIT_UNIT, holder="test", ttl_seconds=60)
+    lease = ledger.leases.acquire(COMMIT_UNIT, holder="test", ttl_seconds=60)
     assert lease is not None
     assert manifest.digest is not None
     record = VersionRecord(
         id=manifest.version, parent=manifest.parent, created=manifest.created, num_edits=0, digest=manifest.digest
     )
-    revision = ledger.pointer().revision
-    ledger.publish(
+    revision = ledger.versions.pointer().revision
+    ledger.publication.publish(
         lease,
         expected_revision=revision,
         version=record,
@@ -112,7 +112,7 @@ def publish(ledger: Ledger, manifest: Manifest, *, candidate_until: str | None =
         reports={},
         candidate_until=candidate_until,
     )
-    ledger.release(lease)
+    ledger.leases.release(lease)
 
 
 @contextmanager

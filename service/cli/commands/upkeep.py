@@ -154,7 +154,7 @@ def _recover_from_files(settings: Settings, url: str) -> None:
 
 def _pointer(settings: Settings, url: str) -> Pointer | None:
     try:
-        return Ledger(connect(url), Keys(open_identity(settings.data).id)).known_pointer()
+        return Ledger(connect(url), Keys(open_identity(settings.data).id)).versions.known_pointer()
     except LedgerDown as error:
         raise CommandFailed(str(error), ExitCode.UNREACHABLE) from None
 
