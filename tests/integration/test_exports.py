@@ -187,16 +187,12 @@ def test_a_version_that_is_no_longer_kept_is_not_found(redis_url: str, tmp_path:
         assert "no longer kept" in require_problem(ask(client, old, HF), 404, "not-found")["detail"]
 
 
-def test_only_the_scope_admin_may_export_and_every_reader_may_look(client: httpx.Client, place: WorkerBench) -> None:
-    path = StoreLayout(place.data).api_keys
-    try:
-        editor = KeyFile(path).add("ed", ["edit"])
-        headers = {"Authorization": f"Bearer {editor}"}
+def test_only_the_scope_admin_may_export_and_every_reader_may_look(redis_url: str, tmp_path: Path) -> None:
+    headers = {"Authorization": f"Bearer {KeyFile(StoreLayout(tmp_path).api_keys).add('ed', ['edit'])}"}
+    with running_api(redis_url, tmp_path) as api, api.client() as client:
         require_problem(client.post("/versions/v1/export", json=HF, headers=headers), 403, "scope-missing")
         assert client.get("/exports", headers=headers).status_code == 200
         require_problem(client.post("/versions/v1/export", json=HF), 401, "key-required")
-    finally:
-        path.unlink()
 
 
 def test_the_command_waits_for_the_service_and_prints_the_folder(

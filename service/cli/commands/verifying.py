@@ -16,7 +16,7 @@ from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import DataOption, JsonOption, KeyOption, RedisOption, UrlOption, open_client, service_url
 from service.cli.output import CommandFailed, ExitCode, print_json, stdout, table
 from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer
-from service.client.memory import ResidentDigests
+from service.client.schemas import ResidentDigests
 from worker.protocol.connections import connect
 from worker.protocol.entities import Pointer, VersionRecord
 from worker.protocol.keys import Keys
