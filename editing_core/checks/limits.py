@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Limit = Literal["finite", "norms", "taken", "neighbors", "earlier", "guards", "drift", "perplexity"]
+Limit = Literal["finite", "norms", "reliability", "specificity", "earlier", "guards", "drift", "perplexity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckLimits:
     """What a candidate must reach; shares are between 0 and 1."""
 
-    min_taken: float
-    min_neighbors_kept: float
+    min_reliability: float
+    min_specificity: float
     min_earlier_kept: float
     max_drift: float
     """Mean KL divergence on the probe set, in nats."""

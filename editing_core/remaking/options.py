@@ -19,8 +19,8 @@ from editing_core.remaking.reports import as_json
 from editing_core.remaking.task import Task
 
 _LIMITS = {
-    "min_taken": 0.7,
-    "min_neighbors_kept": 0.8,
+    "min_reliability": 0.7,
+    "min_specificity": 0.8,
     "min_earlier_kept": 0.9,
     "max_drift": 0.5,
     "max_perplexity_rise": 0.1,

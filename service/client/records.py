@@ -92,7 +92,7 @@ class EditRecord(Record):
     """Whether the solve holds on to the neighbourhood's answers."""
     source: str | None = None
     note: str | None = None
-    taken: bool | None = None
+    holds: bool | None = None
     """Whether the model answers with the new object; None: not tested yet."""
     report: dict[str, Any] | None = None
     purged: dict[str, Any] | None = None

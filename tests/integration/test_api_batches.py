@@ -137,11 +137,11 @@ def test_doubtful_edits_are_taken_with_a_warning(client: httpx.Client) -> None:
 
 def test_a_batch_tells_how_many_took_and_which_did_not(api: ApiProcess, client: httpx.Client) -> None:
     accepted = post(client, *(edit(f"Person {i}") for i in range(25)))
-    version = publish(api.ledger, accepted["id"], taken=False)
+    version = publish(api.ledger, accepted["id"], holds=False)
     batch = client.get(accepted["links"]["self"]).json()
     assert (batch["status"], batch["version"], batch["report"]) == ("applied", version, {"passed": True})
-    assert (batch["edits"]["total"], batch["edits"]["taken"], len(batch["edits"]["not_taken"])) == (25, 0, 20)
-    assert client.get(f"/edits/{accepted['edits'][3]['id']}").json()["report"] == {"taken": False}
+    assert (batch["edits"]["total"], batch["edits"]["holding"], len(batch["edits"]["not_holding"])) == (25, 0, 20)
+    assert client.get(f"/edits/{accepted['edits'][3]['id']}").json()["report"] == {"holds": False}
 
 
 def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
@@ -152,7 +152,7 @@ def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
         publish(api.ledger, batches[0]["id"])
         answer = waiting.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
-    assert answer.json()["edits"]["taken"] == 1
+    assert answer.json()["edits"]["holding"] == 1
 
 
 def test_waiting_in_vain_gives_the_batch_as_accepted(client: httpx.Client) -> None:

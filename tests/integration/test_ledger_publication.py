@@ -169,10 +169,10 @@ def test_status_of_an_edit_follows_its_batch_until_the_batch_is_applied(bench: B
     lease = lease_of(ledger, COMMIT_UNIT)
     make_checking(ledger, lease, batch)
     assert ledger.edit(edit).status == EditStatus.PENDING
-    ledger.set_edit_reports({edit: {"taken": False}})
+    ledger.set_edit_reports({edit: {"holds": False}})
     ledger.move(batch, BatchState.REJECTED, expected=BatchState.CHECKING, lease=lease, error="drift", report={"a": 1})
     record = ledger.edit(edit)
-    assert (record.status, record.report) == (EditStatus.REJECTED, {"taken": False})
+    assert (record.status, record.report) == (EditStatus.REJECTED, {"holds": False})
     assert (ledger.batch(batch).error, ledger.batch(batch).report) == ("drift", {"a": 1})
 
 

@@ -129,8 +129,8 @@ class Settings(BaseSettings):
     min_version_wait_seconds: Seconds = Field(10.0, ge=0, description="longest wait for min_version")
 
     # Limits of the checks.
-    min_taken: Share = Field(0.7, description="share of new edits that must take")
-    min_neighbors_kept: Share = Field(0.8, description="share of neighbours that must keep their answer")
+    min_reliability: Share = Field(0.7, description="share of new edits that must hold")
+    min_specificity: Share = Field(0.8, description="share of neighbours that must keep their answer")
     min_earlier_kept: Share = Field(0.9, description="share of earlier edits that must still hold")
     min_guards_kept: Share = Field(0.95, description="share of guards that must keep their answer")
     max_drift: float = Field(0.5, gt=0, description="mean KL divergence on the probe set, in nats")

@@ -44,7 +44,7 @@ class EditOut(BaseModel):
     version: str | None = Field(description="the version that took it in")
     created: str
     author: str | None = Field(description="name of the API key; null: a local client")
-    taken: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
+    holds: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
 
 
 class EditDetail(EditOut):
@@ -127,8 +127,8 @@ class BatchSize(BaseModel):
 class BatchEdits(BatchSize):
     """The batch's edits in short; all of them: ``GET /edits?batch=``."""
 
-    taken: int | None = Field(description="how many took; null: not tested yet")
-    not_taken: list[EditOut] = Field(description="the first 20 that did not take")
+    holding: int | None = Field(description="how many new edits hold; null: not tested yet")
+    not_holding: list[EditOut] = Field(description="the first 20 that do not hold")
 
 
 class BatchLine(BaseModel):

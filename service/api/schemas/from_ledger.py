@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from editing_core.versions.measures import recorded
 from service.api.schemas.answers import (
     BatchEdits,
     BatchLine,
@@ -21,8 +22,8 @@ from service.api.schemas.answers import (
 from worker.protocol.entities import BatchRecord, BatchState, EditRecord, Promotion, VersionRecord
 from worker.protocol.ledger.ledger import Ledger
 
-NUM_NOT_TAKEN = 20
-"""Edits that did not take, named with their batch."""
+NUM_NOT_HOLDING = 20
+"""Edits that do not hold, named with their batch."""
 READ_AT_ONCE = 500
 CHECKED_STATES = frozenset({BatchState.APPLIED, BatchState.REJECTED, BatchState.CANDIDATE, BatchState.REPORTED})
 
@@ -47,7 +48,7 @@ def _edit_fields(record: EditRecord) -> dict[str, object]:
         "version": record.version,
         "created": accepted.created,
         "author": accepted.author,
-        "taken": (record.report or {}).get("taken"),
+        "holds": recorded(record.report or {}, "holds"),
     }
 
 
@@ -82,17 +83,17 @@ def _batch_fields(record: BatchRecord) -> dict[str, Any]:
 
 def _edits_in_short(record: BatchRecord, ledger: Ledger) -> BatchEdits:
     if record.status not in CHECKED_STATES:
-        return BatchEdits(**_size(record), taken=None, not_taken=[])
-    num_taken = 0
-    not_taken: list[EditOut] = []
+        return BatchEdits(**_size(record), holding=None, not_holding=[])
+    num_holding = 0
+    not_holding: list[EditOut] = []
     tested = False
     for edit in all_edits(ledger, record.spec.id):
-        taken = (edit.report or {}).get("taken")
-        tested = tested or taken is not None
-        num_taken += taken is True
-        if taken is False and len(not_taken) < NUM_NOT_TAKEN:
-            not_taken.append(edit_out(edit))
-    return BatchEdits(**_size(record), taken=num_taken if tested else None, not_taken=not_taken)
+        holds = recorded(edit.report or {}, "holds")
+        tested = tested or holds is not None
+        num_holding += holds is True
+        if holds is False and len(not_holding) < NUM_NOT_HOLDING:
+            not_holding.append(edit_out(edit))
+    return BatchEdits(**_size(record), holding=num_holding if tested else None, not_holding=not_holding)
 
 
 def _size(record: BatchRecord) -> dict[str, int]:

@@ -198,8 +198,8 @@ _OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "dataset", "text_column
 
 
 _LIMITS = (
-    "min_taken",
-    "min_neighbors_kept",
+    "min_reliability",
+    "min_specificity",
     "min_earlier_kept",
     "max_drift",
     "max_perplexity_rise",
