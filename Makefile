@@ -47,7 +47,7 @@ check: install ## all that must hold before a change is merged: format, lint, ty
 	$(PYTEST) -m slow
 
 settings-table: install ## write the README's table of settings anew from the code
-	$(PYTHON) -m worker.protocol.configuration.table README.md
+	$(PYTHON) -m worker.protocol.settings_table README.md
 
 dashboards: install ## write Grafana's boards anew from deploy/grafana/boards
 	$(PYTHON) -m deploy.grafana.boards

@@ -37,13 +37,14 @@ from worker.protocol.errors import LedgerDown
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, start_logging
-from worker.protocol.queue import WorkQueue
+from worker.protocol.queue import WorkQueue, call_of
 from worker.protocol.settings import Settings, read_settings
 from worker.reconcile import Heartbeat, Reconciler
 from worker.recovery import reconcile_pointer
 from worker.session import EditingSession
 from worker.targets import TargetStage
 from worker.tasks import STAGES, Stages
+from worker.unit_jobs import ForeignJob, UnitJob
 from worker.upkeep.thread import Upkeep
 from worker.work_in_hand import Hands
 
@@ -64,6 +65,7 @@ class Workplace:
     reconciler: Reconciler
     heartbeat: Heartbeat
     upkeep: Upkeep
+    metrics: Metrics
 
 
 def take_share(settings: Settings) -> None:
@@ -109,6 +111,7 @@ def open_workplace(settings: Settings) -> Workplace:
         reconciler=reconciler,
         heartbeat=Heartbeat(hands, reconciler, reconcile_seconds=settings.reconcile_seconds),
         upkeep=Upkeep(ledger, queue, session.store, redis=redis, metrics=metrics, hands=hands, settings=settings),
+        metrics=metrics,
     )
 
 
@@ -155,6 +158,7 @@ class QueueWorker(SimpleWorker):
             [place.queue.rq],
             connection=place.queue.redis,
             serializer=JSONSerializer,
+            job_class=UnitJob,
             log_job_description=False,
             worker_ttl=SILENCE_SECONDS,
         )
@@ -166,8 +170,14 @@ class QueueWorker(SimpleWorker):
         return self._place.hands.is_stopping
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run a job, seen by the heartbeat; then wake what it left undone."""
+        """Run a job under the heartbeat, then enqueue what it left undone; fail a job that Errata did not write."""
+        assert isinstance(job, UnitJob)
         unit = self._place.queue.unit(job.id)
+        try:
+            job.require_call(*(call_of(unit) or (None, ())))
+        except ForeignJob as error:
+            self._refuse(job, queue, error)
+            return
         with self._place.hands.job(unit), log_context(unit=unit):
             token = STAGES.set(self._place.stages)
             try:
@@ -176,6 +186,12 @@ class QueueWorker(SimpleWorker):
                 STAGES.reset(token)
         if not self._place.stages.is_held_up(unit):
             self._place.reconciler.follow_up(unit)
+
+    def _refuse(self, job: Job, queue: Queue, error: ForeignJob) -> None:
+        """Fail the job without running it; its content may be hostile and is not logged."""
+        log_event(LOGGER, "job.refused", level=logging.ERROR, reason=error.title, job=ascii(job.id)[:100])
+        self._place.metrics.refused_jobs.inc()
+        self.handle_job_failure(job, queue, exc_string=error.title)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at the work's next step and give the work back; at once when there is none."""

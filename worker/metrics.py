@@ -72,6 +72,9 @@ class Metrics:
     def __init__(self) -> None:
         self._ledger: Ledger | None = None
         self.registry = CollectorRegistry()
+        self.refused_jobs = Counter(
+            "errata_worker_refused_jobs_total", "Jobs in the queue that Errata did not write", registry=self.registry
+        )
         self._counts = _Counts(self.registry)
         self._bytes = Gauge("errata_store_bytes", "Bytes of the store's files", ["kind"], registry=self.registry)
         for kind in KINDS:

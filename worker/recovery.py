@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from editing_core.clock import timestamp, utc_now
 from editing_core.durable import locked
 from editing_core.errors import ErrataError, StoreDamaged
 from editing_core.guards import AcceptedGuard
@@ -22,7 +23,6 @@ from worker.protocol.connections import connect, required_url
 from worker.protocol.entities import ORIGINAL, Pointer
 from worker.protocol.errors import LedgerBehind, LostRace
 from worker.protocol.keys import Keys
-from worker.protocol.ledger.connection import timestamp, utc_now
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
 from worker.protocol.settings import read_settings

@@ -8,33 +8,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from editing_core.checks.checks import CheckLimits, CheckReport, run_checks
-from editing_core.covariance.artefacts import ModelArtefacts
-from editing_core.covariance.defaults import corpus_for
-from editing_core.covariance.prepare import PrepareOptions, prepare
+from editing_core.clock import timestamp, utc_now
 from editing_core.culprits.trials import Trials, Try
-from editing_core.editor.editor import JointEditor, Progress, config_for
+from editing_core.editor.editor import JointEditor, Progress
 from editing_core.editor.holding import Holding
 from editing_core.editor.memory_plan import outlook
+from editing_core.editor.opening import EditorOptions, open_editor
 from editing_core.editor.standing import Standing
 from editing_core.edits import AcceptedEdit, EditSet
 from editing_core.guards import AcceptedGuard, canonical_guards
-from editing_core.memit.config import MemitConfig
 from editing_core.memit.update import Update
-from editing_core.models.load import LoadedModel, load_model
+from editing_core.models.load import load_model
 from editing_core.models.machine import circumstances
 from editing_core.models.views import make_view
 from editing_core.versions.identity import StoreIdentity, bind_identity, settings_fingerprint
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
-from editing_core.versions.target_files import TargetFiles
 from worker.protocol.logs import log_event
 from worker.protocol.settings import Settings
 from worker.work_in_hand import logged_progress
@@ -87,16 +83,8 @@ class EditingSession:
         log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
-        config = config_for(
-            loaded,
-            layers=settings.layers,
-            prior_weight=settings.prior_weight,
-            clamp=settings.clamp,
-            guard_weight=settings.guard_weight,
-        )
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
-        artefacts = _artefacts(loaded, settings, config, layout)
-        editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))
+        editor = open_editor(loaded, _editor_options(settings), root=layout.root, on_progress=logged_progress())
         values = editor.solve_settings()
         identity = bind_identity(
             layout.root,
@@ -211,7 +199,7 @@ class EditingSession:
         manifest = Manifest(
             version=version,
             parent=parent,
-            created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=timestamp(utc_now(), timespec="seconds"),
             store=self._identity.id,
             model_fingerprint=self._editor.loaded.fingerprint,
             settings=settings.values,
@@ -242,8 +230,17 @@ def check_limits(settings: Settings) -> CheckLimits:
     return CheckLimits(**{name: getattr(settings, name) for name in names})
 
 
-def _artefacts(loaded: LoadedModel, settings: Settings, config: MemitConfig, layout: StoreLayout) -> ModelArtefacts:
-    corpus = corpus_for(settings.model, settings.corpus, dataset=settings.dataset, text_column=settings.text_column)
-    tokens, seed = settings.tokens, settings.context_seed
-    options = PrepareOptions(layers=config.layers, num_tokens=tokens, context_seed=seed, statistics=settings.statistics)
-    return prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=logged_progress())
+def _editor_options(settings: Settings) -> EditorOptions:
+    """The choices of the editor, from the settings."""
+    return EditorOptions(
+        corpus=tuple(settings.corpus or ()),
+        dataset=settings.dataset,
+        text_column=settings.text_column,
+        statistics=settings.statistics,
+        num_tokens=settings.tokens,
+        context_seed=settings.context_seed,
+        layers=settings.layers,
+        prior_weight=settings.prior_weight,
+        clamp=settings.clamp,
+        guard_weight=settings.guard_weight,
+    )

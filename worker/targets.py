@@ -8,13 +8,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from editing_core.clock import utc_now
 from editing_core.edits import AcceptedEdit, edit_set, normalise
 from editing_core.errors import StoreError
 from worker.metrics import Metrics
 from worker.protocol.entities import BatchSpec, BatchState, EditStatus, Lease, Progress
 from worker.protocol.errors import AttemptsUsedUp, LedgerDown, LostRace, StaleLease
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
-from worker.protocol.ledger.connection import utc_now
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, of_requests
 from worker.protocol.queue import WorkQueue

@@ -21,7 +21,7 @@ from editing_core.editor.standing import Standing
 from editing_core.edits import AcceptedEdit, canonical, normalise
 from editing_core.errors import InvalidEdit
 from editing_core.guards import AcceptedGuard
-from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.memit.config import MemitConfig
 from editing_core.memit.first_layer_inputs import KeptReads
 from editing_core.memit.groups import SubjectGroup, subject_groups
 from editing_core.memit.search.pool import Target
@@ -37,29 +37,6 @@ Progress = Callable[[int, int], None]
 
 def _silent(done: int, total: int) -> None:
     """Progress that nobody wants."""
-
-
-def config_for(
-    loaded: LoadedModel,
-    base: MemitConfig | None = None,
-    *,
-    layers: str | None = None,
-    prior_weight: float | None = None,
-    clamp: float | None = None,
-    guard_weight: float | None = None,
-) -> MemitConfig:
-    """The constants for a model: ``base``, or its preset, with what is given put in. Raises InvalidSettings."""
-    num_layers = loaded.family.num_layers(loaded.model)
-    if base is None:
-        base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
-    return configure(
-        base,
-        num_layers=num_layers,
-        layers=layers,
-        prior_weight=prior_weight,
-        clamp=clamp,
-        guard_weight=guard_weight,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from editing_core.asking.scoring import counting_rows
+from editing_core.clock import timestamp, utc_now
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ExportRefused, StoreMismatch
 from editing_core.export.adapter import Adapter, write_adapter
@@ -137,7 +137,7 @@ class _Source:
             "version": manifest.version,
             "digest": manifest.digest,
             "created": manifest.created,
-            "exported": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "exported": timestamp(utc_now(), timespec="seconds"),
             "base": {"source": self.told_model, "revision": self.revision, "fingerprint": self.fingerprint},
             "served_dtype": self.served_dtype,
             **found,

@@ -6,26 +6,23 @@ Knows no terminal: progress and results are values.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from torch import nn
 
 from editing_core.asking.perplexity import perplexity
 from editing_core.covariance.corpus import Corpus
-from editing_core.covariance.defaults import TEXT_COLUMN, corpus_for
-from editing_core.covariance.prepare import PrepareOptions, heldout_ids, prepare
-from editing_core.editor.editor import JointEditor, config_for
+from editing_core.covariance.prepare import heldout_ids
+from editing_core.editor.editor import JointEditor
+from editing_core.editor.opening import EditorOptions, config_of, corpus_of, open_editor
 from editing_core.edits import AcceptedEdit, conflicts
 from editing_core.errors import InvalidEdit, InvalidSettings
 from editing_core.formats.counterfact import CounterFactRecord
 from editing_core.measuring.checkpoint import save_checkpoint
 from editing_core.measuring.metrics import Metrics, evaluate_cases, summarise
-from editing_core.memit.config import MemitConfig
 from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.views import make_view
-from editing_core.versions.layout import StoreLayout
-from editing_core.versions.target_files import TargetFiles
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,15 +34,9 @@ class Campaign:
     model: str
     records: tuple[CounterFactRecord, ...]
     data: Path
-    corpus: tuple[Path, ...] = ()
-    dataset: str | None = None
-    text_column: str = TEXT_COLUMN
-    statistics: Path | None = None
-    layers: str | None = None
-    prior_weight: float | None = None
-    clamp: float | None = None
+    options: EditorOptions = field(default_factory=EditorOptions)
     context_seeds: tuple[int, ...] = (0,)
-    num_tokens: int | None = None
+    """They replace the seed of ``options``: one editor for each."""
     device: str | None = None
     dtype: str | None = None
     save: Path | None = None
@@ -73,7 +64,7 @@ class CampaignResult:
         after = self.rows[1:]
         if len(after) < 2:  # noqa: PLR2004  one is its own mean
             return ()
-        names = [field.name for field in fields(Metrics) if field.name != "num_cases"]
+        names = [item.name for item in fields(Metrics) if item.name != "num_cases"]
         means = {name: _mean([getattr(row.metrics, name) for row in after]) for name in names}
         metrics = Metrics(num_cases=after[0].metrics.num_cases, **means)  # type: ignore[arg-type]
         return (Row("after, mean", metrics, sum(row.perplexity for row in after) / len(after)),)
@@ -81,16 +72,17 @@ class CampaignResult:
 
 def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, done, total: None) -> CampaignResult:
     """Run it; raises InvalidSettings and InvalidEdit for input that makes no sense."""
-    corpus = corpus_for(campaign.model, campaign.corpus, dataset=campaign.dataset, text_column=campaign.text_column)
+    corpus = corpus_of(campaign.model, campaign.options)
     if campaign.save is not None and campaign.save.exists():
         raise InvalidSettings(f"{campaign.save} exists already: choose a new folder for the edited model")
     on_progress("loading the model", 0, 1)
     loaded = load_model(campaign.model, device=campaign.device, dtype=campaign.dtype)
-    config = config_for(loaded, layers=campaign.layers, prior_weight=campaign.prior_weight, clamp=campaign.clamp)
+    config = config_of(loaded, campaign.options)
     live = accept_records(campaign.records)
     rows = [_row("before", loaded, loaded.model, campaign, corpus=corpus, on_progress=on_progress)]
     for seed in campaign.context_seeds:
-        editor = _editor(loaded, campaign, corpus, config=config, seed=seed, on_progress=on_progress)
+        options = replace(campaign.options, context_seed=seed)
+        editor = open_editor(loaded, options, root=campaign.data, corpus=corpus, on_progress=on_progress)
         _refuse_problems(editor, live)
         editor.compute_targets(live, live=live, on_progress=lambda done, total: on_progress("z", done, total))
         update = editor.build(live, on_progress=lambda done, total: on_progress("solve", done, total))
@@ -115,17 +107,6 @@ def accept_records(records: Sequence[CounterFactRecord]) -> list[AcceptedEdit]:
         AcceptedEdit(id=f"r{i:06}", edit=edit, batch="file", acceptance=1, created="1970-01-01T00:00:00Z")
         for i, edit in enumerate(edits)
     ]
-
-
-def _editor(
-    loaded: LoadedModel, campaign: Campaign, corpus: Corpus, *, config: MemitConfig, seed: int, on_progress: Progress
-) -> JointEditor:
-    layout = StoreLayout(campaign.data)
-    options = PrepareOptions(
-        layers=config.layers, num_tokens=campaign.num_tokens, context_seed=seed, statistics=campaign.statistics
-    )
-    artefacts = prepare(loaded, corpus, options, root=layout.artefacts_dir, on_progress=on_progress)
-    return JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))
 
 
 def _refuse_problems(editor: JointEditor, live: Sequence[AcceptedEdit]) -> None:

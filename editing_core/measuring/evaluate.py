@@ -19,6 +19,7 @@ from rich.table import Table
 
 from editing_core.covariance.command import non_negative, positive, progress_bar
 from editing_core.covariance.defaults import TEXT_COLUMN
+from editing_core.editor.opening import EditorOptions
 from editing_core.errors import ErrataError, InvalidSettings
 from editing_core.formats.counterfact import read_counterfact
 from editing_core.measuring.campaign import Campaign, CampaignResult, run_campaign
@@ -56,16 +57,18 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     campaign = Campaign(
         model=options.model,
         records=tuple(records),
-        corpus=tuple(options.corpus or ()),
-        dataset=options.dataset,
-        text_column=options.text_column,
-        statistics=options.statistics,
+        options=EditorOptions(
+            corpus=tuple(options.corpus or ()),
+            dataset=options.dataset,
+            text_column=options.text_column,
+            statistics=options.statistics,
+            num_tokens=options.tokens,
+            layers=options.layers,
+            prior_weight=options.prior_weight,
+            clamp=options.clamp,
+        ),
         data=options.data,
-        layers=options.layers,
-        prior_weight=options.prior_weight,
-        clamp=options.clamp,
         context_seeds=tuple(options.context_seed or (0,)),
-        num_tokens=options.tokens,
         device=options.device,
         dtype=options.dtype,
         save=options.save,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from editing_core.checks.checks import CheckReport, run_checks
+from editing_core.clock import timestamp, utc_now
 from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import InvalidEdit
@@ -201,7 +201,7 @@ def _draft(manifest: Manifest, place: Workplace, live: tuple[AcceptedEdit, ...])
     kept = {accepted.id for accepted in live} | _beneath(manifest, place.editor, live)
     changed = {
         "parent": ORIGINAL,
-        "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "created": timestamp(utc_now(), timespec="seconds"),
         "store": place.identity.id,
         "model_fingerprint": place.loaded.fingerprint,
         "settings": settings.values,

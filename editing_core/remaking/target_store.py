@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from editing_core.covariance.artefacts import RECORD_FILE, ModelArtefacts, read_artefacts, read_record
-from editing_core.covariance.defaults import corpus_for
 from editing_core.covariance.prepare import PrepareOptions, artefact_key, prepare
-from editing_core.editor.editor import JointEditor, config_for
+from editing_core.editor.editor import JointEditor
+from editing_core.editor.opening import EditorOptions, corpus_of, open_editor
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import StoreDamaged, StoreMismatch
 from editing_core.memit.config import MemitConfig
@@ -57,17 +57,13 @@ def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress:
     on_progress("loading the model", 0, 1)
     loaded = _load(task, source, same_model=same_model)
     base = MemitConfig.from_json(source.manifest.settings) if same_model else None
-    config = config_for(
+    editor = open_editor(
         loaded,
-        base,
-        layers=task.layers,
-        prior_weight=task.prior_weight,
-        clamp=task.clamp,
-        guard_weight=task.guard_weight,
+        _editor_options(task),
+        root=task.out,
+        base=base,
+        make_artefacts=lambda wanted: _artefacts(task, source, loaded, wanted, on_progress=on_progress),
     )
-    artefacts = _artefacts(task, source, loaded, config=config, on_progress=on_progress)
-    layout = StoreLayout(task.out)
-    editor = JointEditor(loaded=loaded, artefacts=artefacts, config=config, targets=TargetFiles(layout.targets_dir))
     values = editor.solve_settings()
     identity = bind_identity(
         task.out,
@@ -104,36 +100,45 @@ def _load(task: Task, source: Source, *, same_model: bool) -> LoadedModel:
     return loaded
 
 
+def _editor_options(task: Task) -> EditorOptions:
+    return EditorOptions(
+        corpus=task.corpus,
+        dataset=task.dataset,
+        text_column=task.text_column,
+        statistics=task.statistics,
+        num_tokens=task.tokens,
+        context_seed=task.context_seed,
+        layers=task.layers,
+        prior_weight=task.prior_weight,
+        clamp=task.clamp,
+        guard_weight=task.guard_weight,
+    )
+
+
 def _artefacts(
-    task: Task, source: Source, loaded: LoadedModel, *, config: MemitConfig, on_progress: Progress
+    task: Task, source: Source, loaded: LoadedModel, wanted: PrepareOptions, *, on_progress: Progress
 ) -> ModelArtefacts:
     root = StoreLayout(task.out).artefacts_dir
-    kept = None if task.new_statistics else _solved_with(task, source, loaded, config=config)
+    kept = None if task.new_statistics else _solved_with(task, source, loaded, layers=wanted.layers)
     if kept is not None:
         folder, artefacts = kept
         on_progress("copying the statistics", 0, 1)
         _copy(folder, root / folder.name)
         return artefacts
-    corpus = corpus_for(loaded.source, task.corpus, dataset=task.dataset, text_column=task.text_column)
-    options = PrepareOptions(
-        layers=config.layers,
-        num_tokens=task.tokens,
-        context_seed=task.context_seed or 0,
-        statistics=task.statistics,
-    )
-    made = source.layout.artefacts_dir / artefact_key(loaded, corpus, options).folder_name()
+    corpus = corpus_of(loaded.source, _editor_options(task))
+    made = source.layout.artefacts_dir / artefact_key(loaded, corpus, wanted).folder_name()
     if (made / RECORD_FILE).is_file():
         _copy(made, root / made.name)
-    return prepare(loaded, corpus, options, root=root, on_progress=on_progress)
+    return prepare(loaded, corpus, wanted, root=root, on_progress=on_progress)
 
 
 def _solved_with(
-    task: Task, source: Source, loaded: LoadedModel, *, config: MemitConfig
+    task: Task, source: Source, loaded: LoadedModel, *, layers: tuple[int, ...]
 ) -> tuple[Path, ModelArtefacts] | None:
     """The source's statistics that the version was solved with, where they are what is wanted now."""
     wanted = {
         "model": loaded.fingerprint,
-        "layers": list(config.layers),
+        "layers": list(layers),
         "dtype": str(loaded.dtype).removeprefix("torch."),
         **({"num_tokens": task.tokens} if task.tokens is not None else {}),
         **({"context_seed": task.context_seed} if task.context_seed is not None else {}),

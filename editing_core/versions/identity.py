@@ -10,12 +10,12 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from editing_core.clock import timestamp, utc_now
 from editing_core.durable import write_once
 from editing_core.errors import StoreDamaged, StoreMismatch
 from editing_core.versions.layout import StoreLayout
@@ -164,4 +164,4 @@ def _encode(record: _Frozen) -> bytes:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return timestamp(utc_now(), timespec="seconds")

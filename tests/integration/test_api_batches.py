@@ -140,8 +140,36 @@ def test_a_batch_tells_how_many_took_and_which_did_not(api: ApiProcess, client: 
     version = publish(api.ledger, accepted["id"], holds=False)
     batch = client.get(accepted["links"]["self"]).json()
     assert (batch["status"], batch["version"], batch["report"]) == ("applied", version, {"passed": True})
-    assert (batch["edits"]["total"], batch["edits"]["holding"], len(batch["edits"]["not_holding"])) == (25, 0, 20)
+    assert batch["edit_counts"] == {"total": 25, "removed": 0, "by_status": {"live": 25}, "holding": 0}
+    assert [row["id"] for row in batch["edits"] if row["holds"] is False] == [row["id"] for row in accepted["edits"]]
     assert client.get(f"/edits/{accepted['edits'][3]['id']}").json()["report"] == {"holds": False}
+
+
+def test_a_batch_has_one_shape_however_it_is_asked_for(api: ApiProcess, client: httpx.Client) -> None:
+    accepted = post(client, edit("Anna"), edit("Bert"))
+    asked = client.get(accepted["links"]["self"]).json()
+    assert asked == accepted
+    with ThreadPoolExecutor(1) as pool, api.client() as other:
+        key = {"Idempotency-Key": "shape"}
+        waiting = pool.submit(
+            client.post, "/edits", params={"wait": 30}, json={"edits": [edit("Anna", "Thai")]}, headers=key
+        )
+        while len(batches := other.get("/batches").json()["items"]) < 2:
+            assert not waiting.done()
+        publish(api.ledger, batches[0]["id"])
+        waited = waiting.result().json()
+        replayed = other.post("/edits", json={"edits": [edit("Anna", "Thai")]}, headers=key).json()
+        asked = other.get(waited["links"]["self"]).json()
+    assert waited == replayed == asked
+    assert [row["status"] for row in asked["edits"]] == ["live"]
+
+
+def test_a_batch_can_be_asked_for_without_its_edits(client: httpx.Client) -> None:
+    accepted = post(client, edit("Anna"))
+    (listed,) = client.get("/batches").json()["items"]
+    assert client.get(accepted["links"]["self"], params={"edits": False}).json() == listed
+    assert "edits" not in listed
+    assert listed["edit_counts"] == {"total": 1, "removed": 0}
 
 
 def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
@@ -152,7 +180,8 @@ def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
         publish(api.ledger, batches[0]["id"])
         answer = waiting.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
-    assert answer.json()["edits"]["holding"] == 1
+    assert answer.json()["edit_counts"]["holding"] == 1
+    assert [row["subject"] for row in answer.json()["edits"]] == ["Anna"]
 
 
 def test_waiting_in_vain_gives_the_batch_as_accepted(client: httpx.Client) -> None:

@@ -52,7 +52,7 @@ def test_taking_an_edit_out_is_a_batch_that_names_it_and_what_comes_back(api: Ap
     publish(api.ledger, sent["id"])
     assert client.get(f"/edits/{old}").json()["status"] == "live"
     assert client.get(f"/edits/{new}").json()["status"] == "taken_out"
-    assert client.get(f"/batches/{sent['id']}").json()["edits"]["removed"] == 1
+    assert client.get(f"/batches/{sent['id']}").json()["edit_counts"]["removed"] == 1
 
 
 def test_edits_can_be_taken_out_beside_new_ones(api: ApiProcess, client: httpx.Client) -> None:

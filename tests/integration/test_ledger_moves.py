@@ -4,13 +4,13 @@ import time
 
 import pytest
 
+from editing_core.clock import timestamp, utc_now
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import LONG, lease_of, make_checking, make_ready
 from tests.support.redis_server import Bench
 from worker.protocol.entities import BatchState, Progress
 from worker.protocol.errors import AttemptsUsedUp, BatchNotCancellable, LostRace, StaleLease
 from worker.protocol.keys import COMMIT_UNIT, commit_attempts, targets_unit
-from worker.protocol.ledger.connection import timestamp, utc_now
 
 # Leases
 

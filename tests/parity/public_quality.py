@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from editing_core.editor.opening import EditorOptions
 from editing_core.formats.counterfact import read_counterfact
 from editing_core.measuring.campaign import Campaign, run_campaign
 from editing_core.measuring.evaluate import print_table
@@ -78,10 +79,9 @@ def measure(folder: Path, corpus: Path, data: Path, choice: Choice) -> dict[str,
             model=str(folder / "model"),
             records=tuple(read_counterfact(folder / "counterfact-dev.json", limit=NUM_RECORDS)),
             data=data,
-            corpus=(corpus,),
-            layers=choice.layers,
-            prior_weight=choice.prior_weight,
-            clamp=choice.clamp,
+            options=EditorOptions(
+                corpus=(corpus,), layers=choice.layers, prior_weight=choice.prior_weight, clamp=choice.clamp
+            ),
             context_seeds=CONTEXT_SEEDS,
         )
     )

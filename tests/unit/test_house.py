@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker.protocol.configuration.table import with_table
+from worker.protocol.settings_table import with_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "worker", "editing_core")

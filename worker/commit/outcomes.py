@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from editing_core.checks.batch_reports import batch_report
+from editing_core.clock import timestamp, utc_now
 from worker import recovery
 from worker.commit.counts import changed, rejection
 from worker.commit.group import Group
@@ -17,7 +18,6 @@ from worker.manifest_records import summaries, version_record
 from worker.metrics import Metrics
 from worker.protocol.entities import COMMIT_STATES, BatchState, Lease
 from worker.protocol.errors import LostRace
-from worker.protocol.ledger.connection import timestamp, utc_now
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 

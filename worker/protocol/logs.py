@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Literal, TextIO
 
+from editing_core.clock import timestamp
+
 FIELDS = "errata_fields"
 
 
@@ -67,7 +69,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""
         line: dict[str, Any] = {
-            "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": timestamp(_time(record)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),

@@ -8,6 +8,7 @@ retries, registries and timeouts of RQ (a unit's state is in the ledger, and a j
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -26,6 +27,7 @@ LOGGER = logging.getLogger(__name__)
 COMPUTE_TASK = "worker.tasks.compute_targets"
 COMMIT_TASK = "worker.tasks.commit"
 EXPORT_TASK = "worker.tasks.export"
+_TARGETS_UNIT = re.compile(r"targets-(?P<batch>[^-]+)-(?P<shard>[0-9]{1,9})")
 FAILURE_SECONDS = 24 * 3600
 """How long RQ keeps the traceback of a job that raised."""
 
@@ -137,7 +139,7 @@ class WorkQueue:
             return None
 
     def _enqueue(self, unit: str) -> bool:
-        function, arguments = _call(unit)
+        function, arguments = required_call(unit)
         try:
             self.rq.enqueue_call(
                 function,
@@ -168,11 +170,18 @@ class WorkQueue:
         self.redis.delete(Job.key_for(self.job_id(unit)))
 
 
-def _call(unit: str) -> tuple[str, tuple[Any, ...]]:
+def call_of(unit: str) -> tuple[str, tuple[Any, ...]] | None:
+    """The task and the arguments of a unit's job; None if the text names no unit."""
     if unit == COMMIT_UNIT:
         return COMMIT_TASK, ()
-    if (export := export_of(unit)) is not None:
+    if export := export_of(unit):
         return EXPORT_TASK, (export,)
-    kind, batch, shard = unit.split("-")
-    assert kind == "targets", unit
-    return COMPUTE_TASK, (batch, int(shard))
+    found = _TARGETS_UNIT.fullmatch(unit)
+    return (COMPUTE_TASK, (found["batch"], int(found["shard"]))) if found else None
+
+
+def required_call(unit: str) -> tuple[str, tuple[Any, ...]]:
+    """The task and the arguments of a unit that this process made."""
+    call = call_of(unit)
+    assert call is not None, unit
+    return call

@@ -7,6 +7,7 @@ both from options of the command line. Knows no meaning beyond type and range.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,7 +15,6 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from editing_core.errors import InvalidSettings
-from worker.protocol.configuration.contradictions import contradictions
 from worker.protocol.configuration.effective import Effective, Source, effective
 from worker.protocol.configuration.file import read_file
 from worker.protocol.configuration.names import explain, twin
@@ -156,9 +156,27 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if found := list(contradictions(self)):
+        if found := list(_contradictions(self)):
             raise ValueError("; ".join(found))
         return self
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Settings that are valid alone but contradict each other: one sentence each, with the way out."""
+    given = settings.model_fields_set
+    if settings.corpus and settings.dataset is not None:
+        yield "ERRATA_CORPUS and ERRATA_DATASET both name the text: give one of them"
+    if "text_column" in given and settings.text_column != "text" and settings.dataset is None:
+        yield "ERRATA_TEXT_COLUMN is given without ERRATA_DATASET, whose column it names: give both or neither"
+    if settings.worker_metrics_port is not None and settings.worker_metrics_port == settings.port:
+        yield f"ERRATA_PORT and ERRATA_WORKER_METRICS_PORT are both {settings.port}: give the worker another port"
+    if settings.job_timeout_seconds <= settings.lease_seconds:
+        yield (
+            f"ERRATA_JOB_TIMEOUT_SECONDS ({settings.job_timeout_seconds:g}) must be longer than ERRATA_LEASE_SECONDS "
+            f"({settings.lease_seconds:g}): a job would end before its worker is missed"
+        )
+    if settings.role == "api" and settings.generation_device is not None:
+        yield "ERRATA_GENERATION_DEVICE is given and ERRATA_ROLE is api, which holds no model: leave the device out"
 
 
 def variables() -> dict[str, str]:
@@ -186,7 +204,8 @@ def explained_settings(**options: object) -> list[Effective]:
     settings, from_file = _read(given)
     from_environment = {name for name, variable in variables().items() if variable in os.environ}
     by = {Source.OPTION: given, Source.ENVIRONMENT: from_environment, Source.FILE: from_file}
-    return effective(settings, variables(), by=by)
+    values = {name: getattr(settings, name) for name in variables()}
+    return effective(values, variables(), by=by)
 
 
 def _given(options: dict[str, object]) -> dict[str, object]:

@@ -15,10 +15,10 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from editing_core.clock import timestamp, utc_now
 from editing_core.errors import InvalidSettings, NotFound
 from editing_core.versions.layout import StoreLayout
 from worker.protocol.audit.notes import leave_note
@@ -91,7 +91,7 @@ class KeyFile:
         with self._locked() as keys:
             if any(key.name == name for key in keys):
                 raise InvalidSettings(f"there is a key named {name!r} already: remove it first or choose another name")
-            created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            created = timestamp(utc_now(), timespec="seconds")
             keys.append(ApiKey(name=name, sha256=_digest(secret), scopes=chosen, created=created))
         self._note("key.added", key=name, scopes=list(chosen))
         return secret

@@ -21,6 +21,10 @@ from worker.protocol.logs import log_event
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["batches"])
 
+WithEdits = Annotated[
+    bool, Query(description="false: answer without edits and report, for clients that poll the status of a large batch")
+]
+
 
 class Paging(BaseModel):
     """Which page of a list."""
@@ -39,9 +43,10 @@ def list_batches(state: State, principal: Reader, paging: Annotated[Paging, Quer
 
 
 @router.get("/batches/{batch}", responses=refusals(404, 503))
-def get_batch(state: State, principal: Reader, batch: str) -> BatchOut:
-    """A batch: its status, its progress and, at its end, what the checks found."""
-    return batch_out(state.ledger.batch(batch), state.ledger)
+def get_batch(state: State, principal: Reader, batch: str, edits: WithEdits = True) -> BatchOut | BatchLine:
+    """A batch: its status, its progress, its edits and, after the checks, what they found."""
+    record = state.ledger.batch(batch)
+    return batch_out(record, state.ledger) if edits else batch_line(record)
 
 
 @router.get(
@@ -49,8 +54,9 @@ def get_batch(state: State, principal: Reader, batch: str) -> BatchOut:
     response_class=Response,
     responses={
         200: {
-            "description": "Events `batch` with the batch as data and its progress number as id; ends after a final "
-            "status. An event `problem` says why the stream ends early.",
+            "description": "Events `batch` with the progress number as id. The data is the batch without its edits "
+            "(`BatchLine`), and the whole batch (`BatchOut`) in the last event, whose status is final or "
+            "`candidate`. An event `problem` says why the stream ends early.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         204: {"description": "The client has seen the last event already"},

@@ -17,7 +17,7 @@ from service.api.openapi import refusals
 from service.api.problems import InvalidInput
 from service.api.routes.events import wait_for_end
 from service.api.routes.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
-from service.api.schemas.answers import AcceptedOut, BatchOut, Page
+from service.api.schemas.answers import BatchOut, Page
 from service.api.schemas.from_ledger import batch_out
 from service.api.schemas.requests import Submission
 from service.api.state import ApiState, State
@@ -48,8 +48,8 @@ Wait = Annotated[
     status_code=202,
     response_model=None,
     responses={
-        200: {"model": AcceptedOut | BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
-        202: {"model": AcceptedOut, "description": "The batch is on disk and queued"},
+        200: {"model": BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
+        202: {"model": BatchOut, "description": "The batch is on disk and queued"},
         **refusals(404, 409, 413, 415, 429, 503),
     },
     openapi_extra={
@@ -83,8 +83,8 @@ async def post_edits(
     status_code=202,
     response_model=None,
     responses={
-        200: {"model": AcceptedOut | BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
-        202: {"model": AcceptedOut, "description": "The batch that takes it out is on disk and queued"},
+        200: {"model": BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
+        202: {"model": BatchOut, "description": "The batch that takes it out is on disk and queued"},
         **refusals(404, 409, 429, 503),
     },
 )

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from editing_core.errors import ErrataError
 from service.api.errors import problem
 from service.api.problems import ServiceStopping
-from service.api.schemas.from_ledger import batch_out
+from service.api.schemas.from_ledger import batch_line, batch_out
 from service.api.state import ApiState
 from worker.protocol.entities import BatchRecord
 
@@ -67,7 +67,8 @@ async def _pause(state: ApiState, seconds: float) -> None:
 
 
 def _event(record: BatchRecord, state: ApiState) -> str:
-    data = batch_out(record, state.ledger).model_dump_json()
+    shown = batch_out(record, state.ledger) if record.is_settled else batch_line(record)
+    data = shown.model_dump_json()
     return f"id: {record.progress_number}\nevent: batch\ndata: {data}\n\n"
 
 

@@ -56,8 +56,8 @@ class EditDetail(EditOut):
     )
 
 
-class AcceptedEditOut(BaseModel):
-    """An edit of a batch that was just taken."""
+class BatchEditOut(BaseModel):
+    """An edit of a batch."""
 
     id: str
     subject: str
@@ -65,12 +65,16 @@ class AcceptedEditOut(BaseModel):
     target_new: str
     relation: str
     status: EditStatus
-    supersedes: str | None = Field(description="id of the live edit about the same subject and relation")
+    holds: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
+    supersedes: str | None = Field(
+        description="id of the live edit about the same subject and relation; only the answer that accepts the batch "
+        "reports it"
+    )
     same_as: str | None = Field(description="id of the live edit that says the same: this one changes nothing")
 
 
 class RemovedEditOut(BaseModel):
-    """An edit that the batch takes out."""
+    """An edit that the batch removes from the set."""
 
     id: str
     subject: str
@@ -78,7 +82,8 @@ class RemovedEditOut(BaseModel):
     target_new: str
     relation: str
     restores: str | None = Field(
-        description="id of the earlier edit about the same that is in force again then; not told to a batch sent again"
+        description="id of the earlier edit about the same subject and relation that comes back into force; only the "
+        "answer that accepts the batch reports it"
     )
 
 
@@ -97,17 +102,6 @@ class BatchLinks(BaseModel):
     edits: str
 
 
-class AcceptedOut(BaseModel):
-    """The batch is on disk and will be worked on."""
-
-    id: str
-    status: BatchState
-    edits: list[AcceptedEditOut]
-    removed: list[RemovedEditOut]
-    warnings: list[WarningOut]
-    links: BatchLinks
-
-
 class ProgressOut(BaseModel):
     """How far the work is."""
 
@@ -117,22 +111,22 @@ class ProgressOut(BaseModel):
     eta_s: float | None
 
 
-class BatchSize(BaseModel):
+class EditCounts(BaseModel):
     """How many edits a batch has."""
 
-    total: int
-    removed: int = Field(description="how many it takes out")
+    total: int = Field(description="edits that the batch adds")
+    removed: int = Field(description="edits that the batch removes from the set")
 
 
-class BatchEdits(BatchSize):
-    """The batch's edits in short; all of them: ``GET /edits?batch=``."""
+class EditCountsByStatus(EditCounts):
+    """How many edits a batch has, and what became of them."""
 
-    holding: int | None = Field(description="how many new edits hold; null: not tested yet")
-    not_holding: list[EditOut] = Field(description="the first 20 that do not hold")
+    by_status: dict[EditStatus, int] = Field(description="number of added edits in each status that occurs")
+    holding: int | None = Field(description="edits that the model answers with the new object; null: not tested yet")
 
 
 class BatchLine(BaseModel):
-    """A batch in a list."""
+    """A batch without its edits: an item of a list, or a step of its progress."""
 
     id: str
     status: BatchState
@@ -140,16 +134,21 @@ class BatchLine(BaseModel):
     updated: str
     author: str | None = Field(description="name of the API key; null: a local client")
     progress: ProgressOut | None
-    version: str | None = Field(description="the version that took it in")
-    edits: BatchSize
+    version: str | None = Field(description="the version that holds the batch")
+    edit_counts: EditCounts
     error: str | None = Field(description="why it was rejected or failed, and what to do")
     links: BatchLinks
 
 
 class BatchOut(BatchLine):
-    """A batch and what became of it."""
+    """A batch with all its edits; every route that answers with one batch answers with this."""
 
-    edits: BatchEdits
+    edit_counts: EditCountsByStatus
+    edits: list[BatchEditOut] = Field(description="the edits that the batch adds, in the order in which they were sent")
+    removed: list[RemovedEditOut] = Field(description="the edits that the batch removes from the set")
+    warnings: list[WarningOut] = Field(
+        default=[], description="what is allowed but perhaps not meant; only the answer that accepts the batch has them"
+    )
     report: dict[str, Any] | None = Field(description="what the checks found; null: not tested yet")
 
 

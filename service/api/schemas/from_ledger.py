@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from editing_core.edits import AcceptedEdit
 from editing_core.versions.measures import recorded
 from service.api.schemas.answers import (
-    BatchEdits,
+    BatchEditOut,
     BatchLine,
     BatchLinks,
     BatchOut,
-    BatchSize,
+    EditCounts,
+    EditCountsByStatus,
     EditDetail,
     EditOut,
     ProgressOut,
     PromotionOut,
+    RemovedEditOut,
     VersionOut,
+    WarningOut,
 )
-from worker.protocol.entities import BatchRecord, BatchState, EditRecord, Promotion, VersionRecord
+from worker.protocol.entities import BatchRecord, EditRecord, EditStatus, Promotion, VersionRecord
 from worker.protocol.ledger.ledger import Ledger
 
-NUM_NOT_HOLDING = 20
-"""Edits that do not hold, named with their batch."""
 READ_AT_ONCE = 500
-CHECKED_STATES = frozenset({BatchState.APPLIED, BatchState.REJECTED, BatchState.CANDIDATE, BatchState.REPORTED})
 
 
 def edit_out(record: EditRecord) -> EditOut:
@@ -58,13 +60,75 @@ def batch_links(batch: str) -> BatchLinks:
 
 
 def batch_line(record: BatchRecord) -> BatchLine:
-    """A batch of a list: without a look at each of its edits."""
-    return BatchLine(**_batch_fields(record), edits=BatchSize(**_size(record)))
+    """A batch without its edits; needs no further look at the ledger."""
+    return BatchLine(**_batch_fields(record), edit_counts=EditCounts(**_sizes(record)))
 
 
 def batch_out(record: BatchRecord, ledger: Ledger) -> BatchOut:
-    """A batch, with its edits in short."""
-    return BatchOut(**_batch_fields(record), edits=_edits_in_short(record, ledger), report=record.report)
+    """A batch with all its edits as they stand."""
+    return batch_with(
+        record,
+        edits=[batch_edit(row.accepted, row) for row in all_edits(ledger, record.spec.id)],
+        removed=[removed_edit(row.accepted) for row in ledger.edits(list(record.spec.remove))],
+    )
+
+
+def batch_with(
+    record: BatchRecord,
+    *,
+    edits: list[BatchEditOut],
+    removed: list[RemovedEditOut],
+    warnings: Sequence[WarningOut] = (),
+) -> BatchOut:
+    """A batch with edits that were put together already."""
+    tested = [edit.holds for edit in edits if edit.holds is not None]
+    counts = EditCountsByStatus(
+        **_sizes(record),
+        by_status=dict(Counter(edit.status for edit in edits)),
+        holding=sum(tested) if tested else None,
+    )
+    return BatchOut(
+        **_batch_fields(record),
+        edit_counts=counts,
+        edits=edits,
+        removed=removed,
+        warnings=list(warnings),
+        report=record.report,
+    )
+
+
+def batch_edit(
+    accepted: AcceptedEdit,
+    record: EditRecord | None = None,
+    *,
+    supersedes: str | None = None,
+    same_as: str | None = None,
+) -> BatchEditOut:
+    """An edit of a batch; ``record`` is its state in the ledger, None for an edit that was just accepted."""
+    report = (record.report if record else None) or {}
+    return BatchEditOut(
+        **_named(accepted),
+        status=record.status if record else EditStatus.PENDING,
+        holds=recorded(report, "holds"),
+        supersedes=supersedes,
+        same_as=same_as or report.get("same_as"),
+    )
+
+
+def removed_edit(accepted: AcceptedEdit, *, restores: str | None = None) -> RemovedEditOut:
+    """An edit that a batch removes from the set."""
+    return RemovedEditOut(**_named(accepted), restores=restores)
+
+
+def _named(accepted: AcceptedEdit) -> dict[str, Any]:
+    edit = accepted.edit
+    return {
+        "id": accepted.id,
+        "subject": edit.subject,
+        "prompt": edit.prompt,
+        "target_new": edit.target_new,
+        "relation": edit.relation,
+    }
 
 
 def _batch_fields(record: BatchRecord) -> dict[str, Any]:
@@ -81,22 +145,7 @@ def _batch_fields(record: BatchRecord) -> dict[str, Any]:
     }
 
 
-def _edits_in_short(record: BatchRecord, ledger: Ledger) -> BatchEdits:
-    if record.status not in CHECKED_STATES:
-        return BatchEdits(**_size(record), holding=None, not_holding=[])
-    num_holding = 0
-    not_holding: list[EditOut] = []
-    tested = False
-    for edit in all_edits(ledger, record.spec.id):
-        holds = recorded(edit.report or {}, "holds")
-        tested = tested or holds is not None
-        num_holding += holds is True
-        if holds is False and len(not_holding) < NUM_NOT_HOLDING:
-            not_holding.append(edit_out(edit))
-    return BatchEdits(**_size(record), holding=num_holding if tested else None, not_holding=not_holding)
-
-
-def _size(record: BatchRecord) -> dict[str, int]:
+def _sizes(record: BatchRecord) -> dict[str, int]:
     return {"total": record.spec.num_edits, "removed": len(record.spec.remove)}
 
 

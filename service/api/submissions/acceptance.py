@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 
 from service.api.access.security import Principal
-from service.api.schemas.answers import AcceptedEditOut, AcceptedOut, RemovedEditOut, WarningOut
-from service.api.schemas.from_ledger import batch_links
+from service.api.schemas.answers import BatchEditOut, BatchOut, WarningOut
+from service.api.schemas.from_ledger import batch_edit, batch_out, batch_with, removed_edit
 from service.api.schemas.requests import Submission
 from service.api.state import ApiState
 from service.api.submissions.live_index import Removal, same_as
 from service.api.submissions.reading import MAX_LISTED, fingerprint, usable_edits, warnings_about
-from worker.protocol.entities import Accepted, BatchOptions, EditStatus
+from worker.protocol.entities import Accepted, BatchOptions
 from worker.protocol.errors import LedgerDown
 from worker.protocol.logs import context_id, log_event
 
@@ -22,7 +22,7 @@ NOT_TOLD = "the ledger went away after it took the batch: which live edits are s
 
 def take(
     state: ApiState, principal: Principal, submission: Submission, *, idempotency_key: str | None
-) -> tuple[Accepted, AcceptedOut]:
+) -> tuple[Accepted, BatchOut]:
     """Take a batch. Raises InvalidEdit, EditConflict, NotFound, EditNotLive, QueueFull, IdempotencyMismatch."""
     edits = usable_edits(submission)
     request_hash = fingerprint(submission)
@@ -64,27 +64,17 @@ def _wake_workers(state: ApiState, accepted: Accepted) -> None:
         log_event(logger, "enqueue_left_to_reconciler", level=logging.WARNING, batch=spec.id, reason=str(error))
 
 
-def _answer(
-    state: ApiState, accepted: Accepted, removals: Sequence[Removal], warnings: list[WarningOut]
-) -> AcceptedOut:
-    record = accepted.record
+def _answer(state: ApiState, accepted: Accepted, removals: Sequence[Removal], warnings: list[WarningOut]) -> BatchOut:
     try:
-        rows = _rows(state, accepted)
         if accepted.replayed:
-            removals = _known_removals(state, accepted)
-        if not accepted.replayed:
-            warnings = [*warnings, *_companions(state, accepted, removals)][:MAX_LISTED]
+            return batch_out(accepted.record, state.ledger)
+        edits = _edits(state, accepted)
+        warnings = [*warnings, *_companions(state, accepted, removals)][:MAX_LISTED]
     except LedgerDown:  # the batch is on disk: the answer is 202, not a refusal
-        rows = [_row(accepted, i) for i in range(len(accepted.edits))]
+        edits = [batch_edit(row) for row in accepted.edits]
         warnings = [*warnings, WarningOut(loc=["body"], msg=NOT_TOLD)]
-    return AcceptedOut(
-        id=record.spec.id,
-        status=record.status,
-        edits=rows,
-        removed=[_removed(removal) for removal in removals],
-        warnings=warnings,
-        links=batch_links(record.spec.id),
-    )
+    removed = [removed_edit(removal.accepted, restores=removal.restores) for removal in removals]
+    return batch_with(accepted.record, edits=edits, removed=removed, warnings=warnings)
 
 
 def _companions(state: ApiState, accepted: Accepted, removals: Sequence[Removal]) -> list[WarningOut]:
@@ -102,53 +92,11 @@ def _companions(state: ApiState, accepted: Accepted, removals: Sequence[Removal]
     ]
 
 
-def _rows(state: ApiState, accepted: Accepted) -> list[AcceptedEditOut]:
-    if accepted.replayed:  # what it superseded when it was new is no longer told
-        statuses = {found.accepted.id: found.status for found in state.ledger.edits([row.id for row in accepted.edits])}
-        return [_row(accepted, i, status=statuses.get(row.id)) for i, row in enumerate(accepted.edits)]
+def _edits(state: ApiState, accepted: Accepted) -> list[BatchEditOut]:
     live = state.live.superseded_by([row.edit for row in accepted.edits])
-    rows = []
-    for i, (row, held) in enumerate(zip(accepted.edits, live, strict=True)):
+    edits = []
+    for row, held in zip(accepted.edits, live, strict=True):
         alike = same_as(row.edit, held)
         supersedes = held.id if held is not None and held.id != row.id and alike is None else None
-        rows.append(_row(accepted, i, supersedes=supersedes, alike=alike if alike != row.id else None))
-    return rows
-
-
-def _row(
-    accepted: Accepted,
-    index: int,
-    *,
-    status: EditStatus | None = None,
-    supersedes: str | None = None,
-    alike: str | None = None,
-) -> AcceptedEditOut:
-    row = accepted.edits[index]
-    return AcceptedEditOut(
-        id=row.id,
-        subject=row.edit.subject,
-        prompt=row.edit.prompt,
-        target_new=row.edit.target_new,
-        relation=row.edit.relation,
-        status=status or EditStatus.PENDING,
-        supersedes=supersedes,
-        same_as=alike,
-    )
-
-
-def _known_removals(state: ApiState, accepted: Accepted) -> list[Removal]:
-    """What the batch took out; what came back instead when it was new is no longer told."""
-    rows = state.ledger.edits(list(accepted.record.spec.remove))
-    return [Removal(accepted=row.accepted, restores=None) for row in rows]
-
-
-def _removed(removal: Removal) -> RemovedEditOut:
-    edit = removal.accepted.edit
-    return RemovedEditOut(
-        id=removal.accepted.id,
-        subject=edit.subject,
-        prompt=edit.prompt,
-        target_new=edit.target_new,
-        relation=edit.relation,
-        restores=removal.restores,
-    )
+        edits.append(batch_edit(row, supersedes=supersedes, same_as=alike if alike != row.id else None))
+    return edits

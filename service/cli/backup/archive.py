@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from editing_core.durable import sync
 from worker.protocol.errors import BackupRefused
 
@@ -26,7 +28,15 @@ STORE = "store"
 DIGESTS = "digests.json"
 PIECE_BYTES = 1 << 20
 LARGEST_INDEX_BYTES = 1 << 30
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*")
+LARGEST_HEADER_BYTES = 1 << 16
+_PART = r"[A-Za-z0-9][A-Za-z0-9._@+=-]*"
+_MEMBER = re.compile(
+    rf"{re.escape(HEADER)}|{re.escape(LEDGER)}|{STORE}/("
+    r"store\.json|model\.json|settings\.json|api-keys\.json|HEAD"
+    r"|versions/v[1-9][0-9]{0,17}/(manifest\.json|tensors\.safetensors|published|pinned)"
+    rf"|(artefacts|targets)(/{_PART}){{1,8}})"
+)
+"""Every file that a backup may hold besides its digests. No file of Redis is among them: Redis would replay it."""
 
 Told = Callable[[int], None]
 """Called with the number of bytes that were just done."""
@@ -67,6 +77,15 @@ class ArchiveWriter:
         self._digests[name] = reader.hexdigest()
 
 
+class _Digests(BaseModel):
+    """The archive's last file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: int
+    sha256: dict[str, str]
+
+
 class _Hashing:
     """A file that is hashed as it is read."""
 
@@ -95,20 +114,22 @@ def unpack(source: Path, folder: Path, *, on_bytes: Told) -> tuple[dict[str, Any
     try:
         with tarfile.open(source, "r|") as tar:
             for member in tar:
-                content = tar.extractfile(member) if member.isreg() else None
+                content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
                 if content is None:
                     raise BackupRefused(f"{source} holds {member.name!r}, which is no plain file: it is no backup")
+                if member.name in {DIGESTS, *digests} and (index is not None or member.name in digests):
+                    raise BackupRefused(f"{source} holds {member.name!r} twice: it is no backup")
                 if member.name == DIGESTS:
                     index = content.read(LARGEST_INDEX_BYTES)
                 else:
                     digests[member.name] = _unpack_one(content, folder / _safe(member.name, source), on_bytes)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise BackupRefused(f"{source} cannot be read ({error}): it is no backup, or was cut off") from None
     except OSError as error:
         raise BackupRefused(f"{error.filename or source}: {error.strerror or error}") from error
     if index is None:
         raise BackupRefused(f"{source} has no digests at its end: it was cut off; use another backup")
-    _require_digests(source, json.loads(index)["sha256"], digests)
+    _require_digests(source, _digests_in(index, source), digests)
     return _header(source, folder), hashlib.sha256(index).hexdigest()
 
 
@@ -126,10 +147,16 @@ def _unpack_one(content: IO[bytes], path: Path, on_bytes: Told) -> str:
 
 
 def _safe(name: str, source: Path) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if not all(_NAME.fullmatch(part) for part in path.parts) or path.is_absolute():
-        raise BackupRefused(f"{source} holds a file named {name!r}, which no backup of Errata's does")
-    return path
+    if not _MEMBER.fullmatch(name):
+        raise BackupRefused(f"{source} holds a file named {name!r}, which no backup of Errata holds")
+    return PurePosixPath(name)
+
+
+def _digests_in(index: bytes, source: Path) -> dict[str, str]:
+    try:
+        return TypeAdapter(_Digests).validate_json(index).sha256
+    except ValueError:
+        raise BackupRefused(f"{source} has digests that cannot be read: it is damaged, or no backup") from None
 
 
 def _require_digests(source: Path, expected: dict[str, str], found: dict[str, str]) -> None:
@@ -141,7 +168,11 @@ def _require_digests(source: Path, expected: dict[str, str], found: dict[str, st
 
 def _header(source: Path, folder: Path) -> dict[str, Any]:
     path = folder / HEADER
-    header: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+    try:
+        content = path.read_bytes() if path.exists() and path.stat().st_size <= LARGEST_HEADER_BYTES else b"{}"
+        header = TypeAdapter(dict[str, Any]).validate_json(content)
+    except ValueError:
+        raise BackupRefused(f"{source} has a {HEADER} that cannot be read: it is damaged, or no backup") from None
     if header.get("format") != FORMAT:
         raise BackupRefused(
             f"{source} has format {header.get('format')!r}, and this Errata reads format {FORMAT}: use the Errata that "

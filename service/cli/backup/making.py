@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from editing_core.clock import timestamp, utc_now
 from editing_core.durable import locked, write_durably
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from service.cli.backup.archive import FORMAT, HEADER, LEDGER, STORE, ArchiveWriter, Told
 from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Key
-from worker.protocol.ledger.connection import timestamp, utc_now
 from worker.protocol.ledger.dump import Moment
 from worker.protocol.ledger.ledger import Ledger
 

@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from editing_core.durable import locked, sync
+from editing_core.versions.identity import open_identity
+from editing_core.versions.layout import StoreLayout
 from service.cli.backup.archive import LEDGER, STORE, Told, unpack
 from service.cli.embedded_redis import plan_embedded_redis
 from worker.protocol.connections import connect
@@ -69,6 +72,7 @@ def _restore(
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     header, digest = unpack(source, fresh, on_bytes=on_bytes)
     store = fresh / STORE
+    _require_own_store(header, store, source)
     say(f"{source.name} is whole; writing the ledger")
     with _reached(store, redis_url) as url, connect(url) as redis:
         ledger = Ledger(redis, Keys(header["store"]))
@@ -82,6 +86,19 @@ def _restore(
     if redis_url is None:
         _put_in_place(store, data)
     return Restored(data=data, store=header["store"], made=header["made"], version=header["version"])
+
+
+def _require_own_store(header: dict[str, Any], store: Path, source: Path) -> None:
+    """Raise BackupRefused unless the header is complete and names the store whose files follow it."""
+    wrong = [name for name in ("store", "made", "version") if not isinstance(header.get(name), str)]
+    if wrong:
+        raise BackupRefused(f"{source} has a header without {wrong[0]!r}: it is damaged, or no backup")
+    layout = StoreLayout(store)
+    if not layout.store_file.is_file():
+        raise BackupRefused(f"{source} holds no {layout.store_file.name}: it is no backup")
+    found = open_identity(store).id
+    if found != header["store"]:
+        raise BackupRefused(f"{source} names the store {header['store']!r} and holds the files of {found!r}")
 
 
 def _put_in_place(store: Path, data: Path) -> None:
@@ -105,5 +122,8 @@ def _reached(store: Path, redis_url: str | None) -> Iterator[str]:
 
 def _pieces(path: Path) -> Iterator[Piece]:
     with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield Piece.from_line(line)
+        for number, line in enumerate(file, 1):
+            try:
+                yield Piece.from_line(line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise BackupRefused(f"line {number} of the backup's ledger cannot be read: {error}") from None

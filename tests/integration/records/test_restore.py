@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from editing_core.versions.identity import open_identity
-from service.cli.backup.archive import unpack
+from service.cli.backup.archive import HEADER, ArchiveWriter, unpack
 from service.cli.main import run
 from service.cli.output import ExitCode
 from tests.support.facts import fact, take_in
@@ -63,6 +63,21 @@ def test_damaged_backup_is_refused_and_nothing_is_made(
     target.write_bytes(content)
     assert run(["restore", str(target), "--data", str(tmp_path / "new")]) == ExitCode.USAGE
     assert "use another backup" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_backup_whose_header_names_another_store_is_refused(
+    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crafted = tmp_path / "crafted.tar"
+    writer = ArchiveWriter(crafted, on_bytes=lambda _: None)
+    writer.add_bytes(HEADER, b'{"format": 1, "store": "0123456789ab", "made": "now", "version": "v0"}')
+    writer.add_bytes("ledger.jsonl", b"")
+    open_identity(place.data)
+    writer.add_file("store/store.json", place.data / "store.json")
+    writer.close()
+    assert run(["restore", str(crafted), "--data", str(tmp_path / "new")]) == ExitCode.USAGE
+    assert "names the store '0123456789ab'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from editing_core.clock import timestamp, utc_now
 from editing_core.durable import write_once
-from worker.protocol.ledger.connection import timestamp, utc_now
 
 
 def leave_note(folder: Path, what: str, *, who: str | None, **fields: Any) -> None:

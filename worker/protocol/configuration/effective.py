@@ -6,12 +6,8 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
-
-if TYPE_CHECKING:
-    from worker.protocol.settings import Settings
 
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*:)?[^/@\s]+(?=@)")
 HIDDEN = "********"
@@ -38,15 +34,18 @@ class Effective:
 
 
 def effective(
-    settings: Settings, variables: Mapping[str, str], *, by: Mapping[Source, Collection[str]]
+    values: Mapping[str, object], variables: Mapping[str, str], *, by: Mapping[Source, Collection[str]]
 ) -> list[Effective]:
-    """Every setting, in the order of the table. ``variables``: by name; ``by``: names that a source gives."""
+    """Return every setting in the order of ``variables``.
+
+    ``values`` and ``variables`` (environment variables) are by name; ``by``: the names that each source gives.
+    """
     order = (Source.OPTION, Source.ENVIRONMENT, Source.FILE)
     return [
         Effective(
             name=name,
             variable=variable,
-            value=as_text(getattr(settings, name)),
+            value=as_text(values[name]),
             source=next((source for source in order if name in by.get(source, ())), Source.DEFAULT),
         )
         for name, variable in variables.items()

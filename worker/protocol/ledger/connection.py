@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from redis import Redis
@@ -15,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from editing_core.clock import Clock, timestamp, utc_now
 from worker.protocol.errors import LedgerDown
 from worker.protocol.keys import Key, Keys
 from worker.protocol.ledger.scripts import PRELUDE
@@ -30,19 +30,8 @@ AWAY = (
     "repeat it with the same Idempotency-Key"
 )
 
-Clock = Callable[[], datetime]
 REFUSALS = ("OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "NOAUTH", "NOPERM")
 """First words with which a Redis that answers still refuses to work."""
-
-
-def utc_now() -> datetime:
-    """The time, aware of its zone."""
-    return datetime.now(UTC)
-
-
-def timestamp(moment: datetime) -> str:
-    """ISO 8601 with Z, to the millisecond."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def write(path: Path, **files: bytes) -> Path:
     writer = ArchiveWriter(path, on_bytes=silent)
     writer.add_bytes(HEADER, b'{"format": 1, "store": "s"}')
     for name, content in files.items():
-        writer.add_bytes(f"store/{name}", content)
+        writer.add_bytes(f"store/targets/{name}", content)
     writer.close()
     return path
 
@@ -29,11 +29,11 @@ def test_archive_gives_back_every_file_and_the_same_digest_for_the_same_content(
     for name in ("a.tar", "b.tar"):
         writer = ArchiveWriter(tmp_path / name, on_bytes=silent)
         writer.add_bytes(HEADER, b'{"format": 1, "store": "s"}')
-        writer.add_file("store/big", tmp_path / "source")
+        writer.add_file("store/targets/big", tmp_path / "source")
         writer.close()
         header, digest = unpack(tmp_path / name, tmp_path / f"{name}.out", on_bytes=silent)
         assert header["store"] == "s"
-        assert (tmp_path / f"{name}.out" / "store" / "big").read_bytes() == b"x" * 3_000_000
+        assert (tmp_path / f"{name}.out" / "store" / "targets" / "big").read_bytes() == b"x" * 3_000_000
         digests.append(digest)
     assert digests[0] == digests[1]
 
@@ -50,11 +50,13 @@ def test_archive_of_which_a_bit_was_flipped_is_refused_and_the_file_named(tmp_pa
     content = bytearray(write(tmp_path / "whole.tar", a=b"a" * 5_000).read_bytes())
     content[content.index(b"aaaa")] ^= 1
     (tmp_path / "flipped.tar").write_bytes(content)
-    with pytest.raises(BackupRefused, match="store/a differ"):
+    with pytest.raises(BackupRefused, match="store/targets/a differ"):
         unpack(tmp_path / "flipped.tar", tmp_path / "out", on_bytes=silent)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "store/../../outside", "store/.hidden"])
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/outside", "store/../../outside", "store/.hidden", "store/targets/../../x"]
+)
 def test_name_that_leads_elsewhere_is_refused_and_nothing_is_written_there(tmp_path: Path, name: str) -> None:
     with tarfile.open(tmp_path / "evil.tar", "w") as tar:
         info = tarfile.TarInfo(name)
@@ -86,3 +88,59 @@ def test_archive_of_a_later_format_is_refused_with_both_named(tmp_path: Path) ->
     writer.close()
     with pytest.raises(BackupRefused, match="format 2, and this Errata reads format 1"):
         unpack(tmp_path / "later.tar", tmp_path / "out", on_bytes=silent)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "store/redis/appendonly.aof",
+        "store/redis/appendonlydir/appendonly.aof.1.incr.aof",
+        "store/redis/dump.rdb",
+        "store/versions/v1/other.bin",
+        "store/versions/v0/manifest.json",
+        "store/guards.json/x",
+        "store/exports/v1/model.safetensors",
+        "extra.txt",
+    ],
+)
+def test_complete_archive_with_a_member_that_no_backup_holds_is_refused(tmp_path: Path, name: str) -> None:
+    writer = ArchiveWriter(tmp_path / "crafted.tar", on_bytes=silent)
+    writer.add_bytes(HEADER, b'{"format": 1, "store": "s"}')
+    writer.add_bytes(name, b"*1")
+    writer.close()
+    with pytest.raises(BackupRefused, match="which no backup of Errata holds"):
+        unpack(tmp_path / "crafted.tar", tmp_path / "out", on_bytes=silent)
+    assert not (tmp_path / "out" / name).exists()
+
+
+def test_member_that_unpacks_to_more_than_the_archive_holds_is_refused(tmp_path: Path) -> None:
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
+    with tarfile.open(tmp_path / "sparse.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        content = b"1\n0\n1\n".ljust(512, b"\0") + b"x"
+        info = tarfile.TarInfo("store/targets/sparse")
+        info.size, info.pax_headers = len(content), headers
+        tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(BackupRefused, match="no plain file"):
+        unpack(tmp_path / "sparse.tar", tmp_path / "out", on_bytes=silent)
+
+
+@pytest.mark.parametrize("header", [b"", b"[]", b"{", b"null", b'"x"', b"\xff"])
+def test_header_that_is_no_object_is_refused_in_one_line(tmp_path: Path, header: bytes) -> None:
+    writer = ArchiveWriter(tmp_path / "bad.tar", on_bytes=silent)
+    writer.add_bytes(HEADER, header)
+    writer.close()
+    with pytest.raises(BackupRefused, match=r"backup\.json that cannot be read"):
+        unpack(tmp_path / "bad.tar", tmp_path / "out", on_bytes=silent)
+
+
+@pytest.mark.parametrize(
+    "index", [b"", b"[]", b"{}", b'{"format": 1, "sha256": []}', b'{"format": 1, "sha256": {"a": 1}}']
+)
+def test_digests_that_are_no_table_of_digests_are_refused_in_one_line(tmp_path: Path, index: bytes) -> None:
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        for name, content in ((HEADER, b'{"format": 1, "store": "s"}'), ("digests.json", index)):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(BackupRefused, match="digests that cannot be read"):
+        unpack(tmp_path / "bad.tar", tmp_path / "out", on_bytes=silent)

@@ -1,4 +1,4 @@
-"""The table of all settings, made from their class: ``python -m worker.protocol.configuration.table README.md``.
+"""The table of all settings, made from their class: ``python -m worker.protocol.settings_table README.md``.
 
 Writes it between the two marks of the file that is named.
 """
