@@ -9,7 +9,7 @@ from editing_core.checks.verdict import CheckReport, Share
 from editing_core.editor.standing import noteworthy
 
 NAMED_EDITS = 20
-"""Edits that did not take, named in the batch's report."""
+"""Edits that do not hold, named in the batch's report."""
 
 
 def batch_report(report: CheckReport, edit_ids: Collection[str]) -> dict[str, Any]:

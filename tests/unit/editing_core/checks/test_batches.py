@@ -32,7 +32,7 @@ def report(**edits: dict[str, Any]) -> CheckReport:
 def test_batch_that_did_not_take_falls_short_in_a_group_that_did() -> None:
     found = report(**{f"good{i}": row(holds=True) for i in range(9)}, bad=row(holds=False))
     assert shortcomings(found, [f"good{i}" for i in range(9)]) == ()
-    assert shortcomings(found, ["bad"]) == ("only 0 of 1 new edits took",)
+    assert shortcomings(found, ["bad"]) == ("only 0 of 1 new edits hold",)
 
 
 def test_batch_that_lost_its_neighbours_falls_short_in_a_group_that_kept_them() -> None:

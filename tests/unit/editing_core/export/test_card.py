@@ -45,7 +45,7 @@ def record(*edits: AcceptedEdit, **changes: Any) -> dict[str, Any]:
 def test_a_card_names_base_edits_and_checks() -> None:
     text = card_text(record(accepted(1)))
     assert text.startswith("---\nbase_model: EleutherAI/gpt-j-6b\nlibrary_name: transformers\n")
-    for words in ("commit abc123", "sha256:1", "sha256:2", "| Ada 1 lives in | Rome |", "new edits that took: 1 of 2"):
+    for words in ("commit abc123", "sha256:1", "sha256:2", "| Ada 1 lives in | Rome |", "new edits that hold: 1 of 2"):
         assert words in text
     assert "neighbours" not in text, "there were none"
     assert "0.5000 nats" in text
