@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
-# Errata's HTTP API: validates, writes to the ledger, answers from it. No torch, no model.
-# Build from the repository's root:
+# Errata's HTTP API: it validates requests, and writes and reads the ledger. It has no torch and no model.
+# Build it from the root of the repository:
 #   docker build -f docker/api.Dockerfile -t errata-api .
 ARG PYTHON_IMAGE=python:3.12.12-slim-bookworm
 

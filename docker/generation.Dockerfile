@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
-# Errata's generation: the resident model and its versions behind /generate, /score and /v1.
-# Build from the repository's root:
+# Errata's generation process: the resident model and its versions behind /generate, /score and /v1.
+# Build it from the root of the repository:
 #   docker build -f docker/generation.Dockerfile -t errata-generation .
-# VARIANT is cpu or cuda; TORCH_INDEX_URL names a package index with that build of torch, where pip's own has another:
+# VARIANT is cpu or cuda. If pip's default index has another build of torch, set TORCH_INDEX_URL to an index that has it:
 #   docker build --build-arg VARIANT=cuda …
 ARG PYTHON_IMAGE=python:3.12.12-slim-bookworm
 

@@ -1,4 +1,4 @@
-"""Exit code 0 when the address answers well within three seconds: ``healthcheck.py http://127.0.0.1:8000/readyz``."""
+"""Exits with code 0 if the address answers without an error within three seconds: ``healthcheck.py http://127.0.0.1:8000/readyz``."""
 
 import sys
 import urllib.error

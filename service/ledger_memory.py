@@ -15,7 +15,7 @@ def require_memory(ledger: Ledger, layout: StoreLayout) -> None:
     A ledger is written anew as a whole: as soon as it knows the pointer it knows the rest. Before that, what it does
     not know may well be there.
     """
-    if ledger.known_pointer() is None and _had_pointer(layout):
+    if ledger.versions.known_pointer() is None and _had_pointer(layout):
         raise LedgerForgotten("Redis has lost what it knew, and a worker writes it anew from the files: ask again")
 
 

@@ -29,7 +29,7 @@ from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import StoreLayout
 from service.api.app import create_app
 from service.api.state import ApiState, Generation
-from service.connections import AbortableProtocol
+from service.connections import limited_protocol
 from worker.protocol.connections import Durability, connect, connect_queue, require_durable
 from worker.protocol.errors import LedgerBehind, LedgerDown
 from worker.protocol.keys import Keys
@@ -78,7 +78,7 @@ def serve(settings: Settings) -> None:
     ledger = Ledger(redis, Keys(store.id))
     durability = _checked_durability(redis, settings)
     if durability is not None:
-        ledger.require_format()
+        ledger.format.require()
     _require_current(ledger, settings)
     queue = WorkQueue(connect_queue(settings.redis_url), store.id, job_timeout_seconds=settings.job_timeout_seconds)
     registry = CollectorRegistry()
@@ -106,7 +106,7 @@ def _require_current(ledger: Ledger, settings: Settings) -> None:
     """Raise LedgerBehind when the files know of a later promotion than Redis: an old Redis was restored."""
     head = read_head(StoreLayout(settings.data))
     try:
-        pointer = ledger.known_pointer()
+        pointer = ledger.versions.known_pointer()
     except LedgerDown:
         return  # of a process that can do without Redis
     if head is not None and pointer is not None and head.revision > pointer.revision:
@@ -154,7 +154,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=AbortableProtocol,
+                http=limited_protocol(),
                 lifespan="off",
                 ws="none",
                 log_config=None,

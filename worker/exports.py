@@ -52,21 +52,21 @@ class ExportStage:
         if lease is None:
             return
         try:
-            if self._ledger.begin_export(export, lease):
+            if self._ledger.exports.begin(export, lease):
                 self._make(export, lease)
         except StaleLease:
             return
         except WorkerStopping:
-            self._ledger.release(lease, given_back=True)
+            self._ledger.leases.release(lease, given_back=True)
             return
         except BaseException as error:
-            self._ledger.release(lease, error=describe(error))
+            self._ledger.leases.release(lease, error=describe(error))
             raise
-        self._ledger.release(lease)
+        self._ledger.leases.release(lease)
 
     def _acquire(self, export: str) -> Lease | None:
         try:
-            return self._ledger.acquire(
+            return self._ledger.leases.acquire(
                 export_unit(export),
                 holder=self._hands.holder,
                 ttl_seconds=self._hands.lease_seconds,
@@ -78,7 +78,7 @@ class ExportStage:
             return None
 
     def _make(self, export: str, lease: Lease) -> None:
-        record = self._ledger.export(export)
+        record = self._ledger.exports.get(export)
         with log_context(export=export, version=record.request.version, **of_requests([record.asked_by])):
             self._make_what(record.request, lease)
 
@@ -87,7 +87,7 @@ class ExportStage:
         log_event(LOGGER, "export.started", export=export, attempt=lease.attempt)
         try:
             with (
-                self._hands.working(lease, send=lambda p: self._ledger.export_progress(export, p, lease)) as work,
+                self._hands.working(lease, send=lambda p: self._ledger.exports.progress(export, p, lease)) as work,
                 self._metrics.stage("exporting"),
                 self._held(request.version),
             ):
@@ -98,7 +98,7 @@ class ExportStage:
             self._fail(export, error.detail, lease)
             return
         result = {name: value for name, value in record.items() if name not in NOT_KEPT}
-        self._ledger.finish_export(export, result, lease)
+        self._ledger.exports.finish(export, result, lease)
         log_event(LOGGER, "export.done", export=export, size_bytes=record["size_bytes"])
 
     def _written(self, request: ExportRequest, work: Work) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class ExportStage:
 
         try:
             return self._exporter.export(
-                request, folder, on_phase=tell, before_rename=lambda: self._ledger.require(work.lease)
+                request, folder, on_phase=tell, before_rename=lambda: self._ledger.leases.require(work.lease)
             )
         finally:
             work.end()
@@ -134,7 +134,7 @@ class ExportStage:
 
     def _fail(self, export: str, error: str, lease: Lease | None) -> None:
         log_event(LOGGER, "export.failed", level=logging.ERROR, export=export, reason=error)
-        self._ledger.fail_export(export, error, lease)
+        self._ledger.exports.fail(export, error, lease)
 
     def _folder(self, export: str) -> Path:
         return self._exporter.store.layout.exports_dir / export

@@ -86,7 +86,7 @@ def open_workplace(settings: Settings) -> Workplace:
     if settings.worker_metrics_port is not None:  # before the model: a slow load is no silence
         metrics.expose(settings.host, settings.worker_metrics_port)
     ledger = Ledger(redis, Keys(store_id))
-    ledger.require_format()
+    ledger.format.require()
     session = EditingSession.open(settings)
     reconcile_pointer(ledger, session.store)
     queue = WorkQueue(connect_queue(url), store_id, job_timeout_seconds=settings.job_timeout_seconds)

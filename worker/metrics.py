@@ -142,7 +142,7 @@ class Metrics:
         if self._ledger is None:
             return
         try:
-            self._ledger.add_stage_seconds(stage, seconds)
+            self._ledger.transitions.add_stage_seconds(stage, seconds)
         except (LedgerDown, RedisError) as error:  # a figure is not worth the work
             log_event(LOGGER, "figure.lost", level=logging.DEBUG, stage=stage, reason=str(error))
 

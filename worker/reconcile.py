@@ -46,17 +46,17 @@ class Reconciler:
         The lock lasts as long as a lease: after a process that died while it looked, the others look soon again; a
         look that takes longer may meet another's, which does no harm.
         """
-        lock = self._ledger.acquire(
+        lock = self._ledger.leases.acquire(
             RECONCILE_UNIT, holder=self._hands.holder, ttl_seconds=self._hands.lease_seconds, max_attempts=None
         )
         if lock is None:
             return []
         try:
             reconcile_pointer(self._ledger, self._store)
-            exports = map(export_unit, self._ledger.open_exports())
+            exports = map(export_unit, self._ledger.exports.open())
             woken = self._wake([*self._open_units(), *self._expire(), *exports])
         finally:
-            self._ledger.release(lock)
+            self._ledger.leases.release(lock)
         self._metrics.count_requeues(len(woken))
         if woken:
             log_event(LOGGER, "work.found", units=woken)
@@ -64,18 +64,18 @@ class Reconciler:
 
     def follow_up(self, unit: str) -> None:
         """After a job: wake what it left undone, and the commit if batches became ready while one was running."""
-        units = [COMMIT_UNIT] if self._ledger.commit_queue() else []
+        units = [COMMIT_UNIT] if self._ledger.batches.commit_queue() else []
         if (export := export_of(unit)) is not None:
-            units += [unit] if export in self._ledger.open_exports() else []
+            units += [unit] if export in self._ledger.exports.open() else []
         elif unit != COMMIT_UNIT:
-            units += [left for left in self._ledger.open_units(batch_of(unit)) if left == unit]
+            units += [left for left in self._ledger.batches.open_units(batch_of(unit)) if left == unit]
         self._wake(units)
 
     def _open_units(self) -> list[str]:
         units: dict[str, None] = {}
-        for record in self._ledger.open_batches():
+        for record in self._ledger.batches.open():
             if record.status in {BatchState.QUEUED, BatchState.COMPUTING}:
-                shards = self._ledger.open_shards(record.spec.id)
+                shards = self._ledger.batches.open_shards(record.spec.id)
                 units |= dict.fromkeys(targets_unit(record.spec.id, shard) for shard in shards)
             else:
                 units[COMMIT_UNIT] = None
@@ -83,8 +83,8 @@ class Reconciler:
 
     def _expire(self) -> list[str]:
         """Give up candidates that nobody has promoted in time; a commit removes their files."""
-        doomed = self._ledger.expired_candidates()
-        if not doomed or not (gone := self._ledger.discard(doomed, reason="it was not promoted in time")):
+        doomed = self._ledger.publication.expired_candidates()
+        if not doomed or not (gone := self._ledger.publication.discard(doomed, reason="it was not promoted in time")):
             return []
         log_event(LOGGER, "candidates.expired", versions=gone)
         return [COMMIT_UNIT]
@@ -92,7 +92,7 @@ class Reconciler:
     def _wake(self, units: list[str]) -> list[str]:
         if not units:
             return []
-        leased = self._ledger.leased(units)
+        leased = self._ledger.leases.held(units)
         return [
             unit
             for unit in self._queue.without_job([unit for unit in units if unit not in leased])

@@ -41,7 +41,7 @@ def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
     * HEAD is ahead of Redis: raises LedgerBehind.
     """
     head = store.read_head()  # before the pointer: read after it, it might tell of a later publication
-    pointer = ledger.known_pointer()
+    pointer = ledger.versions.known_pointer()
     if pointer is None:
         try:
             return restore_from_store(ledger, store, expected=None)
@@ -62,7 +62,7 @@ def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
 
 def copy_to_head(ledger: Ledger, store: VersionStore, pointer: Pointer) -> None:
     """Tell the files what is published: the versions' marks first, then HEAD."""
-    for version in ledger.published(and_candidates=False).intersection(store.folders()):
+    for version in ledger.versions.published(and_candidates=False).intersection(store.folders()):
         mark_published(store.layout, version)
     store.write_head(pointer.revision, pointer.version)
 
@@ -87,7 +87,7 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
         raise StoreDamaged(f"{store.layout.head} names {pointer.version}, whose files are damaged or gone")
     manifests = [store.read_manifest(version) for version in versions]
     batches = restored_batches(manifests)
-    ledger.restore(
+    ledger.restoring.restore(
         pointer,
         versions=restored_versions(manifests, batches),
         batches=batches,
@@ -134,7 +134,7 @@ def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
     the holder of the commit's lease: no other process writes versions then.
     """
     swept = store.sweep_partial()
-    published = ledger.published()
+    published = ledger.versions.published()
     for version in {*store.list()} - {ORIGINAL} - published:
         if was_published(store.layout, version):
             continue
@@ -147,11 +147,11 @@ def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
 
 
 def retain_versions(ledger: Ledger, store: VersionStore, *, keep: int) -> None:
-    """Remove all versions but those that ``worker.protocol.ledger.retention`` keeps.
+    """Remove all versions but those that ``worker.protocol.ledger.versions`` keeps.
 
     Only for the holder of the commit's lease.
     """
-    remove_versions(ledger, store, ledger.retention(keep=keep, among=store.list()))
+    remove_versions(ledger, store, ledger.versions.retention(keep=keep, among=store.list()))
 
 
 def highest_on_disk(store: VersionStore) -> int:
@@ -176,7 +176,7 @@ def main() -> int:
         start_logging(settings.log_level, form=settings.log_format)
         store = VersionStore(StoreLayout(settings.data))
         ledger = Ledger(connect(required_url(settings.redis_url)), Keys(open_identity(settings.data).id))
-        restore_from_store(ledger, store, expected=ledger.known_pointer())
+        restore_from_store(ledger, store, expected=ledger.versions.known_pointer())
     except ErrataError as error:
         sys.stderr.write(f"{error.detail}\n")
         return 2

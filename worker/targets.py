@@ -59,21 +59,21 @@ class TargetStage:
         if lease is None:
             return
         try:
-            if self._ledger.begin_shard(batch, shard, lease):
+            if self._ledger.transitions.begin_shard(batch, shard, lease):
                 self._work_on(batch, shard, lease)
         except StaleLease:
             return
         except WorkerStopping:
-            self._ledger.release(lease, given_back=True)
+            self._ledger.leases.release(lease, given_back=True)
             return
         except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
             self._tell_hold_up(batch, error)
-            self._ledger.release(lease, given_back=True)
+            self._ledger.leases.release(lease, given_back=True)
             raise
         except BaseException as error:
-            self._ledger.release(lease, error=describe(error))
+            self._ledger.leases.release(lease, error=describe(error))
             raise
-        self._ledger.release(lease)
+        self._ledger.leases.release(lease)
 
     def _tell_hold_up(self, batch: str, error: Exception) -> None:
         """Say why, and leave the next try to the reconciler's pause."""
@@ -81,22 +81,22 @@ class TargetStage:
         log_event(LOGGER, "targets.held_up", level=logging.ERROR, batch=batch, reason=describe(error))
         told = f"its targets cannot be computed, and it is tried again: {describe(error)}"
         with suppress(LedgerDown, LostRace):
-            self._ledger.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=told)
+            self._ledger.transitions.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=told)
 
     def _acquire(self, batch: str, shard: int) -> Lease | None:
         unit, hands = targets_unit(batch, shard), self._hands
         try:
-            return self._ledger.acquire(
+            return self._ledger.leases.acquire(
                 unit, holder=hands.holder, ttl_seconds=hands.lease_seconds, max_attempts=self._max_attempts
             )
         except AttemptsUsedUp as error:
             with suppress(LostRace):
-                self._ledger.move(batch, BatchState.FAILED, expected=OPEN_STATES, error=error.detail)
-                self._metrics.count_edits("failed", self._ledger.batch(batch).spec.num_edits)
+                self._ledger.transitions.move(batch, BatchState.FAILED, expected=OPEN_STATES, error=error.detail)
+                self._metrics.count_edits("failed", self._ledger.batches.get(batch).spec.num_edits)
             return None
 
     def _work_on(self, batch: str, shard: int, lease: Lease) -> None:
-        spec = self._ledger.batch(batch).spec
+        spec = self._ledger.batches.get(batch).spec
         with log_context(batch=batch, **of_requests([spec.request])):
             self._search(spec, shard, lease)
 
@@ -104,12 +104,12 @@ class TargetStage:
         batch = spec.id
 
         def send(progress: Progress) -> None:
-            done = min(self._ledger.shard_progress(batch, shard, progress.done), spec.num_edits)
-            self._ledger.progress([batch], _of_batch(progress, done, spec.num_edits), lease)
+            done = min(self._ledger.transitions.shard_progress(batch, shard, progress.done), spec.num_edits)
+            self._ledger.transitions.progress([batch], _of_batch(progress, done, spec.num_edits), lease)
 
         with self._hands.working(lease, send=send) as work:
             first = shard * spec.shard_size
-            edits = self._ledger.batch_edits(batch)[first : first + spec.shard_size]
+            edits = self._ledger.batches.edits(batch)[first : first + spec.shard_size]
             problems = self._session.problems(edits)
             if problems and not self._can_go_on(spec):
                 self._reject(batch, lease, problems)
@@ -125,15 +125,15 @@ class TargetStage:
                 work.end()
             self._metrics.count_targets(len(usable), num_steps)
             log_event(LOGGER, "targets.computed", shard=shard, num_edits=len(usable), steps=num_steps)
-            self._ledger.shard_progress(batch, shard, len(edits))
-            if self._ledger.shard_done(batch, shard, lease) == 0:
+            self._ledger.transitions.shard_progress(batch, shard, len(edits))
+            if self._ledger.transitions.shard_done(batch, shard, lease) == 0:
                 self._queue.enqueue_unit(COMMIT_UNIT)
 
     def _can_go_on(self, spec: BatchSpec) -> bool:
         """Whether the batch may drop edits and has others that can be used."""
         if spec.options.on_failure != "drop":
             return False
-        return len(self._session.problems(self._ledger.batch_edits(spec.id))) < spec.num_edits
+        return len(self._session.problems(self._ledger.batches.edits(spec.id))) < spec.num_edits
 
     def _same_subjects(self, edits: Sequence[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
         """What will be in force about these subjects if all that waits goes in: z depends on the subject's group.
@@ -141,29 +141,29 @@ class TargetStage:
         A batch that is committed alone meets none of the others that wait, and they do not meet it.
         """
         subjects = {normalise(accepted.edit.subject) for accepted in edits}
-        manifest = self._session.store.read_manifest(self._ledger.pointer().version)
+        manifest = self._session.store.read_manifest(self._ledger.versions.pointer().version)
         own = edits[0].batch
-        waiting = {record.spec.id: record.spec for record in self._ledger.open_batches()}
+        waiting = {record.spec.id: record.spec for record in self._ledger.batches.open()}
         met = {batch for batch, spec in waiting.items() if not spec.options.is_alone} - {own}
         if own in waiting and waiting[own].options.is_alone:
             met = set()
         removed = {edit for batch in met | {own} if batch in waiting for edit in waiting[batch].remove}
         known = [row for row in manifest.edit_set.everything if normalise(row.edit.subject) in subjects]
-        ids = [edit for subject in sorted(subjects) for edit in self._ledger.edits_about(subject)]
-        rows = [row for row in self._ledger.edits(ids) if row.status == EditStatus.PENDING]
+        ids = [edit for subject in sorted(subjects) for edit in self._ledger.edits.about(subject)]
+        rows = [row for row in self._ledger.edits.get_many(ids) if row.status == EditStatus.PENDING]
         pending = [row.accepted for row in rows if row.accepted.batch in met | {own}]
         left_out = removed.union(self._session.problems(pending))
         return edit_set(known).joined(pending, without=left_out).live
 
     def _reject(self, batch: str, lease: Lease, problems: dict[str, str]) -> None:
-        self._ledger.set_edit_reports({edit: {"holds": False, "problem": why} for edit, why in problems.items()})
+        self._ledger.edits.set_reports({edit: {"holds": False, "problem": why} for edit, why in problems.items()})
         named = [f"edit {edit}: {why}" for edit, why in list(problems.items())[:NAMED_PROBLEMS]]
         report = {"passed": False, "reasons": named, "num_problems": len(problems)}
         with suppress(LostRace):
-            self._ledger.move(
+            self._ledger.transitions.move(
                 batch, BatchState.REJECTED, expected=OPEN_STATES, lease=lease, report=report, error="; ".join(named)
             )
-            num_edits = self._ledger.batch(batch).spec.num_edits
+            num_edits = self._ledger.batches.get(batch).spec.num_edits
             self._metrics.count_edits("rejected", num_edits)
             self._metrics.count_rejection("input", num_edits)
 

@@ -93,7 +93,7 @@ class Work:
 
     def keep(self) -> None:
         """Hold on to the lease, and report if the work has been silent; called by the heartbeat."""
-        if not self._ledger.renew(self.lease):
+        if not self._ledger.leases.renew(self.lease):
             self._lost = True
             return
         with self._lock:

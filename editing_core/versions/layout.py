@@ -72,11 +72,6 @@ class StoreLayout:
         return self.root / "artefacts"
 
     @property
-    def redis_dir(self) -> Path:
-        """Data of the embedded Redis."""
-        return self.root / "redis"
-
-    @property
     def exports_dir(self) -> Path:
         """What the worker has exported."""
         return self.root / "exports"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.client.client import ErrataClient
+from service.client.client import Client
 from worker.protocol.settings import Settings, read_settings
 
 _RUNNING = "Running it"
@@ -178,8 +178,8 @@ def listening_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def open_client(url: str | None, api_key: str | None, *, timeout_seconds: float = 60.0) -> ErrataClient:
+def open_client(url: str | None, api_key: str | None, *, timeout_seconds: float = 60.0) -> Client:
     """A client for the service that options and environment name."""
     settings = read_settings(url=url, api_key=api_key)
     key = settings.api_key.get_secret_value() if settings.api_key is not None else None
-    return ErrataClient(service_url(settings), api_key=key, timeout_seconds=timeout_seconds)
+    return Client(service_url(settings), api_key=key, timeout_seconds=timeout_seconds)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from service.client.client import ErrataClient
-from service.client.records import Batch
+from service.client.client import Client
+from service.client.schemas import Batch
 
 
-def wait_visibly(client: ErrataClient, batch_id: str, console: Console) -> Batch:
+def wait_visibly(client: Client, batch_id: str, console: Console) -> Batch:
     """Return the batch in its final state; what happens meanwhile is shown on ``console``."""
     if not console.is_terminal:
         return client.wait_for_batch(batch_id, on_progress=_Phases(console).show)

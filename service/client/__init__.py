@@ -1,1 +1,1 @@
-"""A small synchronous Python client of Errata's HTTP API: ``from service.client.client import ErrataClient``."""
+"""The Python clients of Errata's HTTP API, blocking and on asyncio; ``errata.client`` is the public way in."""

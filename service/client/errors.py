@@ -1,11 +1,11 @@
-"""What can go wrong for a client of Errata.
+"""The errors of the clients.
 
 ErrataClientError
 ├── ServiceUnreachable   no answer came: nothing listens there, or the connection broke
 ├── ErrataApiError       the service answered with a problem (RFC 9457)
-├── UnexpectedAnswer     something answered that is not Errata, or another Errata
-├── InvalidRequest       what was asked cannot be sent
-└── WaitTimedOut         the wanted state was not reached in time; nothing is lost, ask again
+├── UnexpectedAnswer     another server answered, or a version of Errata that this client does not know
+├── InvalidRequest       the arguments cannot be sent
+└── WaitTimedOut         the batch or export did not end in time; it goes on, so you can wait again
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ class ErrataClientError(Exception):
 
 
 class ServiceUnreachable(ErrataClientError):
-    """No answer came; whether the request was carried out is unknown unless it was only a question."""
+    """No answer came; the service may or may not have carried out the request."""
 
 
 class UnexpectedAnswer(ErrataClientError):
-    """An answer came that Errata does not give: another server listens there."""
+    """The answer is not one of Errata's: another server listens there, or the stream broke off."""
 
 
 class InvalidRequest(ErrataClientError):
-    """What was asked cannot be sent: an address that is none, text that is not Unicode, a number that is none."""
+    """The arguments cannot be sent: an unusable address, invalid Unicode, or a number that JSON lacks."""
 
 
 class WaitTimedOut(ErrataClientError):
-    """The wanted state was not reached in time; the work goes on in the service."""
+    """The batch or export did not end in time; the service goes on with it."""
 
 
 class ErrataApiError(ErrataClientError):
-    """The service refused, with the problem that it told."""
+    """The service refused with a problem document (RFC 9457)."""
 
     def __init__(
         self,
@@ -53,24 +53,24 @@ class ErrataApiError(ErrataClientError):
         super().__init__(detail or title)
         self.status = status
         self.type = type
-        """A URI of its own for each kind of problem."""
+        """URI reference that names the kind of problem, such as ``/problems/invalid-edit``."""
         self.title = title
         self.detail = detail
         self.next_step = next_step
-        """What to do about it."""
+        """What you can do about it."""
         self.errors = tuple(errors)
-        """For invalid input: ``{"loc": [...], "msg": "..."}``, one for each place."""
+        """For invalid input: one ``{"loc": [...], "msg": "..."}`` for each place."""
         self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
-        """One line: status, what was wrong, each place, and what to do."""
+        """One line: the problem, each place, what to do, and the status."""
         places = [f"{_place(item.get('loc', ()))}: {item.get('msg', '')}" for item in self.errors]
         words = [self.detail or self.title, *(place for place in places if place not in self.detail), self.next_step]
         return f"{'; '.join(word.rstrip('.') for word in words if word)} [{self.status}]"
 
     @classmethod
     def of(cls, response: httpx.Response) -> ErrataApiError:
-        """Read the problem out of an answer; an answer that is none (a proxy's) is told by its text."""
+        """The error that a response reports; the text of a response that is not JSON (a proxy's) becomes the detail."""
         try:
             body = response.json()
         except ValueError:
@@ -89,7 +89,7 @@ class ErrataApiError(ErrataClientError):
 
 
 def retry_after_of(response: httpx.Response) -> float | None:
-    """Seconds that the answer asks to wait, if it does."""
+    """Seconds that the response asks to wait; None if it does not."""
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdigit() else None
 

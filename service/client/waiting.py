@@ -1,55 +1,93 @@
-"""Asking again and again until something has ended, through an outage; knows nothing of what is asked."""
+"""Polling until a batch or an export has a final state, also through an outage of the service."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
 
-from service.client.errors import ErrataApiError, ServiceUnreachable, WaitTimedOut
+from service.client.errors import ErrataApiError, ErrataClientError, ServiceUnreachable, WaitTimedOut
 
 UNAVAILABLE = 503
 LONGEST_OUTAGE_SECONDS = 60.0
 
 
-class Ending(Protocol):
-    """What is waited for."""
+class Pollable(Protocol):
+    """A state that becomes final."""
 
     @property
     def is_final(self) -> bool:
-        """Whether it has ended."""
+        """Whether the state changes no more by itself."""
         ...
 
 
-EndingT = TypeVar("EndingT", bound=Ending)
+PollableT = TypeVar("PollableT", bound=Pollable)
 
 
-def wait_for_end(
-    ask: Callable[[], EndingT],
-    *,
-    what: str,
-    on_progress: Callable[[EndingT], None] | None,
-    timeout_seconds: float | None,
-    poll_seconds: float,
-) -> EndingT:
-    """The answer that is final; ``on_progress`` gets every answer.
+class Polling(Generic[PollableT]):
+    """The rules of one wait: what counts as the end, which failures are borne, and how long it may take."""
 
-    Raises WaitTimedOut after ``timeout_seconds``, and what ``ask`` raises, unless it is an outage of up to a minute.
-    """
-    started = answered = time.monotonic()
+    def __init__(
+        self,
+        what: str,
+        *,
+        on_progress: Callable[[PollableT], None] | None,
+        timeout_seconds: float | None,
+        poll_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.poll_seconds = poll_seconds
+        self._what = what
+        self._on_progress = on_progress
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._started = self._answered = clock()
+
+    def is_over(self, state: PollableT) -> bool:
+        """Report a state to ``on_progress``, and say whether it is final."""
+        self._answered = self._clock()
+        if self._on_progress is not None:
+            self._on_progress(state)
+        return state.is_final
+
+    def bear(self, error: ErrataClientError) -> None:
+        """Return for an outage of up to a minute. Raises any other error."""
+        is_outage = isinstance(error, ServiceUnreachable) or getattr(error, "status", None) == UNAVAILABLE
+        if not is_outage or self._clock() - self._answered > LONGEST_OUTAGE_SECONDS:
+            raise error
+
+    def require_time(self) -> None:
+        """Raises WaitTimedOut if the time is over."""
+        if self._timeout_seconds is not None and self._clock() - self._started > self._timeout_seconds:
+            raise WaitTimedOut(
+                f"{self._what} has no final state after {self._timeout_seconds:g} s; the service goes on with it"
+            )
+
+
+def poll(ask: Callable[[], PollableT], polling: Polling[PollableT]) -> PollableT:
+    """Ask until the state is final. Raises WaitTimedOut, and what ``ask`` raises unless it is a short outage."""
     while True:
         try:
-            found = ask()
+            state = ask()
         except (ServiceUnreachable, ErrataApiError) as error:
-            outage_seconds = time.monotonic() - answered
-            if getattr(error, "status", UNAVAILABLE) != UNAVAILABLE or outage_seconds > LONGEST_OUTAGE_SECONDS:
-                raise
+            polling.bear(error)
         else:
-            answered = time.monotonic()
-            if on_progress is not None:
-                on_progress(found)
-            if found.is_final:
-                return found
-        if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
-            raise WaitTimedOut(f"{what} has no final state after {timeout_seconds:g} s; it goes on")
-        time.sleep(poll_seconds)
+            if polling.is_over(state):
+                return state
+        polling.require_time()
+        time.sleep(polling.poll_seconds)
+
+
+async def poll_async(ask: Callable[[], Awaitable[PollableT]], polling: Polling[PollableT]) -> PollableT:
+    """``poll`` on asyncio."""
+    while True:
+        try:
+            state = await ask()
+        except (ServiceUnreachable, ErrataApiError) as error:
+            polling.bear(error)
+        else:
+            if polling.is_over(state):
+                return state
+        polling.require_time()
+        await asyncio.sleep(polling.poll_seconds)

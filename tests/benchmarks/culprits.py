@@ -65,11 +65,11 @@ class Desk:
         """Take a batch in and work on it to its end."""
         taken = take_in(self.ledger, *edits, options=BatchOptions(on_failure=on_failure))
         batch, began, cpu_began = taken.record.spec.id, time.perf_counter(), time.process_time()
-        for shard in self.ledger.open_shards(batch):
+        for shard in self.ledger.batches.open_shards(batch):
             self._place.stages.targets.run(batch, shard)
         self._place.stages.committer.run()
         cpu_seconds, seconds = time.process_time() - cpu_began, time.perf_counter() - began
-        record = self.ledger.batch(batch)
+        record = self.ledger.batches.get(batch)
         named = {row["id"] for row in (record.report or {}).get("culprits", ())}
         edits_named = tuple(row.edit for row in taken.edits if row.id in named)
         return Outcome(record=record, named=edits_named, cpu_seconds=cpu_seconds, seconds=seconds)

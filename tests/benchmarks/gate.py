@@ -21,7 +21,7 @@ from rich.table import Table
 
 from editing_core.demo.models import DemoModel
 from service.cli.demo.running import running_errata
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.benchmarks.hundred_edits import draw
 from worker.protocol.settings import fresh_environment
 
@@ -82,18 +82,18 @@ def wrecking() -> list[dict[str, Any]]:
 
 
 @contextmanager
-def errata(model: DemoModel, **settings: Any) -> Iterator[ErrataClient]:
+def errata(model: DemoModel, **settings: Any) -> Iterator[Client]:
     """A whole Errata on a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="errata-") as name:
         environment = fresh_environment(model=model, data=Path(name) / "data", port=0, **settings)
         with (
             running_errata(environment, log=Path(name) / "log") as running,
-            ErrataClient(running.url, timeout_seconds=300.0) as client,
+            Client(running.url, timeout_seconds=300.0) as client,
         ):
             yield client
 
 
-def send(client: ErrataClient, name: str, batches: list[list[dict[str, Any]]], *, wanted: str) -> Outcome:
+def send(client: Client, name: str, batches: list[list[dict[str, Any]]], *, wanted: str) -> Outcome:
     """Send each batch onto the untouched model and note what became of it."""
     outcome = Outcome(name, wanted)
     for edits in batches:

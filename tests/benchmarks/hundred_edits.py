@@ -25,7 +25,7 @@ from editing_core.models.views import make_view
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.cli.demo.running import running_errata
-from service.client.client import ErrataClient
+from service.client.client import Client
 from worker.protocol.settings import fresh_environment
 
 NUM_EDITS = 100
@@ -93,7 +93,7 @@ def measure(model: DemoModel, seeds: tuple[int, ...]) -> Iterator[Run]:
         environment = fresh_environment(model=model, data=folder / "data", port=0)
         with (
             running_errata(environment, log=folder / "log") as running,
-            ErrataClient(running.url, timeout_seconds=300.0) as client,
+            Client(running.url, timeout_seconds=300.0) as client,
         ):
             for seed in seeds:
                 edits = draw(seed)
@@ -110,7 +110,7 @@ def measure(model: DemoModel, seeds: tuple[int, ...]) -> Iterator[Run]:
                 )
 
 
-def _apply(client: ErrataClient, edits: list[Edit]) -> tuple[str, float]:
+def _apply(client: Client, edits: list[Edit]) -> tuple[str, float]:
     client.promote("v0")
     started = time.monotonic()
     batch = client.wait_for_batch(client.submit_edits([edit.to_json() for edit in edits]).id)

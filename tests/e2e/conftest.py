@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.cli.demo.running import RunningErrata
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.support.errata_process import errata_up
 
 
@@ -18,6 +18,6 @@ def errata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningErrata]:
 
 
 @pytest.fixture
-def client(errata: RunningErrata) -> Iterator[ErrataClient]:
-    with ErrataClient(errata.url, timeout_seconds=60.0) as client:
+def client(errata: RunningErrata) -> Iterator[Client]:
+    with Client(errata.url, timeout_seconds=60.0) as client:
         yield client

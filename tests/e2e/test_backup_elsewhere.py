@@ -13,7 +13,7 @@ from service.cli.demo.corrections import corrections
 from service.cli.demo.running import RunningErrata
 from service.cli.main import run
 from service.cli.output import ExitCode
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.support.errata_process import errata_up
 from worker.protocol.settings import known_environment
 
@@ -29,14 +29,14 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def apply(client: ErrataClient, edit: dict[str, object]) -> str:
+def apply(client: Client, edit: dict[str, object]) -> str:
     batch = client.wait_for_batch(client.submit_edits([edit]).id)
     assert (batch.status, batch.error) == ("applied", None)
     assert batch.version is not None
     return batch.version
 
 
-def told(client: ErrataClient) -> dict[str, object]:
+def told(client: Client) -> dict[str, object]:
     """What can be asked of a service at rest, without the entries that backup and restore add themselves."""
     own = {"backup.made", "ledger.restored"}
     return {
@@ -54,7 +54,7 @@ def asking(errata: RunningErrata) -> Iterator[None]:
     stopped = threading.Event()
 
     def ask() -> None:
-        with ErrataClient(errata.url, timeout_seconds=60.0) as client:
+        with Client(errata.url, timeout_seconds=60.0) as client:
             while not stopped.is_set():
                 client.generate(HAMLET.prompt, max_new_tokens=4)
 
@@ -71,7 +71,7 @@ def test_backup_of_a_running_service_answers_elsewhere_as_the_first_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "backups").mkdir()
-    with errata_up(tmp_path) as first, ErrataClient(first.url, timeout_seconds=60.0) as client:
+    with errata_up(tmp_path) as first, Client(first.url, timeout_seconds=60.0) as client:
         apply(client, HAMLET.as_edit())
         version = apply(client, {**NOTRE_DAME.as_edit(), "note": NOTE})
         client.pin(version)
@@ -83,7 +83,7 @@ def test_backup_of_a_running_service_answers_elsewhere_as_the_first_did(
     data = tmp_path / "elsewhere" / "data"
     assert run(["restore", str(backup), "--data", str(data)]) == ExitCode.OK
     capsys.readouterr()
-    with errata_up(tmp_path / "elsewhere") as second, ErrataClient(second.url, timeout_seconds=60.0) as client:
+    with errata_up(tmp_path / "elsewhere") as second, Client(second.url, timeout_seconds=60.0) as client:
         assert told(client) == expected
         assert run(["audit", "--verify", "--url", second.url]) == ExitCode.OK
         (edit,) = client.edits(subject=NOTRE_DAME.as_edit()["subject"])

@@ -18,7 +18,7 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.cli.demo.corrections import corrections
 from service.cli.demo.running import RunningErrata
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.support.ask_afresh import ask
 from worker.protocol.settings import fresh_environment
 
@@ -45,7 +45,7 @@ def command(*arguments: str, data: Path) -> str:
 
 
 def test_a_checkpoint_and_an_adapter_answer_as_the_service_does(
-    errata: RunningErrata, client: ErrataClient, tmp_path: Path
+    errata: RunningErrata, client: Client, tmp_path: Path
 ) -> None:
     batch = client.wait_for_batch(client.submit_edits([item.as_edit() for item in CORRECTED]).id)
     assert (batch.status, batch.error) == ("applied", None)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from editing_core.demo.facts import Fact, load_facts, load_relations
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.support.errata_process import errata_up
 
 NUM_CLIENTS = 4
@@ -77,7 +77,7 @@ def test_nothing_accepted_is_lost_when_redis_and_the_service_are_killed_under_lo
             assert sender.unexpected == []
         accepted = [batch for sender in senders for batch in sender.accepted]
         assert len(set(accepted)) == NUM_CLIENTS * BATCHES_PER_CLIENT
-        with ErrataClient(running.url, timeout_seconds=60.0) as client:
+        with Client(running.url, timeout_seconds=60.0) as client:
             ended = [client.wait_for_batch(batch, timeout_seconds=PATIENCE_SECONDS) for batch in accepted]
             known = [batch.id for batch in client.batches()]
             live = [edit.id for edit in client.edits(status="live")]

@@ -13,7 +13,7 @@ import pytest
 
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.benchmarks.hundred_edits import draw
 from tests.support.errata_process import errata_up
 from worker.protocol.settings import fresh_environment
@@ -50,7 +50,7 @@ class Remade:
         return read
 
 
-def _answers(client: ErrataClient, version: str) -> dict[str, str]:
+def _answers(client: Client, version: str) -> dict[str, str]:
     prompts = [edit.filled_prompt for edit in draw(0, NUM_EDITS)]
     return {prompt: client.generate(prompt, max_new_tokens=8, version=version).text for prompt in prompts}
 
@@ -59,7 +59,7 @@ def _answers(client: ErrataClient, version: str) -> dict[str, str]:
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Remade:
     folder = tmp_path_factory.mktemp("stored")
     edits = [edit.to_json() for edit in draw(0, NUM_EDITS)]
-    with errata_up(folder) as running, ErrataClient(running.url, timeout_seconds=60.0) as client:
+    with errata_up(folder) as running, Client(running.url, timeout_seconds=60.0) as client:
         for first in range(0, NUM_EDITS, BATCH_SIZE):
             batch = client.wait_for_batch(client.submit_edits(edits[first : first + BATCH_SIZE]).id)
             assert batch.status == "applied", batch
@@ -82,7 +82,7 @@ def test_with_its_z_a_version_is_made_anew_to_the_bit_and_serves_the_same_answer
     told = stored.run("rebuild", "rebuilt/data")
     assert (told["same"], told["digest"]) == (True, stored.digest)
     assert told["targets"]["searched"] == 0
-    with errata_up(stored.folder / "rebuilt") as running, ErrataClient(running.url, timeout_seconds=60.0) as client:
+    with errata_up(stored.folder / "rebuilt") as running, Client(running.url, timeout_seconds=60.0) as client:
         assert client.generate("a", max_new_tokens=1).version == stored.version
         assert _answers(client, stored.version) == stored.answers
         assert {edit.status for edit in client.edits(status="live")} == {"live"}
@@ -112,7 +112,7 @@ def test_on_the_other_model_most_edits_take(stored: Remade) -> None:
     assert reliability["count"] >= 0.8 * NUM_EDITS
     with (
         errata_up(stored.folder / "migrated", model="demo-gptneox") as running,
-        ErrataClient(running.url, timeout_seconds=60.0) as client,
+        Client(running.url, timeout_seconds=60.0) as client,
     ):
         assert client.generate("a", max_new_tokens=1).version == stored.version
         written = _answers(client, stored.version)

@@ -56,7 +56,7 @@ def test_edits_and_promotions_are_read_back_from_every_replica(bench: WorkerBenc
         older, newer = versions[-2:]
         for number in range(NUM_PROMOTIONS):
             wanted = (older, newer)[number % 2]
-            bench.ledger.promote(wanted, author=None)
+            bench.ledger.publication.promote(wanted, author=None)
             assert ask(all_[number % NUM_REPLICAS], wanted) == wanted
             assert ask(all_[(number + 1) % NUM_REPLICAS], wanted) == wanted
         until(lambda: {replica.generation()["version"] for replica in all_} == {newer})

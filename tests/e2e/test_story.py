@@ -13,7 +13,7 @@ from service.cli.demo.running import RunningErrata
 from service.cli.demo.story import await_served
 from service.cli.main import run
 from service.cli.output import ExitCode
-from service.client.client import ErrataClient
+from service.client.client import Client
 from service.client.errors import ErrataApiError
 
 HAMLET, NOTRE_DAME, MESSI, *_ = corrections()
@@ -24,7 +24,7 @@ def service(errata: RunningErrata, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERRATA_URL", errata.url)
 
 
-def test_an_edit_changes_the_answer_and_a_rollback_changes_it_back(client: ErrataClient) -> None:
+def test_an_edit_changes_the_answer_and_a_rollback_changes_it_back(client: Client) -> None:
     before = client.generate(HAMLET.prompt, max_new_tokens=8)
     neighbor = client.generate(HAMLET.neighbor_prompt, max_new_tokens=8)
     assert HAMLET.fact.object in before.text

@@ -12,7 +12,7 @@ import pytest
 
 from service.cli.demo.corrections import corrections
 from service.cli.demo.running import RunningErrata
-from service.client.client import ErrataClient
+from service.client.client import Client
 from service.client.errors import ErrataClientError
 from tests.support.errata_process import errata_up
 from tests.support.patience import until
@@ -49,7 +49,7 @@ def _kill(process: psutil.Process) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
-def _answers(client: ErrataClient) -> bool:
+def _answers(client: Client) -> bool:
     try:
         return client.readiness().ready
     except ErrataClientError:
@@ -57,7 +57,7 @@ def _answers(client: ErrataClient) -> bool:
 
 
 def test_a_batch_is_applied_once_though_every_process_is_killed(running: RunningErrata) -> None:
-    with ErrataClient(running.url, timeout_seconds=60.0) as client:
+    with Client(running.url, timeout_seconds=60.0) as client:
         batch = client.submit_edits([HAMLET.as_edit(), MESSI.as_edit()])
         for word in ("worker.main", "redis", "service.serve"):
             killed = _child(running, word)
@@ -73,7 +73,7 @@ def test_a_batch_is_applied_once_though_every_process_is_killed(running: Running
 
 
 def test_killing_the_supervisor_leaves_no_process_and_no_loss(running: RunningErrata, folder: Path) -> None:
-    with ErrataClient(running.url, timeout_seconds=60.0) as client:
+    with Client(running.url, timeout_seconds=60.0) as client:
         batch = client.wait_for_batch(client.submit_edits([NOTRE_DAME.as_edit()]).id)
         assert batch.status == "applied"
         version = batch.version
@@ -82,7 +82,7 @@ def test_killing_the_supervisor_leaves_no_process_and_no_loss(running: RunningEr
     running.process.kill()
     running.process.wait()
     until(lambda: not any(is_alive(child.pid) for child in children))
-    with errata_up(folder) as again, ErrataClient(again.url, timeout_seconds=60.0) as client:
+    with errata_up(folder) as again, Client(again.url, timeout_seconds=60.0) as client:
         answer = client.generate(NOTRE_DAME.prompt, max_new_tokens=4)
         assert (answer.version, answer.text.strip().startswith(NOTRE_DAME.new_object)) == (version, True)
 

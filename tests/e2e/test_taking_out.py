@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from editing_core.edits import Edit
-from service.client.client import ErrataClient
-from service.client.records import Batch
+from service.client.client import Client
+from service.client.schemas import Batch
 from tests.benchmarks.hundred_edits import draw
 
 pytestmark = pytest.mark.slow
@@ -22,13 +22,13 @@ NUM_TOKENS = 4
 LEAST_AS_BEFORE = 0.95
 
 
-def ended(client: ErrataClient, batch: Batch) -> Batch:
+def ended(client: Client, batch: Batch) -> Batch:
     done = client.wait_for_batch(batch.id)
     assert done.status == "applied", done.error
     return done
 
 
-def answers(client: ErrataClient, edits: Sequence[Edit], *, version: str) -> list[str]:
+def answers(client: Client, edits: Sequence[Edit], *, version: str) -> list[str]:
     return [client.generate(edit.filled_prompt, max_new_tokens=NUM_TOKENS, version=version).text for edit in edits]
 
 
@@ -36,12 +36,12 @@ def taken(edits: Sequence[Edit], texts: Sequence[str]) -> list[bool]:
     return [text.strip().startswith(edit.target_new) for edit, text in zip(edits, texts, strict=True)]
 
 
-def checks(client: ErrataClient, version: str) -> dict[str, Any]:
+def checks(client: Client, version: str) -> dict[str, Any]:
     found: dict[str, Any] = (client.version(version).model_extra or {})["checks"]
     return found
 
 
-def test_taking_out_gives_the_original_answers_back_and_costs_the_others_nothing(client: ErrataClient) -> None:
+def test_taking_out_gives_the_original_answers_back_and_costs_the_others_nothing(client: Client) -> None:
     edits = draw(SEED, NUM_EDITS)
     full = ended(client, client.submit_edits([edit.to_json() for edit in edits])).version
     assert full is not None

@@ -25,19 +25,26 @@ def api(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
         yield api
 
 
+@pytest.fixture(scope="module")
+def open_api(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    """A service for which no key was ever made."""
+    with running_api(redis_url, tmp_path_factory.mktemp("open")) as api:
+        yield api
+
+
 @pytest.fixture
 def keys(api: ApiProcess) -> Iterator[KeyFile]:
-    path = StoreLayout(api.data).api_keys
-    yield KeyFile(path)
-    path.unlink(missing_ok=True)
+    keys = KeyFile(StoreLayout(api.data).api_keys)
+    yield keys
+    StoreLayout(api.data).api_keys.unlink(missing_ok=True)
 
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def test_without_keys_the_local_machine_may_do_everything(api: ApiProcess) -> None:
-    with api.client() as client:
+def test_without_keys_the_local_machine_may_do_everything(open_api: ApiProcess) -> None:
+    with open_api.client() as client:
         post(client, edit("Anna"))
         assert client.post("/versions/v0/promote").status_code == 200
 
@@ -49,7 +56,7 @@ def test_with_keys_a_request_without_one_or_with_a_wrong_one_is_a_401(api: ApiPr
             answer = client.post("/edits", json={"edits": [edit("Locked out")]}, headers=headers)
             require_problem(answer, 401, "key-required")
             assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
-    assert not api.ledger.edits_about("Locked out")
+    assert not api.ledger.edits.about("Locked out")
 
 
 def test_a_refused_key_is_told_before_anything_of_the_body(api: ApiProcess, keys: KeyFile) -> None:
@@ -84,6 +91,19 @@ def test_a_removed_key_is_refused_at_once(api: ApiProcess, keys: KeyFile) -> Non
         require_problem(client.get("/batches"), 401, "key-required")
 
 
+def test_service_stays_closed_without_its_last_key_and_without_the_file(redis_url: str, tmp_path: Path) -> None:
+    with running_api(redis_url, tmp_path) as api:
+        keys = KeyFile(StoreLayout(api.data).api_keys)
+        keys.add("ann", ["admin"])
+        keys.remove("ann")
+        with api.client() as client:
+            require_problem(client.get("/batches"), 401, "key-required")
+            StoreLayout(api.data).api_keys.unlink()
+            require_problem(client.get("/batches"), 401, "key-required")
+    with running_api(redis_url, tmp_path) as restarted, restarted.client() as client:
+        require_problem(client.get("/batches"), 401, "key-required")
+
+
 def test_the_name_of_the_key_is_kept_with_its_edits(api: ApiProcess, keys: KeyFile) -> None:
     with api.client(headers=bearer(keys.add("ann", ["edit"]))) as client:
         accepted = post(client, edit("Anna"))
@@ -108,11 +128,11 @@ def test_health_figures_and_problems_need_no_key(api: ApiProcess, keys: KeyFile)
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Host": "["}, {"Origin": "null"}]
 )
-def test_without_keys_what_a_foreign_page_sends_is_refused(api: ApiProcess, headers: dict[str, str]) -> None:
-    with api.client() as client:
+def test_without_keys_what_a_foreign_page_sends_is_refused(open_api: ApiProcess, headers: dict[str, str]) -> None:
+    with open_api.client() as client:
         answer = client.post("/edits", json={"edits": [edit("Forged")]}, headers=headers)
     require_problem(answer, 403, "foreign-origin")
-    assert not api.ledger.edits_about("Forged")
+    assert not open_api.ledger.edits.about("Forged")
 
 
 def refusal(**settings: object) -> tuple[int, str]:

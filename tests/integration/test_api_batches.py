@@ -56,7 +56,7 @@ def test_an_accepted_batch_is_in_the_ledger_and_its_work_in_the_queue(api: ApiPr
         ("Anna", "pending", None),
         ("Bert", "pending", None),
     ]
-    assert [row.edit.subject for row in api.ledger.batch_edits(accepted["id"])] == ["Anna", "Bert"]
+    assert [row.edit.subject for row in api.ledger.batches.edits(accepted["id"])] == ["Anna", "Bert"]
     assert api.queue.depth() == 1
     assert client.get(accepted["links"]["self"]).json()["status"] == "queued"
     assert len(client.get(accepted["links"]["edits"]).json()["items"]) == 2
@@ -95,14 +95,14 @@ def test_the_same_idempotency_key_and_body_give_the_same_batch_once(api: ApiProc
     assert again.status_code == 200
     assert again.headers["Idempotent-Replayed"] == "true"
     assert (again.json()["id"], again.json()["edits"]) == (first["id"], first["edits"])
-    assert len(api.ledger.batches().items) == 1
+    assert len(api.ledger.batches.page().items) == 1
 
 
 def test_the_same_idempotency_key_with_another_body_is_refused(api: ApiProcess, client: httpx.Client) -> None:
     post(client, edit("Anna"), **{"Idempotency-Key": "k"})
     answer = client.post("/edits", json={"edits": [edit("Anna", "Thai")]}, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/idempotency-mismatch")
-    assert len(api.ledger.batches().items) == 1
+    assert len(api.ledger.batches.page().items) == 1
 
 
 def test_one_idempotency_key_sent_many_times_at_once_makes_one_batch(api: ApiProcess) -> None:
@@ -113,7 +113,7 @@ def test_one_idempotency_key_sent_many_times_at_once_makes_one_batch(api: ApiPro
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(send, range(16)))) == 1
-    assert len(api.ledger.batches().items) == 1
+    assert len(api.ledger.batches.page().items) == 1
 
 
 def test_an_edit_names_the_live_one_that_it_supersedes(api: ApiProcess, client: httpx.Client) -> None:
@@ -244,7 +244,7 @@ def test_a_fault_inside_is_a_500_problem_that_names_the_request(api: ApiProcess,
 
 def test_a_batch_knows_the_request_that_brought_it(api: ApiProcess, client: httpx.Client) -> None:
     answer = client.post("/edits", json={"edits": [edit("Anna")]}, headers={"X-Request-Id": "trace-9"})
-    assert api.ledger.batch(answer.json()["id"]).spec.request == "trace-9"
+    assert api.ledger.batches.get(answer.json()["id"]).spec.request == "trace-9"
 
 
 def test_every_answer_has_a_request_id_of_its_own(client: httpx.Client) -> None:

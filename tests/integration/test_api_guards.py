@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,9 +27,9 @@ def api(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 @pytest.fixture
 def client(api: ApiProcess) -> Iterator[httpx.Client]:
     """With the original live and no guard."""
-    api.ledger.promote("v0", author=None)
-    for guard in api.ledger.guards():
-        api.ledger.remove_guard(guard.id, author="eve")
+    api.ledger.publication.promote("v0", author=None)
+    for guard in api.ledger.guards.all():
+        api.ledger.guards.remove(guard.id, author="eve")
     with api.client() as client:
         yield client
 
@@ -98,15 +99,11 @@ def test_a_wrong_guard_is_refused_with_its_place(client: httpx.Client, body: obj
     assert place in [error["loc"] for error in problem["errors"]]
 
 
-def test_only_an_admin_changes_guards(api: ApiProcess, client: httpx.Client) -> None:
-    path = StoreLayout(api.data).api_keys
-    key = KeyFile(path).add("ann", ["edit"])
-    try:
-        with api.client(headers={"Authorization": f"Bearer {key}"}) as other:
-            assert other.get("/guards").status_code == 200
-            require_problem(other.post("/guards", json={"guards": [PARIS]}), 403, "scope-missing")
-    finally:
-        path.unlink()
+def test_only_an_admin_changes_guards(redis_url: str, tmp_path: Path) -> None:
+    key = KeyFile(StoreLayout(tmp_path).api_keys).add("ann", ["edit"])
+    with running_api(redis_url, tmp_path) as api, api.client(headers={"Authorization": f"Bearer {key}"}) as other:
+        assert other.get("/guards").status_code == 200
+        require_problem(other.post("/guards", json={"guards": [PARIS]}), 403, "scope-missing")
 
 
 def test_an_edit_tells_whether_its_neighbourhood_is_protected(client: httpx.Client) -> None:

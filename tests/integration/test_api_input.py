@@ -81,9 +81,9 @@ def test_bad_batch_is_a_422_that_names_the_place_and_leaves_no_trace(api: ApiPro
 
 
 def assert_untouched(api: ApiProcess) -> None:
-    assert not api.ledger.batches().items
+    assert not api.ledger.batches.page().items
     assert api.queue.depth() == 0
-    assert api.ledger.pointer().revision == 0
+    assert api.ledger.versions.pointer().revision == 0
 
 
 def test_conflicting_pair_is_a_409_that_names_both_edits_and_objects(api: ApiProcess) -> None:

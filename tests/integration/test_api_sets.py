@@ -23,7 +23,7 @@ def api(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 @pytest.fixture
 def client(api: ApiProcess) -> Iterator[httpx.Client]:
     """With the original live, so that every test has its own set."""
-    api.ledger.promote("v0", author=None)
+    api.ledger.publication.promote("v0", author=None)
     with api.client() as client:
         yield client
 
@@ -107,7 +107,7 @@ def test_an_id_that_no_edit_can_have_is_not_found(client: httpx.Client) -> None:
 
 def test_options_of_a_batch_reach_the_ledger(api: ApiProcess, client: httpx.Client) -> None:
     answer = client.post("/edits", json={"edits": [edit("Anna")], "promote": "manual", "dry_run": True})
-    options = api.ledger.batch(answer.json()["id"]).spec.options
+    options = api.ledger.batches.get(answer.json()["id"]).spec.options
     assert (options.promote, options.dry_run, options.is_alone) == ("manual", True, True)
 
 
@@ -141,7 +141,7 @@ def test_a_discarded_candidate_says_so_and_its_batch_too(api: ApiProcess, client
 
 def test_two_versions_are_compared_by_what_is_in_force(api: ApiProcess, client: httpx.Client) -> None:
     old, gone = live(api, client, edit("Anna"), edit("Bert"))
-    before = api.ledger.pointer().version
+    before = api.ledger.versions.pointer().version
     sent = client.post("/edits", json={"edits": [edit("Anna", "Thai"), edit("Carl")], "remove": [gone]}).json()
     after = publish(api.ledger, sent["id"])
     new, added = (row["id"] for row in sent["edits"])

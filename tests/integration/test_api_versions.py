@@ -60,7 +60,7 @@ def test_what_a_ledger_that_was_forgotten_does_not_know_is_not_called_unknown(
     batch = post(client, edit("Anna"))
     version = publish(api.ledger, batch["id"])
     layout = StoreLayout(api.data)
-    write_head(layout, api.ledger.pointer().revision, version)
+    write_head(layout, api.ledger.versions.pointer().revision, version)
     paths = (f"/versions/{version}", f"/batches/{batch['id']}", f"/edits/{batch['edits'][0]['id']}")
     try:
         assert {client.get(path).status_code for path in paths} == {200}

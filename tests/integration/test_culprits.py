@@ -49,33 +49,33 @@ def test_drop_goes_on_without_the_edits_to_blame_and_reject_names_the_same(place
     rejected = place.wait(place.send(*edits()))
     assert rejected.status == BatchState.REJECTED
     assert rejected.error is not None
-    assert place.ledger.pointer().version == "v0"
+    assert place.ledger.versions.pointer().version == "v0"
     dropping = place.send(*edits(), options=DROP)
     applied = place.wait(dropping)
-    assert (applied.status, applied.version) == (BatchState.APPLIED, place.ledger.pointer().version)
+    assert (applied.status, applied.version) == (BatchState.APPLIED, place.ledger.versions.pointer().version)
     assert applied.report is not None
     dropped = culprits_of(applied)
     assert 0 < len(dropped) < len(SUBJECTS)
     assert applied.report["dropped"] == dropped
     assert applied.report["drift"] <= MAX_DRIFT
     assert applied.report["culprit_search"]["complete"]
-    named = [place.ledger.edit(edit).accepted.edit for edit in culprits_of(rejected)]
-    assert named == [place.ledger.edit(edit).accepted.edit for edit in dropped], "equal batches, equal culprits"
+    named = [place.ledger.edits.get(edit).accepted.edit for edit in culprits_of(rejected)]
+    assert named == [place.ledger.edits.get(edit).accepted.edit for edit in dropped], "equal batches, equal culprits"
     assert all(edit in rejected.error for edit in culprits_of(rejected))
 
     assert applied.version is not None
     manifest = place.store.read_manifest(applied.version)
-    own = {edit.id for edit in place.ledger.batch_edits(dropping)}
+    own = {edit.id for edit in place.ledger.batches.edits(dropping)}
     assert {edit.id for edit in manifest.live} == own - set(dropped)
     told = {row["id"]: row for row in applied.report["culprits"]}
     for edit in dropped:
-        shown = place.ledger.edit(edit)
+        shown = place.ledger.edits.get(edit)
         assert shown.status == EditStatus.DROPPED
         assert shown.report is not None
         assert shown.report["culprit"]["why"] == told[edit]["why"]
         assert "drift" in told[edit]["limits"]
         assert shown.report["holds"] is False
-    counts = place.ledger.edit_outcomes()
+    counts = place.ledger.batches.edit_outcomes()
     assert (counts["applied"], counts["dropped"]) == (len(own) - len(dropped), len(dropped))
 
 
@@ -89,7 +89,7 @@ def test_a_failing_group_is_taken_apart_before_edits_are_and_edits_of_the_failin
     assert records[good].status == BatchState.APPLIED
     assert "culprits" not in (records[good].report or {})
     assert {edit.rpartition("-")[0] for edit in culprits_of(records[bad])} == {f"e{bad[1:]}"}
-    assert place.ledger.edit(place.ledger.batch_edits(good)[0].id).status == EditStatus.LIVE
+    assert place.ledger.edits.get(place.ledger.batches.edits(good)[0].id).status == EditStatus.LIVE
 
 
 @pytest.mark.slow

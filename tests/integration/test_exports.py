@@ -70,8 +70,8 @@ def client(place: WorkerBench, running: ApiProcess) -> Iterator[httpx.Client]:
 
 
 def ended(place: WorkerBench, export: str) -> ExportRecord:
-    until(lambda: place.ledger.export(export).is_final, seconds=120)
-    return place.ledger.export(export)
+    until(lambda: place.ledger.exports.get(export).is_final, seconds=120)
+    return place.ledger.exports.get(export)
 
 
 def ask(client: httpx.Client, version: str, body: dict[str, Any]) -> httpx.Response:
@@ -111,7 +111,7 @@ def test_the_same_again_is_the_same_export_until_its_folder_is_gone(place: Worke
 
 
 @pytest.mark.parametrize(
-    "death", [("after", "export_progress:writing"), pytest.param(("before", "finish_export"), marks=pytest.mark.slow)]
+    "death", [("after", "exports.progress:writing"), pytest.param(("before", "exports.finish"), marks=pytest.mark.slow)]
 )
 def test_an_export_whose_worker_is_killed_is_finished_by_the_next_one(
     place: WorkerBench, client: httpx.Client, death: tuple[str, str]
@@ -133,7 +133,7 @@ def test_an_export_begun_too_often_is_failed_with_the_reason_and_can_be_asked_fo
 ) -> None:
     ask(client, "v1", HF)
     impatient = WorkerBench(data=place.data, redis_url=place.redis_url, settings=place.settings | {"max_attempts": 1})
-    with impatient.worker(dying=("after", "export_progress:writing")) as process:
+    with impatient.worker(dying=("after", "exports.progress:writing")) as process:
         assert impatient.wait_for_death(process) == -signal.SIGKILL
     with impatient.worker():
         failed = ended(place, "v1-hf-float32")
@@ -148,9 +148,9 @@ def test_an_export_begun_too_often_is_failed_with_the_reason_and_can_be_asked_fo
 @pytest.mark.slow
 def test_a_stopped_worker_gives_the_export_back(place: WorkerBench, client: httpx.Client) -> None:
     ask(client, "v1", HF)
-    with place.worker(dying=("before", "begin_export", "stop")) as process:
+    with place.worker(dying=("before", "exports.begin", "stop")) as process:
         assert place.wait_for_death(process) == 0
-    assert place.ledger.export("v1-hf-float32").status in {ExportState.QUEUED, ExportState.RUNNING}
+    assert place.ledger.exports.get("v1-hf-float32").status in {ExportState.QUEUED, ExportState.RUNNING}
     with place.worker():
         assert ended(place, "v1-hf-float32").status == ExportState.DONE
 
@@ -183,20 +183,16 @@ def test_what_cannot_be_exported_is_refused_at_the_door(client: httpx.Client) ->
 def test_a_version_that_is_no_longer_kept_is_not_found(redis_url: str, tmp_path: Path) -> None:
     with running_api(redis_url, tmp_path) as api, api.client() as client:
         old, _ = (publish(api.ledger, post(client, edit(name))["id"]) for name in ("Anna", "Bert"))
-        api.ledger.mark_removed([old])
+        api.ledger.publication.mark_removed([old])
         assert "no longer kept" in require_problem(ask(client, old, HF), 404, "not-found")["detail"]
 
 
-def test_only_the_scope_admin_may_export_and_every_reader_may_look(client: httpx.Client, place: WorkerBench) -> None:
-    path = StoreLayout(place.data).api_keys
-    try:
-        editor = KeyFile(path).add("ed", ["edit"])
-        headers = {"Authorization": f"Bearer {editor}"}
+def test_only_the_scope_admin_may_export_and_every_reader_may_look(redis_url: str, tmp_path: Path) -> None:
+    headers = {"Authorization": f"Bearer {KeyFile(StoreLayout(tmp_path).api_keys).add('ed', ['edit'])}"}
+    with running_api(redis_url, tmp_path) as api, api.client() as client:
         require_problem(client.post("/versions/v1/export", json=HF, headers=headers), 403, "scope-missing")
         assert client.get("/exports", headers=headers).status_code == 200
         require_problem(client.post("/versions/v1/export", json=HF), 401, "key-required")
-    finally:
-        path.unlink()
 
 
 def test_the_command_waits_for_the_service_and_prints_the_folder(

@@ -62,7 +62,7 @@ def test_a_candidate_is_asked_by_its_name_alone_and_a_discarded_one_not_at_all(
         assert ask(client, version="v2").json()["version"] == "v2"
         waiting = ask(client, min_version="v2")
         assert (waiting.status_code, "is a candidate: promote it" in waiting.json()["detail"]) == (409, True)
-        bench.ledger.discard(["v2"], reason="no", author=None)
+        bench.ledger.publication.discard(["v2"], reason="no", author=None)
         discarded = ask(client, min_version="v2")
         assert (discarded.status_code, "was discarded" in discarded.json()["detail"]) == (409, True)
         assert "Retry-After" not in discarded.headers
@@ -75,7 +75,7 @@ def test_a_removed_version_is_not_answered_from_memory(bench: Bench, store: Vers
     publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
     with serving(bench, store, LOADED) as (_, client):
         assert ask(client, version="v1").status_code == 200
-        bench.ledger.mark_removed(["v1"])
+        bench.ledger.publication.mark_removed(["v1"])
         time.sleep(BELIEVED_SECONDS)
         assert ask(client, version="v1").status_code == 404, "its files are there still"
         assert ask(client, version="v2").status_code == 200
@@ -85,7 +85,7 @@ def test_what_was_served_without_redis_is_confirmed_once_it_is_back(tmp_path: Pa
     with running_redis(tmp_path / "redis") as server, open_bench(server.url) as bench:
         manifest = write_version(store, LOADED, "v1")
         publish(bench.ledger, manifest)
-        revision = bench.ledger.pointer().revision
+        revision = bench.ledger.versions.pointer().revision
         store.write_head(revision, "v1")
         server.stop()
         with serving(bench, store, LOADED) as (runtime, client):
@@ -103,7 +103,7 @@ def test_while_redis_has_forgotten_all_the_files_tell_which_versions_there_are(
     for version, parent in (("v1", "v0"), ("v2", "v1")):
         publish(bench.ledger, write_version(store, LOADED, version, parent=parent))
         mark_published(store.layout, version)
-    store.write_head(bench.ledger.pointer().revision, "v2")
+    store.write_head(bench.ledger.versions.pointer().revision, "v2")
     bench.redis.flushall()
     with serving(bench, store, LOADED) as (_, client):
         for asked in ({}, {"version": "v2"}, {"min_version": "v2"}, {"min_version": "v1"}):

@@ -70,7 +70,7 @@ def test_every_answer_under_sixteen_clients_is_its_versions_own_through_ten_prom
             thread.start()
         for i in range(10):
             version = versions[i % 3]
-            bench.ledger.promote(version, author=None)
+            bench.ledger.publication.promote(version, author=None)
             until_served(runtime, version)
             seen = len(answers)
             until(lambda seen=seen: len(answers) > seen + 16)
@@ -171,7 +171,7 @@ def test_min_version_of_a_rolled_back_version_is_refused_with_the_reason(bench: 
     publish(bench.ledger, write_version(store, LOADED, "v1"))
     publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
     with serving(bench, store, LOADED, min_version_wait_seconds=PATIENCE_SECONDS) as (runtime, client):
-        bench.ledger.promote("v1", author=None)
+        bench.ledger.publication.promote("v1", author=None)
         until_served(runtime, "v1")
         answer = client.get("/generate", params={"prompt": "x", "min_version": "v2"})
         assert answer.status_code == 409
@@ -221,8 +221,8 @@ def test_an_empty_redis_beside_a_new_store_serves_the_original(bench: Bench, sto
 def test_a_pointer_older_than_the_served_one_is_not_followed(bench: Bench, store: VersionStore) -> None:
     publish(bench.ledger, write_version(store, LOADED, "v1"))
     with serving(bench, store, LOADED) as (runtime, client):
-        bench.ledger.promote("v0", author=None)
-        bench.ledger.promote("v1", author=None)
+        bench.ledger.publication.promote("v0", author=None)
+        bench.ledger.publication.promote("v1", author=None)
         until(lambda: runtime.readiness()["pointer_revision"] == 3)
         bench.redis.flushall()
         publish(bench.ledger, write_version(store, LOADED, "v2"))

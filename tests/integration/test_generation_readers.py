@@ -50,7 +50,7 @@ def room_for_one(bench: Bench, store: VersionStore) -> Iterator[Served]:
     """The original is live, v1 is kept, and memory holds one version beside the original."""
     first = write_version(store, LOADED, "v1")
     publish(bench.ledger, first)
-    bench.ledger.promote("v0", author=None)
+    bench.ledger.publication.promote("v0", author=None)
     assert first.size_bytes is not None
     with serving(bench, store, LOADED, resident_bytes=int(1.5 * first.size_bytes)) as made:
         yield made
@@ -162,7 +162,7 @@ def test_who_asks_for_a_version_again_and_again_does_not_keep_the_live_one_out(
 
 def test_what_cannot_fit_beside_the_live_version_makes_the_replica_unready(bench: Bench, store: VersionStore) -> None:
     with room_for_one(bench, store) as (runtime, client):
-        bench.ledger.promote("v1", author=None)
+        bench.ledger.publication.promote("v1", author=None)
         until(lambda: runtime.readiness()["version"] == "v1")
         publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
         until(lambda: client.get("/readyz").status_code == 503)

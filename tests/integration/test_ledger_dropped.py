@@ -27,9 +27,9 @@ def publish_without(bench: Bench, batch: str, *, until: str | None = None) -> tu
     ledger = bench.ledger
     lease = lease_of(ledger, COMMIT_UNIT)
     make_checking(ledger, lease, batch)
-    before, kept, dropped = ledger.pointer(), edit_of(ledger, batch), edit_of(ledger, batch, 1)
-    record = version(ledger, ledger.new_version_number(), parent=before.version, batches=(batch,))
-    ledger.publish(
+    before, kept, dropped = ledger.versions.pointer(), edit_of(ledger, batch), edit_of(ledger, batch, 1)
+    record = version(ledger, ledger.publication.new_version_number(), parent=before.version, batches=(batch,))
+    ledger.publication.publish(
         lease,
         expected_revision=before.revision,
         version=record,
@@ -38,7 +38,7 @@ def publish_without(bench: Bench, batch: str, *, until: str | None = None) -> tu
         candidate_until=until,
         dropped={dropped: REPORT},
     )
-    ledger.release(lease)
+    ledger.leases.release(lease)
     return record.id, dropped
 
 
@@ -46,30 +46,30 @@ def test_the_script_that_publishes_tells_what_was_dropped_and_why(bench: Bench) 
     ledger = bench.ledger
     batch = make_ready(ledger, ("P", "x"), ("Q", "x"))
     made, dropped = publish_without(bench, batch)
-    shown = ledger.edit(dropped)
+    shown = ledger.edits.get(dropped)
     assert (shown.status, shown.report) == (EditStatus.DROPPED, REPORT)
-    assert [row.status for row in ledger.find_edits(batch=batch).items] == [EditStatus.LIVE, EditStatus.DROPPED]
-    assert [row.accepted.id for row in ledger.find_edits(status=EditStatus.DROPPED).items] == [dropped]
-    assert ledger.live_edit_ids(made) == {edit_of(ledger, batch)}
-    assert ledger.edit_outcomes() == {"applied": 1, "dropped": 1}
+    assert [row.status for row in ledger.edits.find(batch=batch).items] == [EditStatus.LIVE, EditStatus.DROPPED]
+    assert [row.accepted.id for row in ledger.edits.find(status=EditStatus.DROPPED).items] == [dropped]
+    assert ledger.versions.live_edit_ids(made) == {edit_of(ledger, batch)}
+    assert ledger.batches.edit_outcomes() == {"applied": 1, "dropped": 1}
 
 
 def test_a_rollback_neither_takes_back_nor_restores_what_was_dropped(bench: Bench) -> None:
     batch = make_ready(bench.ledger, ("P", "x"), ("Q", "x"))
     made, dropped = publish_without(bench, batch)
-    assert bench.ledger.promote("v0", author=None).rolled_back == (edit_of(bench.ledger, batch),)
-    assert bench.ledger.edit(dropped).status == EditStatus.DROPPED
-    assert bench.ledger.promote(made, author=None).restored == (edit_of(bench.ledger, batch),)
+    assert bench.ledger.publication.promote("v0", author=None).rolled_back == (edit_of(bench.ledger, batch),)
+    assert bench.ledger.edits.get(dropped).status == EditStatus.DROPPED
+    assert bench.ledger.publication.promote(made, author=None).restored == (edit_of(bench.ledger, batch),)
 
 
 def test_a_candidates_dropped_edits_are_dropped_and_counted_once_it_is_promoted(bench: Bench) -> None:
     batch = make_ready(bench.ledger, ("P", "x"), ("Q", "x"))
     made, dropped = publish_without(bench, batch, until="2999-01-01T00:00:00Z")
-    assert bench.ledger.batch(batch).status == BatchState.CANDIDATE
-    assert bench.ledger.edit(dropped).status == EditStatus.DROPPED
-    bench.ledger.promote(made, author="ann")
-    assert bench.ledger.edit(dropped).status == EditStatus.DROPPED
-    assert bench.ledger.edit_outcomes() == {"applied": 1, "dropped": 1}
+    assert bench.ledger.batches.get(batch).status == BatchState.CANDIDATE
+    assert bench.ledger.edits.get(dropped).status == EditStatus.DROPPED
+    bench.ledger.publication.promote(made, author="ann")
+    assert bench.ledger.edits.get(dropped).status == EditStatus.DROPPED
+    assert bench.ledger.batches.edit_outcomes() == {"applied": 1, "dropped": 1}
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def store(tmp_path: Path) -> VersionStore:
 
 def write_dropping(bench: Bench, store: VersionStore, batch: str) -> AcceptedEdit:
     """v1 with the first edit of the batch, and the second told as dropped."""
-    kept, dropped = bench.ledger.batch_edits(batch)
+    kept, dropped = bench.ledger.batches.edits(batch)
     original = store.read_manifest("v0")
     live = original.edit_set.joined([kept])
     manifest = Manifest(
@@ -90,7 +90,7 @@ def write_dropping(bench: Bench, store: VersionStore, batch: str) -> AcceptedEdi
         model_fingerprint="f",
         settings={},
         edits=tuple(edit.to_json() for edit in live.live),
-        batches=summaries(original, live, version="v1", records=[bench.ledger.batch(batch)]),
+        batches=summaries(original, live, version="v1", records=[bench.ledger.batches.get(batch)]),
         dropped=(Dropped(dropped, REPORT).to_json(),),
         delta_norms={"w": 0.1},
         checks={},
@@ -106,6 +106,6 @@ def test_a_ledger_made_anew_from_the_manifests_knows_what_was_dropped(bench: Ben
     dropped = write_dropping(bench, store, batch)
     bench.redis.flushall()
     reconcile_pointer(bench.ledger, store)
-    shown = bench.ledger.edit(dropped.id)
+    shown = bench.ledger.edits.get(dropped.id)
     assert (shown.accepted, shown.status) == (dropped, EditStatus.DROPPED)
     assert shown.report == {"culprit": REPORT["culprit"]}

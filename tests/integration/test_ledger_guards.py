@@ -16,35 +16,35 @@ PARIS = Guard(prompt="The capital of France is", target="Paris")
 
 
 def test_guards_are_kept_once_with_their_author(bench: Bench) -> None:
-    first = bench.ledger.add_guards([ROCARD, PARIS], author="ann")
+    first = bench.ledger.guards.add([ROCARD, PARIS], author="ann")
     assert [row.guard for row in first] == [ROCARD, PARIS]
-    again = bench.ledger.add_guards([PARIS, ROCARD], author="bob")
+    again = bench.ledger.guards.add([PARIS, ROCARD], author="bob")
     assert [row.author for row in again] == ["ann", "ann"]
-    assert {row.guard for row in bench.ledger.guards()} == {ROCARD, PARIS}
+    assert {row.guard for row in bench.ledger.guards.all()} == {ROCARD, PARIS}
 
 
 def test_a_guard_that_contradicts_a_kept_one_is_refused_with_its_whole_list(bench: Bench) -> None:
-    bench.ledger.add_guards([ROCARD], author=None)
+    bench.ledger.guards.add([ROCARD], author=None)
     other = Guard(prompt=ROCARD.prompt, target="English", subject="Rocard")
     with pytest.raises(GuardConflict, match=f"{ROCARD.id}.*français é"):
-        bench.ledger.add_guards([PARIS, other], author=None)
-    assert [row.guard for row in bench.ledger.guards()] == [ROCARD]
+        bench.ledger.guards.add([PARIS, other], author=None)
+    assert [row.guard for row in bench.ledger.guards.all()] == [ROCARD]
 
 
 def test_a_guard_is_taken_away_once(bench: Bench) -> None:
-    bench.ledger.add_guards([ROCARD], author=None)
-    assert bench.ledger.remove_guard(ROCARD.id, author="eve").guard == ROCARD
-    assert bench.ledger.guards() == ()
+    bench.ledger.guards.add([ROCARD], author=None)
+    assert bench.ledger.guards.remove(ROCARD.id, author="eve").guard == ROCARD
+    assert bench.ledger.guards.all() == ()
     with pytest.raises(NotFound, match="no guard"):
-        bench.ledger.remove_guard(ROCARD.id, author="eve")
+        bench.ledger.guards.remove(ROCARD.id, author="eve")
 
 
 def test_who_added_and_removed_guards_is_in_the_audit(bench: Bench) -> None:
-    bench.ledger.add_guards([ROCARD], author="ann")
-    bench.ledger.add_guards([ROCARD], author="bob")
-    bench.ledger.add_guards([PARIS, ROCARD], author="bob")
-    bench.ledger.remove_guard(PARIS.id, author="eve")
-    told = [(entry.what, entry.who, entry.fields) for entry in reversed(bench.ledger.audit().items)]
+    bench.ledger.guards.add([ROCARD], author="ann")
+    bench.ledger.guards.add([ROCARD], author="bob")
+    bench.ledger.guards.add([PARIS, ROCARD], author="bob")
+    bench.ledger.guards.remove(PARIS.id, author="eve")
+    told = [(entry.what, entry.who, entry.fields) for entry in reversed(bench.ledger.audit.page().items)]
     assert told == [
         ("guards.added", "ann", {"guards": [ROCARD.id]}),
         ("guards.added", "bob", {"guards": [PARIS.id]}),
@@ -54,6 +54,6 @@ def test_who_added_and_removed_guards_is_in_the_audit(bench: Bench) -> None:
 
 def test_no_rollback_touches_the_guards(bench: Bench) -> None:
     publish(bench.ledger, take_in(bench.ledger, fact("Ada", "Rome")).record.spec.id)
-    bench.ledger.add_guards([ROCARD], author=None)
-    bench.ledger.promote("v0", author="ann")
-    assert [row.guard for row in bench.ledger.guards()] == [ROCARD]
+    bench.ledger.guards.add([ROCARD], author=None)
+    bench.ledger.publication.promote("v0", author="ann")
+    assert [row.guard for row in bench.ledger.guards.all()] == [ROCARD]

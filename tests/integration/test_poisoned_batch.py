@@ -40,17 +40,17 @@ def place(prepared: PreparedModel, poisoned: PoisonedBatch, tmp_path: Path) -> I
 def test_drop_applies_the_good_edits_and_reject_names_the_poisoned_ones(
     place: WorkerBench, poisoned: PoisonedBatch
 ) -> None:
-    before = place.ledger.pointer()
+    before = place.ledger.versions.pointer()
     rejected = place.wait(place.send(*poisoned.good, *poisoned.poisoned))
     assert rejected.status == BatchState.REJECTED
     assert named_in(place, rejected.report) == set(poisoned.poisoned)
-    assert place.ledger.pointer() == before
+    assert place.ledger.versions.pointer() == before
 
     batch = place.send(*poisoned.good, *poisoned.poisoned, options=BatchOptions(on_failure="drop"))
     applied = place.wait(batch)
     assert applied.status == BatchState.APPLIED, applied.error
     assert named_in(place, applied.report) == set(poisoned.poisoned)
-    rows = place.ledger.find_edits(batch=batch).items
+    rows = place.ledger.edits.find(batch=batch).items
     assert {row.accepted.edit for row in rows if row.status == EditStatus.LIVE} == set(poisoned.good)
     assert {row.accepted.edit for row in rows if row.status == EditStatus.DROPPED} == set(poisoned.poisoned)
 
@@ -59,4 +59,4 @@ def named_in(place: WorkerBench, report: dict[str, object] | None) -> set[object
     assert report is not None
     culprits = report["culprits"]
     assert isinstance(culprits, list)
-    return {place.ledger.edit(row["id"]).accepted.edit for row in culprits}
+    return {place.ledger.edits.get(row["id"]).accepted.edit for row in culprits}

@@ -24,11 +24,11 @@ def reconciler(bench: Bench, tmp_path: Path) -> Reconciler:
 
 def ready_batch(bench: Bench) -> str:
     batch = take_in(bench.ledger, fact("P", "x")).record.spec.id
-    lease = bench.ledger.acquire(targets_unit(batch, 0), holder="h", ttl_seconds=30)
+    lease = bench.ledger.leases.acquire(targets_unit(batch, 0), holder="h", ttl_seconds=30)
     assert lease is not None
-    bench.ledger.begin_shard(batch, 0, lease)
-    bench.ledger.shard_done(batch, 0, lease)
-    bench.ledger.release(lease)
+    bench.ledger.transitions.begin_shard(batch, 0, lease)
+    bench.ledger.transitions.shard_done(batch, 0, lease)
+    bench.ledger.leases.release(lease)
     return batch
 
 
@@ -46,36 +46,36 @@ def test_ready_batch_that_no_commit_took_is_found(bench: Bench, reconciler: Reco
 
 def test_batch_left_in_the_middle_of_a_commit_is_found(bench: Bench, reconciler: Reconciler) -> None:
     batch = ready_batch(bench)
-    lease = bench.ledger.acquire(COMMIT_UNIT, holder="h", ttl_seconds=30, max_attempts=None)
+    lease = bench.ledger.leases.acquire(COMMIT_UNIT, holder="h", ttl_seconds=30, max_attempts=None)
     assert lease is not None
-    bench.ledger.begin_commit(lease, [batch], max_attempts=3)
-    bench.ledger.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
+    bench.ledger.transitions.begin_commit(lease, [batch], max_attempts=3)
+    bench.ledger.transitions.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
     assert reconciler.look() == []
-    bench.ledger.release(lease)
+    bench.ledger.leases.release(lease)
     assert reconciler.look() == [COMMIT_UNIT]
 
 
 def test_unit_under_a_lease_is_left_alone_until_the_lease_ends(bench: Bench, reconciler: Reconciler) -> None:
     batch = take_in(bench.ledger, fact("P", "x")).record.spec.id
-    lease = bench.ledger.acquire(targets_unit(batch, 0), holder="h", ttl_seconds=30)
+    lease = bench.ledger.leases.acquire(targets_unit(batch, 0), holder="h", ttl_seconds=30)
     assert lease is not None
     assert reconciler.look() == []
-    bench.ledger.release(lease)
+    bench.ledger.leases.release(lease)
     assert reconciler.look() == [targets_unit(batch, 0)]
 
 
 def test_batches_with_a_final_state_wake_nobody(bench: Bench, reconciler: Reconciler) -> None:
     batch = take_in(bench.ledger, fact("P", "x")).record.spec.id
-    bench.ledger.cancel(batch)
+    bench.ledger.transitions.cancel(batch)
     assert reconciler.look() == []
 
 
 def test_only_one_process_looks_at_a_time(bench: Bench, reconciler: Reconciler) -> None:
     take_in(bench.ledger, fact("P", "x"))
-    lock = bench.ledger.acquire(RECONCILE_UNIT, holder="other", ttl_seconds=30, max_attempts=None)
+    lock = bench.ledger.leases.acquire(RECONCILE_UNIT, holder="other", ttl_seconds=30, max_attempts=None)
     assert lock is not None
     assert reconciler.look() == []
-    bench.ledger.release(lock)
+    bench.ledger.leases.release(lock)
     assert len(reconciler.look()) == 1
 
 

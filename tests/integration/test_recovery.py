@@ -96,7 +96,7 @@ def full_store(store: VersionStore) -> tuple[AcceptedEdit, AcceptedEdit]:
 
 def test_new_redis_beside_a_new_store_points_at_the_original(bench: Bench, store: VersionStore) -> None:
     assert reconcile_pointer(bench.ledger, store) == Pointer(revision=0, version="v0")
-    assert bench.ledger.known_pointer() == Pointer(revision=0, version="v0")
+    assert bench.ledger.versions.known_pointer() == Pointer(revision=0, version="v0")
     head = store.read_head()
     assert head is not None
     assert (head.revision, head.version) == (0, "v0")
@@ -110,25 +110,25 @@ def test_empty_redis_beside_a_full_store_gets_its_ledger_back_and_a_log_line_say
         assert reconcile_pointer(bench.ledger, store) == Pointer(revision=5, version="v9")
     assert "ledger.rebuilt" in caplog.text
     ledger = bench.ledger
-    assert ledger.edit(p.id).accepted == p
-    assert (ledger.edit(p.id).status, ledger.edit(p.id).version) == (EditStatus.LIVE, "v3")
-    assert ledger.edit(q_old.id).status == EditStatus.SUPERSEDED
-    record = ledger.batch(p.batch)
+    assert ledger.edits.get(p.id).accepted == p
+    assert (ledger.edits.get(p.id).status, ledger.edits.get(p.id).version) == (EditStatus.LIVE, "v3")
+    assert ledger.edits.get(q_old.id).status == EditStatus.SUPERSEDED
+    record = ledger.batches.get(p.batch)
     assert (record.status, record.version, record.spec.author) == (BatchState.APPLIED, "v3", "ann")
-    assert [edit.id for edit in ledger.batch_edits(q_old.batch)] == [q_old.id]
-    assert [row.id for row in ledger.versions().items] == ["v9", "v7", "v0"]
-    assert ledger.version("v9").checks == {"reliability": 1.0}
-    assert ledger.open_count() == 0
+    assert [edit.id for edit in ledger.batches.edits(q_old.batch)] == [q_old.id]
+    assert [row.id for row in ledger.versions.page().items] == ["v9", "v7", "v0"]
+    assert ledger.versions.get("v9").checks == {"reliability": 1.0}
+    assert ledger.batches.count_open() == 0
 
 
 def test_rebuilt_ledger_knows_descent_from_versions_whose_files_are_gone(bench: Bench, store: VersionStore) -> None:
     full_store(store)
     ledger = bench.ledger
     reconcile_pointer(ledger, store)
-    assert ledger.descends("v9", "v7")
-    assert ledger.descends("v9", "v5")
-    assert ledger.descends("v9", "v3")
-    assert not ledger.descends("v9", "v4")
+    assert ledger.versions.descends("v9", "v7")
+    assert ledger.versions.descends("v9", "v5")
+    assert ledger.versions.descends("v9", "v3")
+    assert not ledger.versions.descends("v9", "v4")
 
 
 def test_batch_accepted_before_the_rebuild_is_kept_and_counts_as_accepted_later(
@@ -137,22 +137,22 @@ def test_batch_accepted_before_the_rebuild_is_kept_and_counts_as_accepted_later(
     p, _ = full_store(store)
     waiting = take_in(bench.ledger, fact("P", "later"))
     reconcile_pointer(bench.ledger, store)
-    assert bench.ledger.batch(waiting.record.spec.id).status == BatchState.QUEUED
+    assert bench.ledger.batches.get(waiting.record.spec.id).status == BatchState.QUEUED
     assert waiting.record.spec.acceptance > p.acceptance
-    assert bench.ledger.edits_about("P") == [waiting.edits[0].id, p.id]
+    assert bench.ledger.edits.about("P") == [waiting.edits[0].id, p.id]
 
 
 def test_rebuild_is_done_once_when_two_processes_start_together(bench: Bench, store: VersionStore) -> None:
     full_store(store)
     reconcile_pointer(bench.ledger, store)
-    bench.ledger.promote("v7", author=None)
+    bench.ledger.publication.promote("v7", author=None)
     assert reconcile_pointer(bench.ledger, store) == Pointer(revision=6, version="v7")
 
 
 def test_redis_ahead_of_head_is_copied_to_head(bench: Bench, store: VersionStore) -> None:
     full_store(store)
     reconcile_pointer(bench.ledger, store)
-    bench.ledger.promote("v7", author="ann")
+    bench.ledger.publication.promote("v7", author="ann")
     reconcile_pointer(bench.ledger, store)
     head = store.read_head()
     assert head is not None
@@ -166,10 +166,10 @@ def test_head_that_knows_more_than_redis_refuses_and_names_the_way_out(
     full_store(store)
     reconcile_pointer(bench.ledger, store)
     store.write_head(revision, version)
-    before = bench.ledger.pointer()
+    before = bench.ledger.versions.pointer()
     with pytest.raises(LedgerBehind, match="errata recover"):
         reconcile_pointer(bench.ledger, store)
-    assert bench.ledger.pointer() == before
+    assert bench.ledger.versions.pointer() == before
 
 
 def test_recover_takes_what_the_files_say_over_an_older_redis(bench: Bench, store: VersionStore) -> None:
@@ -183,11 +183,11 @@ def test_recover_takes_what_the_files_say_over_an_older_redis(bench: Bench, stor
     store.write_head(3, "v4")
     with pytest.raises(LedgerBehind):
         reconcile_pointer(ledger, store)
-    restore_from_store(ledger, store, expected=ledger.known_pointer())
-    assert ledger.pointer() == Pointer(revision=3, version="v4")
-    assert ledger.batch(row.batch).status == BatchState.APPLIED
-    assert ledger.edit(row.id).status == EditStatus.LIVE
-    assert ledger.open_count() == 0
+    restore_from_store(ledger, store, expected=ledger.versions.known_pointer())
+    assert ledger.versions.pointer() == Pointer(revision=3, version="v4")
+    assert ledger.batches.get(row.batch).status == BatchState.APPLIED
+    assert ledger.edits.get(row.id).status == EditStatus.LIVE
+    assert ledger.batches.count_open() == 0
     assert bench.redis.smembers(ledger.keys.at(Key.OPEN)) == set()
 
 
@@ -195,7 +195,7 @@ def test_versions_without_a_head_are_refused_by_name(bench: Bench, store: Versio
     write(store, 1, parent="v0", entered={}, live=[])
     with pytest.raises(StoreDamaged, match="HEAD is missing beside 1 versions"):
         reconcile_pointer(bench.ledger, store)
-    assert bench.ledger.known_pointer() is None
+    assert bench.ledger.versions.known_pointer() is None
 
 
 def test_version_that_was_written_and_never_published_is_removed_and_its_number_not_used_again(
@@ -204,7 +204,7 @@ def test_version_that_was_written_and_never_published_is_removed_and_its_number_
     full_store(store)
     reconcile_pointer(bench.ledger, store)
     write(store, 12, parent="v9", entered={}, live=[])
-    number = bench.ledger.new_version_number(above=highest_on_disk(store))
+    number = bench.ledger.publication.new_version_number(above=highest_on_disk(store))
     sweep_unpublished(bench.ledger, store)
     assert store.list() == ["v0", "v7", "v9"]
     assert number == 13
@@ -213,9 +213,9 @@ def test_version_that_was_written_and_never_published_is_removed_and_its_number_
 def test_version_that_the_ledger_never_knew_is_not_marked_as_removed(bench: Bench, store: VersionStore) -> None:
     full_store(store)
     reconcile_pointer(bench.ledger, store)
-    assert bench.ledger.mark_removed(["v7", "v8"]) == ["v7"]
+    assert bench.ledger.publication.mark_removed(["v7", "v8"]) == ["v7"]
     with pytest.raises(NotFound):
-        bench.ledger.version("v8")
+        bench.ledger.versions.get("v8")
 
 
 def test_version_record_says_what_the_manifest_says(store: VersionStore) -> None:
@@ -232,8 +232,8 @@ def test_version_that_was_never_published_is_not_restored_and_its_batch_stays_op
     (row,) = take_in(bench.ledger, fact("P", "later")).edits
     write(store, 10, parent="v9", entered={row.id: "v10"}, live=[row])
     reconcile_pointer(bench.ledger, store)
-    assert bench.ledger.batch(row.batch).status == BatchState.QUEUED
-    assert bench.ledger.published() == {"v7", "v9"}
+    assert bench.ledger.batches.get(row.batch).status == BatchState.QUEUED
+    assert bench.ledger.versions.published() == {"v7", "v9"}
 
 
 def test_published_version_off_the_line_of_head_is_restored_by_its_mark(bench: Bench, store: VersionStore) -> None:
@@ -241,4 +241,4 @@ def test_published_version_off_the_line_of_head_is_restored_by_its_mark(bench: B
     write(store, 11, parent="v7", entered={}, live=[])
     mark_published(store.layout, "v11")
     reconcile_pointer(bench.ledger, store)
-    assert bench.ledger.published() == {"v7", "v9", "v11"}
+    assert bench.ledger.versions.published() == {"v7", "v9", "v11"}

@@ -31,11 +31,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SUBJECTS, OBJECTS, RELATIONS = ("Ada", "Chopin", "Borg"), ("Rome", "Oslo", "Lima"), ("P103", "P27")
 DEATHS = (
-    ("after", "progress:computing"),
-    ("before", "shard_done"),
-    ("before", "move:checking"),
-    ("before", "publish"),
-    ("after", "publish"),
+    ("after", "transitions.progress:computing"),
+    ("before", "transitions.shard_done"),
+    ("before", "transitions.move:checking"),
+    ("before", "publication.publish"),
+    ("after", "publication.publish"),
 )
 facts = st.builds(fact, st.sampled_from(SUBJECTS), st.sampled_from(OBJECTS), relation=st.sampled_from(RELATIONS))
 batches = st.lists(facts, min_size=1, max_size=3, unique_by=lambda edit: edit.identity)
@@ -70,7 +70,7 @@ class History:
 
     @property
     def live(self) -> str:
-        return self.place.ledger.pointer().version
+        return self.place.ledger.versions.pointer().version
 
     def change(self, *edits: Edit, remove: Collection[int] = (), death: tuple[str, str] | None = None) -> None:
         known = self.sets[self.live].everything
@@ -82,7 +82,7 @@ class History:
         record = self.place.wait(batch)
         assert record.status == BatchState.APPLIED, record
         assert record.version == self.live
-        joined = self.sets[before].joined(self.place.ledger.batch_edits(batch), without=doomed)
+        joined = self.sets[before].joined(self.place.ledger.batches.edits(batch), without=doomed)
         if self.live == before:  # all of it was in force already
             held = self.sets[before]
             beneath = [row for row in joined.superseded if row.id not in joined.repeats() or row in held.superseded]
@@ -96,7 +96,9 @@ class History:
         self.workers.close()
         with self.place.worker(dying=death) as process:
             batch = self.place.send(*edits, remove=doomed)
-            while process.poll() is None and not self.place.ledger.batch(batch).is_final:  # it may never come to that
+            while (
+                process.poll() is None and not self.place.ledger.batches.get(batch).is_final
+            ):  # it may never come to that
                 time.sleep(0.05)
             process.kill()
         self.workers.enter_context(self.place.worker())
@@ -104,22 +106,22 @@ class History:
 
     def roll_back(self, place: int) -> None:
         kept = self.place.store.list()
-        self.place.ledger.promote(kept[place % len(kept)], author=None)
+        self.place.ledger.publication.promote(kept[place % len(kept)], author=None)
 
     def require_agreement(self, session: EditingSession) -> None:
         """Ledger, manifest, files and a solve of the set from the original say the same."""
         ledger, live, expected = self.place.ledger, self.live, self.sets[self.live]
         manifest = self.place.store.read_manifest(live)
         ids = {row.id for row in expected.live}
-        assert ledger.live_edit_ids(live) == {row.id for row in manifest.live} == ids
+        assert ledger.versions.live_edit_ids(live) == {row.id for row in manifest.live} == ids
         assert {row.id for row in manifest.edit_set.superseded} == {row.id for row in expected.superseded}
-        assert ledger.version(live).digest == manifest.digest
+        assert ledger.versions.get(live).digest == manifest.digest
         self.place.store.load_tensors(live, "cpu")  # the digest of the very bytes
-        found = [row for row in ledger.find_edits(limit=500).items if row.status == EditStatus.LIVE]
+        found = [row for row in ledger.edits.find(limit=500).items if row.status == EditStatus.LIVE]
         assert {row.accepted.id for row in found} == ids
         candidate = session.build_candidate(expected.live, on_progress=lambda done, total: None)
         assert "sha256:" + hashlib.sha256(save(candidate.weights)).hexdigest() == manifest.digest
-        assert not ledger.open_count()
+        assert not ledger.batches.count_open()
 
 
 @given(st.lists(steps, min_size=2, max_size=6))

@@ -52,7 +52,7 @@ def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
             manifest = write_version(store, LOADED, version).model_copy(update={"store": identity.id})
             store.remove(version)
             publish(bench.ledger, store.write(manifest, changed_weights(LOADED, seed=int(version[1:]))))
-        store.write_head(bench.ledger.pointer().revision, "v1")
+        store.write_head(bench.ledger.versions.pointer().revision, "v1")
         with serving(bench, store, LOADED, num_places=2) as (runtime, client):
             options = ("--data", str(tmp_path), "--redis", redis_url, "--url", str(client.base_url))
             yield Place(store=store, ledger=bench.ledger, runtime=runtime, options=options)
@@ -102,7 +102,7 @@ def test_a_ledger_that_knows_less_or_other_digests_is_named(place: Place, capsys
 
 
 def test_files_a_step_behind_are_no_fault(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    place.ledger.promote("v2", author=None)
+    place.ledger.publication.promote("v2", author=None)
     code, found = place.verify(capsys)
     assert (code, "which the worker mends" in found["pointer"]["told"]) == (ExitCode.OK, True)
 
@@ -119,7 +119,7 @@ def test_what_is_not_reached_is_told_and_not_compared(
     assert told["ledger"].startswith("not reached, not compared: ")
     assert told["memory"].endswith("serves another store")
     with connect(place.options[3]) as redis:
-        redis.delete(place.ledger._at(Key.POINTER))
+        redis.delete(place.ledger.keys.at(Key.POINTER))
     assert "the ledger knows none" in place.verify(capsys)[1]["pointer"]["told"]
 
 
@@ -136,7 +136,7 @@ def test_a_version_that_is_held_in_memory_and_no_longer_kept_is_no_damage(
 ) -> None:
     url = place.options[-1]
     assert httpx.get(f"{url}/generate", params={"prompt": "x", "version": "v2"}).status_code == 200
-    place.ledger.mark_removed(["v2"])
+    place.ledger.publication.mark_removed(["v2"])
     place.store.remove("v2")
     code, found = place.verify(capsys)
     assert (code, [row for row in found.values() if row["problem"]]) == (ExitCode.OK, [])

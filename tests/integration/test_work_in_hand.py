@@ -24,16 +24,16 @@ def begun(bench: Bench, *, ttl_seconds: float = 30.0) -> tuple[str, Lease, Hands
     """A batch whose only shard this process has begun."""
     batch = take_in(bench.ledger, fact("P", "x")).record.spec.id
     lease = lease_of(bench.ledger, targets_unit(batch, 0), ttl_seconds=ttl_seconds)
-    bench.ledger.begin_shard(batch, 0, lease)
+    bench.ledger.transitions.begin_shard(batch, 0, lease)
     return batch, lease, Hands(bench.ledger, bench.queue, lease_seconds=ttl_seconds, holder="test")
 
 
 def sender(bench: Bench, batch: str, lease: Lease) -> Callable[[Progress], None]:
-    return lambda progress: bench.ledger.progress([batch], progress, lease)
+    return lambda progress: bench.ledger.transitions.progress([batch], progress, lease)
 
 
 def number(bench: Bench, batch: str) -> int:
-    return bench.ledger.batch(batch).progress_number
+    return bench.ledger.batches.get(batch).progress_number
 
 
 def test_heartbeat_reports_and_keeps_the_lease_while_the_work_is_silent(bench: Bench, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_heartbeat_reports_and_keeps_the_lease_while_the_work_is_silent(bench: B
             while number(bench, batch) < first + 2 and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert number(bench, batch) >= first + 2
-            assert bench.ledger.holds(lease)
+            assert bench.ledger.leases.holds(lease)
             assert bench.queue.job_state(lease.unit) == JobState.IN_HAND
             assert bench.queue.depth() == 0
     finally:
@@ -62,7 +62,7 @@ def test_work_whose_lease_is_lost_ends_at_its_next_step(bench: Bench) -> None:
     batch, lease, hands = begun(bench)
     with hands.working(lease, send=sender(bench, batch, lease)) as work:
         work.begin("computing", 5)
-        bench.ledger.release(lease)
+        bench.ledger.leases.release(lease)
         hands.beat()
         with pytest.raises(StaleLease):
             work.on_progress(1, 5)
@@ -71,7 +71,7 @@ def test_work_whose_lease_is_lost_ends_at_its_next_step(bench: Bench) -> None:
 def test_work_on_a_cancelled_batch_ends_at_its_next_report(bench: Bench) -> None:
     batch, lease, hands = begun(bench)
     with hands.working(lease, send=sender(bench, batch, lease)) as work:
-        bench.ledger.cancel(batch)
+        bench.ledger.transitions.cancel(batch)
         with pytest.raises(StaleLease):
             work.begin("computing", 5)
 
@@ -104,7 +104,7 @@ def test_progress_tells_how_long_the_phase_will_take(bench: Bench, monkeypatch: 
         work.begin("computing", 4)
         time.sleep(0.2)
         work.on_progress(1, 4)
-    told = bench.ledger.batch(batch).progress
+    told = bench.ledger.batches.get(batch).progress
     assert told is not None
     assert (told.phase, told.done, told.total) == ("computing", 1, 4)
     assert told.eta_s is not None
@@ -123,4 +123,4 @@ def test_work_goes_on_while_redis_is_away_for_less_than_the_lease(tmp_path: Path
             server.start()
             hands.beat()
             work.on_progress(2, 5)
-        assert bench.ledger.holds(lease)
+        assert bench.ledger.leases.holds(lease)

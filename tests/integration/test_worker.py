@@ -45,18 +45,18 @@ def test_accepted_batch_goes_live_with_its_report_and_its_version_on_disk(place:
     assert (record.report["passed"], record.report["num_checked"]) == (True, 2)
     assert record.version is not None
     manifest = place.store.read_manifest(record.version)
-    edits = place.ledger.batch_edits(batch)
+    edits = place.ledger.batches.edits(batch)
     assert {edit.id for edit in edits} <= {edit.id for edit in manifest.live}
-    assert place.ledger.live_edit_ids(record.version) == {edit.id for edit in manifest.live}
-    assert place.ledger.version(record.version).digest == manifest.digest
+    assert place.ledger.versions.live_edit_ids(record.version) == {edit.id for edit in manifest.live}
+    assert place.ledger.versions.get(record.version).digest == manifest.digest
     assert manifest.batches[batch]["version"] == record.version
-    shown = place.ledger.edit(edits[0].id)
+    shown = place.ledger.edits.get(edits[0].id)
     assert (shown.status, shown.version) == (EditStatus.LIVE, record.version)
     assert shown.report is not None
     assert isinstance(shown.report["holds"], bool)
-    assert place.ledger.edit_outcomes()["applied"] >= 2
+    assert place.ledger.batches.edit_outcomes()["applied"] >= 2
     stages = {"queued", "computing", "applying", "keys", "solve", "checking", "publishing"}
-    assert set(place.ledger.stage_times()) == stages
+    assert set(place.ledger.batches.stage_times()) == stages
 
 
 def _lines_of(place: WorkerBench, batch: str) -> list[str]:
@@ -78,7 +78,7 @@ def test_later_edit_about_the_same_thing_supersedes_the_earlier_one(place: Worke
     place.wait(first)
     second = place.send(fact("Borg", "Oslo"))
     assert place.wait(second).status == BatchState.APPLIED
-    about = place.ledger.find_edits(subject="Borg").items
+    about = place.ledger.edits.find(subject="Borg").items
     assert [(row.accepted.edit.target_new, row.status) for row in about] == [
         ("Oslo", EditStatus.LIVE),
         ("Rome", EditStatus.SUPERSEDED),
@@ -86,23 +86,23 @@ def test_later_edit_about_the_same_thing_supersedes_the_earlier_one(place: Worke
 
 
 def test_edit_that_the_model_cannot_take_rejects_its_batch_by_name(place: WorkerBench) -> None:
-    before = place.ledger.pointer()
+    before = place.ledger.versions.pointer()
     batch = place.send(fact("Zola", "Rome"), fact("Zola " * 300 + "II", "Oslo"))
     record = place.wait(batch)
-    bad = place.ledger.batch_edits(batch)[1].id
+    bad = place.ledger.batches.edits(batch)[1].id
     assert record.status == BatchState.REJECTED
     assert record.error is not None
     assert bad in record.error
-    shown = place.ledger.edit(bad)
+    shown = place.ledger.edits.get(bad)
     assert shown.report is not None
     assert shown.report["problem"] in record.error
-    assert place.ledger.pointer() == before
+    assert place.ledger.versions.pointer() == before
 
 
 def test_ready_batches_go_in_together_and_their_missing_targets_are_computed(place: WorkerBench) -> None:
     held = lease_of(place.ledger, COMMIT_UNIT)  # no commit begins before all are ready
     batches = [place.make_ready(fact(f"Danube {i}", "Rome")) for i in range(3)]
-    place.ledger.release(held)
+    place.ledger.leases.release(held)
     place.queue.enqueue_unit(COMMIT_UNIT)
     records = [place.wait(batch) for batch in batches]
     assert {record.status for record in records} == {BatchState.APPLIED}
@@ -115,7 +115,7 @@ def test_next_batch_goes_onto_the_set_that_a_rollback_restored(place: WorkerBenc
     gone = place.send(fact("Oslo", "Rome"))
     place.wait(gone)
     assert kept_record.version is not None
-    place.ledger.promote(kept_record.version, author="ann")
+    place.ledger.publication.promote(kept_record.version, author="ann")
     later = place.send(fact("Bergen", "Rome"))
     record = place.wait(later)
     assert record.version is not None
@@ -123,7 +123,7 @@ def test_next_batch_goes_onto_the_set_that_a_rollback_restored(place: WorkerBenc
     assert manifest.parent == kept_record.version
     assert {kept, later} <= {edit.batch for edit in manifest.live}
     assert gone not in {edit.batch for edit in manifest.live}
-    assert place.ledger.find_edits(batch=gone).items[0].status == EditStatus.ROLLED_BACK
+    assert place.ledger.edits.find(batch=gone).items[0].status == EditStatus.ROLLED_BACK
 
 
 def test_batch_without_edits_that_count_is_applied_and_superseded_at_once(place: WorkerBench) -> None:
@@ -132,7 +132,7 @@ def test_batch_without_edits_that_count_is_applied_and_superseded_at_once(place:
     late = place.send(fact("Nile", "Oslo"))
     assert place.wait(late).status == BatchState.APPLIED
     assert place.wait(early).status == BatchState.APPLIED
-    rows = place.ledger.find_edits(subject="Nile").items
+    rows = place.ledger.edits.find(subject="Nile").items
     assert [row.status for row in rows] == [EditStatus.LIVE, EditStatus.SUPERSEDED]
 
 

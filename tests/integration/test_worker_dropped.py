@@ -33,7 +33,7 @@ def place(prepared: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(autouse=True)
 def original(place: WorkerBench) -> None:
     """Each test begins with the untouched model live."""
-    place.ledger.promote("v0", author=None)
+    place.ledger.publication.promote("v0", author=None)
 
 
 def applied(place: WorkerBench, batch: str) -> BatchRecord:
@@ -45,7 +45,7 @@ def applied(place: WorkerBench, batch: str) -> BatchRecord:
 def test_a_batch_that_may_drop_edits_goes_on_without_what_the_tokenizer_does_not_allow(place: WorkerBench) -> None:
     batch = place.send(fact("Ada", "Rome"), fact("Borg " * 300 + "II", "Oslo"), options=DROP)
     record = applied(place, batch)
-    good, bad = (place.ledger.edit(row.id) for row in place.ledger.batch_edits(batch))
+    good, bad = (place.ledger.edits.get(row.id) for row in place.ledger.batches.edits(batch))
     assert (good.status, bad.status) == (EditStatus.LIVE, EditStatus.DROPPED)
     assert record.report is not None
     assert record.report["dropped"] == [bad.accepted.id]
@@ -60,9 +60,9 @@ def test_what_the_tokenizer_does_not_allow_is_told_though_the_rest_changes_nothi
     assert version is not None
     batch = place.send(fact("Ada", "Rome"), fact("Borg " * 300 + "II", "Oslo"), options=DROP)
     record = applied(place, batch)
-    same, bad = (place.ledger.edit(row.id) for row in place.ledger.batch_edits(batch))
+    same, bad = (place.ledger.edits.get(row.id) for row in place.ledger.batches.edits(batch))
     assert record.version is not None
-    assert place.ledger.version(record.version).digest == place.ledger.version(version).digest
+    assert place.ledger.versions.get(record.version).digest == place.ledger.versions.get(version).digest
     assert (same.status, bad.status) == (EditStatus.DROPPED, EditStatus.DROPPED)
     assert same.report is not None
     assert "same_as" in same.report

@@ -44,9 +44,9 @@ def loaded(prepared: PreparedModel) -> LoadedModel:
 
 @pytest.fixture(autouse=True)
 def _from_the_original(place: WorkerBench) -> None:
-    place.ledger.promote("v0", author=None)
-    for guard in place.ledger.guards():
-        place.ledger.remove_guard(guard.id, author="eve")
+    place.ledger.publication.promote("v0", author=None)
+    for guard in place.ledger.guards.all():
+        place.ledger.guards.remove(guard.id, author="eve")
 
 
 def first_word(loaded: LoadedModel, prompt: str) -> str:
@@ -83,8 +83,8 @@ def test_guards_count_from_the_next_version_on_and_are_recorded_with_it(
 ) -> None:
     edits = (fact("Ada", "Rome"), fact("Chopin", "Oslo"))
     plain = live_manifest(place, *edits)
-    place.ledger.promote("v0", author=None)
-    kept = place.ledger.add_guards([guard(loaded, "Borg"), guard(loaded, "Ada")], author="ann")
+    place.ledger.publication.promote("v0", author=None)
+    kept = place.ledger.guards.add([guard(loaded, "Borg"), guard(loaded, "Ada")], author="ann")
     guarded = live_manifest(place, *edits)
     assert guarded.digest != plain.digest
     assert set(guarded.accepted_guards) == set(kept)
@@ -92,9 +92,9 @@ def test_guards_count_from_the_next_version_on_and_are_recorded_with_it(
     assert isinstance(found, dict)
     assert found["total"] <= 2
     assert list(found["only_tested"]) == [kept[1].id], "an edit changes what the model knows of Ada"
-    for row in place.ledger.guards():
-        place.ledger.remove_guard(row.id, author="eve")
-    place.ledger.promote("v0", author=None)
+    for row in place.ledger.guards.all():
+        place.ledger.guards.remove(row.id, author="eve")
+    place.ledger.publication.promote("v0", author=None)
     assert live_manifest(place, *edits).digest == plain.digest
 
 
@@ -104,7 +104,7 @@ def test_protected_and_unprotected_neighbours_are_told_apart(place: WorkerBench)
     other = replace(fact("Chopin", "Oslo"), neighborhood=neighbors[1:])
     manifest = live_manifest(place, made, other)
     assert [row.edit.protect for row in manifest.live if row.edit.subject == "Ada"] == [True]
-    found = {row.edit.subject: place.ledger.edit(row.id).report for row in manifest.live}
+    found = {row.edit.subject: place.ledger.edits.get(row.id).report for row in manifest.live}
     for subject, is_protected in (("Ada", True), ("Chopin", False)):
         report = found[subject]
         assert report is not None
@@ -120,10 +120,10 @@ def test_an_edit_that_is_already_true_spends_no_z_and_says_so(place: WorkerBench
     (row,) = manifest.live
     assert manifest.digest == EMPTY_DIGEST
     assert set(place.store.layout.targets_dir.rglob("*.safetensors")) == before
-    report = place.ledger.edit(row.id).report
+    report = place.ledger.edits.get(row.id).report
     assert report is not None
     assert (report["already_true"], report["holds"], "search" in report) == (True, True, False)
-    batch = place.ledger.batch(row.batch).report
+    batch = place.ledger.batches.get(row.batch).report
     assert batch is not None
     assert batch["already_true"] == [row.id]
 
@@ -131,11 +131,11 @@ def test_an_edit_that_is_already_true_spends_no_z_and_says_so(place: WorkerBench
 def test_reports_tell_whether_z_reaches_and_whose_key_is_nearest(place: WorkerBench) -> None:
     manifest = live_manifest(place, fact("Ada", "Rome"), fact("Chopin", "Oslo"))
     for row in manifest.live:
-        report = place.ledger.edit(row.id).report
+        report = place.ledger.edits.get(row.id).report
         assert report is not None
         assert report["reached"] is (report["search"]["nll"] <= 0.6931471805599453)
         assert report["nearest"]["edit"] in {other.id for other in manifest.live} - {row.id}
-        batch = place.ledger.batch(row.batch).report
+        batch = place.ledger.batches.get(row.batch).report
         assert batch is not None
         assert (row.id in batch["not_reached"]) is not report["reached"]
 
@@ -143,31 +143,31 @@ def test_reports_tell_whether_z_reaches_and_whose_key_is_nearest(place: WorkerBe
 def test_guards_come_back_from_the_newest_manifest_when_redis_has_lost_its_memory(
     prepared: PreparedModel, loaded: LoadedModel, place: WorkerBench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    kept = place.ledger.add_guards([guard(loaded, "Borg")], author="ann")
+    kept = place.ledger.guards.add([guard(loaded, "Borg")], author="ann")
     live_manifest(place, fact("Ada", "Rome"))
-    place.ledger.promote("v0", author=None)
+    place.ledger.publication.promote("v0", author=None)
     reconcile_pointer(place.ledger, place.store)
     with running_redis(tmp_path_factory.mktemp("other")) as redis:
         fresh = WorkerBench(data=place.data, redis_url=redis.url, settings=prepared.settings)
         reconcile_pointer(fresh.ledger, fresh.store)
-        assert fresh.ledger.pointer().version == "v0"
-        assert fresh.ledger.guards() == kept
+        assert fresh.ledger.versions.pointer().version == "v0"
+        assert fresh.ledger.guards.all() == kept
 
 
 def test_guards_that_no_version_has_seen_outlive_redis_and_removed_ones_stay_away(
     prepared: PreparedModel, loaded: LoadedModel, place: WorkerBench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    place.ledger.add_guards([guard(loaded, "Borg")], author="ann")
+    place.ledger.guards.add([guard(loaded, "Borg")], author="ann")
     live_manifest(place, fact("Ada", "Rome"))
-    for row in place.ledger.guards():
-        place.ledger.remove_guard(row.id, author="ann")
-    kept = place.ledger.add_guards([guard(loaded, "Chopin")], author="eve")
+    for row in place.ledger.guards.all():
+        place.ledger.guards.remove(row.id, author="ann")
+    kept = place.ledger.guards.add([guard(loaded, "Chopin")], author="eve")
     copy_guards(place.ledger, place.store.layout)
     with running_redis(tmp_path_factory.mktemp("other")) as redis:
         fresh = WorkerBench(data=place.data, redis_url=redis.url, settings=prepared.settings)
         copy_guards(fresh.ledger, fresh.store.layout)
         reconcile_pointer(fresh.ledger, fresh.store)
-        assert fresh.ledger.guards() == kept
+        assert fresh.ledger.guards.all() == kept
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"guard": 1}', "[[]]", '[{"guard": {}}]'])

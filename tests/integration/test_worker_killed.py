@@ -14,20 +14,20 @@ from tests.support.worker_process import PreparedModel, WorkerBench, prepare_mod
 from worker.protocol.entities import BatchRecord, BatchState, EditStatus
 
 PHASES = (
-    ("after", "progress:computing"),
-    ("after", "progress:applying"),
-    ("after", "progress:checking"),
-    ("before", "publish"),
-    ("after", "publish"),
+    ("after", "transitions.progress:computing"),
+    ("after", "transitions.progress:applying"),
+    ("after", "transitions.progress:checking"),
+    ("before", "publication.publish"),
+    ("after", "publication.publish"),
 )
 """In the order in which a batch meets them: each worker takes it one step further."""
 BETWEEN = (
-    ("after", "begin_shard"),
-    ("before", "shard_done"),
-    ("after", "shard_done"),
-    ("after", "begin_commit"),
-    ("before", "move:checking"),
-    ("before", "set_edit_reports"),
+    ("after", "transitions.begin_shard"),
+    ("before", "transitions.shard_done"),
+    ("after", "transitions.shard_done"),
+    ("after", "transitions.begin_commit"),
+    ("before", "transitions.move:checking"),
+    ("before", "edits.set_reports"),
 )
 
 
@@ -55,10 +55,10 @@ def test_batch_whose_workers_are_killed_in_every_phase_ends_as_if_nothing_had_ha
     with place.worker():
         next_batch = place.send(fact("Zola", "Rome"))
         next_record = place.wait(next_batch)
-    record, ledger = place.ledger.batch(batch), place.ledger
+    record, ledger = place.ledger.batches.get(batch), place.ledger
     assert record.status == next_record.status == BatchState.APPLIED
-    assert ledger.pointer().revision == 2
-    assert [row.status for row in ledger.find_edits().items] == [EditStatus.LIVE] * 3
+    assert ledger.versions.pointer().revision == 2
+    assert [row.status for row in ledger.edits.find().items] == [EditStatus.LIVE] * 3
     assert record.version is not None
     assert next_record.version is not None
     assert place.store.read_manifest(next_record.version).parent == record.version
@@ -79,15 +79,15 @@ def test_commit_begins_again_when_the_pointer_moves_just_before_it_would_publish
     place = prepared.bench(tmp_path / "data", redis_url)
     first = undisturbed(place)
     batch = place.send(fact("Zola", "Rome"))
-    with place.worker(dying=("before", "publish", "v0")):
+    with place.worker(dying=("before", "publication.publish", "v0")):
         record = place.wait(batch)
     assert record.status == BatchState.APPLIED
     assert record.version is not None
     manifest = place.store.read_manifest(record.version)
     assert (manifest.parent, [edit.batch for edit in manifest.live]) == ("v0", [batch])
-    assert place.ledger.pointer().revision == 3
+    assert place.ledger.versions.pointer().revision == 3
     assert place.store.list() == ["v0", "v1", record.version], "what lost the race is gone"
-    assert {row.status for row in place.ledger.find_edits(batch=first.spec.id).items} == {EditStatus.ROLLED_BACK}
+    assert {row.status for row in place.ledger.edits.find(batch=first.spec.id).items} == {EditStatus.ROLLED_BACK}
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_batch_whose_commits_were_killed_too_often_is_failed_and_does_not_harm_i
 ) -> None:
     place = prepared.bench(tmp_path / "data", redis_url, max_attempts=1)
     bad = place.make_ready(fact("Ada", "Rome"))
-    with place.worker(dying=("after", "progress:applying")) as process:
+    with place.worker(dying=("after", "transitions.progress:applying")) as process:
         assert place.wait_for_death(process) == -signal.SIGKILL
     good = place.make_ready(fact("Chopin", "Oslo"))
     with place.worker():
@@ -116,7 +116,7 @@ def test_stopped_worker_gives_its_work_back_and_the_next_one_finishes_it(
         place.wait(batch, BatchState.COMPUTING)
         process.send_signal(signal.SIGTERM)
         assert place.wait_for_death(process) == 0
-    assert place.ledger.batch(batch).status == BatchState.COMPUTING
+    assert place.ledger.batches.get(batch).status == BatchState.COMPUTING
     with place.worker():
         assert place.wait(batch).status == BatchState.APPLIED
 
@@ -157,7 +157,7 @@ def test_batch_waits_while_the_live_version_is_damaged_and_goes_in_once_it_is_re
     whole = tensors.read_bytes()
     tensors.write_bytes(damage(whole))
     with place.worker():
-        while (held := place.ledger.batch(batch)).error is None:
+        while (held := place.ledger.batches.get(batch)).error is None:
             assert not held.is_final
         assert (held.status, "tried again" in held.error) == (waits_as, True)
         tensors.write_bytes(whole)
@@ -175,6 +175,6 @@ def test_one_bad_batch_of_a_group_is_rejected_alone(prepared: PreparedModel, red
     assert (good_record.status, bad_record.status) == (BatchState.APPLIED, BatchState.REJECTED)
     assert bad_record.error is not None
     assert "the change of" in bad_record.error
-    assert {row.status for row in place.ledger.find_edits(batch=bad).items} == {EditStatus.REJECTED}
-    manifest = place.store.read_manifest(place.ledger.pointer().version)
+    assert {row.status for row in place.ledger.edits.find(batch=bad).items} == {EditStatus.REJECTED}
+    manifest = place.store.read_manifest(place.ledger.versions.pointer().version)
     assert {edit.batch for edit in manifest.live} == {good}

@@ -1,9 +1,9 @@
-"""A worker process to which something happens at a named move of the ledger; the worker itself knows nothing of it.
+"""A worker process that is disturbed at a named method of a part of the ledger; the worker itself does not know it.
 
-``python -m tests.support.dying_worker before publish`` kills itself as ``kill -9`` would; ``after shard_done``,
-``before move:checking`` (the move to that state), ``after progress:applying`` (the first report of that phase).
-With a third argument a version is promoted there instead, once: ``before publish v0``; with ``stop`` the worker is
-asked to end, as by SIGTERM.
+``python -m tests.support.dying_worker before publication.publish`` kills itself as ``kill -9`` would. Others:
+``after transitions.shard_done``, ``before transitions.move:checking`` (the move to that state),
+``after transitions.progress:applying`` (the first report of that phase). With a third argument a version is promoted
+there instead, once: ``before publication.publish v0``. With ``stop`` the worker is asked to end, as by SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from redis import Redis
+
 from worker.main import main
 from worker.protocol.entities import Progress
+from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 
 
@@ -31,20 +34,22 @@ def stop(ledger: Ledger) -> None:
 
 def arm(when: str, move: str, happen: Callable[[Ledger], None]) -> None:
     """Let something happen before or after the first such move."""
-    name, _, detail = move.partition(":")
-    original: Callable[..., Any] = getattr(Ledger, name)
+    method, _, detail = move.partition(":")
+    attribute, _, name = method.partition(".")
+    part = type(getattr(Ledger(Redis(), Keys("unused")), attribute))
+    original: Callable[..., Any] = getattr(part, name)
     left = [happen]
 
-    def watched(ledger: Ledger, *arguments: Any, **named: Any) -> Any:
+    def watched(self: Any, *arguments: Any, **named: Any) -> Any:
         meant = left and _is_meant(arguments, detail)
         if meant and when == "before":
-            left.pop()(ledger)
-        answer = original(ledger, *arguments, **named)
+            left.pop()(Ledger(self._connection.redis, self._connection.keys))
+        answer = original(self, *arguments, **named)
         if meant and when == "after":
-            left.pop()(ledger)
+            left.pop()(Ledger(self._connection.redis, self._connection.keys))
         return answer
 
-    setattr(Ledger, name, watched)
+    setattr(part, name, watched)
 
 
 def _is_meant(arguments: tuple[Any, ...], detail: str) -> bool:
@@ -57,7 +62,7 @@ def _is_meant(arguments: tuple[Any, ...], detail: str) -> bool:
 
 def promoting(version: str) -> Callable[[Ledger], None]:
     def promote(ledger: Ledger) -> None:
-        ledger.promote(version, author="meanwhile")
+        ledger.publication.promote(version, author="meanwhile")
 
     return promote
 

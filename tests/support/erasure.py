@@ -32,7 +32,7 @@ def secret_edit() -> Edit:
 def await_purged(place: WorkerBench, edit: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        purge = place.ledger.purge(edit)
+        purge = place.ledger.erasure.get(edit)
         if purge is None or purge.state == "done":
             return
         time.sleep(0.1)

@@ -29,7 +29,7 @@ def take_in(
     request: str | None = None,
 ) -> Accepted:
     """Accept the edits as one batch."""
-    return ledger.accept(
+    return ledger.acceptance.accept(
         edits,
         author=author,
         idempotency=idempotency,

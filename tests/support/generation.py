@@ -17,7 +17,7 @@ from editing_core.models.views import make_view
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from service.api.app import create_app
-from service.connections import AbortableProtocol
+from service.connections import limited_protocol
 from service.generation.runtime import GenerationRuntime
 from tests.support.redis_server import Bench
 from worker.protocol.entities import VersionRecord
@@ -97,14 +97,14 @@ def view_of(loaded: LoadedModel, version: str) -> Any:
 
 def publish(ledger: Ledger, manifest: Manifest, *, candidate_until: str | None = None) -> None:
     """Make a written version known and live (or a candidate), as a commit without batches does."""
-    lease = ledger.acquire(COMMIT_UNIT, holder="test", ttl_seconds=60)
+    lease = ledger.leases.acquire(COMMIT_UNIT, holder="test", ttl_seconds=60)
     assert lease is not None
     assert manifest.digest is not None
     record = VersionRecord(
         id=manifest.version, parent=manifest.parent, created=manifest.created, num_edits=0, digest=manifest.digest
     )
-    revision = ledger.pointer().revision
-    ledger.publish(
+    revision = ledger.versions.pointer().revision
+    ledger.publication.publish(
         lease,
         expected_revision=revision,
         version=record,
@@ -112,7 +112,7 @@ def publish(ledger: Ledger, manifest: Manifest, *, candidate_until: str | None =
         reports={},
         candidate_until=candidate_until,
     )
-    ledger.release(lease)
+    ledger.leases.release(lease)
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def serving(
     registry = CollectorRegistry()
     runtime = GenerationRuntime(loaded, store, bench.ledger, settings=settings, registry=registry).run()
     app = create_app(settings, bench.ledger, bench.queue, generation=runtime, registry=registry)
-    config = uvicorn.Config(app, port=0, http=AbortableProtocol, lifespan="off", ws="none", log_config=None)
+    config = uvicorn.Config(app, port=0, http=limited_protocol(), lifespan="off", ws="none", log_config=None)
     server = uvicorn.Server(config)
     listener = server.config.bind_socket()
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -11,7 +11,7 @@ LONG = 30.0
 
 
 def lease_of(ledger: Ledger, unit: str, *, ttl_seconds: float = LONG) -> Lease:
-    lease = ledger.acquire(unit, holder="test", ttl_seconds=ttl_seconds, max_attempts=None)
+    lease = ledger.leases.acquire(unit, holder="test", ttl_seconds=ttl_seconds, max_attempts=None)
     assert lease is not None
     return lease
 
@@ -20,16 +20,16 @@ def make_ready(ledger: Ledger, *edits: tuple[str, str]) -> str:
     """A batch whose only shard is computed."""
     batch = take_in(ledger, *(fact(subject, target) for subject, target in edits)).record.spec.id
     lease = lease_of(ledger, targets_unit(batch, 0))
-    assert ledger.begin_shard(batch, 0, lease)
-    assert ledger.shard_done(batch, 0, lease) == 0
-    ledger.release(lease)
+    assert ledger.transitions.begin_shard(batch, 0, lease)
+    assert ledger.transitions.shard_done(batch, 0, lease) == 0
+    ledger.leases.release(lease)
     return batch
 
 
 def make_checking(ledger: Ledger, lease: Lease, *batches: str) -> None:
-    assert ledger.begin_commit(lease, batches, max_attempts=3) == list(batches)
+    assert ledger.transitions.begin_commit(lease, batches, max_attempts=3) == list(batches)
     for batch in batches:
-        ledger.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
+        ledger.transitions.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
 
 
 def version(ledger: Ledger, number: int, *, parent: str, batches: tuple[str, ...] = ()) -> VersionRecord:
@@ -42,9 +42,9 @@ def publish(ledger: Ledger, *batches: str, live: list[str], superseded: tuple[st
     """Take ready batches to a live version that holds ``live``, with ``superseded`` beneath."""
     lease = lease_of(ledger, COMMIT_UNIT)
     make_checking(ledger, lease, *batches)
-    before = ledger.pointer()
-    record = version(ledger, ledger.new_version_number(), parent=before.version, batches=batches)
-    ledger.publish(
+    before = ledger.versions.pointer()
+    record = version(ledger, ledger.publication.new_version_number(), parent=before.version, batches=batches)
+    ledger.publication.publish(
         lease,
         expected_revision=before.revision,
         version=record,
@@ -52,9 +52,9 @@ def publish(ledger: Ledger, *batches: str, live: list[str], superseded: tuple[st
         superseded_ids=superseded,
         reports={batch: {"passed": True} for batch in batches},
     )
-    ledger.release(lease)
+    ledger.leases.release(lease)
     return record.id
 
 
 def edit_of(ledger: Ledger, batch: str, index: int = 0) -> str:
-    return ledger.batch_edits(batch)[index].id
+    return ledger.batches.edits(batch)[index].id

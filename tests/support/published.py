@@ -13,26 +13,26 @@ LEASE_SECONDS = 60.0
 def publish(ledger: Ledger, batch: str, *, holds: bool = True, candidate_until: str | None = None) -> str:
     """Take the batch from ``queued`` to ``applied`` (or ``candidate``) and return the version that holds it."""
     _compute(ledger, batch)
-    pointer = ledger.pointer()
-    version = f"v{ledger.new_version_number()}"
-    lease = ledger.acquire(COMMIT_UNIT, holder="test", ttl_seconds=LEASE_SECONDS, max_attempts=None)
+    pointer = ledger.versions.pointer()
+    version = f"v{ledger.publication.new_version_number()}"
+    lease = ledger.leases.acquire(COMMIT_UNIT, holder="test", ttl_seconds=LEASE_SECONDS, max_attempts=None)
     assert lease is not None
-    assert ledger.begin_commit(lease, [batch], max_attempts=3) == [batch]
-    ledger.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
-    held = ledger.live_edit_ids(pointer.version) | ledger.superseded_edit_ids(pointer.version)
-    new = ledger.batch_edits(batch)
-    known = edit_set(record.accepted for record in ledger.edits(sorted(held)))
-    edits = known.joined(new, without=ledger.batch(batch).spec.remove)
-    ledger.set_edit_reports({row.id: {"holds": holds} for row in new})
+    assert ledger.transitions.begin_commit(lease, [batch], max_attempts=3) == [batch]
+    ledger.transitions.move(batch, BatchState.CHECKING, expected=BatchState.APPLYING, lease=lease)
+    held = ledger.versions.live_edit_ids(pointer.version) | ledger.versions.superseded_edit_ids(pointer.version)
+    new = ledger.batches.edits(batch)
+    known = edit_set(record.accepted for record in ledger.edits.get_many(sorted(held)))
+    edits = known.joined(new, without=ledger.batches.get(batch).spec.remove)
+    ledger.edits.set_reports({row.id: {"holds": holds} for row in new})
     record = VersionRecord(
         id=version,
         parent=pointer.version,
-        created=ledger.batch(batch).spec.created,
+        created=ledger.batches.get(batch).spec.created,
         num_edits=len(edits.live),
         digest="sha256:" + "0" * 64,
         batches=(batch,),
     )
-    ledger.publish(
+    ledger.publication.publish(
         lease,
         expected_revision=pointer.revision,
         version=record,
@@ -41,14 +41,14 @@ def publish(ledger: Ledger, batch: str, *, holds: bool = True, candidate_until: 
         reports={batch: {"passed": True}},
         candidate_until=candidate_until,
     )
-    ledger.release(lease)
+    ledger.leases.release(lease)
     return version
 
 
 def _compute(ledger: Ledger, batch: str) -> None:
-    for shard in ledger.open_shards(batch):
-        lease = ledger.acquire(targets_unit(batch, shard), holder="test", ttl_seconds=LEASE_SECONDS)
+    for shard in ledger.batches.open_shards(batch):
+        lease = ledger.leases.acquire(targets_unit(batch, shard), holder="test", ttl_seconds=LEASE_SECONDS)
         assert lease is not None
-        assert ledger.begin_shard(batch, shard, lease)
-        ledger.shard_done(batch, shard, lease)
-        ledger.release(lease)
+        assert ledger.transitions.begin_shard(batch, shard, lease)
+        ledger.transitions.shard_done(batch, shard, lease)
+        ledger.leases.release(lease)

@@ -109,22 +109,22 @@ class WorkerBench:
     def make_ready(self, *edits: Edit, **options: object) -> str:
         """Accept a batch and move it to ``ready`` with no target computed: a commit computes what is missing."""
         ledger, batch = self.ledger, take_in(self.ledger, *edits, **options).record.spec.id  # type: ignore[arg-type]
-        lease = ledger.acquire(targets_unit(batch, 0), holder="test", ttl_seconds=60)
+        lease = ledger.leases.acquire(targets_unit(batch, 0), holder="test", ttl_seconds=60)
         assert lease is not None
-        assert ledger.begin_shard(batch, 0, lease)
-        assert ledger.shard_done(batch, 0, lease) == 0
-        ledger.release(lease)
+        assert ledger.transitions.begin_shard(batch, 0, lease)
+        assert ledger.transitions.shard_done(batch, 0, lease) == 0
+        ledger.leases.release(lease)
         return batch
 
     def send(self, *edits: Edit, **options: object) -> str:
         """Accept a batch and wake the workers, as the API does; its id."""
         batch = take_in(self.ledger, *edits, **options).record.spec.id  # type: ignore[arg-type]
-        self.queue.enqueue_units(self.ledger.open_units(batch))
+        self.queue.enqueue_units(self.ledger.batches.open_units(batch))
         return batch
 
     @contextmanager
     def worker(self, *, dying: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker; ``dying`` (``("before", "publish")``): where it kills itself."""
+        """A worker; ``dying`` (``("before", "publication.publish")``): where it kills itself."""
         module = ("tests.support.dying_worker", *dying) if dying else ("worker.main",)
         options = QUICK | {"data": self.data, "redis_url": self.redis_url} | self.settings
         environment = fresh_environment(**options) | {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -143,11 +143,11 @@ class WorkerBench:
         """The batch once it is in one of the states (a final one, by default)."""
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline and (self.process is None or self.process.poll() is None):
-            record = self.ledger.batch(batch)
+            record = self.ledger.batches.get(batch)
             if record.status in states or record.is_final:
                 return record
             time.sleep(0.05)
-        raise AssertionError(f"{batch} is still {self.ledger.batch(batch)}:\n{self.log.read_text()}")
+        raise AssertionError(f"{batch} is still {self.ledger.batches.get(batch)}:\n{self.log.read_text()}")
 
     def wait_for_death(self, process: subprocess.Popen[bytes]) -> int:
         """The exit code of a worker that is to end by itself."""

@@ -65,43 +65,45 @@ class Committer:
     def run(self) -> None:
         """Commit until no batch is ready, unless another process does."""
         self.is_held_up = False
-        lease = self._ledger.acquire(
+        lease = self._ledger.leases.acquire(
             COMMIT_UNIT, holder=self._hands.holder, ttl_seconds=self._hands.lease_seconds, max_attempts=None
         )
         if lease is None:
             return
         try:
             recovery.reconcile_pointer(self._ledger, self._session.store)
-            with self._hands.working(lease, send=lambda p: self._ledger.progress(self._taken, p, lease)) as work:
+            with self._hands.working(
+                lease, send=lambda p: self._ledger.transitions.progress(self._taken, p, lease)
+            ) as work:
                 recovery.sweep_unpublished(self._ledger, self._session.store)
-                while waiting := self._ledger.commit_queue():
+                while waiting := self._ledger.batches.commit_queue():
                     self._commit(self._choose(waiting), work)
         except StaleLease as error:
             log_event(LOGGER, "commit.lease_lost", level=logging.WARNING, reason=error.detail, batches=self._taken)
             return
         except WorkerStopping:
-            self._ledger.give_back(lease, self._taken)
+            self._ledger.transitions.give_back(lease, self._taken)
         except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
-            self._ledger.give_back(lease, self._taken)
+            self._ledger.transitions.give_back(lease, self._taken)
             self._tell_hold_up(error)
-            self._ledger.release(lease)
+            self._ledger.leases.release(lease)
             raise
         except BaseException as error:
             if not self._taken:
                 self._tell_hold_up(error)
             units = [commit_attempts(batch) for batch in self._taken]
-            self._ledger.release(lease, error=describe(error), units=units)
+            self._ledger.leases.release(lease, error=describe(error), units=units)
             raise
         finally:
             self._taken = []
-        self._ledger.release(lease)
+        self._ledger.leases.release(lease)
 
     def _tell_hold_up(self, error: BaseException) -> None:
         """No attempt counts: say why, and leave the next try to the reconciler's pause."""
         self.is_held_up = True
         log_event(LOGGER, "commit.held_up", level=logging.ERROR, reason=describe(error))
         with suppress(LedgerDown):
-            self._ledger.tell_ready(f"the commit cannot be made, and is tried again: {describe(error)}")
+            self._ledger.transitions.tell_ready(f"the commit cannot be made, and is tried again: {describe(error)}")
 
     def _choose(self, waiting: Sequence[BatchRecord]) -> list[str]:
         """All that wait, but for those that are commits of their own.
@@ -109,15 +111,15 @@ class Committer:
         One that a commit has died with before goes alone, so that only it can do harm.
         """
         ids = [record.spec.id for record in waiting]
-        attempts = self._ledger.commit_attempts(ids)
+        attempts = self._ledger.transitions.commit_attempts(ids)
         tried = [batch for batch in ids if attempts[batch]]
         if tried or waiting[0].spec.options.is_alone:
             return tried[:1] or ids[:1]
         return [record.spec.id for record in waiting if not record.spec.options.is_alone]
 
     def _commit(self, batches: Sequence[str], work: Work) -> None:
-        self._session.open_parent(self._ledger.pointer().version)
-        self._taken = self._ledger.begin_commit(work.lease, batches, max_attempts=self._max_attempts)
+        self._session.open_parent(self._ledger.versions.pointer().version)
+        self._taken = self._ledger.transitions.begin_commit(work.lease, batches, max_attempts=self._max_attempts)
         for batch in set(batches) - set(self._taken):
             self._log_end(batch)
         if self._taken and not self._attempt(self._taken, work) and len(self._taken) > 1:
@@ -137,8 +139,8 @@ class Committer:
                 log_event(LOGGER, "commit.again", reason=error.detail, batches=list(batches))
             finally:
                 work.end()
-            self._ledger.require(work.lease)
-            batches = [batch for batch in batches if self._ledger.batch(batch).status in COMMIT_STATES]
+            self._ledger.leases.require(work.lease)
+            batches = [batch for batch in batches if self._ledger.batches.get(batch).status in COMMIT_STATES]
             if not batches:
                 return True
 
@@ -150,22 +152,22 @@ class Committer:
 
     def _take_through(self, group: Group, work: Work) -> bool:
         lease = work.lease
-        if group.changes_nothing and not group.dropped and self._ledger.open_count() == len(group.batches):
+        if group.changes_nothing and not group.dropped and self._ledger.batches.count_open() == len(group.batches):
             work.end()
             self._outcomes.leave(group, lease)
             return True
         self._enter(BatchState.APPLYING, group, lease)
-        version = f"v{self._ledger.new_version_number(above=recovery.highest_on_disk(self._session.store))}"
+        version = f"v{self._ledger.publication.new_version_number(above=recovery.highest_on_disk(self._session.store))}"
         log_event(LOGGER, "commit.started", version=version, parent=group.pointer.version, batches=group.ids)
         candidate = self._apply(group, work)
-        self._ledger.require(lease)
+        self._ledger.leases.require(lease)
         self._enter(BatchState.CHECKING, group, lease)
         report = self._check(group, candidate, work)
         work.end()
         if not report.passed and len(group.batches) == 1:
             group, candidate, report = self._culprits.resolve(group, candidate, report, work)
-        self._ledger.require(lease)
-        self._ledger.set_edit_reports(report.edits)
+        self._ledger.leases.require(lease)
+        self._ledger.edits.set_reports(report.edits)
         return self._end(version, group, candidate, report=report, work=work)
 
     def _end(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: Work) -> bool:
@@ -190,11 +192,11 @@ class Committer:
         return bool(short) and len(group.batches) > 1
 
     def _group(self, batches: Sequence[str]) -> Group:
-        pointer = self._ledger.pointer()
-        records = tuple(self._ledger.batch(batch) for batch in batches)
-        edits = tuple(edit for batch in batches for edit in self._ledger.batch_edits(batch))
+        pointer = self._ledger.versions.pointer()
+        records = tuple(self._ledger.batches.get(batch) for batch in batches)
+        edits = tuple(edit for batch in batches for edit in self._ledger.batches.edits(batch))
         parent = self._session.store.read_manifest(pointer.version)
-        guards = self._ledger.guards()
+        guards = self._ledger.guards.all()
         write_guards(self._session.store.layout, guards)  # so that the copy is never older than a manifest
         group = Group(batches=records, pointer=pointer, parent=parent, edits=edits, guards=guards)
         return self._without_unusable(group)
@@ -210,7 +212,7 @@ class Committer:
 
     def _enter(self, state: BatchState, group: Group, lease: Lease) -> None:
         for batch in group.ids:
-            self._ledger.move(batch, state, expected=COMMIT_STATES, lease=lease)
+            self._ledger.transitions.move(batch, state, expected=COMMIT_STATES, lease=lease)
 
     def _apply(self, group: Group, work: Work) -> Candidate:
         live = group.live
@@ -240,7 +242,7 @@ class Committer:
             )
 
     def _log_end(self, batch: str) -> None:
-        record = self._ledger.batch(batch)
+        record = self._ledger.batches.get(batch)
         if record.status == BatchState.FAILED:
             self._metrics.count_edits("failed", record.spec.num_edits)
         log_event(LOGGER, "batch.left_out", batch=batch, status=record.status, reason=record.error)

@@ -56,7 +56,7 @@ class Outcomes:
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
         self._tell_repeats(group)
         try:
-            pointer = self._ledger.publish(
+            pointer = self._ledger.publication.publish(
                 lease,
                 expected_revision=group.pointer.revision,
                 version=version_record(manifest, group.ids),
@@ -67,7 +67,7 @@ class Outcomes:
                 dropped={row.accepted.id: row.report for row in group.dropped},
             )
         except LostRace:
-            if version not in self._ledger.published():  # it is there where only the script's answer was lost
+            if version not in self._ledger.versions.published():  # it is there where only the script's answer was lost
                 self._session.store.remove(version)
             raise
         if waits:
@@ -101,7 +101,7 @@ class Outcomes:
         for batch in group.ids:
             report = {"passed": True, "reasons": [], "unchanged": True, **_of_the_set(group, batch)}
             fields = {"version": group.pointer.version, "report": report}
-            self._ledger.move(batch, state, expected=COMMIT_STATES, lease=lease, **fields)
+            self._ledger.transitions.move(batch, state, expected=COMMIT_STATES, lease=lease, **fields)
         log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
 
     def _write(self, version: str, group: Group, candidate: Candidate, report: CheckReport) -> Manifest:
@@ -119,12 +119,12 @@ class Outcomes:
 
     def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
         (batch,) = group.ids
-        self._ledger.set_edit_reports({row.accepted.id: row.report for row in group.dropped})
+        self._ledger.edits.set_reports({row.accepted.id: row.report for row in group.dropped})
         told = {"report": _told(group, report, batch), "error": error}
-        self._ledger.move(batch, state, expected=BatchState.CHECKING, lease=lease, **told)
+        self._ledger.transitions.move(batch, state, expected=BatchState.CHECKING, lease=lease, **told)
 
     def _tell_repeats(self, group: Group) -> None:
-        self._ledger.set_edit_reports({edit: {"same_as": held} for edit, held in group.repeats().items()})
+        self._ledger.edits.set_reports({edit: {"same_as": held} for edit, held in group.repeats().items()})
 
 
 def _told(group: Group, report: CheckReport, batch: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSpec:
-    """What of a batch never changes, but its edits (``Ledger.batch_edits``)."""
+    """What of a batch never changes, but its edits (``Ledger.batches.edits``)."""
 
     id: str
     acceptance: int

@@ -15,7 +15,7 @@ from editing_core.edits import normalise
 class Key(StrEnum):
     """Names of keys, without the store's prefix."""
 
-    FORMAT = "format"  # number of the ledger's format: worker.protocol.upgrading
+    FORMAT = "format"  # number of the ledger's format: worker.protocol.ledger.formats
 
     POINTER = "pointer"  # hash {revision, version}: what is live, alone
     PROMOTIONS = "promotions"  # list of JSON: who moved the pointer, when, from where to where
@@ -101,11 +101,6 @@ def idempotency_hash(owner: str, key: str) -> str:
 def targets_unit(batch: str, shard: int) -> str:
     """The unit of work that computes one shard's targets."""
     return f"targets-{batch}-{shard}"
-
-
-def is_targets(unit: str) -> bool:
-    """Whether the unit was made by ``targets_unit``."""
-    return unit.startswith("targets-")
 
 
 def batch_of(unit: str) -> str:

@@ -20,8 +20,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from worker.protocol.keys import COMMIT_UNIT, Key, Keys, export_of
-from worker.protocol.ledger.connection import reaching
 from worker.protocol.logs import log_event
+from worker.protocol.scripting.connection import reaching
 
 LOGGER = logging.getLogger(__name__)
 COMPUTE_TASK = "worker.tasks.compute_targets"

@@ -31,13 +31,13 @@ def copy_audit(ledger: Ledger, layout: StoreLayout) -> int:
         if not _continues(ledger, number, before):
             _set_aside(ledger, layout, number)
             number = 0
-        return _append(layout.audit_file, ledger.audit_lines(after=number, until=ledger.audit_length()))
+        return _append(layout.audit_file, ledger.audit.lines(after=number, until=ledger.audit.length()))
 
 
 def copy_notes(ledger: Ledger, layout: StoreLayout) -> None:
     """Put what was noted without Redis into the chain, each once."""
     for path, told in notes_in(layout.notes_dir):
-        ledger.note(told["what"], who=told["who"], note=path.stem, **told["fields"])
+        ledger.audit.note(told["what"], who=told["who"], note=path.stem, **told["fields"])
         path.unlink(missing_ok=True)
 
 
@@ -62,7 +62,7 @@ def rejoined(copy: Sequence[str], present: Sequence[str], *, at: str, version: s
 def _continues(ledger: Ledger, number: int, before: str) -> bool:
     if number <= 0:
         return number == 0
-    held = next(ledger.audit_lines(after=number - 1, until=number), None)
+    held = next(ledger.audit.lines(after=number - 1, until=number), None)
     return held is not None and read_line(held).hash == before
 
 
@@ -73,7 +73,7 @@ def _set_aside(ledger: Ledger, layout: StoreLayout, number: int) -> None:
     layout.audit_file.rename(aside)
     sync(layout.root)
     log_event(LOGGER, "audit.set_aside", level=logging.ERROR, file=aside.name, num_entries=number)
-    ledger.note("audit.set_aside", who="worker", file=aside.name, num_entries=number)
+    ledger.audit.note("audit.set_aside", who="worker", file=aside.name, num_entries=number)
 
 
 def _append(path: Path, lines: Iterator[str]) -> int:

@@ -53,21 +53,21 @@ class Eraser:
         What is left to do is to rewrite Redis' log and to end the purge. Raises InUse, StoreError, StaleLease (of
         ``guard``).
         """
-        purge = self._ledger.purge(edit)
-        row = self._ledger.edit_row(edit)
+        purge = self._ledger.erasure.get(edit)
+        row = self._ledger.edits.row(edit)
         if purge is None or "purged" in row:
             return purge is not None
-        live = self._ledger.pointer().version
-        if edit in self._ledger.live_edit_ids(live):
-            self._ledger.end_purge(edit, "purge.refused", version=live)
+        live = self._ledger.versions.pointer().version
+        if edit in self._ledger.versions.live_edit_ids(live):
+            self._ledger.erasure.end(edit, "purge.refused", version=live)
             return False
-        needles = self._ledger.needles(edit)
+        needles = self._ledger.erasure.needles(edit)
         guard()
         self._erase_files(needles, purge.hash, purge.versions, guard=guard)
         self._forget_jobs(row["batch"])
-        self._ledger.redact_records(needles)
+        self._ledger.erasure.redact_records(needles)
         guard()
-        self._ledger.erase_row(edit)
+        self._ledger.erasure.erase_row(edit)
         log_event(LOGGER, "edit.erased", edit=edit)
         return True
 
@@ -91,7 +91,7 @@ class Eraser:
             for version in doomed:
                 if not held.enter_context(locked(self._store.layout.version_dir(version), wait=False)):
                     raise InUse(f"version {version} is being read, by a backup or an export: it is removed after that")
-            kept = set(doomed) & self._ledger.published() - set(self._ledger.mark_removed(doomed))
+            kept = set(doomed) & self._ledger.versions.published() - set(self._ledger.publication.mark_removed(doomed))
             if kept:
                 raise InUse(f"{', '.join(sorted(kept))} can't be removed while live, pinned or a candidate")
             for version in doomed:
@@ -107,10 +107,10 @@ class Eraser:
                     export.unlink()
                 sync(folder)
                 log_event(LOGGER, "export.removed", export=export.name, edit=needles.edit)
-                self._ledger.note("export.removed", who="worker", edit=needles.edit, export=export.name)
+                self._ledger.audit.note("export.removed", who="worker", edit=needles.edit, export=export.name)
 
     def _forget_jobs(self, batch: str) -> None:
-        spec = self._ledger.batch(batch).spec
+        spec = self._ledger.batches.get(batch).spec
         for shard in range(-(-spec.num_edits // spec.shard_size)):
             self._queue.forget(targets_unit(batch, shard))
         self._queue.forget(COMMIT_UNIT)

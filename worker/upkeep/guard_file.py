@@ -20,9 +20,9 @@ LOGGER = logging.getLogger(__name__)
 
 def copy_guards(ledger: Ledger, layout: StoreLayout) -> None:
     """Let the file say what the ledger says, unless the ledger has lost its memory."""
-    guards = ledger.guards()
+    guards = ledger.guards.all()
     if (
-        ledger.known_pointer() is not None
+        ledger.versions.known_pointer() is not None
     ):  # read after the guards: an empty answer of a ledger that was lost tells nothing
         write_guards(layout, guards)
 

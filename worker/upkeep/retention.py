@@ -1,6 +1,6 @@
 """Removing versions that nothing needs: the ledger knows first, then the files go; none that somebody reads.
 
-Which stay, and why, is told in ``worker.protocol.ledger.retention``; pins lie beside the files too, so that they
+Which stay, and why, is told in ``worker.protocol.ledger.versions``; pins lie beside the files too, so that they
 outlive Redis.
 """
 
@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from editing_core.durable import locked, sync
 from editing_core.versions.store import VersionStore
 from worker.protocol.ledger.ledger import Ledger
-from worker.protocol.ledger.retention import Retained
+from worker.protocol.ledger.versions import Retained
 from worker.protocol.logs import log_event
 
 LOGGER = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def remove_versions(ledger: Ledger, store: VersionStore, plan: Sequence[Retained
     doomed = [row.version for row in plan if row.why is None]
     with ExitStack() as held:
         free = [version for version in doomed if _can_be_held(held, store, version)]
-        removed = ledger.mark_removed(free) if free else []
+        removed = ledger.publication.mark_removed(free) if free else []
         for version in removed:
             store.remove(version)
     if removed:
@@ -39,7 +39,7 @@ def remove_versions(ledger: Ledger, store: VersionStore, plan: Sequence[Retained
 
 def copy_pins(ledger: Ledger, store: VersionStore) -> None:
     """Let the files say which versions are pinned."""
-    pinned = ledger.pinned()
+    pinned = ledger.versions.pinned()
     for version in store.folders():
         mark = store.layout.pinned_file(version)
         if mark.exists() == (version in pinned):

@@ -45,7 +45,7 @@ def collect_targets(
         removed, num_bytes = removed + 1, num_bytes + found.st_size
     if removed:
         log_event(LOGGER, "targets.removed", num_files=removed, num_bytes=num_bytes)
-        ledger.note("targets.removed", who="worker", num_files=removed, num_bytes=num_bytes)
+        ledger.audit.note("targets.removed", who="worker", num_files=removed, num_bytes=num_bytes)
     return removed
 
 
@@ -54,8 +54,8 @@ def needed_contents(ledger: Ledger, store: VersionStore) -> frozenset[str]:
 
     Raises StoreDamaged where a manifest cannot be read: what it needs is not known then.
     """
-    open_batches = [record.spec.id for record in ledger.open_batches()]
-    needed = {accepted.edit.content_key() for batch in open_batches for accepted in ledger.batch_edits(batch)}
+    open_batches = [record.spec.id for record in ledger.batches.open()]
+    needed = {accepted.edit.content_key() for batch in open_batches for accepted in ledger.batches.edits(batch)}
     for version in store.folders():
         needed |= {Edit.from_json(row["edit"]).content_key() for row in rows_of(read(store, version).model_dump())}
     return frozenset(needed)

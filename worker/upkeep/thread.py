@@ -106,7 +106,7 @@ class Upkeep(threading.Thread):
             self._metrics.show_bytes(store_bytes(self._store.layout))
 
     def _purge(self, keep: Callable[[], None]) -> None:
-        pending = self._ledger.pending_purges()
+        pending = self._ledger.erasure.pending()
         if not pending:
             return
         with self._leased(COMMIT_UNIT) as guard:
@@ -117,8 +117,8 @@ class Upkeep(threading.Thread):
             return
         told = rewrite_log(self._redis)
         for edit in erased:
-            purge = self._ledger.purge(edit)
-            self._ledger.end_purge(edit, "purge.done", content=purge.hash if purge else None, append_only_file=told)
+            purge = self._ledger.erasure.get(edit)
+            self._ledger.erasure.end(edit, "purge.done", content=purge.hash if purge else None, append_only_file=told)
         log_event(LOGGER, "purge.done", edits=erased, append_only_file=told)
         copy_audit(self._ledger, self._store.layout)
 
@@ -141,17 +141,19 @@ class Upkeep(threading.Thread):
     @contextmanager
     def _leased(self, unit: str) -> Iterator[Callable[[], None] | None]:
         """A lease for the block, and what renews it or raises StaleLease; None while another holds it."""
-        lease = self._ledger.acquire(unit, holder=self._holder, ttl_seconds=self._lease_seconds, max_attempts=None)
+        lease = self._ledger.leases.acquire(
+            unit, holder=self._holder, ttl_seconds=self._lease_seconds, max_attempts=None
+        )
         if lease is None:
             yield None
             return
         try:
             yield lambda: self._keep(lease)
         finally:
-            self._ledger.release(lease)
+            self._ledger.leases.release(lease)
 
     def _keep(self, lease: Lease) -> None:
-        if not self._ledger.renew(lease):
+        if not self._ledger.leases.renew(lease):
             raise stale(lease)
 
 

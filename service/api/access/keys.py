@@ -54,6 +54,7 @@ class KeyFile:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._keys: tuple[ApiKey, ...] = ()
+        self._were_required = False
 
     def keys(self) -> tuple[ApiKey, ...]:
         """All keys, read from disk only when the file has changed.
@@ -70,6 +71,20 @@ class KeyFile:
             self._keys = _read(self._path)
             self._seen = seen
         return self._keys
+
+    @property
+    def are_required(self) -> bool:
+        """Whether a request needs a key: there are keys, or there once were any.
+
+        Removing the last key, or losing the file, must not open the service to everybody on the machine.
+        """
+        self._were_required = self._were_required or bool(self.keys()) or self._path.exists() or self._marker.exists()
+        return self._were_required
+
+    @property
+    def _marker(self) -> Path:
+        """Empty; there since the first key was made."""
+        return self._path.with_suffix(".required")
 
     def find(self, presented: str) -> ApiKey | None:
         """The key that was presented; compared with every key in constant time."""
@@ -92,6 +107,7 @@ class KeyFile:
             if any(key.name == name for key in keys):
                 raise InvalidSettings(f"there is a key named {name!r} already: remove it first or choose another name")
             created = timestamp(utc_now(), timespec="seconds")
+            self._marker.touch(mode=0o600)
             keys.append(ApiKey(name=name, sha256=_digest(secret), scopes=chosen, created=created))
         self._note("key.added", key=name, scopes=list(chosen))
         return secret

@@ -1,4 +1,4 @@
-"""Who may do what: API keys when there are any, the local machine alone when there are none."""
+"""Who may do what: API keys if there are or ever were any, otherwise the local machine alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
-    description="A key made by `errata keys add NAME`. Off on loopback while there are no keys.",
+    description="A key made by `errata keys add NAME`. Not needed on loopback until the first key is made.",
 )
 
 
@@ -61,7 +61,7 @@ class Gatekeeper:
             ) from error
 
     def _admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, scope: Scope) -> Principal:
-        if not self._keys.keys() and self._local:
+        if self._local and not self._keys.are_required:
             _require_local(request)
             return Principal(name=None)
         if credentials is None:

@@ -67,17 +67,17 @@ class LedgerCollector(Collector):
             self._asked.release()
 
     def _gauges(self) -> Iterator[Metric]:
-        pointer = self._ledger.pointer()
+        pointer = self._ledger.versions.pointer()
         live = self._live(pointer)
         figures = (
             ("errata_queue_depth", "Jobs that wait for a worker.", self._queue.depth()),
-            ("errata_open_batches", "Batches without a final state.", self._ledger.open_count()),
+            ("errata_open_batches", "Batches without a final state.", self._ledger.batches.count_open()),
             ("errata_pointer_revision", "Number of the last promotion.", pointer.revision),
             ("errata_live_version_number", "Number of the live version: 12 of v12.", version_number(pointer.version)),
             ("errata_live_edits", "Edits in force.", live.num_edits if live else 0),
-            ("errata_open_exports", "Exports that wait or run.", len(self._ledger.open_exports())),
-            ("errata_candidates", "Versions that wait to be promoted.", len(self._ledger.candidates())),
-            ("errata_audit_entries", "Entries of the audit chain.", self._ledger.audit_length()),
+            ("errata_open_exports", "Exports that wait or run.", len(self._ledger.exports.open())),
+            ("errata_candidates", "Versions that wait to be promoted.", len(self._ledger.versions.candidates())),
+            ("errata_audit_entries", "Entries of the audit chain.", self._ledger.audit.length()),
             (
                 "errata_commit_lease_age_seconds",
                 "How long one worker has been at a commit; 0: none is.",
@@ -92,20 +92,20 @@ class LedgerCollector(Collector):
         yield from check_figures(live.checks if live else {})
 
     def _at_work(self) -> float:
-        since = self._ledger.leased_since(COMMIT_UNIT)
+        since = self._ledger.leases.held_since(COMMIT_UNIT)
         return _age_seconds(since) if since else 0.0
 
     def _live(self, pointer: Pointer) -> VersionRecord | None:
         """The live version's record; None for the original, and where it is not written yet, or lost."""
         try:
-            return None if pointer.version == ORIGINAL else self._ledger.version(pointer.version)
+            return None if pointer.version == ORIGINAL else self._ledger.versions.get(pointer.version)
         except NotFound:
             return None
 
     def _batches(self) -> Iterator[Metric]:
-        records = self._ledger.open_batches()
+        records = self._ledger.batches.open()
         counts = Counter(record.status for record in records)
-        counts[BatchState.CANDIDATE] = len(self._ledger.candidates())
+        counts[BatchState.CANDIDATE] = len(self._ledger.versions.candidates())
         family = GaugeMetricFamily("errata_batches", "Batches without a final state, by state.", labels=("state",))
         for state in OPEN_STATES:
             family.add_metric((state,), counts[state])
@@ -116,14 +116,14 @@ class LedgerCollector(Collector):
 
     def _edits(self) -> Metric:
         family = CounterMetricFamily("errata_edits", "Edits that reached a final state.", labels=("outcome",))
-        counts = self._ledger.edit_outcomes()
+        counts = self._ledger.batches.edit_outcomes()
         for outcome in sorted({*FINAL_STATES, *counts}):
             family.add_metric((outcome,), counts.get(outcome, 0))
         return family
 
     def _stages(self) -> Metric:
         family = SummaryMetricFamily("errata_stage_seconds", "Time spent in a stage of the work.", labels=("stage",))
-        times = self._ledger.stage_times()
+        times = self._ledger.batches.stage_times()
         for stage in STAGES:
             count, seconds = times.get(stage, (0, 0.0))
             family.add_metric((stage,), count_value=count, sum_value=seconds)

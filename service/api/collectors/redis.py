@@ -11,7 +11,7 @@ from worker.protocol.ledger.ledger import Ledger
 
 def redis_figures(ledger: Ledger) -> Iterator[Metric]:
     """The state of the append-only file, and memory. Raises LedgerDown."""
-    told = ledger.redis_info("persistence") | ledger.redis_info("memory")
+    told = ledger.connection.redis_info("persistence") | ledger.connection.redis_info("memory")
     figures = (
         ("errata_redis_append_only", "1 when Redis keeps an append-only file.", told.get("aof_enabled") == "1"),
         ("errata_redis_last_write_ok", "1 when the last write to it succeeded.", _is_ok(told, "aof_last_write_status")),

@@ -66,7 +66,7 @@ def list_audit(state: State, principal: Admin, wanted: Annotated[AuditFilter, Qu
     if sum(value is not None for value in (wanted.edit, wanted.batch, wanted.version)) > 1:
         msg = "give one of edit, batch and version"
         raise InvalidInput(f"query: {msg}", errors=[{"loc": ["query"], "msg": msg}])
-    page = state.ledger.audit(
+    page = state.ledger.audit.page(
         edit=wanted.edit, batch=wanted.batch, version=wanted.version, cursor=wanted.cursor, limit=wanted.limit
     )
     return Page(items=[_entry_out(entry) for entry in page.items], next=page.next)
@@ -75,8 +75,8 @@ def list_audit(state: State, principal: Admin, wanted: Annotated[AuditFilter, Qu
 @router.get("/audit/verification", responses=refusals(503))
 def verify_audit(state: State, principal: Admin) -> VerificationOut:
     """Read the whole audit, in the ledger and on disk, and say whether an entry is missing or was changed."""
-    length = state.ledger.audit_length()
-    ledger = verify_chain(state.ledger.audit_lines(until=length))
+    length = state.ledger.audit.length()
+    ledger = verify_chain(state.ledger.audit.lines(until=length))
     path = StoreLayout(state.settings.data).audit_file
     file = verify_chain(_lines(state)) if path.exists() else None
     difference = _difference(state, length) if file is not None else None
@@ -86,10 +86,10 @@ def verify_audit(state: State, principal: Admin) -> VerificationOut:
 
 
 def _difference(state: ApiState, length: int) -> str | None:
-    lines = state.ledger.audit_lines(until=length)
+    lines = state.ledger.audit.lines(until=length)
     for number, line in enumerate(_lines(state), start=1):
         held = next(lines, None)
-        if held is None and number > state.ledger.audit_length():
+        if held is None and number > state.ledger.audit.length():
             return f"the copy holds entry {number}, which the ledger has lost"
         if held is not None and held != line:
             return f"entry {number} is another one in the copy than in the ledger"

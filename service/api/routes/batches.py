@@ -38,14 +38,14 @@ class Paging(BaseModel):
 @router.get("/batches", responses=refusals(503))
 def list_batches(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[BatchLine]:
     """Batches, newest first."""
-    page = state.ledger.batches(paging.cursor, paging.limit)
+    page = state.ledger.batches.page(paging.cursor, paging.limit)
     return Page(items=[batch_line(record) for record in page.items], next=page.next)
 
 
 @router.get("/batches/{batch}", responses=refusals(404, 503))
 def get_batch(state: State, principal: Reader, batch: str, edits: WithEdits = True) -> BatchOut | BatchLine:
     """A batch: its status, its progress, its edits and, after the checks, what they found."""
-    record = state.ledger.batch(batch)
+    record = state.ledger.batches.get(batch)
     return batch_out(record, state.ledger) if edits else batch_line(record)
 
 
@@ -70,7 +70,7 @@ async def follow_batch(
     last_event_id: Annotated[int | None, Header(ge=0, description="progress number of the last event seen")] = None,
 ) -> Response:
     """Follow a batch to its end by server-sent events."""
-    record = await run_in_threadpool(state.ledger.batch, batch)
+    record = await run_in_threadpool(state.ledger.batches.get, batch)
     if record.is_settled and last_event_id is not None and last_event_id >= record.progress_number:
         return Response(status_code=204)
     return StreamingResponse(
@@ -83,6 +83,6 @@ async def follow_batch(
 @router.delete("/batches/{batch}", responses=refusals(404, 409, 503))
 def cancel_batch(state: State, principal: Editor, batch: str) -> BatchOut:
     """Cancel a batch; possible until it is being put into the weights."""
-    record = state.ledger.cancel(batch, author=principal.name)
+    record = state.ledger.transitions.cancel(batch, author=principal.name)
     log_event(logger, "batch_cancelled", batch=batch, author=principal.name)
     return batch_out(record, state.ledger)

@@ -32,17 +32,17 @@ def difference(ledger: Ledger, a: str, b: str) -> DiffOut:
 
 
 def _digest(ledger: Ledger, version: str) -> str:
-    record = ledger.version(version)
+    record = ledger.versions.get(version)
     if record.removed:
         raise NotFound(f"version {version} is no longer kept: what was in force in it is not known any more")
     return record.digest
 
 
 def _live(ledger: Ledger, version: str) -> Set:
-    ids = sorted(ledger.live_edit_ids(version))
+    ids = sorted(ledger.versions.live_edit_ids(version))
     found: Set = {}
     for start in range(0, len(ids), READ_AT_ONCE):
-        for record in ledger.edits(ids[start : start + READ_AT_ONCE]):
+        for record in ledger.edits.get_many(ids[start : start + READ_AT_ONCE]):
             found[record.accepted.edit.identity] = record.accepted
     return found
 

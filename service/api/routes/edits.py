@@ -163,7 +163,7 @@ class EditFilter(BaseModel):
 @router.get("/edits", responses=refusals(404, 503))
 def list_edits(state: State, principal: Reader, wanted: Annotated[EditFilter, Query()]) -> Page[TracedEdit]:
     """Edits, newest first: what is in force and what became of the rest."""
-    page = state.ledger.find_edits(
+    page = state.ledger.edits.find(
         subject=wanted.subject, batch=wanted.batch, status=wanted.status, cursor=wanted.cursor, limit=wanted.limit
     )
     return Page(items=traced(state, list(page.items)), next=page.next)
@@ -172,4 +172,4 @@ def list_edits(state: State, principal: Reader, wanted: Annotated[EditFilter, Qu
 @router.get("/edits/{edit}", responses=refusals(404, 503))
 def get_edit(state: State, principal: Reader, edit: str) -> TracedEditDetail:
     """One edit with the report of its checks."""
-    return traced_detail(state, state.ledger.edit(edit))
+    return traced_detail(state, state.ledger.edits.get(edit))

@@ -29,7 +29,7 @@ async def wait_for_end(state: ApiState, batch: str, request: Request, *, timeout
     """The batch's record at its end, or as it stands when the time is over or nobody listens any more."""
     deadline = monotonic() + timeout_seconds
     while True:
-        record = await run_in_threadpool(state.ledger.batch, batch)
+        record = await run_in_threadpool(state.ledger.batches.get, batch)
         left = deadline - monotonic()
         if record.is_settled or left <= 0 or state.stopping.is_set() or await request.is_disconnected():
             return record
@@ -43,7 +43,7 @@ async def events_of(state: ApiState, batch: str, *, last_seen: int | None) -> As
     yield f"retry: {RETRY_MS}\n\n"
     while not state.stopping.is_set():
         try:
-            record = await run_in_threadpool(state.ledger.batch, batch)
+            record = await run_in_threadpool(state.ledger.batches.get, batch)
             if seen is None or record.progress_number > seen:
                 yield await run_in_threadpool(_event, record, state)
                 seen, silent_since = record.progress_number, monotonic()

@@ -64,7 +64,7 @@ async def export_version(
 
 def _take(state: ApiState, principal: Principal, version: str, *, body: bytes) -> Requested:
     wanted = read_as(ExportIn, body, max_bytes=MAX_BODY_BYTES)
-    if state.ledger.version(version).removed:
+    if state.ledger.versions.get(version).removed:
         raise NotFound(f"version {version} is no longer kept (GET /versions says removed): export another one")
     request = wanted.to_request(version)
     try:
@@ -74,7 +74,7 @@ def _take(state: ApiState, principal: Principal, version: str, *, body: bytes) -
     except ExportRefused as error:
         raise NothingToExport(error.detail) from None
     folder = StoreLayout(state.settings.data).exports_dir / request.id
-    asked = state.ledger.request_export(
+    asked = state.ledger.exports.request(
         request, author=principal.name, is_lost=not folder.is_dir(), asked_by=context_id("request")
     )
     if asked.is_new:
@@ -93,11 +93,11 @@ def _wake_worker(state: ApiState, export: str) -> None:
 @router.get("/exports", responses=refusals(503))
 def list_exports(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[ExportOut]:
     """Exports, the one asked for last first."""
-    page = state.ledger.exports(paging.cursor, paging.limit)
+    page = state.ledger.exports.page(paging.cursor, paging.limit)
     return Page(items=[ExportOut.of(record) for record in page.items], next=page.next)
 
 
 @router.get("/exports/{export}", responses=refusals(404, 503))
 def get_export(state: State, principal: Reader, export: str) -> ExportOut:
     """One export: how far it is and, at its end, what came out or why it failed."""
-    return ExportOut.of(state.ledger.export(export))
+    return ExportOut.of(state.ledger.exports.get(export))

@@ -39,7 +39,7 @@ class ConflictingGuards(GuardConflict):
 @router.get("/guards", responses=refusals(503))
 def list_guards(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[GuardOut]:
     """The guards, by id."""
-    guards = state.ledger.guards()
+    guards = state.ledger.guards.all()
     if paging.cursor is not None and not paging.cursor.startswith("g"):
         raise InvalidCursor(f"{paging.cursor!r} is no cursor of this list: send the `next` of the page before")
     rest = [guard for guard in guards if paging.cursor is None or guard.id > paging.cursor]
@@ -66,7 +66,7 @@ async def post_guards(state: State, principal: Admin, body: Annotated[bytes, Dep
 @router.delete("/guards/{guard}", responses=refusals(404, 503))
 def delete_guard(state: State, principal: Admin, guard: str) -> GuardOut:
     """Take a guard away; the answer says what it was."""
-    removed = state.ledger.remove_guard(guard, author=principal.name)
+    removed = state.ledger.guards.remove(guard, author=principal.name)
     log_event(logger, "guard_removed", guard=guard, author=principal.name)
     return _out(removed)
 
@@ -79,7 +79,7 @@ def _keep(state: ApiState, principal: Principal, body: bytes) -> GuardsOut:
     guards = [item.to_guard() for item in listed]
     _require_valid(guards)
     _require_agreement(guards)
-    kept = state.ledger.add_guards(guards, author=principal.name)
+    kept = state.ledger.guards.add(guards, author=principal.name)
     log_event(logger, "guards_kept", num_guards=len(kept), author=principal.name)
     return GuardsOut(guards=[_out(guard) for guard in kept])
 

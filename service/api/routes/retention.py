@@ -51,7 +51,7 @@ class PurgeOut(BaseModel):
 def show_retention(state: State, principal: Reader) -> RetentionOut:
     """What would be removed by the next commit, what stays, and why; changes nothing."""
     keep = state.settings.keep_versions
-    rows = state.ledger.retention(keep=keep)
+    rows = state.ledger.versions.retention(keep=keep)
     versions = [RetainedOut(version=row.version, kept=row.why is not None, why=row.why) for row in rows]
     return RetentionOut(keep_versions=keep, versions=versions)
 
@@ -59,17 +59,17 @@ def show_retention(state: State, principal: Reader) -> RetentionOut:
 @router.put("/versions/{version}/pin", responses=refusals(404, 503))
 def pin_version(state: State, principal: Admin, version: str) -> VersionOut:
     """Keep a version, however old it becomes."""
-    state.ledger.pin(version, author=principal.name)
+    state.ledger.versions.pin(version, author=principal.name)
     log_event(logger, "version_pinned", version=version, author=principal.name)
-    return version_out(state.ledger.version(version), model_of(state))
+    return version_out(state.ledger.versions.get(version), model_of(state))
 
 
 @router.delete("/versions/{version}/pin", responses=refusals(404, 503))
 def unpin_version(state: State, principal: Admin, version: str) -> VersionOut:
     """Let retention decide about a version again."""
-    state.ledger.unpin(version, author=principal.name)
+    state.ledger.versions.unpin(version, author=principal.name)
     log_event(logger, "version_unpinned", version=version, author=principal.name)
-    return version_out(state.ledger.version(version), model_of(state))
+    return version_out(state.ledger.versions.get(version), model_of(state))
 
 
 @router.post(
@@ -90,7 +90,7 @@ def purge_edit(
 
     The worker does it within seconds; ask again, or GET /edits/{edit}, to see whether it is done.
     """
-    purge = state.ledger.ask_purge(edit, author=principal.name, reason=reason)
+    purge = state.ledger.erasure.ask(edit, author=principal.name, reason=reason)
     log_event(logger, "purge_asked", edit=edit, author=principal.name, state=purge.state)
     if purge.state == "done":
         response.status_code = 200

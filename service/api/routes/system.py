@@ -101,7 +101,7 @@ def _readiness(state: ApiState, ledger: dict[str, Any]) -> Readiness:
 
 def _ledger_part(state: ApiState) -> dict[str, Any]:
     try:
-        state.ledger.ping()
+        state.ledger.connection.ping()
     except LedgerDown as error:
         return {"ready": False, "reason": str(error)}
     if state.durability is not None and not state.durability.ok:

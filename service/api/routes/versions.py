@@ -50,7 +50,7 @@ class VersionDetail(VersionOut):
 @router.get("/versions", responses=refusals(503))
 def list_versions(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[VersionOut]:
     """Versions, newest first; v0, the untouched model, is always the last."""
-    page = state.ledger.versions(paging.cursor, paging.limit)
+    page = state.ledger.versions.page(paging.cursor, paging.limit)
     model = model_of(state)
     return Page(items=[version_out(record, model) for record in page.items], next=page.next)
 
@@ -58,8 +58,8 @@ def list_versions(state: State, principal: Reader, paging: Annotated[Paging, Que
 @router.get("/versions/{version}", responses=refusals(404, 503))
 def get_version(state: State, principal: Reader, version: str) -> VersionDetail:
     """One version with what its checks found, and when it was made live."""
-    shown = version_out(state.ledger.version(version), model_of(state))
-    made_live = [move for move in state.ledger.promotions() if move["version"] == version]
+    shown = version_out(state.ledger.versions.get(version), model_of(state))
+    made_live = [move for move in state.ledger.publication.promotions() if move["version"] == version]
     return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live, "settings": settings_of(state)})
 
 
@@ -97,20 +97,20 @@ async def compare_versions(
 @router.delete("/versions/{version}", responses=refusals(404, 409, 503))
 def discard_version(state: State, principal: Admin, version: str) -> VersionOut:
     """Give up a candidate: its batch ends as `discarded`."""
-    known = state.ledger.version(version)
+    known = state.ledger.versions.get(version)
     reason = f"discarded by {principal.name or 'a local client'}"
-    if not state.ledger.discard([version], reason=reason, author=principal.name):
+    if not state.ledger.publication.discard([version], reason=reason, author=principal.name):
         raise NotACandidate(f"version {version} is {known.status}: only a candidate can be discarded")
     log_event(logger, "version_discarded", version=version, author=principal.name)
     with suppress(LedgerDown):  # the files go with the next commit
         state.queue.enqueue_unit(COMMIT_UNIT)
-    return version_out(state.ledger.version(version), model_of(state))
+    return version_out(state.ledger.versions.get(version), model_of(state))
 
 
 @router.post("/versions/{version}/promote", responses=refusals(404, 409, 503))
 def promote_version(state: State, principal: Admin, version: str) -> PromotionOut:
     """Make a version live, without any computation: a candidate, or an older one, which is the rollback."""
-    promotion = state.ledger.promote(version, author=principal.name)
+    promotion = state.ledger.publication.promote(version, author=principal.name)
     log_event(
         logger,
         "version_promoted",
@@ -119,4 +119,4 @@ def promote_version(state: State, principal: Admin, version: str) -> PromotionOu
         revision=promotion.pointer.revision,
         author=principal.name,
     )
-    return promotion_out(state.ledger.version(version), promotion, model_of(state))
+    return promotion_out(state.ledger.versions.get(version), promotion, model_of(state))

@@ -69,7 +69,7 @@ def batch_out(record: BatchRecord, ledger: Ledger) -> BatchOut:
     return batch_with(
         record,
         edits=[batch_edit(row.accepted, row) for row in all_edits(ledger, record.spec.id)],
-        removed=[removed_edit(row.accepted) for row in ledger.edits(list(record.spec.remove))],
+        removed=[removed_edit(row.accepted) for row in ledger.edits.get_many(list(record.spec.remove))],
     )
 
 
@@ -151,9 +151,9 @@ def _sizes(record: BatchRecord) -> dict[str, int]:
 
 def all_edits(ledger: Ledger, batch: str) -> Iterator[EditRecord]:
     """Every edit of a batch, in its order."""
-    ids = [accepted.id for accepted in ledger.batch_edits(batch)]
+    ids = [accepted.id for accepted in ledger.batches.edits(batch)]
     for start in range(0, len(ids), READ_AT_ONCE):
-        yield from ledger.edits(ids[start : start + READ_AT_ONCE])
+        yield from ledger.edits.get_many(ids[start : start + READ_AT_ONCE])
 
 
 def version_out(record: VersionRecord, model: dict[str, Any]) -> VersionOut:

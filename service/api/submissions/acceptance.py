@@ -27,11 +27,11 @@ def take(
     edits = usable_edits(submission)
     request_hash = fingerprint(submission)
     idempotency = None if idempotency_key is None else (principal.name or "", idempotency_key)
-    known = state.ledger.accepted_before(idempotency, request_hash) if idempotency else None
+    known = state.ledger.acceptance.accepted_before(idempotency, request_hash) if idempotency else None
     if known is not None:
         return known, _answer(state, known, (), [])
     removals = state.live.removals(submission.remove) if submission.remove else []
-    accepted = state.ledger.accept(
+    accepted = state.ledger.acceptance.accept(
         edits,
         author=principal.name,
         idempotency=idempotency,
@@ -59,7 +59,7 @@ def _wake_workers(state: ApiState, accepted: Accepted) -> None:
         author=spec.author,
     )
     try:
-        state.queue.enqueue_units(state.ledger.open_units(spec.id))
+        state.queue.enqueue_units(state.ledger.batches.open_units(spec.id))
     except LedgerDown as error:
         log_event(logger, "enqueue_left_to_reconciler", level=logging.WARNING, batch=spec.id, reason=str(error))
 

@@ -63,7 +63,7 @@ class LiveIndex:
         doomed: dict[str, None] = {}
         for edit in ids:
             if edit not in self._known:
-                status = self._ledger.edit(edit).status
+                status = self._ledger.edits.get(edit).status
                 raise EditNotLive(
                     f"edit {edit} is {status}: only an edit that is in force can be taken out",
                     loc=("body", "remove"),
@@ -78,8 +78,8 @@ class LiveIndex:
         ]
 
     def _refresh(self) -> EditSet:
-        version = self._ledger.pointer().version
-        sizes = self._ledger.set_sizes(version)
+        version = self._ledger.versions.pointer().version
+        sizes = self._ledger.versions.set_sizes(version)
         with self._lock:
             if (version, sizes) != self._read_of:
                 self._set = self._read(version)
@@ -90,10 +90,10 @@ class LiveIndex:
             return self._set
 
     def _read(self, version: str) -> EditSet:
-        ids = sorted(self._ledger.live_edit_ids(version) | self._ledger.superseded_edit_ids(version))
+        ids = sorted(self._ledger.versions.live_edit_ids(version) | self._ledger.versions.superseded_edit_ids(version))
         found = []
         for start in range(0, len(ids), READ_AT_ONCE):
-            found += [record.accepted for record in self._ledger.edits(ids[start : start + READ_AT_ONCE])]
+            found += [record.accepted for record in self._ledger.edits.get_many(ids[start : start + READ_AT_ONCE])]
         return edit_set(found)
 
 

@@ -20,7 +20,7 @@ from editing_core.versions.layout import ORIGINAL, StoreLayout
 from service.cli.backup.archive import FORMAT, HEADER, LEDGER, STORE, ArchiveWriter, Told
 from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Key
-from worker.protocol.ledger.dump import Moment
+from worker.protocol.ledger.backup import Moment
 from worker.protocol.ledger.ledger import Ledger
 
 TRIES = 10
@@ -50,7 +50,7 @@ def make_backup(ledger: Ledger, layout: StoreLayout, target: Path, *, on_bytes: 
         moment, versions = _hold_moment(ledger, layout, held)
         on_total(sum(path.stat().st_size for _, path in _files(layout, versions)))
         write_durably(target, lambda path: _write(path, ledger, layout, moment, versions=versions, on_bytes=on_bytes))
-    ledger.note("backup.made", who="errata backup", name=target.name, size_bytes=target.stat().st_size)
+    ledger.audit.note("backup.made", who="errata backup", name=target.name, size_bytes=target.stat().st_size)
     pointer = moment.pointer()
     return Made(
         path=target,
@@ -64,7 +64,7 @@ def make_backup(ledger: Ledger, layout: StoreLayout, target: Path, *, on_bytes: 
 def _hold_moment(ledger: Ledger, layout: StoreLayout, held: ExitStack) -> tuple[Moment, list[str]]:
     """A moment of the ledger whose versions are all there, and stay."""
     for _ in range(TRIES):
-        moment = ledger.moment()
+        moment = ledger.backup.moment()
         versions = [version for version in moment.kept_versions() if _hold(layout, version, held)]
         if len(versions) == len(moment.kept_versions()):
             return moment, versions
@@ -89,7 +89,7 @@ def _write(
     writer = ArchiveWriter(path, on_bytes=on_bytes)
     try:
         with dump.open("w", encoding="utf-8") as file:
-            file.writelines(f"{piece.to_line()}\n" for piece in ledger.dump(moment))
+            file.writelines(f"{piece.to_line()}\n" for piece in ledger.backup.dump(moment))
         writer.add_bytes(HEADER, _header(layout, moment))
         writer.add_file(LEDGER, dump)
         for name, content in _marks(moment, versions):

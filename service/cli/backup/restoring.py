@@ -21,7 +21,7 @@ from service.cli.embedded_redis import plan_embedded_redis
 from worker.protocol.connections import connect
 from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Keys
-from worker.protocol.ledger.dump import Piece
+from worker.protocol.ledger.backup import Piece
 from worker.protocol.ledger.ledger import Ledger
 
 
@@ -76,13 +76,13 @@ def _restore(
     say(f"{source.name} is whole; writing the ledger")
     with _reached(store, redis_url) as url, connect(url) as redis:
         ledger = Ledger(redis, Keys(header["store"]))
-        ledger.require_empty(backup=digest)
-        ledger.load(_pieces(fresh / LEDGER), backup=digest)
+        ledger.backup.require_empty(backup=digest)
+        ledger.backup.load(_pieces(fresh / LEDGER), backup=digest)
         if redis_url is None:
-            ledger.end_loading()  # this Redis comes with the folder: one rename makes both
+            ledger.backup.end_loading()  # this Redis comes with the folder: one rename makes both
         else:
             _put_in_place(store, data)
-            ledger.end_loading()
+            ledger.backup.end_loading()
     if redis_url is None:
         _put_in_place(store, data)
     return Restored(data=data, store=header["store"], made=header["made"], version=header["version"])

@@ -15,8 +15,8 @@ from editing_core.errors import InvalidSettings
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import CommandFailed, print_json, printable, stderr, stdout, table
 from service.cli.waiting import wait_visibly
-from service.client.client import ErrataClient
-from service.client.records import AuditEntry
+from service.client.client import Client
+from service.client.schemas import AuditEntry
 from worker.protocol.audit.chain import verify_chain
 
 FOLLOW_SECONDS = 1.0
@@ -112,13 +112,13 @@ def purge(
     stdout().print(f"edit {edit} {words}; what stays is its id and sha256:{state.hash}", soft_wrap=True)
 
 
-def _take_out(client: ErrataClient, edit: str) -> None:
+def _take_out(client: Client, edit: str) -> None:
     done = wait_visibly(client, client.submit_edits([], remove=[edit]).id, stderr())
     if not done.succeeded:
         raise CommandFailed(f"edit {edit} was not taken out: batch {done.id} is {done.status}: {done.error}")
 
 
-def _followed(client: ErrataClient, begin: list[AuditEntry], **wanted: str | None) -> Iterator[AuditEntry]:
+def _followed(client: Client, begin: list[AuditEntry], **wanted: str | None) -> Iterator[AuditEntry]:
     yield from begin
     last = begin[-1].number if begin else 0
     while True:
@@ -154,7 +154,7 @@ def _details(details: dict[str, Any]) -> str:
     )
 
 
-def _verify(client: ErrataClient, *, as_json: bool) -> None:
+def _verify(client: Client, *, as_json: bool) -> None:
     found = client.verify_audit()
     if as_json:
         print_json(found)
@@ -178,7 +178,7 @@ def _verify_file(file: Path) -> None:
     stdout().print(f"{file} is whole: {verdict.num_entries} entries", soft_wrap=True)
 
 
-def show_retention(client: ErrataClient, *, as_json: bool) -> None:
+def show_retention(client: Client, *, as_json: bool) -> None:
     """What the next commit would remove, and why the rest stays."""
     found = client.retention()
     if as_json:

@@ -16,8 +16,8 @@ from editing_core.formats.reading import FORMATS, EditFile, read_edit_file
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import CommandFailed, print_json, stderr, stdout, table
 from service.cli.waiting import wait_visibly
-from service.client.client import ErrataClient
-from service.client.records import Batch, EditRecord
+from service.client.client import Client
+from service.client.schemas import Batch, EditRecord
 
 _NUM_SHOWN = 50
 """Rows of the result's table, each of which is asked for."""
@@ -120,7 +120,7 @@ def _one_source(file: Path | None, form: str | None, inline: dict[str, Any]) -> 
     return EditFile((as_input(made),))
 
 
-def _show(client: ErrataClient, batch: Batch, *, as_json: bool, waited: bool) -> None:
+def _show(client: Client, batch: Batch, *, as_json: bool, waited: bool) -> None:
     found = list(client.edits(batch=batch.id)) if waited else []
     if as_json:
         print_json({"batch": batch.model_dump(mode="json"), "edits": [e.model_dump(mode="json") for e in found]})

@@ -18,7 +18,7 @@ from service.cli.commands.looking import LimitOption
 from service.cli.commands.starting import run_export
 from service.cli.options import DataOption, DeviceOption, JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import CommandFailed, print_json, stderr, stdout, table
-from service.client.records import Export
+from service.client.schemas import Export
 
 _OFFLINE = "With --out"
 BaseOption = Annotated[

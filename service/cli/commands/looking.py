@@ -15,7 +15,7 @@ from editing_core.formats.tables import write_table
 from service.cli.commands.auditing import show_retention
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, stderr, stdout, table
-from service.client.records import EditRecord, Version
+from service.client.schemas import EditRecord, Version
 
 _NUM_IDS_SHOWN = 20
 _LONGEST_CELL = 60

@@ -11,8 +11,8 @@ from editing_core.errors import InvalidSettings
 from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import CommandFailed, print_json, stderr, stdout, table
 from service.cli.waiting import wait_visibly
-from service.client.client import ErrataClient
-from service.client.records import EditRecord
+from service.client.client import Client
+from service.client.schemas import EditRecord
 
 _IN_THE_SET = ("live", "superseded")
 
@@ -61,7 +61,7 @@ def take_out(
         raise CommandFailed(f"batch {done.id} is {done.status}: {done.error or 'see its report'}")
 
 
-def _in_the_set(client: ErrataClient, *, batch: str | None, subject: str | None) -> Iterator[EditRecord]:
+def _in_the_set(client: Client, *, batch: str | None, subject: str | None) -> Iterator[EditRecord]:
     for status in _IN_THE_SET:
         yield from client.edits(batch=batch, subject=subject, status=status)
 

@@ -64,8 +64,11 @@ def list_keys(*, data: DataOption = None, as_json: JsonOption = False) -> None:
 @keys.command("remove")
 def remove_key(name: NameArgument, *, data: DataOption = None) -> None:
     """Take a key away; it is refused from the next request on."""
-    _key_file(data).remove(name)
+    keys = _key_file(data)
+    keys.remove(name)
     stderr().print(f"The key of {name} is removed.")
+    if not keys.keys():
+        stderr().print("It was the last one: requests are refused until you make another key.")
 
 
 def recover(
@@ -154,7 +157,7 @@ def _recover_from_files(settings: Settings, url: str) -> None:
 
 def _pointer(settings: Settings, url: str) -> Pointer | None:
     try:
-        return Ledger(connect(url), Keys(open_identity(settings.data).id)).known_pointer()
+        return Ledger(connect(url), Keys(open_identity(settings.data).id)).versions.known_pointer()
     except LedgerDown as error:
         raise CommandFailed(str(error), ExitCode.UNREACHABLE) from None
 

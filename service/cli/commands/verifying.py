@@ -16,7 +16,7 @@ from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import DataOption, JsonOption, KeyOption, RedisOption, UrlOption, open_client, service_url
 from service.cli.output import CommandFailed, ExitCode, print_json, stdout, table
 from service.client.errors import ErrataApiError, ServiceUnreachable, UnexpectedAnswer
-from service.client.memory import ResidentDigests
+from service.client.schemas import ResidentDigests
 from worker.protocol.connections import connect
 from worker.protocol.entities import Pointer, VersionRecord
 from worker.protocol.keys import Keys
@@ -87,7 +87,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     what = "ledger"
     try:
         ledger = Ledger(connect(_redis_url(settings)), Keys(open_identity(settings.data).id))
-        pointer, records = ledger.known_pointer(), list(_records(ledger))
+        pointer, records = ledger.versions.known_pointer(), list(_records(ledger))
     except ErrataError as error:
         yield Finding(what=what, told=f"not reached, not compared: {error}")
         return
@@ -106,7 +106,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 def _is_removed(ledger: Ledger, version: str) -> bool:
     """Whether retention has removed it since the ledger was read."""
     try:
-        return ledger.version(version).removed
+        return ledger.versions.get(version).removed
     except ErrataError:
         return False
 
@@ -128,7 +128,7 @@ def _records(ledger: Ledger) -> Iterator[VersionRecord]:
     """All published versions whose files are kept."""
     cursor = None
     while True:
-        page = ledger.versions(cursor, 500)
+        page = ledger.versions.page(cursor, 500)
         yield from (record for record in page.items if not record.removed)
         cursor = page.next
         if cursor is None:

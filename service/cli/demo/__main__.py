@@ -16,7 +16,7 @@ from rich.console import Console
 from service.cli.demo.running import running_errata
 from service.cli.demo.story import tell
 from service.cli.output import CommandFailed, complain, stdout
-from service.client.client import ErrataClient
+from service.client.client import Client
 from service.client.errors import ErrataClientError
 from worker.protocol.settings import fresh_environment
 
@@ -45,7 +45,7 @@ def _start_and_tell(console: Console, folder: Path) -> None:
     environment = fresh_environment(model="demo-gptj", data=folder / "data", host="127.0.0.1", port=0)
     with (
         running_errata(environment, log=folder / "log") as running,
-        ErrataClient(running.url, timeout_seconds=60.0) as client,
+        Client(running.url, timeout_seconds=60.0) as client,
     ):
         console.print(f"Ready at {running.url}.\n")
         tell(client, console)

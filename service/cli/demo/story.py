@@ -11,7 +11,7 @@ from rich.console import Console
 from service.cli.demo.corrections import Correction, corrections
 from service.cli.output import CommandFailed, table
 from service.cli.waiting import wait_visibly
-from service.client.client import ErrataClient
+from service.client.client import Client
 
 _NUM_CORRECTIONS = 6
 _MIN_CORRECTIONS = 5
@@ -30,7 +30,7 @@ class Answers:
     neighbor: str
 
 
-def tell(client: ErrataClient, console: Console) -> None:
+def tell(client: Client, console: Console) -> None:
     """Show the story on ``console``. Raises CommandFailed for the first thing that does not hold."""
     earlier = _live_version(client)
     known = [(item, answers) for item in corrections() if _knows(item, answers := _ask(client, item, earlier))]
@@ -56,14 +56,14 @@ def tell(client: ErrataClient, console: Console) -> None:
         )
 
 
-def _live_version(client: ErrataClient) -> str:
+def _live_version(client: Client) -> str:
     version = client.generate("The", max_new_tokens=1).version
     _require(version is not None, "the answer does not say which version made it")
     assert version is not None
     return version
 
 
-def await_served(client: ErrataClient, version: str) -> None:
+def await_served(client: Client, version: str) -> None:
     """Wait until this version answers: the service looks at what is live many times a second.
 
     Raises CommandFailed when it does not come.
@@ -74,7 +74,7 @@ def await_served(client: ErrataClient, version: str) -> None:
         time.sleep(0.05)
 
 
-def _ask(client: ErrataClient, item: Correction, version: str) -> Answers:
+def _ask(client: Client, item: Correction, version: str) -> Answers:
     """Ask the live version, and insist that it is the one expected."""
     texts = []
     for prompt in (item.prompt, item.paraphrase, item.neighbor_prompt):
@@ -89,7 +89,7 @@ def _knows(item: Correction, answers: Answers) -> bool:
     return neighbor_true and all(text.startswith(item.fact.object) for text in (answers.prompt, answers.paraphrase))
 
 
-def _correct(client: ErrataClient, console: Console, chosen: Sequence[Correction]) -> str:
+def _correct(client: Client, console: Console, chosen: Sequence[Correction]) -> str:
     console.print(f"\nSending {len(chosen)} corrections as one batch …")
     started = time.monotonic()
     batch = client.submit_edits([item.as_edit() for item in chosen])

@@ -85,7 +85,7 @@ class Lineage:
         if self._is_away and was_published(self._store.layout, version):
             return believed
         try:
-            record = self._answering.version(version)
+            record = self._answering.versions.get(version)
         except LedgerDown:
             if not was_published(self._store.layout, version):
                 raise
@@ -145,7 +145,7 @@ class Lineage:
         if self._is_away:
             return True
         try:
-            return self._descends(self._answering.pointer().version, live)
+            return self._descends(self._answering.versions.pointer().version, live)
         except LedgerDown:
             return True
 
@@ -162,7 +162,7 @@ class Lineage:
     def _require_coming(self, wanted: str) -> None:
         """Raise unless the ledger's live version is ``wanted`` or descends from it."""
         ledger = self._answering
-        record, live = ledger.version(wanted), ledger.pointer().version
+        record, live = ledger.versions.get(wanted), ledger.versions.pointer().version
         if self._descends(live, wanted):
             return
         reasons = {
@@ -189,7 +189,7 @@ class Lineage:
         if self._is_away and self._in_manifests(version, ancestor):
             return True
         try:
-            return self._answering.descends(version, ancestor)
+            return self._answering.versions.descends(version, ancestor)
         except LedgerDown:
             if self._in_manifests(version, ancestor):
                 return True

@@ -151,9 +151,9 @@ class PointerWatcher:
         """What should be live, and what is missing to be sure of it."""
         try:
             if not self._format_is_known:  # at the start the ledger may have been away
-                self._ledger.require_format()
+                self._ledger.format.require()
                 self._format_is_known = True
-            known = self._ledger.known_pointer()
+            known = self._ledger.versions.known_pointer()
         except LedgerDown as error:
             return self._without_ledger(), f"the pointer is not followed: {error.detail}"
         if known is not None:
@@ -224,7 +224,7 @@ class PointerWatcher:
 
     def _recorded_digest(self, version: str) -> str | None:
         try:
-            return self._ledger.version(version).digest
+            return self._ledger.versions.get(version).digest
         except (LedgerDown, NotFound):
             return None
 

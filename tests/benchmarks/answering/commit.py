@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.benchmarks.hundred_edits import draw
 from tests.benchmarks.measuring.clients import Answered, ask
 from tests.benchmarks.measuring.served import fact_prompts
@@ -38,7 +38,7 @@ def measure_commit(console: Console, model: str) -> bool:
 
 def _measure(folder: Path, model: str, threads: int | None, table: Table, told: str) -> bool:
     settings = {"num_threads": None, "worker_threads": threads, "lease_seconds": 10.0}
-    with errata_up(folder, model=model, **settings) as running, ErrataClient(running.url, timeout_seconds=60) as client:
+    with errata_up(folder, model=model, **settings) as running, Client(running.url, timeout_seconds=60) as client:
         _add(table, told, "at rest", _answers(running.url, lambda: time.sleep(REST_SECONDS)))
         batch = client.submit_edits([edit.to_json() for edit in draw(0, NUM_EDITS)])
         ended: list[str] = []

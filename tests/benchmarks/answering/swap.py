@@ -77,7 +77,7 @@ async def _phase(
     async def mover() -> None:
         for number in range(num_moves):
             await asyncio.sleep(seconds / num_moves)
-            await asyncio.to_thread(place.ledger.promote, "v1" if number % 2 == 0 else "v2", author=None)
+            await asyncio.to_thread(place.ledger.publication.promote, "v1" if number % 2 == 0 else "v2", author=None)
 
     await asyncio.gather(*(client(prompt) for prompt in prompts), mover())
 

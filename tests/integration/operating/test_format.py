@@ -1,4 +1,4 @@
-"""A ledger says which format it has; an older one is brought up, a newer one refused."""
+"""A ledger says which format it has; one without a number gets it, a newer one is refused."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger.formats import FORMAT, STEPS, UNMARKED
-from worker.protocol.ledger.ledger import Ledger, formats
+from worker.protocol.ledger.formats import FORMAT, UNMARKED
+from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings
 
 
@@ -33,36 +33,29 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def next_format(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A later Errata with two more steps, the second of which says what it found."""
-    seen: list[str] = []
-    monkeypatch.setattr(formats, "FORMAT", FORMAT + 2)
-    monkeypatch.setitem(STEPS, FORMAT, lambda redis, prefix: redis.set(f"{prefix}told", "once"))
-    monkeypatch.setitem(STEPS, FORMAT + 1, lambda redis, prefix: seen.append(redis.get(f"{prefix}told")))
-    return seen
-
-
-@pytest.fixture
 def bench(redis_url: str) -> Iterator[Bench]:
     with open_bench(redis_url) as bench:
         yield bench
 
 
+def test_a_ledger_of_the_number_before_the_first_is_marked(bench: Bench) -> None:
+    key = bench.ledger.keys.at(Key.FORMAT)
+    bench.redis.set(key, UNMARKED)
+    assert bench.ledger.format.require() == UNMARKED
+    assert bench.redis.get(key) == str(FORMAT)
+
+
 def test_a_ledger_without_a_number_is_brought_up_once(bench: Bench) -> None:
-    assert bench.ledger.require_format() == UNMARKED
-    assert bench.ledger.require_format() == FORMAT
+    assert bench.ledger.format.require() == UNMARKED
+    assert bench.ledger.format.require() == FORMAT
     assert bench.redis.get(bench.ledger.keys.at(Key.FORMAT)) == str(FORMAT)
-
-
-def test_there_is_a_step_from_every_older_format() -> None:
-    assert sorted(STEPS) == list(range(UNMARKED, FORMAT))
 
 
 def test_a_ledger_of_a_later_errata_is_refused_and_left_alone(bench: Bench) -> None:
     key = bench.ledger.keys.at(Key.FORMAT)
     bench.redis.set(key, FORMAT + 1)
     with pytest.raises(StoreMismatch, match="use the Errata that wrote it"):
-        bench.ledger.require_format()
+        bench.ledger.format.require()
     assert bench.redis.get(key) == str(FORMAT + 1)
 
 
@@ -74,44 +67,10 @@ def test_the_service_refuses_to_start_on_a_ledger_of_a_later_errata(bench: Bench
     assert f"has format {FORMAT + 1} and this Errata reads {FORMAT}" in told
 
 
-def test_each_step_between_is_made_in_order_and_none_twice(bench: Bench, next_format: list[str]) -> None:
-    key = bench.ledger.keys.at(Key.FORMAT)
-    bench.redis.set(key, FORMAT)
-    assert bench.ledger.require_format() == FORMAT
-    assert bench.ledger.require_format() == FORMAT + 2
-    assert next_format == ["once"]
-
-
-def test_an_upgrade_that_died_goes_on_at_the_step_in_which_it_died(
-    bench: Bench, next_format: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(_redis: object, _prefix: str) -> None:
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as broken:
-        broken.setitem(STEPS, FORMAT + 1, die)
-        with pytest.raises(RuntimeError, match="killed"):
-            bench.ledger.require_format()
-    assert bench.redis.get(bench.ledger.keys.at(Key.FORMAT)) == str(FORMAT + 1)
-    assert bench.ledger.require_format() == FORMAT + 1
-    assert next_format == ["once"]
-
-
-def test_a_ledger_older_than_the_first_step_is_refused_and_left_alone(
-    bench: Bench, next_format: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(STEPS, UNMARKED)
-    key = bench.ledger.keys.at(Key.FORMAT)
-    bench.redis.set(key, UNMARKED)
-    with pytest.raises(StoreMismatch, match="start an Errata in between first"):
-        bench.ledger.require_format()
-    assert bench.redis.get(key) == str(UNMARKED)
-
-
 def test_a_number_that_cannot_be_read_is_refused(bench: Bench) -> None:
     bench.redis.set(bench.ledger.keys.at(Key.FORMAT), "two")
     with pytest.raises(StoreMismatch, match="has format two"):
-        bench.ledger.require_format()
+        bench.ledger.format.require()
 
 
 def test_a_replica_that_started_without_redis_follows_no_ledger_of_a_later_errata(bench: Bench, tmp_path: Path) -> None:
@@ -127,7 +86,7 @@ def test_a_replica_that_started_without_redis_follows_no_ledger_of_a_later_errat
     runtime = GenerationRuntime(loaded, store, ledger, settings=settings, registry=CollectorRegistry()).run()
     try:
         assert runtime.readiness()["degraded"] is True
-        ledger._redis = bench.redis  # it is there again
+        ledger.connection.redis = bench.redis  # it is there again
         until(lambda: runtime.readiness()["ready"] is False)
         assert "use the Errata that wrote it" in str(runtime.readiness()["reason"])
         assert runtime.readiness()["version"] == "v0"

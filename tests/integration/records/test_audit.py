@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> VersionStore:
 
 
 def told(ledger: Ledger, **wanted: str) -> list[tuple[str, str | None]]:
-    return [(entry.what, entry.who) for entry in reversed(ledger.audit(limit=500, **wanted).items)]  # type: ignore[arg-type]
+    return [(entry.what, entry.who) for entry in reversed(ledger.audit.page(limit=500, **wanted).items)]  # type: ignore[arg-type]
 
 
 def test_every_change_is_told_once_with_who_did_it(bench: Bench) -> None:
@@ -39,13 +39,13 @@ def test_every_change_is_told_once_with_who_did_it(bench: Bench) -> None:
     batch = make_ready(ledger, ("P", "x"))
     version = publish(ledger, batch, live=[edit_of(ledger, batch)])
     other = take_in(ledger, fact("Q", "x"), author="ann").record.spec.id
-    ledger.cancel(other, author="bob")
-    ledger.promote("v0", author="eve")
-    ledger.promote(version, author=None)
-    ledger.pin(version, author="eve")
-    ledger.unpin(version, author="eve")
-    ledger.promote("v0", author="eve")
-    assert ledger.mark_removed([version]) == ledger.mark_removed([version]) == [version]
+    ledger.transitions.cancel(other, author="bob")
+    ledger.publication.promote("v0", author="eve")
+    ledger.publication.promote(version, author=None)
+    ledger.versions.pin(version, author="eve")
+    ledger.versions.unpin(version, author="eve")
+    ledger.publication.promote("v0", author="eve")
+    assert ledger.publication.mark_removed([version]) == ledger.publication.mark_removed([version]) == [version]
     assert told(ledger) == [
         ("batch.accepted", None),
         ("batch.applied", "worker"),
@@ -59,7 +59,7 @@ def test_every_change_is_told_once_with_who_did_it(bench: Bench) -> None:
         ("version.rollback", "eve"),
         ("version.removed", "worker"),
     ]
-    assert verify_chain(ledger.audit_lines()).fault is None
+    assert verify_chain(ledger.audit.lines()).fault is None
 
 
 def test_rejected_and_failed_batches_are_told_without_their_reasons(bench: Bench) -> None:
@@ -67,11 +67,13 @@ def test_rejected_and_failed_batches_are_told_without_their_reasons(bench: Bench
     rejected, failed = make_ready(ledger, ("Secret", "x")), take_in(ledger, fact("Q", "x")).record.spec.id
     lease = lease_of(ledger, COMMIT_UNIT)
     make_checking(ledger, lease, rejected)
-    ledger.move(rejected, BatchState.REJECTED, expected=BatchState.CHECKING, lease=lease, error="Secret did not take")
-    ledger.move(failed, BatchState.FAILED, expected=BatchState.QUEUED, error="no")
+    ledger.transitions.move(
+        rejected, BatchState.REJECTED, expected=BatchState.CHECKING, lease=lease, error="Secret did not take"
+    )
+    ledger.transitions.move(failed, BatchState.FAILED, expected=BatchState.QUEUED, error="no")
     assert told(ledger, batch=rejected)[-1] == ("batch.rejected", "worker")
     assert told(ledger, batch=failed)[-1] == ("batch.failed", "worker")
-    assert "Secret" not in "".join(ledger.audit_lines())
+    assert "Secret" not in "".join(ledger.audit.lines())
 
 
 def test_what_is_refused_is_not_told(bench: Bench) -> None:
@@ -80,12 +82,12 @@ def test_what_is_refused_is_not_told(bench: Bench) -> None:
     with pytest.raises(QueueFull):
         take_in(ledger, fact("Q", "x"), max_open=1)
     with pytest.raises(LostRace):
-        ledger.move(batch, BatchState.APPLIED, expected=BatchState.CHECKING)
+        ledger.transitions.move(batch, BatchState.APPLIED, expected=BatchState.CHECKING)
     with pytest.raises(NotFound):
-        ledger.promote("v9", author="ann")
+        ledger.publication.promote("v9", author="ann")
     with pytest.raises(NotFound):
-        ledger.pin("v9", author="ann")
-    ledger.promote("v0", author="ann")
+        ledger.versions.pin("v9", author="ann")
+    ledger.publication.promote("v0", author="ann")
     assert told(ledger) == [("batch.accepted", None)]
 
 
@@ -95,23 +97,23 @@ def test_entries_are_found_by_edit_batch_and_version(bench: Bench) -> None:
     edit = edit_of(ledger, first)
     v_first = publish(ledger, first, live=[edit])
     v_second = publish(ledger, second, live=[])
-    ledger.note("edit.looked_at", who="ann", edit=edit)
+    ledger.audit.note("edit.looked_at", who="ann", edit=edit)
     assert [what for what, _ in told(ledger, edit=edit)] == ["batch.accepted", "batch.applied", "edit.looked_at"]
     assert [what for what, _ in told(ledger, batch=second)] == ["batch.accepted", "batch.applied"]
     assert [what for what, _ in told(ledger, version=v_second)] == ["batch.applied", "version.published"]
     assert told(ledger, version=v_first)[-1] == ("version.published", "commit"), "as the one that was live before"
-    assert ledger.audit(batch="b-none").items == []
+    assert ledger.audit.page(batch="b-none").items == []
 
 
 @pytest.mark.parametrize("wanted", [{}, {"batch": "b1"}])
 def test_pages_give_every_entry_once_newest_first(bench: Bench, wanted: dict[str, str]) -> None:
     ledger = bench.ledger
     for number in range(7):
-        ledger.note("noted", who=None, batch="b1", number_of=number)
+        ledger.audit.note("noted", who=None, batch="b1", number_of=number)
     numbers: list[int] = []
     cursor: str | None = None
     while True:
-        page = ledger.audit(cursor=cursor, limit=3, **wanted)  # type: ignore[arg-type]
+        page = ledger.audit.page(cursor=cursor, limit=3, **wanted)  # type: ignore[arg-type]
         numbers += [entry.number for entry in page.items]
         cursor = page.next
         if cursor is None:
@@ -124,13 +126,13 @@ def test_exports_and_take_outs_are_found_by_what_they_are_about(bench: Bench) ->
     batch = make_ready(ledger, ("P", "x"))
     edit = edit_of(ledger, batch)
     version = publish(ledger, batch, live=[edit])
-    export = ledger.request_export(
+    export = ledger.exports.request(
         ExportRequest(version=version, format="hf", dtype="float32"), author="ann", is_lost=False
     ).record.id
-    ledger.fail_export(export, "no room")
+    ledger.exports.fail(export, "no room")
     assert told(ledger, version=version)[-1] == ("export.asked", "ann")
     removal = take_in(ledger, remove=[edit], author="bob").record.spec.id
-    ledger.cancel(removal, author="bob")
+    ledger.transitions.cancel(removal, author="bob")
     assert told(ledger, edit=edit)[-2:] == [("batch.accepted", "bob"), ("batch.cancelled", "bob")]
     assert ("export.failed", "worker") in told(ledger)
 
@@ -138,9 +140,9 @@ def test_exports_and_take_outs_are_found_by_what_they_are_about(bench: Bench) ->
 def test_candidates_are_told_from_their_making_to_their_end(bench: Bench) -> None:
     ledger = bench.ledger
     first = publish_one(ledger, take_in(ledger, fact("P", "x")).record.spec.id, candidate_until="2999")
-    ledger.promote(first, author="ann")
+    ledger.publication.promote(first, author="ann")
     second = publish_one(ledger, take_in(ledger, fact("Q", "x")).record.spec.id, candidate_until="2999")
-    ledger.discard([second], reason="no", author="bob")
+    ledger.publication.discard([second], reason="no", author="bob")
     assert told(ledger, version=first)[:4] == [
         ("batch.candidate", "worker"),
         ("version.candidate", "worker"),
@@ -151,31 +153,31 @@ def test_candidates_are_told_from_their_making_to_their_end(bench: Bench) -> Non
 
 
 def test_note_under_one_id_is_added_once(bench: Bench) -> None:
-    assert bench.ledger.note("x", who="ann", note="n1")
-    assert not bench.ledger.note("x", who="ann", note="n1")
-    assert bench.ledger.audit_length() == 1
+    assert bench.ledger.audit.note("x", who="ann", note="n1")
+    assert not bench.ledger.audit.note("x", who="ann", note="n1")
+    assert bench.ledger.audit.length() == 1
 
 
 def test_copy_on_disk_is_the_chain_and_a_torn_last_line_is_mended(bench: Bench, store: VersionStore) -> None:
     ledger, layout = bench.ledger, store.layout
     for _ in range(3):
-        ledger.note("x", who=None)
+        ledger.audit.note("x", who=None)
     assert copy_audit(ledger, layout) == 3
     with layout.audit_file.open("ab") as file:
         file.write(b'{"number":4,"at":"20')
-    ledger.note("y", who=None)
+    ledger.audit.note("y", who=None)
     assert copy_audit(ledger, layout) == 1
     assert copy_audit(ledger, layout) == 0
-    assert read_copy(layout) == list(ledger.audit_lines())
+    assert read_copy(layout) == list(ledger.audit.lines())
     assert layout.audit_file.read_text().endswith("\n")
 
 
 def test_copy_that_the_chain_does_not_continue_is_set_aside_and_kept(bench: Bench, store: VersionStore) -> None:
     ledger, layout = bench.ledger, store.layout
-    ledger.note("x", who="ann")
+    ledger.audit.note("x", who="ann")
     copy_audit(ledger, layout)
     bench.redis.delete(ledger.keys.at(Key.AUDIT))
-    ledger.note("x", who="eve")
+    ledger.audit.note("x", who="eve")
     copy_audit(ledger, layout)
     assert [read_line(line).who for line in (layout.root / "audit-1-1.jsonl").read_text().splitlines()] == ["ann"]
     assert [read_line(line).what for line in read_copy(layout)] == ["x", "audit.set_aside"]
@@ -185,13 +187,13 @@ def test_chain_goes_on_from_its_copy_when_redis_has_lost_its_memory(bench: Bench
     full_store(store)
     ledger = bench.ledger
     for number in range(3):
-        ledger.note("before", who="ann", version="v7", number_of=number)
-    before = list(ledger.audit_lines())
+        ledger.audit.note("before", who="ann", version="v7", number_of=number)
+    before = list(ledger.audit.lines())
     copy_audit(ledger, store.layout)
     bench.redis.flushall()
     accepted = take_in(ledger, fact("P", "later"), author="bob")  # before a worker finds the empty Redis
     reconcile_pointer(ledger, store)
-    lines = list(ledger.audit_lines())
+    lines = list(ledger.audit.lines())
     assert lines[:3] == before
     assert [read_line(line).what for line in lines[3:]] == ["ledger.rebuilt", "batch.accepted"]
     assert read_line(lines[3]).fields == {"version": "v9", "revision": 5, "entries_before": 3}
@@ -205,14 +207,14 @@ def test_chain_goes_on_from_its_copy_when_redis_has_lost_its_memory(bench: Bench
 def test_chain_without_a_copy_begins_with_the_word_that_it_was_rebuilt(bench: Bench, store: VersionStore) -> None:
     full_store(store)
     reconcile_pointer(bench.ledger, store)
-    (line,) = bench.ledger.audit_lines()
+    (line,) = bench.ledger.audit.lines()
     assert read_line(line).what == "ledger.rebuilt"
     assert read_line(line).fields["entries_before"] == 0
 
 
 def test_new_store_has_nothing_to_tell(bench: Bench, store: VersionStore) -> None:
     reconcile_pointer(bench.ledger, store)
-    assert bench.ledger.audit_length() == 0
+    assert bench.ledger.audit.length() == 0
 
 
 def test_keys_that_were_made_and_taken_away_while_nothing_ran_are_told_once(bench: Bench, store: VersionStore) -> None:
@@ -221,8 +223,8 @@ def test_keys_that_were_made_and_taken_away_while_nothing_ran_are_told_once(benc
     keys.remove("ann")
     copy_notes(bench.ledger, store.layout)
     copy_notes(bench.ledger, store.layout)
-    entries = bench.ledger.audit().items
+    entries = bench.ledger.audit.page().items
     assert [(entry.what, entry.fields["key"]) for entry in entries] == [("key.removed", "ann"), ("key.added", "ann")]
     assert entries[1].fields["scopes"] == ["edit"]
-    assert secret not in "".join(bench.ledger.audit_lines())
+    assert secret not in "".join(bench.ledger.audit.lines())
     assert not list(store.layout.notes_dir.iterdir())

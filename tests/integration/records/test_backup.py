@@ -62,7 +62,7 @@ class Traffic(threading.Thread):
             self.accepted.append(self._place.send(fact(f"Person {number}", "Rome"), idempotency=("ann", str(number))))
             if number % 3 == 0:
                 with suppress(LedgerDown):
-                    self._place.ledger.cancel(self.accepted[-1], author="ann")
+                    self._place.ledger.transitions.cancel(self.accepted[-1], author="ann")
 
 
 def restored_ledger(data: Path, url: str) -> Ledger:
@@ -71,19 +71,19 @@ def restored_ledger(data: Path, url: str) -> Ledger:
 
 def all_of(ledger: Ledger) -> dict[str, object]:
     """What people can ask of a ledger."""
-    batches = ledger.batches(limit=500).items
+    batches = ledger.batches.page(limit=500).items
     return {
         "batches": batches,
-        "edits": ledger.find_edits(limit=500).items,
-        "by batch": {batch.spec.id: ledger.batch_edits(batch.spec.id) for batch in batches},
-        "about": ledger.edits_about("Ada"),
-        "versions": ledger.versions().items,
-        "pointer": ledger.known_pointer(),
-        "promotions": ledger.promotions(),
-        "live": ledger.live_edit_ids(ledger.pointer().version),
-        "audit": list(ledger.audit_lines()),
-        "pinned": ledger.pinned(),
-        "open": ledger.open_count(),
+        "edits": ledger.edits.find(limit=500).items,
+        "by batch": {batch.spec.id: ledger.batches.edits(batch.spec.id) for batch in batches},
+        "about": ledger.edits.about("Ada"),
+        "versions": ledger.versions.page().items,
+        "pointer": ledger.versions.known_pointer(),
+        "promotions": ledger.publication.promotions(),
+        "live": ledger.versions.live_edit_ids(ledger.versions.pointer().version),
+        "audit": list(ledger.audit.lines()),
+        "pinned": ledger.versions.pinned(),
+        "open": ledger.batches.count_open(),
     }
 
 
@@ -94,8 +94,8 @@ def test_backup_of_a_store_at_rest_is_the_same_store_elsewhere(
     with place.worker():
         for subject in ("Ada", "Zola"):
             assert place.wait(place.send(fact(subject, "Rome"))).status == BatchState.APPLIED
-        place.ledger.pin("v1", author="ann")
-        place.ledger.promote("v1", author="ann")
+        place.ledger.versions.pin("v1", author="ann")
+        place.ledger.publication.promote("v1", author="ann")
         waiting = place.send(fact("Chopin", "Oslo"), idempotency=("ann", "k"))
         assert place.wait(waiting).status == BatchState.APPLIED
         time.sleep(1.0)
@@ -116,20 +116,20 @@ def test_backup_of_a_store_at_rest_is_the_same_store_elsewhere(
         last = read_line(after["audit"].pop())  # type: ignore[attr-defined]
         assert (last.what, last.who) == ("ledger.restored", "errata restore")
         assert after == before
-        assert verify_chain(other.ledger.audit_lines()).fault is None
-        assert other.ledger.audit(version="v3").items[0].what == "version.published"
+        assert verify_chain(other.ledger.audit.lines()).fault is None
+        assert other.ledger.audit.page(version="v3").items[0].what == "version.published"
         assert KeyFile(StoreLayout(data).api_keys).find(secret) is not None
         assert reconcile_pointer(other.ledger, other.store) == before["pointer"]
         again = take_in(other.ledger, fact("Chopin", "Oslo"), idempotency=("ann", "k"))
         assert (again.replayed, again.record.spec.id) == (True, waiting), "a repeat is still known"
-        assert other.ledger.candidates() == place.ledger.candidates()
+        assert other.ledger.versions.candidates() == place.ledger.versions.candidates()
         assert not was_published(StoreLayout(data), "v4"), "a candidate is not taken for live where Redis is lost"
         for version in ("v1", "v2", "v3", "v4"):
             assert other.store.read_manifest(version) == place.store.read_manifest(version)
             other.store.load_tensors(version, "cpu")
         with other.worker():
             assert other.wait(open_batch).status == BatchState.APPLIED
-        assert {row.accepted.edit.subject for row in other.ledger.edits(sorted(live(other)))} == {
+        assert {row.accepted.edit.subject for row in other.ledger.edits.get_many(sorted(live(other)))} == {
             "Ada",
             "Chopin",
             "Lodz",
@@ -137,7 +137,7 @@ def test_backup_of_a_store_at_rest_is_the_same_store_elsewhere(
 
 
 def live(place: WorkerBench) -> frozenset[str]:
-    return place.ledger.live_edit_ids(place.ledger.pointer().version)
+    return place.ledger.versions.live_edit_ids(place.ledger.versions.pointer().version)
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_backup_under_traffic_is_one_moment_and_what_was_under_way_goes_on(place
     with place.worker():
         traffic = Traffic(place)
         traffic.start()
-        while place.ledger.pointer().revision == 0:
+        while place.ledger.versions.pointer().revision == 0:
             time.sleep(0.1)
         for target in targets:
             assert run(["backup", str(target), "--data", str(place.data), "--redis", place.redis_url]) == ExitCode.OK
@@ -160,7 +160,7 @@ def test_backup_under_traffic_is_one_moment_and_what_was_under_way_goes_on(place
             require_agreement(other)
     with running_redis(data) as redis:
         other = WorkerBench(data=data, redis_url=redis.url, settings=place.settings)
-        waiting = other.ledger.open_batches()
+        waiting = other.ledger.batches.open()
         with other.worker():
             for record in waiting:
                 assert other.wait(record.spec.id).is_final
@@ -170,28 +170,28 @@ def test_backup_under_traffic_is_one_moment_and_what_was_under_way_goes_on(place
 def require_agreement(place: WorkerBench) -> None:
     """Ledger, files and audit tell one story."""
     ledger, head = place.ledger, read_head(StoreLayout(place.data))
-    pointer = ledger.pointer()
+    pointer = ledger.versions.pointer()
     assert head is not None
     assert (head.revision, head.version) == (pointer.revision, pointer.version)
     manifest = place.store.read_manifest(pointer.version)
     assert live(place) == {accepted.id for accepted in manifest.live}
-    assert {row.id for row in ledger.versions(limit=500).items if not row.removed} == set(place.store.list())
+    assert {row.id for row in ledger.versions.page(limit=500).items if not row.removed} == set(place.store.list())
     assert place.store.damaged() == {}
-    batches = ledger.batches(limit=500).items
+    batches = ledger.batches.page(limit=500).items
     for record in batches:
-        edits = ledger.batch_edits(record.spec.id)
+        edits = ledger.batches.edits(record.spec.id)
         assert len(edits) == record.spec.num_edits
-        assert [edit.id for edit in edits] == ledger.edits_about(edits[0].edit.subject)
+        assert [edit.id for edit in edits] == ledger.edits.about(edits[0].edit.subject)
         if record.version is not None:
-            assert record.spec.id in ledger.version(record.version).batches
-    assert ledger.open_count() == sum(not record.is_final for record in batches)
-    assert {row.accepted.batch for row in ledger.find_edits(limit=500).items} == {row.spec.id for row in batches}
-    entries = [read_line(line) for line in ledger.audit_lines()]
-    assert verify_chain(ledger.audit_lines()).fault is None
+            assert record.spec.id in ledger.versions.get(record.version).batches
+    assert ledger.batches.count_open() == sum(not record.is_final for record in batches)
+    assert {row.accepted.batch for row in ledger.edits.find(limit=500).items} == {row.spec.id for row in batches}
+    entries = [read_line(line) for line in ledger.audit.lines()]
+    assert verify_chain(ledger.audit.lines()).fault is None
     accepted = [entry.fields["batch"] for entry in entries if entry.what == "batch.accepted"]
     assert sorted(accepted) == sorted(record.spec.id for record in batches)
     published = [entry for entry in entries if entry.what == "version.published"]
-    assert len(published) == pointer.revision == len(ledger.promotions())
+    assert len(published) == pointer.revision == len(ledger.publication.promotions())
 
 
 @pytest.mark.parametrize("pause_seconds", [0.6, 1.0, pytest.param(1.6, marks=pytest.mark.slow)])

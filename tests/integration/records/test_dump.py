@@ -12,7 +12,7 @@ from worker.protocol.audit.chain import verify_chain
 from worker.protocol.entities import BatchState
 from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger.dump import DERIVED, Moment, Piece
+from worker.protocol.ledger.backup import DERIVED, Moment, Piece
 from worker.protocol.ledger.ledger import Ledger
 
 FAR = "2999-01-01T00:00:00.000Z"
@@ -24,17 +24,17 @@ def busy_ledger(ledger: Ledger) -> dict[str, str]:
     first = take_in(ledger, fact("Ada", "Rome"), author="ann", idempotency=("ann", "k")).record.spec.id
     v_first = publish(ledger, first)
     v_second = publish(ledger, take_in(ledger, fact("Ada", "Oslo")).record.spec.id)
-    ledger.mark_removed([v_first])
+    ledger.publication.mark_removed([v_first])
     discarded = publish(ledger, take_in(ledger, fact("Bo", "Rome")).record.spec.id, candidate_until=FAR)
-    ledger.discard([discarded], reason="no", author="ann")
+    ledger.publication.discard([discarded], reason="no", author="ann")
     waiting = take_in(ledger, fact("Cy", "Rome")).record.spec.id
     candidate = publish(ledger, waiting, candidate_until=FAR)
     ready = make_ready(ledger, ("Di", "Rome"))
     queued = take_in(ledger, *(fact(f"Person {i}", "Rome") for i in range(70))).record.spec.id
     purged = take_in(ledger, fact("Ed", "Rome")).record.spec.id
-    ledger.cancel(purged, author="ann")
-    ledger.ask_purge(edit_of(ledger, purged), author="ann")
-    ledger.pin(v_second, author="ann")
+    ledger.transitions.cancel(purged, author="ann")
+    ledger.erasure.ask(edit_of(ledger, purged), author="ann")
+    ledger.versions.pin(v_second, author="ann")
     return {
         "removed": v_first,
         "live": v_second,
@@ -63,13 +63,13 @@ def test_loaded_dump_is_key_for_key_what_was_dumped(bench: Bench) -> None:
     ledger = bench.ledger
     busy_ledger(ledger)
     before = contents(bench, ledger.keys.prefix)
-    lines = [piece.to_line() for piece in ledger.dump(ledger.moment())]
+    lines = [piece.to_line() for piece in ledger.backup.dump(ledger.backup.moment())]
     bench.redis.flushall()
     other = Ledger(bench.redis, Keys("other"))
-    other.require_empty(backup=DIGEST)
-    other.load([Piece.from_line(line) for line in lines], backup=DIGEST)
+    other.backup.require_empty(backup=DIGEST)
+    other.backup.load([Piece.from_line(line) for line in lines], backup=DIGEST)
     assert bench.redis.get(other.keys.at(Key.RESTORING)) == DIGEST
-    other.end_loading()
+    other.backup.end_loading()
     after = contents(bench, other.keys.prefix)
     chain, expected_chain = after.pop("audit"), before.pop("audit")
     assert isinstance(chain, list)
@@ -77,29 +77,29 @@ def test_loaded_dump_is_key_for_key_what_was_dumped(bench: Bench) -> None:
     left_out = {f"{Key.AUDIT_OF}restored {DIGEST[:16]}"}
     assert {name: value for name, value in after.items() if name not in left_out} == before
     assert any(name.startswith(key) for name in before for key in DERIVED)
-    assert verify_chain(other.audit_lines()).fault is None
+    assert verify_chain(other.audit.lines()).fault is None
     assert bench.redis.ttl(next(bench.redis.scan_iter(match=f"{other.keys.prefix}{Key.IDEMPOTENCY}*"))) > 0
 
 
 def test_dump_knows_nothing_of_what_came_after_its_moment(bench: Bench) -> None:
     ledger = bench.ledger
     known = busy_ledger(ledger)
-    moment = ledger.moment()
+    moment = ledger.backup.moment()
     later = take_in(ledger, fact("Late", "Rome"), idempotency=("ann", "late"))
-    ledger.promote(known["candidate"], author="ann")
+    ledger.publication.promote(known["candidate"], author="ann")
     publish(ledger, known["ready"])
-    lines = "".join(piece.to_line() for piece in ledger.dump(moment))
+    lines = "".join(piece.to_line() for piece in ledger.backup.dump(moment))
     for text in ("Late", later.record.spec.id, later.edits[0].id, "version.promoted"):
         assert text not in lines
     bench.redis.flushall()
-    ledger.load(list(_pieces(lines)), backup=DIGEST)
-    assert ledger.pointer().version == known["live"]
-    states = {name: ledger.batch(known[name]).status for name in ("ready", "queued", "waiting")}
+    ledger.backup.load(list(_pieces(lines)), backup=DIGEST)
+    assert ledger.versions.pointer().version == known["live"]
+    states = {name: ledger.batches.get(known[name]).status for name in ("ready", "queued", "waiting")}
     assert states == {"ready": BatchState.READY, "queued": BatchState.QUEUED, "waiting": BatchState.CANDIDATE}
-    assert ledger.version(known["candidate"]).status == "candidate"
-    assert ledger.version(known["discarded"]).status == "discarded"
-    assert ledger.version(known["removed"]).removed
-    assert ledger.promote(known["candidate"], author="ann").previous == known["live"]
+    assert ledger.versions.get(known["candidate"]).status == "candidate"
+    assert ledger.versions.get(known["discarded"]).status == "discarded"
+    assert ledger.versions.get(known["removed"]).removed
+    assert ledger.publication.promote(known["candidate"], author="ann").previous == known["live"]
 
 
 def _pieces(lines: str) -> list[Piece]:
@@ -109,19 +109,19 @@ def _pieces(lines: str) -> list[Piece]:
 def test_moment_is_small_beside_the_ledger(bench: Bench) -> None:
     for number in range(50):
         batch = take_in(bench.ledger, *(fact(f"P{number}-{i}", "Rome") for i in range(40))).record.spec.id
-        bench.ledger.cancel(batch)
-    moment = bench.ledger.moment()
+        bench.ledger.transitions.cancel(batch)
+    moment = bench.ledger.backup.moment()
     size = sum(len(piece.to_line()) for piece in moment.pieces)
-    whole = sum(len(piece.to_line()) for piece in bench.ledger.dump(moment))
+    whole = sum(len(piece.to_line()) for piece in bench.ledger.backup.dump(moment))
     assert size * 20 < whole
 
 
 def test_piece_of_a_kind_that_is_not_known_is_refused(bench: Bench) -> None:
     with pytest.raises(BackupRefused, match="later Errata"):
-        bench.ledger.load([Piece("x", "stream", ["a"])], backup=DIGEST)
+        bench.ledger.backup.load([Piece("x", "stream", ["a"])], backup=DIGEST)
 
 
 def test_moment_of_an_empty_ledger_is_empty(bench: Bench) -> None:
-    moment = bench.ledger.moment()
+    moment = bench.ledger.backup.moment()
     assert isinstance(moment, Moment)
     assert (moment.pieces, moment.pointer(), moment.kept_versions()) == ([], None, [])

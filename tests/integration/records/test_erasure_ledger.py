@@ -21,13 +21,13 @@ def test_an_edit_that_another_batchs_candidate_holds_is_refused_until_that_is_di
     batch = take_in(ledger, fact("Ada", "Rome")).record.spec.id
     publish(ledger, batch)
     waiting = publish(ledger, take_in(ledger, fact("Zola", "Rome")).record.spec.id, candidate_until=UNTIL)
-    ledger.promote("v0", author=None)
+    ledger.publication.promote("v0", author=None)
     edit = edit_of(ledger, batch)
     with pytest.raises(NotErasable, match=f"waits in the candidate {waiting}: promote or discard"):
-        ledger.ask_purge(edit, author=None)
-    assert ledger.pending_purges() == []
-    ledger.discard([waiting], reason="no", author=None)
-    assert ledger.ask_purge(edit, author=None).versions == ("v1",)
+        ledger.erasure.ask(edit, author=None)
+    assert ledger.erasure.pending() == []
+    ledger.publication.discard([waiting], reason="no", author=None)
+    assert ledger.erasure.ask(edit, author=None).versions == ("v1",)
 
 
 def test_the_record_of_a_discarded_candidate_is_redacted_too(bench: Bench) -> None:
@@ -43,7 +43,7 @@ def test_the_record_of_a_discarded_candidate_is_redacted_too(bench: Bench) -> No
         batches=(batch,),
         checks={"culprits": [{"subject": "Countess Lovelace"}]},
     )
-    ledger.publish(
+    ledger.publication.publish(
         lease,
         expected_revision=0,
         version=record,
@@ -51,9 +51,9 @@ def test_the_record_of_a_discarded_candidate_is_redacted_too(bench: Bench) -> No
         reports={batch: {}},
         candidate_until=UNTIL,
     )
-    ledger.discard(["v1"], reason="no", author=None)
-    ledger.redact_records(ledger.needles(edit_of(ledger, batch)))
-    assert ledger.version("v1").checks == {"culprits": [{"subject": "[erased]"}]}
+    ledger.publication.discard(["v1"], reason="no", author=None)
+    ledger.erasure.redact_records(ledger.erasure.needles(edit_of(ledger, batch)))
+    assert ledger.versions.get("v1").checks == {"culprits": [{"subject": "[erased]"}]}
 
 
 def test_what_was_purged_from_beneath_the_live_set_cannot_be_named_any_more(bench: Bench) -> None:
@@ -64,8 +64,8 @@ def test_what_was_purged_from_beneath_the_live_set_cannot_be_named_any_more(benc
     index, edit = LiveIndex(ledger), edit_of(ledger, older)
     (found,) = index.removals([edit])
     assert found.accepted.edit.subject == "Ada"
-    ledger.ask_purge(edit, author=None)
-    ledger.erase_row(edit)
+    ledger.erasure.ask(edit, author=None)
+    ledger.erasure.erase_row(edit)
     with pytest.raises(EditNotLive):
         index.removals([edit])
     (top,) = index.removals([edit_of(ledger, newer)])
@@ -76,6 +76,6 @@ def test_candidates_are_not_among_those_that_are_published_for_good(bench: Bench
     ledger = bench.ledger
     publish(ledger, take_in(ledger, fact("Ada", "Rome")).record.spec.id)
     publish(ledger, take_in(ledger, fact("Zola", "Rome")).record.spec.id, candidate_until=UNTIL)
-    assert ledger.published() == {"v1", "v2"}
-    assert ledger.published(and_candidates=False) == {"v1"}
-    assert ledger.moment().candidates() == {"v2"}
+    assert ledger.versions.published() == {"v1", "v2"}
+    assert ledger.versions.published(and_candidates=False) == {"v1"}
+    assert ledger.backup.moment().candidates() == {"v2"}

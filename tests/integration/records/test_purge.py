@@ -44,50 +44,50 @@ def rolled_back(place: WorkerBench, *others: Edit) -> str:
         assert place.wait(batch).status == BatchState.APPLIED
         for other in others:
             assert place.wait(place.send(other)).status == BatchState.APPLIED
-        place.ledger.promote("v0", author="eve")
+        place.ledger.publication.promote("v0", author="eve")
         assert place.wait(place.send(fact("Chopin", "Oslo"))).status == BatchState.APPLIED
-    (edit,) = place.ledger.batch_edits(batch)
+    (edit,) = place.ledger.batches.edits(batch)
     return edit.id
 
 
 def require_gone(place: WorkerBench, edit: str) -> None:
     assert found_in_redis(place.redis_url) == []
     assert found_in_files(place.data) == []
-    record = place.ledger.edit(edit)
+    record = place.ledger.edits.get(edit)
     assert record.purged is not None
     assert record.purged["hash"] == secret_edit().content_key()
     assert (record.accepted.edit.subject, record.report) == ("", None)
-    assert place.ledger.edits_about(SECRETS[0]) == []
-    assert [row.id for row in place.ledger.batch_edits(record.accepted.batch)] == [edit]
-    assert verify_chain(place.ledger.audit_lines()).fault is None
-    whats = [entry.what for entry in place.ledger.audit(edit=edit, limit=500).items]
+    assert place.ledger.edits.about(SECRETS[0]) == []
+    assert [row.id for row in place.ledger.batches.edits(record.accepted.batch)] == [edit]
+    assert verify_chain(place.ledger.audit.lines()).fault is None
+    whats = [entry.what for entry in place.ledger.audit.page(edit=edit, limit=500).items]
     assert (whats[0], whats.count("purge.done"), whats.count("purge.asked")) == ("purge.done", 1, 1)
 
 
 def test_purged_edit_leaves_no_text_anywhere_and_the_rest_goes_on(place: WorkerBench) -> None:
     edit = rolled_back(place, fact("Ada", "Rome"))
-    digest = place.ledger.version(place.ledger.pointer().version).digest
+    digest = place.ledger.versions.get(place.ledger.versions.pointer().version).digest
     (place.data / "exports" / "v1-hf").mkdir(parents=True)
     (place.data / "exports" / "v3-peft").mkdir(parents=True)
     (place.data / "exports" / "v3-peft" / "README.md").write_text("edits: Chopin")
     assert found_in_files(place.data) != []
     assert found_in_redis(place.redis_url) != []
 
-    asked = place.ledger.ask_purge(edit, author="eve", reason="asked for")
+    asked = place.ledger.erasure.ask(edit, author="eve", reason="asked for")
     assert (asked.state, asked.versions) == ("asked", ("v1", "v2"))
     with pytest.raises(NotFound, match="no longer kept"):
-        place.ledger.promote("v1", author="eve")
+        place.ledger.publication.promote("v1", author="eve")
     with place.worker():
         await_purged(place, edit)
         require_gone(place, edit)
-        assert place.ledger.ask_purge(edit, author="ann").author == "eve", "asked once more, it tells the same"
+        assert place.ledger.erasure.ask(edit, author="ann").author == "eve", "asked once more, it tells the same"
         assert place.store.list() == ["v0", "v3"]
         assert [path.name for path in (place.data / "exports").iterdir()] == ["v3-peft"]
-        assert place.ledger.version("v3").digest == digest == place.store.read_manifest("v3").digest
+        assert place.ledger.versions.get("v3").digest == digest == place.store.read_manifest("v3").digest
         place.store.load_tensors("v3", "cpu")
         batch = place.send(fact("Zola", "Rome"))
         assert place.wait(batch).status == BatchState.APPLIED
-    done = place.ledger.audit(edit=edit).items[0]
+    done = place.ledger.audit.page(edit=edit).items[0]
     assert (done.fields["append_only_file"], done.fields["content"]) == ("rewritten", secret_edit().content_key())
 
 
@@ -95,8 +95,17 @@ def test_purged_edit_leaves_no_text_anywhere_and_the_rest_goes_on(place: WorkerB
 @pytest.mark.parametrize(
     "deaths",
     [
-        [("before", "mark_removed"), ("after", "mark_removed"), ("before", "redact_records")],
-        [("after", "redact_records"), ("before", "erase_row"), ("after", "erase_row"), ("before", "end_purge")],
+        [
+            ("before", "publication.mark_removed"),
+            ("after", "publication.mark_removed"),
+            ("before", "erasure.redact_records"),
+        ],
+        [
+            ("after", "erasure.redact_records"),
+            ("before", "erasure.erase_row"),
+            ("after", "erasure.erase_row"),
+            ("before", "erasure.end"),
+        ],
     ],
     ids=["among the files", "in the ledger"],
 )
@@ -104,7 +113,7 @@ def test_purge_whose_workers_are_killed_at_every_step_is_finished_by_the_next(
     place: WorkerBench, deaths: list[tuple[str, str]]
 ) -> None:
     edit = rolled_back(place)
-    place.ledger.ask_purge(edit, author="eve")
+    place.ledger.erasure.ask(edit, author="eve")
     for death in deaths:
         with place.worker(dying=death) as process:
             assert place.wait_for_death(process) == -signal.SIGKILL, death
@@ -118,36 +127,36 @@ def test_edit_that_is_live_open_or_in_a_pinned_version_is_refused_with_the_way_o
     with place.worker():
         batch = place.send(secret_edit())
         assert place.wait(batch).status == BatchState.APPLIED
-    (live,) = ledger.batch_edits(batch)
+    (live,) = ledger.batches.edits(batch)
     with pytest.raises(NotErasable, match="in force in v1: take it out first"):
-        ledger.ask_purge(live.id, author=None)
-    (waiting,) = ledger.batch_edits(place.send(fact("Ada", "Rome")))
+        ledger.erasure.ask(live.id, author=None)
+    (waiting,) = ledger.batches.edits(place.send(fact("Ada", "Rome")))
     with pytest.raises(NotErasable, match=f"batch {waiting.batch} is queued: cancel it"):
-        ledger.ask_purge(waiting.id, author=None)
-    ledger.promote("v0", author=None)
-    ledger.pin("v1", author=None)
+        ledger.erasure.ask(waiting.id, author=None)
+    ledger.publication.promote("v0", author=None)
+    ledger.versions.pin("v1", author=None)
     with pytest.raises(NotErasable, match="pinned version v1 holds it: unpin"):
-        ledger.ask_purge(live.id, author=None)
-    assert ledger.pending_purges() == []
-    assert not ledger.version("v1").removed
+        ledger.erasure.ask(live.id, author=None)
+    assert ledger.erasure.pending() == []
+    assert not ledger.versions.get("v1").removed
     with pytest.raises(NotFound):
-        ledger.ask_purge("e-none", author=None)
+        ledger.erasure.ask("e-none", author=None)
 
 
 def test_edit_that_never_came_into_a_version_is_purged_with_the_error_that_quotes_it(place: WorkerBench) -> None:
     subject = SECRETS[0]
     prompt = f"{{}} {' '.join(['was'] * 3_000)} written {SECRETS[3]} by"
     batch = place.send(Edit(subject=subject, prompt=prompt, target_new=SECRETS[1], relation="r"))
-    (edit,) = place.ledger.batch_edits(batch)
+    (edit,) = place.ledger.batches.edits(batch)
     with place.worker():
         assert subject in str(place.wait(batch).error)
-        place.ledger.set_edit_reports({"e-other": {"neighbors": [{"prompt": f"{subject} wrote", "kept": True}]}})
-        place.ledger.ask_purge(edit.id, author=None)
+        place.ledger.edits.set_reports({"e-other": {"neighbors": [{"prompt": f"{subject} wrote", "kept": True}]}})
+        place.ledger.erasure.ask(edit.id, author=None)
         await_purged(place, edit.id)
     assert found_in_redis(place.redis_url) == []
     assert found_in_files(place.data) == [], "the worker's log is one of them"
-    assert place.ledger.edit(edit.id).status == EditStatus.REJECTED
-    assert place.ledger.batch(batch).error == f"[erased] ({edit.id})"
+    assert place.ledger.edits.get(edit.id).status == EditStatus.REJECTED
+    assert place.ledger.batches.get(batch).error == f"[erased] ({edit.id})"
 
 
 def test_texts_that_another_edit_brought_in_too_stay_with_that_one(place: WorkerBench) -> None:
@@ -155,24 +164,24 @@ def test_texts_that_another_edit_brought_in_too_stay_with_that_one(place: Worker
     ids = []
     for edit in (mine, other):
         batch = place.send(edit)
-        place.ledger.cancel(batch)
-        ids.append(place.ledger.batch_edits(batch)[0].id)
-    place.ledger.set_edit_reports({ids[1]: {"text": f"Rome, of {SECRETS[0]}"}})
-    place.ledger.ask_purge(ids[0], author=None)
+        place.ledger.transitions.cancel(batch)
+        ids.append(place.ledger.batches.edits(batch)[0].id)
+    place.ledger.edits.set_reports({ids[1]: {"text": f"Rome, of {SECRETS[0]}"}})
+    place.ledger.erasure.ask(ids[0], author=None)
     with place.worker():
         await_purged(place, ids[0])
-    assert place.ledger.edit(ids[1]).accepted.edit == other
-    assert place.ledger.edit(ids[1]).report == {"text": "Rome, of [erased]"}
+    assert place.ledger.edits.get(ids[1]).accepted.edit == other
+    assert place.ledger.edits.get(ids[1]).report == {"text": "Rome, of [erased]"}
 
 
 @pytest.mark.slow
 def test_purge_waits_while_a_version_that_must_go_is_read(place: WorkerBench) -> None:
     edit = rolled_back(place)
-    place.ledger.ask_purge(edit, author=None)
+    place.ledger.erasure.ask(edit, author=None)
     with place.worker():
         with locked(StoreLayout(place.data).version_dir("v1"), shared=True):
             time.sleep(3.0)
-            assert place.ledger.pending_purges() == [edit]
+            assert place.ledger.erasure.pending() == [edit]
         await_purged(place, edit)
     require_gone(place, edit)
 
@@ -185,18 +194,18 @@ def test_edit_beneath_a_live_one_is_purged_from_under_it(place: WorkerBench) -> 
         second = place.send(newer)
         live = place.wait(second).version
         assert live is not None
-        (edit,) = place.ledger.batch_edits(first)
-        assert edit.id in place.ledger.superseded_edit_ids(live)
+        (edit,) = place.ledger.batches.edits(first)
+        assert edit.id in place.ledger.versions.superseded_edit_ids(live)
         digest = place.store.read_manifest(live).digest
-        place.ledger.ask_purge(edit.id, author=None)
+        place.ledger.erasure.ask(edit.id, author=None)
         await_purged(place, edit.id)
         manifest = place.store.read_manifest(live)
         assert (manifest.digest, manifest.superseded) == (digest, ())
         assert manifest.purged == {edit.id: older.content_key()}
-        assert place.ledger.superseded_edit_ids(live) == frozenset()
+        assert place.ledger.versions.superseded_edit_ids(live) == frozenset()
         assert SECRETS[1].encode() not in StoreLayout(place.data).manifest_file(live).read_bytes()
         assert place.store.list() == ["v0", live]
-        (top,) = place.ledger.batch_edits(second)
+        (top,) = place.ledger.batches.edits(second)
         taken_out = place.wait(take_in(place.ledger, remove=[top.id]).record.spec.id)
         assert taken_out.version is not None
         assert place.store.read_manifest(taken_out.version).edit_set.everything == ()
@@ -204,9 +213,9 @@ def test_edit_beneath_a_live_one_is_purged_from_under_it(place: WorkerBench) -> 
 
 def test_what_was_sent_with_the_batch_is_forgotten(place: WorkerBench) -> None:
     batch = place.send(secret_edit(), idempotency=("ann", "k"))
-    place.ledger.cancel(batch)
-    (edit,) = place.ledger.batch_edits(batch)
-    place.ledger.ask_purge(edit.id, author=None)
+    place.ledger.transitions.cancel(batch)
+    (edit,) = place.ledger.batches.edits(batch)
+    place.ledger.erasure.ask(edit.id, author=None)
     with place.worker():
         await_purged(place, edit.id)
     assert not list(connect_queue(place.redis_url).scan_iter(f"{place.ledger.keys.at(Key.IDEMPOTENCY, '*')}"))

@@ -142,8 +142,8 @@ def test_purge_is_asked_once_and_refused_while_the_edit_is_needed(
     require_problem(client.post("/versions/v1/promote"), 404, "not-found")
     assert run(["purge", row["id"], "--no-wait"]) == ExitCode.OK
     assert "will be erased by the worker" in capsys.readouterr().out
-    api.ledger.erase_row(row["id"])
-    api.ledger.end_purge(row["id"], "purge.done")
+    api.ledger.erasure.erase_row(row["id"])
+    api.ledger.erasure.end(row["id"], "purge.done")
     assert (client.post(path).status_code, client.post(path).json()["state"]) == (200, "done")
     shown = client.get(f"/edits/{row['id']}").json()
     assert (shown["subject"], shown["purged"]["hash"]) == ("", asked["hash"])

@@ -51,7 +51,7 @@ def test_restore_into_what_is_not_empty_is_refused_and_says_why(
     assert "is known there already" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "store.tar", "used"]
-    assert place.ledger.open_count() == 1
+    assert place.ledger.batches.count_open() == 1
 
 
 def test_damaged_backup_is_refused_and_nothing_is_made(
@@ -88,15 +88,15 @@ def test_restore_that_broke_off_in_redis_is_begun_anew_by_the_same_backup_only(
     with running_redis(tmp_path / "other") as redis, connect(redis.url) as client:
         _, digest = unpack(target, tmp_path / "out", on_bytes=lambda _: None)
         ledger = Ledger(client, Keys(open_identity(place.data).id))
-        ledger.load([], backup=digest)
+        ledger.backup.load([], backup=digest)
         client.sadd(ledger.keys.at(Key.OPEN), "b-half")
         with pytest.raises(BackupRefused, match="from another backup"):
-            ledger.require_empty(backup="0" * 64)
+            ledger.backup.require_empty(backup="0" * 64)
         assert run(["restore", str(target), "--data", str(tmp_path / "new"), "--redis", redis.url]) == ExitCode.OK
-        assert ledger.open_count() == 1
-        assert len(ledger.find_edits(limit=500).items) == 500
+        assert ledger.batches.count_open() == 1
+        assert len(ledger.edits.find(limit=500).items) == 500
         assert client.get(ledger.keys.at(Key.RESTORING)) is None
-        assert ledger.known_pointer() == place.ledger.known_pointer()
+        assert ledger.versions.known_pointer() == place.ledger.versions.known_pointer()
 
 
 def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
@@ -111,7 +111,7 @@ def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
     assert run(["backup", str(tmp_path / "backups"), *place_options]) == ExitCode.OK
     (made,) = (tmp_path / "backups").iterdir()
     assert made.name.startswith(f"errata-{open_identity(place.data).id}-")
-    assert [entry.what for entry in place.ledger.audit().items][:2] == ["backup.made"] * 2
+    assert [entry.what for entry in place.ledger.audit.page().items][:2] == ["backup.made"] * 2
 
 
 def test_backup_that_cannot_be_written_is_told_in_one_line(

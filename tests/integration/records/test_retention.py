@@ -45,58 +45,58 @@ def seven(bench: Bench, store: VersionStore) -> VersionStore:
 
 
 def test_the_live_version_and_the_last_ones_stay_and_the_ledger_knows(bench: Bench, seven: VersionStore) -> None:
-    bench.ledger.promote("v2", author=None)
+    bench.ledger.publication.promote("v2", author=None)
     retain_versions(bench.ledger, seven, keep=3)
     assert seven.list() == ["v0", "v2", "v5", "v6", "v7"]
-    assert [row.id for row in bench.ledger.versions().items if row.removed] == ["v4", "v3", "v1"]
+    assert [row.id for row in bench.ledger.versions.page().items if row.removed] == ["v4", "v3", "v1"]
 
 
 def test_pinned_versions_stay_until_they_are_unpinned(bench: Bench, seven: VersionStore) -> None:
-    bench.ledger.pin("v2", author="ann")
+    bench.ledger.versions.pin("v2", author="ann")
     retain_versions(bench.ledger, seven, keep=2)
     assert seven.list() == ["v0", "v2", "v6", "v7"]
-    assert [row.id for row in bench.ledger.versions().items if row.pinned] == ["v2"]
-    bench.ledger.unpin("v2", author="ann")
+    assert [row.id for row in bench.ledger.versions.page().items if row.pinned] == ["v2"]
+    bench.ledger.versions.unpin("v2", author="ann")
     retain_versions(bench.ledger, seven, keep=2)
     assert seven.list() == ["v0", "v6", "v7"]
     with pytest.raises(NotFound, match="no longer kept"):
-        bench.ledger.pin("v2", author="ann")
+        bench.ledger.versions.pin("v2", author="ann")
 
 
 def test_version_that_is_pinned_just_before_it_would_go_stays(bench: Bench, seven: VersionStore) -> None:
-    plan = bench.ledger.retention(keep=1, among=seven.list())
+    plan = bench.ledger.versions.retention(keep=1, among=seven.list())
     assert [row.version for row in plan if row.why is None] == ["v6", "v5", "v4", "v3", "v2", "v1"]
-    bench.ledger.pin("v3", author=None)
-    assert bench.ledger.mark_removed(["v2", "v3", "v7"]) == ["v2"]
+    bench.ledger.versions.pin("v3", author=None)
+    assert bench.ledger.publication.mark_removed(["v2", "v3", "v7"]) == ["v2"]
 
 
 def test_version_that_is_being_read_stays_until_the_next_time(bench: Bench, seven: VersionStore) -> None:
     with locked(seven.layout.version_dir("v1"), shared=True), locked(seven.layout.version_dir("v1"), shared=True):
         retain_versions(bench.ledger, seven, keep=5)
         assert seven.list() == ["v0", *(f"v{number}" for number in (1, 3, 4, 5, 6, 7))]
-        assert not bench.ledger.version("v1").removed
+        assert not bench.ledger.versions.get("v1").removed
     retain_versions(bench.ledger, seven, keep=5)
     assert "v1" not in seven.list()
 
 
 def test_removal_that_was_broken_off_after_the_ledger_knew_is_finished(bench: Bench, seven: VersionStore) -> None:
-    assert bench.ledger.mark_removed(["v1"]) == ["v1"]
+    assert bench.ledger.publication.mark_removed(["v1"]) == ["v1"]
     assert "v1" in seven.list()
     retain_versions(bench.ledger, seven, keep=7)
     assert seven.list() == ["v0", *(f"v{number}" for number in range(2, 8))]
 
 
 def test_pins_outlive_redis(bench: Bench, seven: VersionStore) -> None:
-    bench.ledger.pin("v2", author="ann")
-    bench.ledger.pin("v3", author="ann")
+    bench.ledger.versions.pin("v2", author="ann")
+    bench.ledger.versions.pin("v3", author="ann")
     copy_pins(bench.ledger, seven)
-    bench.ledger.unpin("v3", author="ann")
+    bench.ledger.versions.unpin("v3", author="ann")
     copy_pins(bench.ledger, seven)
     for version in range(1, 8):
         (seven.layout.version_dir(f"v{version}") / "published").touch()
     bench.redis.flushall()
     reconcile_pointer(bench.ledger, seven)
-    assert bench.ledger.pinned() == {"v2"}
+    assert bench.ledger.versions.pinned() == {"v2"}
 
 
 def put_target(store: VersionStore, key: str, *contents: str, age_seconds: float) -> Path:
@@ -177,7 +177,7 @@ def test_unpublished_version_that_is_being_read_is_swept_the_next_time(bench: Be
 
 
 def test_pins_are_one_set(bench: Bench, seven: VersionStore) -> None:
-    bench.ledger.pin("v1", author=None)
-    bench.ledger.pin("v1", author=None)
+    bench.ledger.versions.pin("v1", author=None)
+    bench.ledger.versions.pin("v1", author=None)
     assert bench.redis.smembers(bench.ledger.keys.at(Key.PINS)) == {"v1"}
-    assert [entry.what for entry in bench.ledger.audit(version="v1").items] == ["version.pinned"]
+    assert [entry.what for entry in bench.ledger.audit.page(version="v1").items] == ["version.pinned"]

@@ -68,7 +68,7 @@ def test_healthcheck_fails_where_nobody_answers() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("cook",), "no process cook"), (("api", "tpu"), "no variant tpu")],
+    [(("cook",), "unknown process cook"), (("api", "tpu"), "unknown variant tpu")],
     ids=["process", "variant"],
 )
 def test_install_of_what_there_is_not_is_refused(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from editing_core.edits import AcceptedEdit, Edit
 from worker.protocol.entities import Accepted, BatchOptions, BatchRecord, BatchSpec, BatchState
 from worker.protocol.errors import IdempotencyMismatch, LedgerDown, QueueFull
 from worker.protocol.keys import Key, idempotency_hash, subject_hash
-from worker.protocol.ledger.batches import BatchReading
+from worker.protocol.ledger.batches import Batches
+from worker.protocol.scripting.connection import Connection
 
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
 
@@ -58,8 +59,12 @@ return {'accepted', batch, acceptance}
 """
 
 
-class Acceptance(BatchReading):
+class Acceptance:
     """The ledger's way in."""
+
+    def __init__(self, connection: Connection, batches: Batches) -> None:
+        self._connection = connection
+        self._batches = batches
 
     def accept(
         self,
@@ -83,7 +88,7 @@ class Acceptance(BatchReading):
         assert edits or remove, "an empty batch is refused at the door"
         batch = f"b{uuid.uuid4().hex[:16]}"
         spec = {
-            "created": self._now(),
+            "created": self._connection.now(),
             "author": author,
             "options": asdict(options),
             "num_edits": len(edits),
@@ -99,27 +104,29 @@ class Acceptance(BatchReading):
         sender = idempotency_hash(*idempotency) if idempotency else ""
         num_shards = -(-len(edits) // shard_size)
         head = [batch, request_hash, json.dumps(spec), len(edits), num_shards, max_open, sender, IDEMPOTENCY_SECONDS]
-        outcome, known, *acceptance = self._run(_ACCEPT, *head, *rows, who=author or "")
+        outcome, known, *acceptance = self._connection.run(_ACCEPT, *head, *rows, who=author or "")
         if outcome == "accepted":
             return self._accepted(batch, edits, {**spec, "acceptance": int(acceptance[0])})
         if outcome != "replayed":
             _refuse(outcome, known, idempotency, max_open=max_open)
-        return Accepted(record=self.batch(known), edits=self.batch_edits(known), replayed=True)
+        return Accepted(record=self._batches.get(known), edits=self._batches.edits(known), replayed=True)
 
     def accepted_before(self, idempotency: tuple[str, str], request_hash: str) -> Accepted | None:
         """The batch that was taken under this idempotency key. Raises IdempotencyMismatch for another body's."""
-        with self._reaching() as redis:
-            request, batch = redis.hmget(self._at(Key.IDEMPOTENCY, idempotency_hash(*idempotency)), "request", "batch")
+        with self._connection.client() as redis:
+            request, batch = redis.hmget(
+                self._connection.at(Key.IDEMPOTENCY, idempotency_hash(*idempotency)), "request", "batch"
+            )
         if batch is None:
             return None
         if request != request_hash:
             _refuse("mismatch", batch, idempotency, max_open=0)
-        return Accepted(record=self.batch(batch), edits=self.batch_edits(batch), replayed=True)
+        return Accepted(record=self._batches.get(batch), edits=self._batches.edits(batch), replayed=True)
 
     def _accepted(self, batch: str, edits: Sequence[Edit], spec: dict[str, Any]) -> Accepted:
         """The answer to a batch just written; from memory when Redis goes away before it can be read back."""
         try:
-            return Accepted(record=self.batch(batch), edits=self.batch_edits(batch), replayed=False)
+            return Accepted(record=self._batches.get(batch), edits=self._batches.edits(batch), replayed=False)
         except LedgerDown:
             written = BatchSpec.from_summary(batch, spec)
         rows = tuple(

@@ -9,7 +9,8 @@ from typing import Any
 from worker.protocol.audit.chain import FRAME, AuditEntry, read_line
 from worker.protocol.entities import Page
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger.batches import BatchReading, read_cursor, write_cursor
+from worker.protocol.scripting.connection import Connection
+from worker.protocol.scripting.paging import read_cursor, read_rows, write_cursor
 
 READ_AT_ONCE = 500
 
@@ -22,10 +23,13 @@ return 1
 """
 
 
-class AuditReading(BatchReading):
+class Audit:
     """The audit chain: append-only, numbered from 1 without gaps."""
 
-    def audit(
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def page(
         self,
         *,
         edit: str | None = None,
@@ -35,23 +39,23 @@ class AuditReading(BatchReading):
         limit: int = 50,
     ) -> Page[AuditEntry]:
         """Entries, newest first; of those that name one id, an edit's batch included. Raises InvalidCursor."""
-        below = read_cursor(cursor) if cursor is not None else self.audit_length() + 1
+        below = read_cursor(cursor) if cursor is not None else self.length() + 1
         members = [member for member in (edit, batch, version, self._batch_of(edit)) if member]
         numbers = self._numbers(members, below, limit) if members else list(range(below - 1, 0, -1)[:limit])
         entries = [read_line(line) for line in self._lines(numbers) if line is not None]
         return Page(items=entries, next=write_cursor(numbers[-1]) if len(numbers) == limit else None)
 
-    def audit_length(self) -> int:
+    def length(self) -> int:
         """Number of the last entry; 0 while there is none."""
-        with self._reaching() as redis:
-            return int(redis.llen(self._at(Key.AUDIT)))
+        with self._connection.client() as redis:
+            return int(redis.llen(self._connection.at(Key.AUDIT)))
 
-    def audit_lines(self, *, after: int = 0, until: int | None = None) -> Iterator[str]:
+    def lines(self, *, after: int = 0, until: int | None = None) -> Iterator[str]:
         """The lines of the entries numbered above ``after``, up to ``until``, in order; read piece by piece."""
         while until is None or after < until:
             last = after + READ_AT_ONCE if until is None else min(until, after + READ_AT_ONCE)
-            with self._reaching() as redis:
-                lines = redis.lrange(self._at(Key.AUDIT), after, last - 1)
+            with self._connection.client() as redis:
+                lines = redis.lrange(self._connection.at(Key.AUDIT), after, last - 1)
             yield from lines
             after += len(lines)
             if not lines:
@@ -61,26 +65,28 @@ class AuditReading(BatchReading):
         """Add an entry; False when one was added under this ``note`` (an id) before."""
         assert not FRAME & set(fields), fields
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
-        return bool(self._run(_NOTE, what, note, json.dumps(pairs, ensure_ascii=False), who=who or ""))
+        return bool(self._connection.run(_NOTE, what, note, json.dumps(pairs, ensure_ascii=False), who=who or ""))
 
     def _numbers(self, members: Sequence[str], below: int, limit: int) -> list[int]:
         cursor = write_cursor(below)
         found = {
-            row.place for member in members for row in self._rows(Key.AUDIT_OF, member, cursor=cursor, limit=limit)
+            row.place
+            for member in members
+            for row in read_rows(self._connection, Key.AUDIT_OF, member, cursor=cursor, limit=limit)
         }
         return sorted(found, reverse=True)[:limit]
 
     def _lines(self, numbers: Sequence[int]) -> list[str | None]:
-        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for number in numbers:
-                pipe.lindex(self._at(Key.AUDIT), number - 1)
+                pipe.lindex(self._connection.at(Key.AUDIT), number - 1)
             return list(pipe.execute())
 
     def _batch_of(self, edit: str | None) -> str | None:
         if edit is None:
             return None
-        with self._reaching() as redis:
-            row = redis.hget(self._at(Key.EDITS), edit)
+        with self._connection.client() as redis:
+            row = redis.hget(self._connection.at(Key.EDITS), edit)
         return None if row is None else str(json.loads(row)["batch"])
 
 

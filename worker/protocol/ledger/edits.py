@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from editing_core.errors import NotFound
 from worker.protocol.entities import BatchRecord, BatchState, EditRecord, EditStatus, Page, version_number
 from worker.protocol.keys import Key, subject_hash
-from worker.protocol.ledger.batches import LARGEST_PAGE, Row, accepted_edit, write_cursor
-from worker.protocol.ledger.versions import VersionReading
+from worker.protocol.ledger.batches import Batches, accepted_edit
+from worker.protocol.ledger.versions import Versions
+from worker.protocol.scripting.connection import Connection
+from worker.protocol.scripting.paging import LARGEST_PAGE, Row, read_rows, write_cursor
 
 STATUS_IN: dict[BatchState, EditStatus] = {
     BatchState.QUEUED: EditStatus.PENDING,
@@ -28,26 +31,31 @@ STATUS_IN: dict[BatchState, EditStatus] = {
 IN_A_VERSION = frozenset({BatchState.APPLIED, BatchState.CANDIDATE})
 
 
-class EditReading(VersionReading):
+class Edits:
     """What the ledger says about edits."""
 
-    def edit(self, edit: str) -> EditRecord:
+    def __init__(self, connection: Connection, batches: Batches, versions: Versions) -> None:
+        self._connection = connection
+        self._batches = batches
+        self._versions = versions
+
+    def get(self, edit: str) -> EditRecord:
         """One edit. Raises NotFound."""
-        found = self.edits([edit])
+        found = self.get_many([edit])
         if not found:
             raise NotFound(f"there is no edit {edit!r}: GET /edits lists those that are known")
         return found[0]
 
-    def edits(self, ids: Sequence[str]) -> list[EditRecord]:
+    def get_many(self, ids: Sequence[str]) -> list[EditRecord]:
         """These edits, in the order asked for; unknown ids are left out."""
         if not ids:
             return []
-        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(self._at(Key.EDITS), ids)
-            pipe.hmget(self._at(Key.EDIT_REPORTS), ids)
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(self._connection.at(Key.EDITS), ids)
+            pipe.hmget(self._connection.at(Key.EDIT_REPORTS), ids)
             texts, reports = pipe.execute()
         rows = {edit: json.loads(text) for edit, text in zip(ids, texts, strict=True) if text}
-        batches = self._batch_records({row["batch"] for row in rows.values()})
+        batches = self._batches.records({row["batch"] for row in rows.values()})
         told = {edit: json.loads(report) for edit, report in zip(ids, reports, strict=True) if report}
         repeats = {edit for edit, report in told.items() if "same_as" in report}
         status = self._statuses({edit: batches[row["batch"]] for edit, row in rows.items()}, repeats)
@@ -63,12 +71,12 @@ class EditReading(VersionReading):
             if edit in rows
         ]
 
-    def edits_about(self, subject: str) -> list[str]:
+    def about(self, subject: str) -> list[str]:
         """The ids of all edits about a subject (as normalised), newest first."""
-        with self._reaching() as redis:
-            return list(redis.zrevrange(self._at(Key.SUBJECT_EDITS, subject_hash(subject)), 0, -1))
+        with self._connection.client() as redis:
+            return list(redis.zrevrange(self._connection.at(Key.SUBJECT_EDITS, subject_hash(subject)), 0, -1))
 
-    def find_edits(
+    def find(
         self,
         *,
         subject: str | None = None,
@@ -79,7 +87,7 @@ class EditReading(VersionReading):
     ) -> Page[EditRecord]:
         """Edits that fit all that is given, newest first. Raises InvalidCursor, NotFound for the batch."""
         if batch is not None:
-            self.batch(batch)
+            self._batches.get(batch)
         found: list[tuple[EditRecord, int]] = []
         for record, place in self._walk(subject, batch, cursor=cursor):
             fits = (batch is None or record.accepted.batch == batch) and (status is None or record.status == status)
@@ -90,24 +98,42 @@ class EditReading(VersionReading):
             found.append((record, place))
         return Page(items=[item for item, _ in found], next=None)
 
+    def row(self, edit: str) -> dict[str, Any]:
+        """An edit as it is stored: ``batch``, ``edit``, and ``purged`` when its text is gone. Raises NotFound."""
+        with self._connection.client() as redis:
+            text = redis.hget(self._connection.at(Key.EDITS), edit)
+        if text is None:
+            raise NotFound(f"there is no edit {edit!r}: GET /edits lists those that are known")
+        row: dict[str, Any] = json.loads(text)
+        return row
+
+    def set_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what the checks found, edit by edit."""
+        if reports:
+            with self._connection.client() as redis:
+                redis.hset(
+                    self._connection.at(Key.EDIT_REPORTS),
+                    mapping={edit: json.dumps(found, ensure_ascii=False) for edit, found in reports.items()},
+                )
+
     def _walk(self, subject: str | None, batch: str | None, *, cursor: str | None) -> Iterator[tuple[EditRecord, int]]:
         key, member = _narrowest(subject, batch)
         rows: list[Row] = []
         while not rows or len(rows) == LARGEST_PAGE:
-            rows = self._rows(key, member, cursor=cursor, limit=LARGEST_PAGE)
+            rows = read_rows(self._connection, key, member, cursor=cursor, limit=LARGEST_PAGE)
             if not rows:
                 return
             cursor = write_cursor(rows[-1].place)
             places = dict(rows)
-            for record in self.edits([row.id for row in rows]):
+            for record in self.get_many([row.id for row in rows]):
                 yield record, places[record.accepted.id]
 
     def _statuses(self, batch_of: dict[str, BatchRecord], repeats: Collection[str]) -> dict[str, EditStatus]:
         applied = {edit: record for edit, record in batch_of.items() if record.status == BatchState.APPLIED}
         status = {edit: STATUS_IN[record.status] for edit, record in batch_of.items() if edit not in applied}
-        live = self.pointer().version
-        in_force = self._of_key(Key.VERSION_EDITS, list(applied), live)
-        beneath = self._of_key(Key.VERSION_HISTORY, list(applied), live)
+        live = self._versions.pointer().version
+        in_force = self._versions.members_of(Key.VERSION_EDITS, list(applied), live)
+        beneath = self._versions.members_of(Key.VERSION_HISTORY, list(applied), live)
         versions = {record.version for record in applied.values() if record.version}
         line = self._line(live, versions)
         for edit, record in applied.items():
@@ -123,11 +149,13 @@ class EditReading(VersionReading):
 
     def _dropped(self, batch_of: dict[str, BatchRecord]) -> set[str]:
         """Those that their batches went into a version without."""
-        return self._of_key(Key.DROPPED, [edit for edit, batch in batch_of.items() if batch.status in IN_A_VERSION])
+        return self._versions.members_of(
+            Key.DROPPED, [edit for edit, batch in batch_of.items() if batch.status in IN_A_VERSION]
+        )
 
     def _line(self, live: str, versions: Iterable[str]) -> set[str]:
         numbers = [version_number(version) for version in versions]
-        return set(self.lineage(live, floor=min(numbers))) if numbers else set()
+        return set(self._versions.lineage(live, floor=min(numbers))) if numbers else set()
 
 
 def _narrowest(subject: str | None, batch: str | None) -> tuple[Key, str]:

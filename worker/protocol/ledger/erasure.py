@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from editing_core.edits import Edit
-from editing_core.errors import NotFound
 from worker.protocol.audit.redaction import Needles, texts_of
 from worker.protocol.errors import NotErasable
 from worker.protocol.keys import Key, subject_hash
-from worker.protocol.ledger.versions import VersionReading
+from worker.protocol.ledger.edits import Edits
+from worker.protocol.scripting.connection import Connection
 
 SCAN_AT_ONCE = 500
 EMPTY = Edit(subject="", prompt="{}", target_new="", relation="")
@@ -94,33 +94,40 @@ class Purge:
     """Versions that are removed because they hold it; told while it is ``asked``."""
 
 
-class Erasing(VersionReading):
+class Erasure:
     """The ledger's moves of erasure."""
 
-    def ask_purge(self, edit: str, *, author: str | None, reason: str | None = None) -> Purge:
+    def __init__(self, connection: Connection, edits: Edits) -> None:
+        self._connection = connection
+        self._edits = edits
+
+    def ask(self, edit: str, *, author: str | None, reason: str | None = None) -> Purge:
         """Note that an edit's text is to be erased; versions that hold it cannot be asked or promoted from now on.
 
         Once more changes nothing. Raises NotErasable while it is in force, on its way, or in a version that is pinned
         or a candidate; NotFound.
         """
-        row = self.edit_row(edit)
-        if (known := self.purge(edit)) is not None:
+        row = self._edits.row(edit)
+        if (known := self.get(edit)) is not None:
             return known
         content = Edit.from_json(row["edit"]).content_key()
-        purge = {"at": self._now(), "author": author, "reason": reason, "hash": content}
+        purge = {"at": self._connection.now(), "author": author, "reason": reason, "hash": content}
         text = json.dumps(purge, ensure_ascii=False)
-        outcome, detail = self._run(_ASK, edit, row["batch"], text, reason or "", who=author or "")
+        outcome, detail = self._connection.run(_ASK, edit, row["batch"], text, reason or "", who=author or "")
         if outcome not in {"asked", "done"}:
             why = _REFUSALS[outcome].format(detail, batch=row["batch"], edit=edit)
             raise NotErasable(f"edit {edit} cannot be erased: {why}")
-        found = self.purge(edit)
+        found = self.get(edit)
         assert found is not None
         return found
 
-    def purge(self, edit: str) -> Purge | None:
+    def get(self, edit: str) -> Purge | None:
         """How far an edit's erasure is; None when none was asked for."""
-        with self._reaching() as redis:
-            asked, text = redis.hget(self._at(Key.PURGES), edit), redis.hget(self._at(Key.EDITS), edit)
+        with self._connection.client() as redis:
+            asked, text = (
+                redis.hget(self._connection.at(Key.PURGES), edit),
+                redis.hget(self._connection.at(Key.EDITS), edit),
+            )
         if asked is not None:
             told, state = json.loads(asked), "asked"
         elif text is not None and (told := json.loads(text).get("purged")) is not None:
@@ -130,23 +137,14 @@ class Erasing(VersionReading):
         versions = tuple(told.get("versions") or ())
         return Purge(edit=edit, state=state, at=told["at"], author=told["author"], hash=told["hash"], versions=versions)
 
-    def pending_purges(self) -> list[str]:
+    def pending(self) -> list[str]:
         """The edits that are still to be erased."""
-        with self._reaching() as redis:
-            return sorted(redis.hkeys(self._at(Key.PURGES)))
-
-    def edit_row(self, edit: str) -> dict[str, Any]:
-        """An edit as it is stored: ``batch``, ``edit``, and ``purged`` when its text is gone. Raises NotFound."""
-        with self._reaching() as redis:
-            text = redis.hget(self._at(Key.EDITS), edit)
-        if text is None:
-            raise NotFound(f"there is no edit {edit!r}: GET /edits lists those that are known")
-        row: dict[str, Any] = json.loads(text)
-        return row
+        with self._connection.client() as redis:
+            return sorted(redis.hkeys(self._connection.at(Key.PURGES)))
 
     def needles(self, edit: str) -> Needles:
         """The texts that only this edit brought in; those that others brought in too are theirs."""
-        texts = set(texts_of(Edit.from_json(self.edit_row(edit)["edit"])))
+        texts = set(texts_of(Edit.from_json(self._edits.row(edit)["edit"])))
         for other, text in self._fields(Key.EDITS):
             if other != edit:
                 texts -= texts_of(Edit.from_json(json.loads(text)["edit"]))
@@ -167,49 +165,51 @@ class Erasing(VersionReading):
 
     def erase_row(self, edit: str) -> None:
         """Leave of the edit its id, its batch and its content's hash, and forget what was sent with its batch."""
-        row = self.edit_row(edit)
-        with self._reaching() as redis:
-            told = json.loads(redis.hget(self._at(Key.PURGES), edit))
+        row = self._edits.row(edit)
+        with self._connection.client() as redis:
+            told = json.loads(redis.hget(self._connection.at(Key.PURGES), edit))
         kept = {name: told[name] for name in ("at", "author", "hash")}
         left = {"batch": row["batch"], "edit": EMPTY.to_json(), "purged": kept}
         self._forget_requests(row["batch"])
-        self._run(_ERASE_ROW, edit, json.dumps(left, ensure_ascii=False), subject_hash(row["edit"]["subject"]))
+        self._connection.run(
+            _ERASE_ROW, edit, json.dumps(left, ensure_ascii=False), subject_hash(row["edit"]["subject"])
+        )
 
-    def end_purge(self, edit: str, what: str, **fields: Any) -> None:
+    def end(self, edit: str, what: str, **fields: Any) -> None:
         """Say that a purge is done, or (``what``) how else it ended."""
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
-        self._run(_END, edit, what, json.dumps(pairs, ensure_ascii=False))
+        self._connection.run(_END, edit, what, json.dumps(pairs, ensure_ascii=False))
 
     def _fields(self, key: Key) -> Iterator[tuple[str, str]]:
-        with self._reaching() as redis:
-            yield from redis.hscan_iter(self._at(key), count=SCAN_AT_ONCE)
+        with self._connection.client() as redis:
+            yield from redis.hscan_iter(self._connection.at(key), count=SCAN_AT_ONCE)
 
     def _all_in(self, key: Key) -> Iterator[str]:
-        with self._reaching() as redis:
-            yield from redis.zrange(self._at(key), 0, -1)
+        with self._connection.client() as redis:
+            yield from redis.zrange(self._connection.at(key), 0, -1)
 
     def _ever_made(self) -> Iterator[str]:
         """Every version that the ledger has a record of, discarded candidates among them."""
-        with self._reaching() as redis:
-            yield from redis.hkeys(self._at(Key.PARENTS))
+        with self._connection.client() as redis:
+            yield from redis.hkeys(self._connection.at(Key.PARENTS))
 
     def _redact_hash(self, key: Key, member: str, fields: tuple[str, ...], needles: Needles) -> int:
-        with self._reaching() as redis:
-            texts = redis.hmget(self._at(key, member), fields)
+        with self._connection.client() as redis:
+            texts = redis.hmget(self._connection.at(key, member), fields)
         found = [(field, text) for field, text in zip(fields, texts, strict=True) if text]
         return sum(self._redact(key, member, field, text, needles) for field, text in found)
 
     def _redact(self, key: Key, member: str, field: str, text: str, needles: Needles) -> int:
         while True:
             fresh = _redacted(text, needles)
-            if fresh == text or self._run(_SWAP, f"{key}{member}", field, text, fresh):
+            if fresh == text or self._connection.run(_SWAP, f"{key}{member}", field, text, fresh):
                 return int(fresh != text)
-            with self._reaching() as redis:
-                text = redis.hget(self._at(key, member), field) or ""
+            with self._connection.client() as redis:
+                text = redis.hget(self._connection.at(key, member), field) or ""
 
     def _forget_requests(self, batch: str) -> None:
-        with self._reaching() as redis:
-            for key in redis.scan_iter(match=f"{self._at(Key.IDEMPOTENCY, '*')}", count=SCAN_AT_ONCE):
+        with self._connection.client() as redis:
+            for key in redis.scan_iter(match=f"{self._connection.at(Key.IDEMPOTENCY, '*')}", count=SCAN_AT_ONCE):
                 if redis.hget(key, "batch") == batch:
                     redis.delete(key)
 

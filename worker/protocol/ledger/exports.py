@@ -12,8 +12,9 @@ from worker.protocol.entities import Lease, Page, Progress
 from worker.protocol.errors import QueueFull
 from worker.protocol.export_records import ExportRecord, ExportState
 from worker.protocol.keys import Key, export_unit
-from worker.protocol.ledger.batches import BatchReading, next_cursor
 from worker.protocol.ledger.leases import stale
+from worker.protocol.scripting.connection import Connection
+from worker.protocol.scripting.paging import next_cursor, read_rows
 
 MAX_OPEN_EXPORTS = 100
 """Exports that wait or run; more are refused."""
@@ -86,10 +87,13 @@ class Requested(NamedTuple):
     """It was queued now, and not known before."""
 
 
-class Exports(BatchReading):
+class Exports:
     """Who asked for which export, and what became of it."""
 
-    def request_export(
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def request(
         self, request: ExportRequest, *, author: str | None, is_lost: bool, asked_by: str | None = None
     ) -> Requested:
         """Queue an export, unless the same one is known and did not fail; it is on disk when this returns.
@@ -97,60 +101,68 @@ class Exports(BatchReading):
         ``is_lost``: its files are not there, so one that is done is made again. ``asked_by``: the id under which the
         log speaks of whoever asked. Raises QueueFull.
         """
-        about = {"created": self._now(), "author": author, "request": asked_by}
+        about = {"created": self._connection.now(), "author": author, "request": asked_by}
         spec = json.dumps({**request.to_json(), **about}, ensure_ascii=False)
         unit = export_unit(request.id)
-        outcome = self._run(_REQUEST, request.id, spec, unit, MAX_OPEN_EXPORTS, int(is_lost), who=author or "")
+        outcome = self._connection.run(
+            _REQUEST, request.id, spec, unit, MAX_OPEN_EXPORTS, int(is_lost), who=author or ""
+        )
         if outcome == "full":
             raise QueueFull(f"{MAX_OPEN_EXPORTS} exports wait, as many as are allowed: try again when some are done")
-        return Requested(self.export(request.id), outcome == "queued")
+        return Requested(self.get(request.id), outcome == "queued")
 
-    def export(self, export: str) -> ExportRecord:
+    def get(self, export: str) -> ExportRecord:
         """One export. Raises NotFound."""
         found = self._exports([export] if export else [])
         if not found:
             raise NotFound(f"there is no export {export!r}: GET /exports lists those that are known")
         return found[0]
 
-    def exports(self, cursor: str | None = None, limit: int = 50) -> Page[ExportRecord]:
+    def page(self, cursor: str | None = None, limit: int = 50) -> Page[ExportRecord]:
         """All exports, the one asked for last first. Raises InvalidCursor."""
-        rows = self._rows(Key.EXPORTS, cursor=cursor, limit=limit)
+        rows = read_rows(self._connection, Key.EXPORTS, cursor=cursor, limit=limit)
         return Page(items=self._exports(row.id for row in rows), next=next_cursor(rows, limit))
 
-    def open_exports(self) -> list[str]:
+    def open(self) -> list[str]:
         """The ids of those that wait or run."""
-        with self._reaching() as redis:
-            return sorted(redis.smembers(self._at(Key.OPEN_EXPORTS)))
+        with self._connection.client() as redis:
+            return sorted(redis.smembers(self._connection.at(Key.OPEN_EXPORTS)))
 
-    def begin_export(self, export: str, lease: Lease) -> bool:
+    def begin(self, export: str, lease: Lease) -> bool:
         """Begin the work; False when there is none left to do. Raises StaleLease."""
-        outcome = self._run(_BEGIN, lease.unit, lease.token, export)
+        outcome = self._connection.run(_BEGIN, lease.unit, lease.token, export)
         if outcome == "stale":
             raise stale(lease)
         return bool(outcome == "begun")
 
-    def export_progress(self, export: str, progress: Progress, lease: Lease) -> None:
+    def progress(self, export: str, progress: Progress, lease: Lease) -> None:
         """Tell how far it is. Raises StaleLease."""
-        if not self._run(_PROGRESS, lease.unit, lease.token, export, json.dumps(progress.to_json())):
+        if not self._connection.run(_PROGRESS, lease.unit, lease.token, export, json.dumps(progress.to_json())):
             raise stale(lease)
 
-    def finish_export(self, export: str, result: dict[str, Any], lease: Lease) -> None:
+    def finish(self, export: str, result: dict[str, Any], lease: Lease) -> None:
         """Make it ``done``. Raises StaleLease."""
         text = json.dumps(result, ensure_ascii=False)
-        if self._run(_END, lease.unit, lease.token, export, ExportState.DONE.value, "result", text) == "stale":
+        if (
+            self._connection.run(_END, lease.unit, lease.token, export, ExportState.DONE.value, "result", text)
+            == "stale"
+        ):
             raise stale(lease)
 
-    def fail_export(self, export: str, error: str, lease: Lease | None = None) -> None:
+    def fail(self, export: str, error: str, lease: Lease | None = None) -> None:
         """Make it ``failed``; without a lease where its attempts are used up. Raises StaleLease."""
         token = lease.token if lease else ""
-        if self._run(_END, export_unit(export), token, export, ExportState.FAILED.value, "error", error) == "stale":
+        if (
+            self._connection.run(_END, export_unit(export), token, export, ExportState.FAILED.value, "error", error)
+            == "stale"
+        ):
             assert lease is not None
             raise stale(lease)
 
     def _exports(self, ids: Iterable[str]) -> list[ExportRecord]:
-        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for export in ids:
-                pipe.hgetall(self._at(Key.EXPORT, export))
+                pipe.hgetall(self._connection.at(Key.EXPORT, export))
             return [_read(fields) for fields in pipe.execute() if fields]
 
 

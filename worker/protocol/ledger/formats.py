@@ -1,64 +1,47 @@
-"""The number of the ledger's format in Redis: an older ledger is brought up to it, a newer one is refused.
-
-A step changes what a ledger holds so that this Errata reads it; it may run twice, as after a process that died in it.
-"""
+"""The number of the ledger's format in Redis: a process refuses a ledger whose format it does not read."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
 from editing_core.errors import StoreMismatch
 from worker.protocol.keys import Key
-from worker.protocol.ledger.connection import LedgerBase
 from worker.protocol.logs import log_event
+from worker.protocol.scripting.connection import Connection
 
 LOGGER = logging.getLogger(__name__)
 FORMAT = 1
 UNMARKED = 0
-"""Of ledgers from before the number was written; they hold what format 1 holds."""
+"""Ledgers written before the number was stored. They hold the same as format 1."""
 
 
-def _mark(_redis: Any, _prefix: str) -> None:
-    """Nothing but the number is new in format 1."""
+class Format:
+    """The format of the ledger."""
 
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-STEPS: dict[int, Callable[[Any, str], None]] = {UNMARKED: _mark}
-"""By the format that a step begins with; each gets the client and the prefix of the store's keys."""
+    def require(self) -> int:
+        """Check the format, store its number if there is none, and return the number that was found.
 
-
-class Formats(LedgerBase):
-    """What format the ledger has."""
-
-    def require_format(self) -> int:
-        """Bring an older ledger up to this format, and return the number it had.
-
-        Every process does it before anything else, or as soon as Redis answers. Raises StoreMismatch for a ledger that
-        a later Errata wrote, or one too old for ``STEPS``, and LedgerDown.
+        Every process calls this before anything else, or as soon as Redis answers. Raises StoreMismatch for a ledger
+        that a later Errata wrote, and LedgerDown.
         """
-        with self._reaching() as redis:
-            told = redis.get(self._at(Key.FORMAT))
-            found = UNMARKED if told is None else self._readable(told)
-            for number in range(found, FORMAT):
-                STEPS[number](redis, self.keys.prefix)
-                redis.set(self._at(Key.FORMAT), number + 1)
-        if found != FORMAT:
-            log_event(LOGGER, "ledger.upgraded", before=found, now=FORMAT)
+        key = self._connection.at(Key.FORMAT)
+        with self._connection.client() as redis:
+            stored = redis.get(key)
+            if stored == str(FORMAT):
+                return FORMAT
+            found = UNMARKED if stored is None else self._readable(stored)
+            redis.set(key, FORMAT)
+        log_event(LOGGER, "ledger.upgraded", before=found, now=FORMAT)
         return found
 
-    def _readable(self, told: str) -> int:
-        """The number, of a ledger that can be read or brought up. Raises StoreMismatch."""
-        whose = f"the ledger of store {self.keys.store_id} has format {told} and this Errata reads {FORMAT}"
-        if not told.isdecimal() or int(told) > FORMAT:
+    def _readable(self, stored: str) -> int:
+        if not stored.isdecimal() or int(stored) > FORMAT:
             raise StoreMismatch(
-                f"{whose}: use the Errata that wrote it, or restore a backup from before the upgrade beside its own "
-                "data folder"
+                f"the ledger of store {self._connection.keys.store_id} has format {stored} and this Errata reads "
+                f"{FORMAT}: use the Errata that wrote it, or restore a backup from before the upgrade into a data "
+                "folder of its own"
             )
-        found = int(told)
-        if not all(number in STEPS for number in range(found, FORMAT)):
-            raise StoreMismatch(
-                f"{whose}, and brings up none before {min(STEPS, default=FORMAT)}: start an Errata in between first, "
-                "which brings it up as far as it can"
-            )
-        return found
+        return int(stored)

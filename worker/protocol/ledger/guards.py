@@ -9,7 +9,7 @@ from editing_core.errors import NotFound
 from editing_core.guards import AcceptedGuard, Guard, canonical_guards
 from worker.protocol.errors import GuardConflict
 from worker.protocol.keys import Key
-from worker.protocol.ledger.connection import LedgerBase
+from worker.protocol.scripting.connection import Connection
 
 # Two guards with one id ask the same: with another target nothing of the list is taken.
 _ADD_GUARDS = """
@@ -37,22 +37,25 @@ return held
 """
 
 
-class Guarding(LedgerBase):
+class Guards:
     """The ledger's guards."""
 
-    def guards(self) -> tuple[AcceptedGuard, ...]:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def all(self) -> tuple[AcceptedGuard, ...]:
         """All that count from the next version on, by id."""
-        with self._reaching() as redis:
-            texts = redis.hvals(self._at(Key.GUARDS))
+        with self._connection.client() as redis:
+            texts = redis.hvals(self._connection.at(Key.GUARDS))
         return canonical_guards(_read(text) for text in texts)
 
-    def add_guards(self, guards: Sequence[Guard], *, author: str | None) -> tuple[AcceptedGuard, ...]:
+    def add(self, guards: Sequence[Guard], *, author: str | None) -> tuple[AcceptedGuard, ...]:
         """Keep validated guards; those that are kept already stay as they are. Raises GuardConflict, and keeps none."""
         parts: list[str] = []
         for guard in guards:
-            accepted = AcceptedGuard(guard=guard, created=self._now(), author=author)
+            accepted = AcceptedGuard(guard=guard, created=self._connection.now(), author=author)
             parts += (guard.id, guard.target, json.dumps(accepted.to_json(), ensure_ascii=False))
-        outcome, *found = self._run(_ADD_GUARDS, *parts, who=author or "")
+        outcome, *found = self._connection.run(_ADD_GUARDS, *parts, who=author or "")
         if outcome == "conflict":
             identity, text = found
             held = _read(text).guard
@@ -62,9 +65,9 @@ class Guarding(LedgerBase):
             )
         return tuple(_read(text) for text in found)
 
-    def remove_guard(self, guard: str, *, author: str | None) -> AcceptedGuard:
+    def remove(self, guard: str, *, author: str | None) -> AcceptedGuard:
         """Take a guard away and return it. Raises NotFound."""
-        text = self._run(_REMOVE_GUARD, guard, who=author or "")
+        text = self._connection.run(_REMOVE_GUARD, guard, who=author or "")
         if text is None:
             raise NotFound(f"there is no guard {guard!r}: GET /guards lists those that are kept")
         return _read(text)

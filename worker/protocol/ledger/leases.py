@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from worker.protocol.entities import Lease
 from worker.protocol.errors import AttemptsUsedUp, StaleLease
 from worker.protocol.keys import Key
-from worker.protocol.ledger.connection import LedgerBase
+from worker.protocol.scripting.connection import Connection
 
 _ACQUIRE = """
 local unit, holder, ttl_ms, max_attempts = A(1), A(2), A(3), tonumber(A(4))
@@ -41,8 +41,11 @@ return redis.call('DEL', LEASE .. A(1))
 _HOLDS = "return held(A(1), A(2)) and 1 or 0"
 
 
-class Leases(LedgerBase):
+class Leases:
     """Who works on what."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def acquire(self, unit: str, *, holder: str, ttl_seconds: float, max_attempts: int | None = 3) -> Lease | None:
         """Begin to work on a unit; None while another does.
@@ -50,7 +53,9 @@ class Leases(LedgerBase):
         Each lease counts as an attempt. Raises AttemptsUsedUp, with the last reason, after ``max_attempts`` that came
         to no end (None: attempts are counted elsewhere, per batch in ``begin_commit``).
         """
-        outcome, detail, attempt = self._run(_ACQUIRE, unit, holder, _milliseconds(ttl_seconds), max_attempts or 0)
+        outcome, detail, attempt = self._connection.run(
+            _ACQUIRE, unit, holder, _milliseconds(ttl_seconds), max_attempts or 0
+        )
         if outcome == "used up":
             raise AttemptsUsedUp(detail)
         if outcome == "held":
@@ -59,7 +64,7 @@ class Leases(LedgerBase):
 
     def renew(self, lease: Lease) -> bool:
         """Hold on for another ``ttl_seconds``; False when the lease has ended."""
-        return bool(self._run(_RENEW, lease.unit, lease.token, _milliseconds(lease.ttl_seconds)))
+        return bool(self._connection.run(_RENEW, lease.unit, lease.token, _milliseconds(lease.ttl_seconds)))
 
     def release(
         self, lease: Lease, *, error: str | None = None, given_back: bool = False, units: Sequence[str] = ()
@@ -70,32 +75,32 @@ class Leases(LedgerBase):
         ``given_back``: it was no fault of the work, and does not count as an attempt.
         """
         counted = units or (lease.unit,)
-        return bool(self._run(_RELEASE, lease.unit, lease.token, error or "", int(given_back), *counted))
+        return bool(self._connection.run(_RELEASE, lease.unit, lease.token, error or "", int(given_back), *counted))
 
     def holds(self, lease: Lease) -> bool:
         """Whether the lease still lasts."""
-        return bool(self._run(_HOLDS, lease.unit, lease.token))
+        return bool(self._connection.run(_HOLDS, lease.unit, lease.token))
 
     def require(self, lease: Lease) -> None:
         """Raise StaleLease unless the lease still lasts."""
         if not self.holds(lease):
             raise stale(lease)
 
-    def leased_since(self, unit: str) -> str | None:
+    def held_since(self, unit: str) -> str | None:
         """Since when somebody works on the unit; None while nobody does."""
-        with self._reaching() as redis:
-            value = redis.get(self._at(Key.LEASE, unit))
+        with self._connection.client() as redis:
+            value = redis.get(self._connection.at(Key.LEASE, unit))
         match str(value or "").split(" ", 2):
             case [_, since, _]:
                 return since
             case _:  # nobody, or somebody from before an upgrade
                 return None
 
-    def leased(self, units: Sequence[str]) -> set[str]:
+    def held(self, units: Sequence[str]) -> set[str]:
         """Those of the units that somebody works on."""
-        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for unit in units:
-                pipe.exists(self._at(Key.LEASE, unit))
+                pipe.exists(self._connection.at(Key.LEASE, unit))
             return {unit for unit, exists in zip(units, pipe.execute(), strict=True) if exists}
 
 

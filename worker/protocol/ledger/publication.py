@@ -11,8 +11,9 @@ from worker.protocol.entities import ORIGINAL, Lease, Pointer, Promotion, Versio
 from worker.protocol.errors import LostRace, StaleCandidate
 from worker.protocol.keys import Key
 from worker.protocol.ledger.leases import stale
-from worker.protocol.ledger.scripts import COUNT_EDITS
-from worker.protocol.ledger.versions import VersionReading, write_version
+from worker.protocol.ledger.versions import Versions, write_version
+from worker.protocol.scripting.connection import Connection
+from worker.protocol.scripting.prelude import COUNT_EDITS
 
 _NEW_VERSION_NUMBER = """
 local number = math.max(tonumber(redis.call('GET', VERSION_NUMBER) or '0'), tonumber(A(1))) + 1
@@ -135,12 +136,16 @@ return marked
 """
 
 
-class Publication(VersionReading):
+class Publication:
     """The ledger's moves of the pointer."""
+
+    def __init__(self, connection: Connection, versions: Versions) -> None:
+        self._connection = connection
+        self._versions = versions
 
     def new_version_number(self, *, above: int = 0) -> int:
         """A number that no version has had or will have; ``above``: the highest that was seen elsewhere (on disk)."""
-        return int(self._run(_NEW_VERSION_NUMBER, above))
+        return int(self._connection.run(_NEW_VERSION_NUMBER, above))
 
     def publish(
         self,
@@ -165,7 +170,7 @@ class Publication(VersionReading):
         pairs = [part for batch, found in reports.items() for part in (batch, json.dumps(found, ensure_ascii=False))]
         without = [part for edit, found in dropped.items() for part in (edit, json.dumps(found, ensure_ascii=False))]
         sizes = [len(reports), len(edit_ids), candidate_until or "", len(dropped)]
-        outcome, detail = self._run(_PUBLISH, *head, *sizes, *without, *pairs, *edit_ids, *superseded_ids)
+        outcome, detail = self._connection.run(_PUBLISH, *head, *sizes, *without, *pairs, *edit_ids, *superseded_ids)
         if outcome == "stale":
             raise stale(lease)
         if outcome == "lost":
@@ -178,14 +183,14 @@ class Publication(VersionReading):
         Promoting the live one changes nothing; when its author asks for the last promotion once more (its answer was
         lost), the answer is the same again.
         """
-        outcome, previous, revision = self._run(_PROMOTE, version, author or "", who=author or "")
+        outcome, previous, revision = self._connection.run(_PROMOTE, version, author or "", who=author or "")
         if outcome == "unknown":
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         if outcome == "removed":
             raise NotFound(f"version {version} is no longer kept (GET /versions says removed): promote another one")
         if outcome == "stale":
             raise StaleCandidate(
-                f"{version} was made from {self.version(version).parent}, and {previous} is live now: "
+                f"{version} was made from {self._versions.get(version).parent}, and {previous} is live now: "
                 "what it was tested against is not what it would replace"
             )
         pointer = Pointer(revision=int(revision), version=version)
@@ -194,33 +199,35 @@ class Publication(VersionReading):
 
     def discard(self, versions: Sequence[str], *, reason: str, author: str | None = "worker") -> list[str]:
         """Give up those of these versions that are candidates, and return them; their batches are ``discarded``."""
-        return list(self._run(_DISCARD, reason, *versions, who=author or "")[1:])
+        return list(self._connection.run(_DISCARD, reason, *versions, who=author or "")[1:])
 
     def expired_candidates(self) -> list[str]:
         """Candidates that were to be promoted before now."""
-        return sorted(version for version, until in self.candidates().items() if until <= self._now())
+        return sorted(
+            version for version, until in self._versions.candidates().items() if until <= self._connection.now()
+        )
 
     def promotions(self) -> list[dict[str, Any]]:
         """Every move of the pointer, oldest first: revision, version, previous, author, at."""
-        with self._reaching() as redis:
-            return [json.loads(text) for text in redis.lrange(self._at(Key.PROMOTIONS), 0, -1)]
+        with self._connection.client() as redis:
+            return [json.loads(text) for text in redis.lrange(self._connection.at(Key.PROMOTIONS), 0, -1)]
 
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
         """Note, before it is done, that these versions' files go; return them without those live or pinned now."""
-        return list(self._run(_MARK_REMOVED, *versions))
+        return list(self._connection.run(_MARK_REMOVED, *versions))
 
     def _what_changed(self, previous: str, pointer: Pointer) -> tuple[tuple[str, ...], tuple[str, ...]]:
         version = pointer.version
-        with self._reaching() as redis:
-            adopted = redis.hget(self._at(Key.VERSION, version), "adopted")
+        with self._connection.client() as redis:
+            adopted = redis.hget(self._connection.at(Key.VERSION, version), "adopted")
         if previous == version or adopted == str(pointer.revision):  # what a candidate brings is new
             return (), ()
-        now_live, was_live = self.live_edit_ids(version), self.live_edit_ids(previous)
-        undone = set(self.lineage(previous)) - set(self.lineage(version)) - {ORIGINAL}
-        batches = [batch for record in self._version_records(sorted(undone)) for batch in record.batches]
-        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+        now_live, was_live = self._versions.live_edit_ids(version), self._versions.live_edit_ids(previous)
+        undone = set(self._versions.lineage(previous)) - set(self._versions.lineage(version)) - {ORIGINAL}
+        batches = [batch for record in self._versions.records(sorted(undone)) for batch in record.batches]
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for batch in batches:
-                pipe.zrange(self._at(Key.BATCH_EDITS, batch), 0, -1)
+                pipe.zrange(self._connection.at(Key.BATCH_EDITS, batch), 0, -1)
             since = {edit for edits in pipe.execute() for edit in edits}
-        since -= self._of_key(Key.DROPPED, list(since))
+        since -= self._versions.members_of(Key.DROPPED, list(since))
         return tuple(sorted(since - now_live)), tuple(sorted(now_live - was_live))

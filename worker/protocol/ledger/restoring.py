@@ -15,8 +15,8 @@ from worker.protocol.entities import BatchSpec, BatchState, Pointer, VersionReco
 from worker.protocol.errors import LostRace
 from worker.protocol.keys import Key, subject_hash
 from worker.protocol.ledger.audit import write_chain
-from worker.protocol.ledger.connection import LedgerBase
 from worker.protocol.ledger.versions import write_version
+from worker.protocol.scripting.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,11 @@ class RestoredVersion:
     superseded_ids: tuple[str, ...] = ()
 
 
-class Restoring(LedgerBase):
+class Restoring:
     """The ledger's way back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def restore(
         self,
@@ -63,23 +66,25 @@ class Restoring(LedgerBase):
         are there; None: it stays. ``pinned``: these versions are pinned. Guards that are known stay as they are.
         Raises LostRace when the known pointer is not ``expected``.
         """
-        with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
-            pipe.watch(self._at(Key.POINTER), self._at(Key.AUDIT))
-            revision, version = pipe.hmget(self._at(Key.POINTER), "revision", "version")
+        with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
+            pipe.watch(self._connection.at(Key.POINTER), self._connection.at(Key.AUDIT))
+            revision, version = pipe.hmget(self._connection.at(Key.POINTER), "revision", "version")
             if (revision, version) != ((str(expected.revision), expected.version) if expected else (None, None)):
                 raise LostRace(f"the pointer is at {version} (revision {revision}) now: nothing was restored")
-            lines = chain(pipe.lrange(self._at(Key.AUDIT), 0, -1)) if chain is not None else ()
+            lines = chain(pipe.lrange(self._connection.at(Key.AUDIT), 0, -1)) if chain is not None else ()
             pipe.multi()
             self._write(pipe, versions, batches)
             if lines:
-                write_chain(pipe, self.keys, lines)
+                write_chain(pipe, self._connection.keys, lines)
             if pinned:
-                pipe.sadd(self._at(Key.PINS), *pinned)
+                pipe.sadd(self._connection.at(Key.PINS), *pinned)
             for guard in guards:
-                pipe.hsetnx(self._at(Key.GUARDS), guard.id, json.dumps(guard.to_json(), ensure_ascii=False))
+                pipe.hsetnx(self._connection.at(Key.GUARDS), guard.id, json.dumps(guard.to_json(), ensure_ascii=False))
             if parents:
-                pipe.hset(self._at(Key.PARENTS), mapping=parents)
-            pipe.hset(self._at(Key.POINTER), mapping={"revision": pointer.revision, "version": pointer.version})
+                pipe.hset(self._connection.at(Key.PARENTS), mapping=parents)
+            pipe.hset(
+                self._connection.at(Key.POINTER), mapping={"revision": pointer.revision, "version": pointer.version}
+            )
             try:
                 pipe.execute()
             except WatchError:
@@ -95,12 +100,12 @@ class Restoring(LedgerBase):
 
     def _restore_version(self, pipe: Any, version: RestoredVersion) -> None:
         record = version.record
-        pipe.hset(self._at(Key.VERSION, record.id), "record", write_version(record))
-        pipe.zadd(self._at(Key.VERSIONS), {record.id: record.number})
+        pipe.hset(self._connection.at(Key.VERSION, record.id), "record", write_version(record))
+        pipe.zadd(self._connection.at(Key.VERSIONS), {record.id: record.number})
         if version.edit_ids:
-            pipe.sadd(self._at(Key.VERSION_EDITS, record.id), *version.edit_ids)
+            pipe.sadd(self._connection.at(Key.VERSION_EDITS, record.id), *version.edit_ids)
         if version.superseded_ids:
-            pipe.sadd(self._at(Key.VERSION_HISTORY, record.id), *version.superseded_ids)
+            pipe.sadd(self._connection.at(Key.VERSION_HISTORY, record.id), *version.superseded_ids)
 
     def _restore_batch(self, pipe: Any, batch: RestoredBatch, place: int) -> None:
         spec = batch.spec
@@ -109,26 +114,26 @@ class Restoring(LedgerBase):
             "acceptance": spec.acceptance,
             "status": BatchState.APPLIED.value,
             "version": batch.version,
-            "updated": self._now(),
+            "updated": self._connection.now(),
             "progress_number": 1,
         }
         if batch.dropped:
             fields["dropped"] = len(batch.dropped)
-            pipe.sadd(self._at(Key.DROPPED), *batch.dropped)
+            pipe.sadd(self._connection.at(Key.DROPPED), *batch.dropped)
         for edit, report in batch.dropped.items():
-            pipe.hsetnx(self._at(Key.EDIT_REPORTS), edit, json.dumps(report, ensure_ascii=False))
-        pipe.hset(self._at(Key.BATCH, spec.id), mapping=fields)
-        pipe.zadd(self._at(Key.BATCHES), {spec.id: spec.acceptance})
-        pipe.srem(self._at(Key.OPEN), spec.id)
-        pipe.zrem(self._at(Key.READY), spec.id)
-        pipe.srem(self._at(Key.COMMITTING), spec.id)
-        pipe.delete(self._at(Key.SHARDS, spec.id))
+            pipe.hsetnx(self._connection.at(Key.EDIT_REPORTS), edit, json.dumps(report, ensure_ascii=False))
+        pipe.hset(self._connection.at(Key.BATCH, spec.id), mapping=fields)
+        pipe.zadd(self._connection.at(Key.BATCHES), {spec.id: spec.acceptance})
+        pipe.srem(self._connection.at(Key.OPEN), spec.id)
+        pipe.zrem(self._connection.at(Key.READY), spec.id)
+        pipe.srem(self._connection.at(Key.COMMITTING), spec.id)
+        pipe.delete(self._connection.at(Key.SHARDS, spec.id))
         for index, accepted in enumerate(sorted(batch.edits, key=lambda edit: edit.id)):
             text = json.dumps({"batch": spec.id, "edit": accepted.edit.to_json()}, ensure_ascii=False)
-            pipe.hset(self._at(Key.EDITS), accepted.id, text)
+            pipe.hset(self._connection.at(Key.EDITS), accepted.id, text)
             for key, member in (
                 (Key.EDIT_ORDER, ""),
                 (Key.BATCH_EDITS, spec.id),
                 (Key.SUBJECT_EDITS, subject_hash(accepted.edit.subject)),
             ):
-                pipe.zadd(self._at(key, member), {accepted.id: place - index}, nx=True)
+                pipe.zadd(self._connection.at(key, member), {accepted.id: place - index}, nx=True)

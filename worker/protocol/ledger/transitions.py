@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,9 +11,10 @@ from editing_core.errors import NotFound
 from worker.protocol.entities import CANCELLABLE_STATES, BatchRecord, BatchState, Lease, Progress
 from worker.protocol.errors import BatchNotCancellable, LostRace
 from worker.protocol.keys import Key
-from worker.protocol.ledger.batches import BatchReading
+from worker.protocol.ledger.batches import Batches
 from worker.protocol.ledger.leases import stale
-from worker.protocol.ledger.scripts import COUNT_EDITS
+from worker.protocol.scripting.connection import Connection
+from worker.protocol.scripting.prelude import COUNT_EDITS
 
 _MOVE = (
     COUNT_EDITS
@@ -116,8 +117,12 @@ return alive
 """
 
 
-class Transitions(BatchReading):
+class Transitions:
     """The ledger's moves of batches."""
+
+    def __init__(self, connection: Connection, batches: Batches) -> None:
+        self._connection = connection
+        self._batches = batches
 
     def move(
         self,
@@ -137,7 +142,7 @@ class Transitions(BatchReading):
         wanted = f" {' '.join(sorted(states))} "
         pairs = [part for name, value in fields.items() if value is not None for part in (name, _text(value))]
         unit, token = (lease.unit, lease.token) if lease else ("", "")
-        outcome, status = self._run(_MOVE, batch, to, wanted, unit, token, *pairs)
+        outcome, status = self._connection.run(_MOVE, batch, to, wanted, unit, token, *pairs)
         if outcome == "stale":
             assert lease is not None
             raise stale(lease)
@@ -154,7 +159,7 @@ class Transitions(BatchReading):
         try:
             self.move(batch, BatchState.CANCELLED, expected=CANCELLABLE_STATES, cancelled_by=author or "")
         except LostRace:
-            record = self.batch(batch)
+            record = self._batches.get(batch)
             if record.status == BatchState.CANCELLED:
                 return record
             is_applied = record.status == BatchState.APPLIED
@@ -162,11 +167,11 @@ class Transitions(BatchReading):
                 "promote an older version to undo it" if is_applied else "see its record for how it ended or goes on"
             )
             raise BatchNotCancellable(f"batch {batch} is {record.status}: {way_out}") from None
-        return self.batch(batch)
+        return self._batches.get(batch)
 
     def begin_shard(self, batch: str, shard: int, lease: Lease) -> bool:
         """Begin to compute; False when there is nothing to do (done, cancelled, rejected). Raises StaleLease."""
-        outcome = self._run(_BEGIN_SHARD, lease.unit, lease.token, batch, shard)
+        outcome = self._connection.run(_BEGIN_SHARD, lease.unit, lease.token, batch, shard)
         if outcome == "stale":
             raise stale(lease)
         return bool(outcome == "begun")
@@ -176,7 +181,7 @@ class Transitions(BatchReading):
 
         Raises StaleLease.
         """
-        remaining = int(self._run(_SHARD_DONE, lease.unit, lease.token, batch, shard))
+        remaining = int(self._connection.run(_SHARD_DONE, lease.unit, lease.token, batch, shard))
         if remaining < 0:
             raise stale(lease)
         return remaining
@@ -187,39 +192,43 @@ class Transitions(BatchReading):
         Each take counts as an attempt of the batch, once under one lease: one that has used up ``max_attempts`` is
         failed with the last reason. A batch that is elsewhere now (cancelled) is left out. Raises StaleLease.
         """
-        outcome, *taken = self._run(_BEGIN_COMMIT, lease.token, max_attempts, *batches)
+        outcome, *taken = self._connection.run(_BEGIN_COMMIT, lease.token, max_attempts, *batches)
         if outcome == "stale":
             raise stale(lease)
         return taken
 
     def tell_ready(self, error: str) -> None:
         """Note with every ready batch why no commit can begin; the next one that does takes it back."""
-        with self._reaching() as redis:
-            ready = redis.zrange(self._at(Key.READY), 0, -1)
+        with self._connection.client() as redis:
+            ready = redis.zrange(self._connection.at(Key.READY), 0, -1)
         for batch in ready:
             with suppress(LostRace):
                 self.move(batch, BatchState.READY, expected=BatchState.READY, error=error)
 
     def give_back(self, lease: Lease, batches: Sequence[str]) -> None:
         """Make this commit's batches ready again, as if they had not been begun. Raises StaleLease."""
-        if not self._run(_GIVE_BACK, lease.token, *batches):
+        if not self._connection.run(_GIVE_BACK, lease.token, *batches):
             raise stale(lease)
 
     def commit_attempts(self, batches: Sequence[str]) -> dict[str, int]:
         """How often commits of each batch were begun."""
-        with self._reaching() as redis:
-            counts = redis.hmget(self._at(Key.ATTEMPTS), [f"commit-{batch}" for batch in batches]) if batches else []
+        with self._connection.client() as redis:
+            counts = (
+                redis.hmget(self._connection.at(Key.ATTEMPTS), [f"commit-{batch}" for batch in batches])
+                if batches
+                else []
+            )
         return {batch: int(count or 0) for batch, count in zip(batches, counts, strict=True)}
 
     def progress(self, batches: Sequence[str], progress: Progress, lease: Lease) -> None:
         """Tell how far these batches are. Raises StaleLease when none of them is under this lease any more."""
-        if not self._run(_PROGRESS, lease.unit, lease.token, _text(progress.to_json()), *batches):
+        if not self._connection.run(_PROGRESS, lease.unit, lease.token, _text(progress.to_json()), *batches):
             raise stale(lease)
 
     def shard_progress(self, batch: str, shard: int, done: int) -> int:
         """Note how many edits of a shard are computed, and return how many of the whole batch are."""
-        key = self._at(Key.SHARD_PROGRESS, batch)
-        with self._reaching() as redis, redis.pipeline() as pipe:
+        key = self._connection.at(Key.SHARD_PROGRESS, batch)
+        with self._connection.client() as redis, redis.pipeline() as pipe:
             pipe.hset(key, str(shard), done)
             pipe.hvals(key)
             pipe.expire(key, 7 * 24 * 3600)
@@ -227,16 +236,10 @@ class Transitions(BatchReading):
 
     def add_stage_seconds(self, stage: str, seconds: float) -> None:
         """Note that one of ``batches.STAGES`` was gone through, for the figures."""
-        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
-            pipe.hincrbyfloat(self._at(Key.STAGE_SECONDS), stage, seconds)
-            pipe.hincrby(self._at(Key.STAGE_COUNTS), stage, 1)
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
+            pipe.hincrbyfloat(self._connection.at(Key.STAGE_SECONDS), stage, seconds)
+            pipe.hincrby(self._connection.at(Key.STAGE_COUNTS), stage, 1)
             pipe.execute()
-
-    def set_edit_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep what the checks found, edit by edit."""
-        if reports:
-            with self._reaching() as redis:
-                redis.hset(self._at(Key.EDIT_REPORTS), mapping={edit: _text(found) for edit, found in reports.items()})
 
 
 def _text(value: Any) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from editing_core.errors import NotFound
 from editing_core.versions.manifest import EMPTY_DIGEST
 from worker.protocol.entities import ORIGINAL, Page, Pointer, VersionRecord, version_number
 from worker.protocol.keys import Key
-from worker.protocol.ledger.batches import BatchReading, next_cursor
+from worker.protocol.scripting.connection import Connection
+from worker.protocol.scripting.paging import next_cursor, read_rows
 
 ALWAYS = "1970-01-01T00:00:00.000Z"
 """When the original was made, as far as a ledger can tell."""
@@ -26,8 +28,39 @@ return line
 """
 
 
-class VersionReading(BatchReading):
+_PIN = """
+local version = A(1)
+if version ~= 'v0' then
+  local known = redis.call('HMGET', VERSION .. version, 'record', 'removed')
+  if not known[1] then return 'unknown' end
+  if known[2] then return 'removed' end
+end
+if redis.call('SADD', PINS, version) == 1 then audit('version.pinned', WHO, {{'version', version}}) end
+return 'pinned'
+"""
+
+_UNPIN = """
+local version = A(1)
+if version ~= 'v0' and redis.call('EXISTS', VERSION .. version) == 0 then return 'unknown' end
+if redis.call('SREM', PINS, version) == 1 then audit('version.unpinned', WHO, {{'version', version}}) end
+return 'unpinned'
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retained:
+    """What retention says of one version."""
+
+    version: str
+    why: str | None
+    """Why it stays; None: it goes."""
+
+
+class Versions:
     """What the ledger says about versions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def pointer(self) -> Pointer:
         """What is live; the original before anything was promoted."""
@@ -35,46 +68,46 @@ class VersionReading(BatchReading):
 
     def known_pointer(self) -> Pointer | None:
         """What Redis knows to be live; None when it has never been told (or has lost its memory)."""
-        with self._reaching() as redis:
-            revision, version = redis.hmget(self._at(Key.POINTER), "revision", "version")
+        with self._connection.client() as redis:
+            revision, version = redis.hmget(self._connection.at(Key.POINTER), "revision", "version")
         return None if revision is None else Pointer(revision=int(revision), version=version)
 
-    def version(self, version: str) -> VersionRecord:
+    def get(self, version: str) -> VersionRecord:
         """A published version, or the original. Raises NotFound."""
-        records = self._version_records([version])
+        records = self.records([version])
         if not records:
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         return records[0]
 
-    def versions(self, cursor: str | None = None, limit: int = 50) -> Page[VersionRecord]:
+    def page(self, cursor: str | None = None, limit: int = 50) -> Page[VersionRecord]:
         """All versions, newest first, the original last. Raises InvalidCursor."""
-        rows = self._rows(Key.VERSIONS, cursor=cursor, limit=limit)
-        records = self._version_records([row.id for row in rows])
+        rows = read_rows(self._connection, Key.VERSIONS, cursor=cursor, limit=limit)
+        records = self.records([row.id for row in rows])
         if len(rows) < limit:
-            records += self._version_records([ORIGINAL])
+            records += self.records([ORIGINAL])
         return Page(items=records, next=next_cursor(rows, limit))
 
     def live_edit_ids(self, version: str) -> frozenset[str]:
         """The ids of the edits in force in a version whose files are kept; none for the original."""
-        with self._reaching() as redis:
-            return frozenset(redis.smembers(self._at(Key.VERSION_EDITS, version)))
+        with self._connection.client() as redis:
+            return frozenset(redis.smembers(self._connection.at(Key.VERSION_EDITS, version)))
 
     def superseded_edit_ids(self, version: str) -> frozenset[str]:
         """The ids of the edits that a live one of this version supersedes or repeats."""
-        with self._reaching() as redis:
-            return frozenset(redis.smembers(self._at(Key.VERSION_HISTORY, version)))
+        with self._connection.client() as redis:
+            return frozenset(redis.smembers(self._connection.at(Key.VERSION_HISTORY, version)))
 
     def candidates(self) -> dict[str, str]:
         """Versions that wait to be promoted, and until when."""
-        with self._reaching() as redis:
-            return dict(redis.hgetall(self._at(Key.CANDIDATES)))
+        with self._connection.client() as redis:
+            return dict(redis.hgetall(self._connection.at(Key.CANDIDATES)))
 
-    def _of_key(self, key: Key, edits: list[str], member: str = "") -> set[str]:
-        """Those of the edits that the set holds."""
+    def members_of(self, key: Key, edits: list[str], member: str = "") -> set[str]:
+        """Return the edits that are members of the set ``key`` (of ``member``, if it is a family)."""
         if not edits:
             return set()
-        with self._reaching() as redis:
-            flags = redis.smismember(self._at(key, member), edits)
+        with self._connection.client() as redis:
+            flags = redis.smismember(self._connection.at(key, member), edits)
         return {edit for edit, flag in zip(edits, flags, strict=True) if flag}
 
     def descends(self, version: str, ancestor: str) -> bool:
@@ -83,13 +116,13 @@ class VersionReading(BatchReading):
 
     def lineage(self, version: str, *, floor: int = 0) -> list[str]:
         """``version``, its parent, and so on, down to the number ``floor``."""
-        return list(self._run(_LINEAGE, version, floor))
+        return list(self._connection.run(_LINEAGE, version, floor))
 
     def published(self, *, and_candidates: bool = True) -> frozenset[str]:
         """The ids of all versions that were ever published, and of candidates."""
-        with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
-            pipe.zrange(self._at(Key.VERSIONS), 0, -1)
-            pipe.hkeys(self._at(Key.CANDIDATES))
+        with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
+            pipe.zrange(self._connection.at(Key.VERSIONS), 0, -1)
+            pipe.hkeys(self._connection.at(Key.CANDIDATES))
             made, waiting = pipe.execute()
         return frozenset(made) if and_candidates else frozenset(made) - set(waiting)
 
@@ -98,18 +131,48 @@ class VersionReading(BatchReading):
 
         A version's set changes in one way alone: what is purged leaves it.
         """
-        with self._reaching() as redis, redis.pipeline(transaction=True) as pipe:
-            pipe.scard(self._at(Key.VERSION_EDITS, version))
-            pipe.scard(self._at(Key.VERSION_HISTORY, version))
+        with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
+            pipe.scard(self._connection.at(Key.VERSION_EDITS, version))
+            pipe.scard(self._connection.at(Key.VERSION_HISTORY, version))
             live, superseded = pipe.execute()
         return int(live), int(superseded)
 
-    def _version_records(self, versions: list[str]) -> list[VersionRecord]:
+    def pin(self, version: str, *, author: str | None) -> None:
+        """Keep a version until it is unpinned; once more changes nothing. Raises NotFound, also for a removed one."""
+        outcome = self._connection.run(_PIN, version, who=author or "")
+        if outcome == "removed":
+            raise NotFound(f"version {version} is no longer kept: its files are gone, so it cannot be pinned")
+        _require_known(version, outcome)
+
+    def unpin(self, version: str, *, author: str | None) -> None:
+        """Let retention decide about a version again. Raises NotFound."""
+        _require_known(version, self._connection.run(_UNPIN, version, who=author or ""))
+
+    def pinned(self) -> frozenset[str]:
+        """The versions that are pinned."""
+        with self._connection.client() as redis:
+            return frozenset(redis.smembers(self._connection.at(Key.PINS)))
+
+    def retention(self, *, keep: int, among: Collection[str] | None = None) -> list[Retained]:
+        """What the last ``keep``, the pins and the references leave; newest first, the original left out.
+
+        ``among``: only these versions (those that have files), as if there were no others; one that the ledger calls
+        removed still goes, where a removal was broken off.
+        """
+        live = self.pointer().version
+        with self._connection.client() as redis:
+            known = redis.zrevrange(self._connection.at(Key.VERSIONS), 0, -1)
+        wanted = [version for version in known if among is None or version in among]
+        records = [record for record in self.records(wanted) if among is not None or not record.removed]
+        return retention_plan(records, live=live, keep=keep)
+
+    def records(self, versions: list[str]) -> list[VersionRecord]:
+        """Return the versions with these ids in their order, the original included; unknown ids are left out."""
         live, candidates = self.pointer().version, self.candidates()
-        with self._reaching() as redis, redis.pipeline(transaction=False) as pipe:
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for version in versions:
-                pipe.hgetall(self._at(Key.VERSION, version or "-"))
-            pipe.smembers(self._at(Key.PINS))
+                pipe.hgetall(self._connection.at(Key.VERSION, version or "-"))
+            pipe.smembers(self._connection.at(Key.PINS))
             *answers, pinned = pipe.execute()
         records = [
             _read_version(version, fields, expires=candidates.get(version))
@@ -134,3 +197,28 @@ def _read_version(version: str, fields: dict[str, str], *, expires: str | None) 
     record["batches"] = tuple(record["batches"])
     status: Any = "candidate" if expires else "discarded" if "discarded" in fields else "retired"
     return VersionRecord(**record, removed="removed" in fields, status=status, expires=expires)
+
+
+def retention_plan(records: Sequence[VersionRecord], *, live: str, keep: int) -> list[Retained]:
+    """Decide about versions; newest first."""
+    numbered = sorted((record for record in records if record.id != ORIGINAL), key=lambda r: r.number, reverse=True)
+    published = [record.id for record in numbered if not record.removed and record.status != "candidate"]
+    last = set(published[:keep])
+    candidate_of = {record.parent: record.id for record in numbered if record.status == "candidate"}
+
+    def why(record: VersionRecord) -> str | None:
+        reasons = (
+            (record.id == live, "live"),
+            (record.pinned, "pinned"),
+            (record.status == "candidate", "a candidate"),
+            (record.id in candidate_of, f"the candidate {candidate_of.get(record.id)} was made from it"),
+            (record.id in last, f"one of the last {keep}"),
+        )
+        return None if record.removed else next((reason for holds, reason in reasons if holds), None)
+
+    return [Retained(version=record.id, why=why(record)) for record in numbered]
+
+
+def _require_known(version: str, outcome: str) -> None:
+    if outcome == "unknown":
+        raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")

@@ -78,7 +78,7 @@ class Catalogue:
     def _answers(self) -> bool:
         """Whether the ledger does: one that hangs is asked once, and not for each version."""
         try:
-            self._ledger.known_pointer()
+            self._ledger.versions.known_pointer()
         except LedgerDown:
             return False
         return True
@@ -97,5 +97,5 @@ class Catalogue:
     def _is_kept(self, version: str, ledger: Ledger | None) -> bool:
         if ledger is not None:
             with suppress(LedgerDown):
-                return not ledger.version(version).removed
+                return not ledger.versions.get(version).removed
         return was_published(self._store.layout, version)

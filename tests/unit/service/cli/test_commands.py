@@ -12,7 +12,7 @@ import pytest
 
 from service.cli.main import run
 from service.cli.output import ExitCode
-from service.client.client import ErrataClient
+from service.client.client import Client
 from tests.support.errata_process import api_alone
 
 HAMLET = {
@@ -72,12 +72,12 @@ def test_a_batch_that_is_not_applied_is_exit_code_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str
 ) -> None:
     def cancel_all_there_are() -> None:
-        with ErrataClient(url) as client:
+        with Client(url) as client:
             while not (found := [b for b in client.batches() if b.status == "queued" and b.id not in known]):
                 time.sleep(0.02)
             client.cancel_batch(found[0].id)
 
-    with ErrataClient(url) as client:
+    with Client(url) as client:
         known = {batch.id for batch in client.batches()}
     canceller = threading.Thread(target=cancel_all_there_are)
     canceller.start()

@@ -74,7 +74,7 @@ def test_a_service_that_is_not_there_is_exit_code_3(
         (("generate", "x", "--temperature", "warm"), "--temperature"),
         (("generate", "x", "--temperature", "nan"), "cannot be written as JSON"),
         (("generate", "\udcff"), "cannot be written as JSON in UTF-8"),
-        (("generate", "x", "--url", "nonsense"), "not an http:// or https:// one"),
+        (("generate", "x", "--url", "nonsense"), "does not begin with http://"),
         (("edit",), "give either FILE, or one edit"),
         (("edit", "e.json", *EMMA), "give either FILE, or one edit"),
         (("edit", "/nowhere/e.json"), "/nowhere/e.json: cannot be read"),

@@ -25,7 +25,7 @@ def data(tmp_path: Path) -> Path:
     identity = open_identity(tmp_path)
     with running_redis(tmp_path) as redis, connect(redis.url) as client:
         ledger = Ledger(client, Keys(identity.id))
-        ledger.restore(Pointer(revision=3, version="v0"), versions=[], batches=[], parents={}, expected=None)
+        ledger.restoring.restore(Pointer(revision=3, version="v0"), versions=[], batches=[], parents={}, expected=None)
     return tmp_path
 
 

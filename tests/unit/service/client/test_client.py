@@ -8,15 +8,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from service.client.client import ErrataClient
+from service.client.client import Client
 from service.client.errors import ErrataApiError, InvalidRequest, UnexpectedAnswer, WaitTimedOut
-from service.client.records import Batch
+from service.client.schemas import Batch
 from tests.support.errata_process import api_alone
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ErrataClient]:
-    with api_alone(tmp_path_factory.mktemp("api")) as url, ErrataClient(url) as client:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with api_alone(tmp_path_factory.mktemp("api")) as url, Client(url) as client:
         yield client
 
 
@@ -28,16 +28,16 @@ def _refusal(raised: pytest.ExceptionInfo[ErrataApiError]) -> tuple[int, str]:
     return raised.value.status, raised.value.type.rsplit("/", 1)[-1]
 
 
-def test_a_batch_is_queued_and_can_be_asked_for(client: ErrataClient) -> None:
+def test_a_batch_is_queued_and_can_be_asked_for(client: Client) -> None:
     batch = client.submit_edits([_edit("Hamlet")])
     assert batch.status == "queued"
-    assert isinstance(batch.edits, list)
-    assert [edit["subject"] for edit in batch.edits] == ["Hamlet"]
+    assert [edit.subject for edit in batch.edits] == ["Hamlet"]
     again = client.batch(batch.id)
+    assert (again.edits, again.edit_counts) == (batch.edits, batch.edit_counts)
     assert (again.id, again.is_final, again.succeeded) == (batch.id, False, False)
 
 
-def test_one_idempotency_key_makes_one_batch(client: ErrataClient) -> None:
+def test_one_idempotency_key_makes_one_batch(client: Client) -> None:
     first = client.submit_edits([_edit("Emma")], idempotency_key="emma")
     assert client.submit_edits([_edit("Emma")], idempotency_key="emma").id == first.id
     with pytest.raises(ErrataApiError) as raised:
@@ -45,11 +45,11 @@ def test_one_idempotency_key_makes_one_batch(client: ErrataClient) -> None:
     assert _refusal(raised) == (422, "idempotency-mismatch")
 
 
-def test_without_a_key_equal_batches_are_two(client: ErrataClient) -> None:
+def test_without_a_key_equal_batches_are_two(client: Client) -> None:
     assert client.submit_edits([_edit("Faust")]).id != client.submit_edits([_edit("Faust")]).id
 
 
-def test_lists_longer_than_a_page_come_whole_and_with_every_field(client: ErrataClient) -> None:
+def test_lists_longer_than_a_page_come_whole_and_with_every_field(client: Client) -> None:
     paraphrases, neighborhood = ["The author of {} is"], [{"prompt": "Macbeth was written by", "target": None}]
     more = {"paraphrases": paraphrases, "neighborhood": neighborhood, "note": "n", "relation": "author"}
     batch = client.submit_edits([_edit(f"Book {n}") | more for n in range(620)])
@@ -61,12 +61,12 @@ def test_lists_longer_than_a_page_come_whole_and_with_every_field(client: Errata
     assert (one.status, one.batch, one.holds) == ("pending", batch.id, None)
 
 
-def test_edits_are_found_by_subject(client: ErrataClient) -> None:
+def test_edits_are_found_by_subject(client: Client) -> None:
     client.submit_edits([_edit("Ulysses"), _edit("Dubliners")])
     assert [edit.subject for edit in client.edits(subject="Ulysses")] == ["Ulysses"]
 
 
-def test_waiting_tells_of_progress_and_ends_with_the_final_state(client: ErrataClient) -> None:
+def test_waiting_tells_of_progress_and_ends_with_the_final_state(client: Client) -> None:
     batch = client.submit_edits([_edit("Candide")])
     seen: list[str] = []
 
@@ -77,21 +77,22 @@ def test_waiting_tells_of_progress_and_ends_with_the_final_state(client: ErrataC
 
     ended = client.wait_for_batch(batch.id, on_progress=cancel_once_seen, poll_seconds=0.01)
     assert (ended.status, ended.succeeded) == ("cancelled", False)
+    assert [edit.status for edit in ended.edits] == ["cancelled"]
     assert seen == ["queued", "cancelled"]
 
 
-def test_waiting_ends_when_told_and_the_batch_goes_on(client: ErrataClient) -> None:
+def test_waiting_ends_when_told_and_the_batch_goes_on(client: Client) -> None:
     batch = client.submit_edits([_edit("Nana")])
     with pytest.raises(WaitTimedOut):
         client.wait_for_batch(batch.id, timeout_seconds=0.05, poll_seconds=0.01)
     assert not client.batch(batch.id).is_final
 
 
-def test_a_held_answer_without_an_end_is_the_batch_as_it_was_taken(client: ErrataClient) -> None:
+def test_a_held_answer_without_an_end_is_the_batch_as_it_was_taken(client: Client) -> None:
     assert client.submit_edits([_edit("Walden")], wait_seconds=0.2).status == "queued"
 
 
-def test_bad_input_is_told_with_its_place(client: ErrataClient) -> None:
+def test_bad_input_is_told_with_its_place(client: Client) -> None:
     with pytest.raises(ErrataApiError) as raised:
         client.submit_edits([_edit("Hamlet"), _edit("Emma") | {"prompt": "no slot"}])
     assert raised.value.status == 422
@@ -99,24 +100,24 @@ def test_bad_input_is_told_with_its_place(client: ErrataClient) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_unknown_is_404(client: ErrataClient) -> None:
+def test_what_is_unknown_is_404(client: Client) -> None:
     for ask in (client.batch, client.edit, client.version, client.promote):
         with pytest.raises(ErrataApiError) as raised:
             ask("nothing/../known")
         assert raised.value.status in {404, 422}
 
 
-def test_the_untouched_model_is_a_version_that_can_be_promoted(client: ErrataClient) -> None:
+def test_the_untouched_model_is_a_version_that_can_be_promoted(client: Client) -> None:
     assert [version.id for version in client.versions()] == ["v0"]
     promotion = client.promote("v0")
     assert (promotion.id, list(promotion.rolled_back)) == ("v0", [])
 
 
-def test_a_ready_service_says_so(client: ErrataClient) -> None:
+def test_a_ready_service_says_so(client: Client) -> None:
     assert client.readiness().ready
 
 
-def test_text_that_is_no_unicode_is_refused_before_it_is_sent(client: ErrataClient) -> None:
+def test_text_that_is_no_unicode_is_refused_before_it_is_sent(client: Client) -> None:
     with pytest.raises(InvalidRequest):
         client.submit_edits([_edit("\ud800")])
 
@@ -124,7 +125,7 @@ def test_text_that_is_no_unicode_is_refused_before_it_is_sent(client: ErrataClie
 def test_an_answer_of_another_server_is_told_as_such() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    with ErrataClient(f"http://127.0.0.1:{server.server_address[1]}") as client:
+    with Client(f"http://127.0.0.1:{server.server_address[1]}") as client:
         for ask in (lambda: list(client.versions()), lambda: client.generate("x"), lambda: client.batch("b")):
             with pytest.raises(UnexpectedAnswer, match="that is not Errata"):
                 ask()
@@ -147,7 +148,7 @@ class _Page(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_guards_are_kept_listed_and_taken_away(client: ErrataClient) -> None:
+def test_guards_are_kept_listed_and_taken_away(client: Client) -> None:
     (kept,) = client.add_guards([{"prompt": "Macbeth was written by", "target": "Shakespeare", "subject": "Macbeth"}])
     assert [(guard.id, guard.target) for guard in client.guards()] == [(kept.id, "Shakespeare")]
     assert client.remove_guard(kept.id) == kept

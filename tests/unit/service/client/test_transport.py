@@ -1,7 +1,8 @@
-"""When requests are repeated, against a real HTTP server that is out of order in the ways that proxies are."""
+"""When both transports retry, against a real HTTP server that is out of order in the ways that proxies are."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from service.client.call import Call
 from service.client.errors import ErrataApiError, ServiceUnreachable
-from service.client.transport import Transport
+from service.client.transport import AsyncTransport, Transport
 from tests.support.free_port import free_port
 
 
@@ -47,14 +49,50 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+Kind = type[Transport] | type[AsyncTransport]
+
+
+class _Driven:
+    """A transport that blocks, or an asynchronous one that this test runs on an event loop of its own."""
+
+    def __init__(self, kind: Kind, url: str, pauses: list[float]) -> None:
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+
+        self._runner = asyncio.Runner()
+        options = {"api_key": None, "timeout_seconds": 10.0}
+        if kind is Transport:
+            self._transport: Transport | AsyncTransport = Transport(url, **options, sleep=pauses.append)
+        else:
+            self._transport = AsyncTransport(url, **options, sleep=sleep)
+
+    def send(self, *, repeatable: bool) -> int:
+        """The status of the response to a POST."""
+        call = Call(method="POST", path="/edits", read=lambda response: response.status_code, repeatable=repeatable)
+        if isinstance(self._transport, Transport):
+            return self._transport.send(call)
+        return self._runner.run(self._transport.send(call))
+
+    def close(self) -> None:
+        if isinstance(self._transport, Transport):
+            self._transport.close()
+        else:
+            self._runner.run(self._transport.close())
+        self._runner.close()
+
+
+@pytest.fixture(params=[Transport, AsyncTransport])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return request.param
+
+
 @contextmanager
-def _gateway(*script: int | str) -> Iterator[tuple[_Gateway, Transport, list[float]]]:
+def _gateway(kind: Kind, *script: int | str) -> Iterator[tuple[_Gateway, _Driven, list[float]]]:
     pauses: list[float] = []
     server = _Gateway(list(script))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    transport = Transport(url, api_key=None, timeout_seconds=10.0, sleep=pauses.append)
+    transport = _Driven(kind, f"http://127.0.0.1:{server.server_address[1]}", pauses)
     try:
         yield server, transport, pauses
     finally:
@@ -64,44 +102,44 @@ def _gateway(*script: int | str) -> Iterator[tuple[_Gateway, Transport, list[flo
         server.server_close()
 
 
-def test_a_harmless_request_is_repeated_until_it_is_answered() -> None:
-    with _gateway("drop", 503, 200) as (server, transport, _):
-        assert transport.request("POST", "/edits", idempotent=True).status_code == 200
+def test_a_harmless_request_is_repeated_until_it_is_answered(kind: Kind) -> None:
+    with _gateway(kind, "drop", 503, 200) as (server, transport, _):
+        assert transport.send(repeatable=True) == 200
         assert server.num_requests == 3
 
 
-def test_a_pause_is_as_long_as_the_service_asks() -> None:
-    with _gateway(503, 200) as (_, transport, pauses):
-        transport.request("POST", "/edits", idempotent=True)
+def test_a_pause_is_as_long_as_the_service_asks(kind: Kind) -> None:
+    with _gateway(kind, 503, 200) as (_, transport, pauses):
+        transport.send(repeatable=True)
         assert pauses == [2.0]
 
 
 @pytest.mark.parametrize("trouble", ["drop", 503])
-def test_a_request_that_is_not_harmless_is_sent_once(trouble: int | str) -> None:
-    with _gateway(trouble, 200) as (server, transport, _):
+def test_a_request_that_is_not_harmless_is_sent_once(kind: Kind, trouble: int | str) -> None:
+    with _gateway(kind, trouble, 200) as (server, transport, _):
         with pytest.raises((ServiceUnreachable, ErrataApiError)):
-            transport.request("POST", "/edits", idempotent=False)
+            transport.send(repeatable=False)
         assert server.num_requests == 1
 
 
-def test_repeats_come_to_an_end() -> None:
-    with _gateway(*[503] * 9) as (server, transport, _):
+def test_repeats_come_to_an_end(kind: Kind) -> None:
+    with _gateway(kind, *[503] * 9) as (server, transport, _):
         with pytest.raises(ErrataApiError) as raised:
-            transport.request("POST", "/edits", idempotent=True)
+            transport.send(repeatable=True)
         assert (raised.value.status, server.num_requests) == (503, 4)
 
 
-def test_a_refusal_is_never_repeated_and_an_answer_that_is_no_problem_is_told_by_its_text() -> None:
-    with _gateway(502, 200) as (server, transport, _):
+def test_a_refusal_is_never_repeated_and_an_answer_that_is_no_problem_is_told_by_its_text(kind: Kind) -> None:
+    with _gateway(kind, 502, 200) as (server, transport, _):
         with pytest.raises(ErrataApiError, match="bad energy") as raised:
-            transport.request("POST", "/edits", idempotent=True)
+            transport.send(repeatable=True)
         assert (raised.value.title, server.num_requests) == ("Bad Gateway", 1)
 
 
-def test_an_address_where_nobody_listens_is_unreachable() -> None:
+def test_an_address_where_nobody_listens_is_unreachable(kind: Kind) -> None:
     pauses: list[float] = []
-    transport = Transport(f"http://127.0.0.1:{free_port()}", api_key=None, timeout_seconds=5.0, sleep=pauses.append)
+    transport = _Driven(kind, f"http://127.0.0.1:{free_port()}", pauses)
     with pytest.raises(ServiceUnreachable, match="no answer from"):
-        transport.request("GET", "/edits", idempotent=True)
+        transport.send(repeatable=True)
     transport.close()
     assert len(pauses) == 3

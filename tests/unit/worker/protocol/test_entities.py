@@ -16,8 +16,8 @@ from worker.protocol.entities import (
 from worker.protocol.errors import InvalidCursor
 from worker.protocol.keys import Key, Keys, batch_of, idempotency_hash, subject_hash, targets_unit
 from worker.protocol.ledger.acceptance import edit_id
-from worker.protocol.ledger.batches import read_cursor, write_cursor
 from worker.protocol.ledger.edits import STATUS_IN
+from worker.protocol.scripting.paging import read_cursor, write_cursor
 
 
 def test_protocol_is_imported_without_torch() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from worker.protocol.keys import Key
-from worker.protocol.ledger.dump import AT_ONCE, DERIVED, FOLLOWING, LEFT_OUT, PARTLY, Moment, Piece
+from worker.protocol.ledger.backup import AT_ONCE, DERIVED, FOLLOWING, LEFT_OUT, PARTLY, Moment, Piece
 
 
 def test_every_family_of_keys_is_dumped_made_anew_or_left_out_on_purpose() -> None:

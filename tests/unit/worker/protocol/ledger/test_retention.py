@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from worker.protocol.entities import VersionRecord
-from worker.protocol.ledger.retention import retention_plan
+from worker.protocol.ledger.versions import retention_plan
 
 
 def version(number: int, **fields: Any) -> VersionRecord:

@@ -1,7 +1,6 @@
-"""What the service answers, typed: thin, and open to fields that a newer service adds.
+"""The answers of the service as types: thin, and open to fields that a newer service adds.
 
-Knows nothing of how answers travel. A field that an answer may lack is None; further fields are kept and come out of
-``model_dump`` again.
+Fields that an answer may lack have a default. Unknown fields are kept, and ``model_dump`` returns them.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ FINAL = SUCCEEDED | {"rejected", "failed", "cancelled", "discarded"}
 """Batch states after which nothing happens by itself."""
 
 
-class Record(BaseModel):
+class Schema(BaseModel):
     """Base of all answers."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class ListPage(Record):
+class ListPage(Schema):
     """Some items of a list, and how to ask for the next."""
 
     items: list[dict[str, Any]]
     next: str | None = None
 
 
-class Progress(Record):
+class Progress(Schema):
     """How far a batch is within its phase."""
 
     phase: str
@@ -44,7 +43,49 @@ class Progress(Record):
     eta_s: float | None = None
 
 
-class Batch(Record):
+class EditCounts(Schema):
+    """How many edits a batch has."""
+
+    total: int
+    """Edits that the batch adds."""
+    removed: int
+    """Edits that the batch removes from the set."""
+    by_status: dict[str, int] = {}
+    """Number of added edits in each status; empty in lists and while polling."""
+    taken: int | None = None
+    """Edits that the model answers with the new object; None: not tested yet, or not counted here."""
+
+
+class BatchEdit(Schema):
+    """An edit of a batch, in short."""
+
+    id: str
+    subject: str
+    prompt: str
+    target_new: str
+    relation: str
+    status: str
+    holds: bool | None = None
+    """Whether the model answers with the new object; None: not tested yet."""
+    supersedes: str | None = None
+    """Id of the live edit about the same subject and relation; only the answer to the submission has it."""
+    same_as: str | None = None
+    """Id of the live edit that says the same: this one changes nothing."""
+
+
+class RemovedEdit(Schema):
+    """An edit that a batch removes from the set."""
+
+    id: str
+    subject: str
+    prompt: str
+    target_new: str
+    relation: str
+    restores: str | None = None
+    """Id of the earlier edit that comes back into force; only the answer to the submission has it."""
+
+
+class Batch(Schema):
     """A batch of edits and where it is."""
 
     id: str
@@ -53,13 +94,16 @@ class Batch(Record):
     progress: Progress | None = None
     version: str | None = None
     """The version that the batch went into."""
-    edits: list[dict[str, Any]] | dict[str, Any] | None = None
-    """Of a submission its edits, one record each; of a batch asked for later, counts and those that did not take."""
+    edit_counts: EditCounts
+    edits: list[BatchEdit] = []
+    """The edits that the batch adds; empty in lists and while polling."""
+    removed: list[RemovedEdit] = []
+    """The edits that the batch removes from the set; empty in lists and while polling."""
     report: dict[str, Any] | None = None
     error: str | None = None
     """Why it was rejected or failed, and what to do."""
     warnings: list[dict[str, Any]] = []
-    """Of a submission: what is allowed but perhaps not meant."""
+    """What is allowed but perhaps not meant; only the answer to the submission has them."""
 
     @property
     def is_final(self) -> bool:
@@ -72,7 +116,7 @@ class Batch(Record):
         return self.status in SUCCEEDED
 
 
-class EditRecord(Record):
+class EditRecord(Schema):
     """An accepted edit and its state."""
 
     id: str
@@ -99,7 +143,7 @@ class EditRecord(Record):
     """When its text was erased, by whom, and the hash of it; None: it is there."""
 
 
-class Guard(Record):
+class Guard(Schema):
     """A fact that must not change."""
 
     id: str
@@ -110,7 +154,7 @@ class Guard(Record):
     author: str | None = None
 
 
-class Version(Record):
+class Version(Schema):
     """A version of the weights."""
 
     id: str
@@ -125,7 +169,7 @@ class Version(Record):
     """Kept, however old it becomes."""
 
 
-class Difference(Record):
+class Difference(Schema):
     """Two versions side by side."""
 
     a: str
@@ -150,7 +194,7 @@ class Promotion(Version):
     """Edits in force again."""
 
 
-class AuditEntry(Record):
+class AuditEntry(Schema):
     """One thing that was done."""
 
     number: int
@@ -163,7 +207,7 @@ class AuditEntry(Record):
     hash: str
 
 
-class Verification(Record):
+class Verification(Schema):
     """Whether the audit is whole."""
 
     whole: bool
@@ -172,14 +216,14 @@ class Verification(Record):
     difference: str | None = None
 
 
-class Retention(Record):
+class Retention(Schema):
     """What retention would do now."""
 
     keep_versions: int
     versions: list[dict[str, Any]]
 
 
-class PurgeState(Record):
+class PurgeState(Schema):
     """How far the erasure of an edit's text is."""
 
     edit: str
@@ -189,7 +233,7 @@ class PurgeState(Record):
     versions: list[str] = []
 
 
-class Export(Record):
+class Export(Schema):
     """A version that is written, or was, into the service's data folder."""
 
     id: str
@@ -210,7 +254,7 @@ class Export(Record):
         return self.status in {"done", "failed"}
 
 
-class Generation(Record):
+class Generation(Schema):
     """One answer of the model."""
 
     prompt: str
@@ -219,7 +263,17 @@ class Generation(Record):
     version: str | None = None
 
 
-class Score(Record):
+class GenerationPiece(Schema):
+    """The text by which a streamed generation has grown; the last piece has no text and holds the rest."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    version: str | None = None
+    usage: dict[str, int] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+
+
+class Score(Schema):
     """How likely the model finds a target after a prompt."""
 
     logprob: float
@@ -229,8 +283,24 @@ class Score(Record):
     version: str | None = None
 
 
-class Readiness(Record):
+class Readiness(Schema):
     """What ``/readyz`` says."""
 
     ready: bool
     status: str | None = None
+
+
+class ResidentDigest(Schema):
+    """A version in the service's memory, and the digest of its matrices there."""
+
+    version: str
+    digest: str
+
+
+class ResidentDigests(Schema):
+    """The versions in the service's memory; their digests were computed for this answer."""
+
+    store: str
+    """Id of the store that is served."""
+    live: str | None = None
+    versions: list[ResidentDigest]

@@ -1,4 +1,4 @@
-"""What all moves of the ledger stand on: one Redis, one store's keys, a clock, and one error when Redis is away."""
+"""The connection that all parts of the ledger share: one Redis, the keys of one store, a clock and one error."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from editing_core.clock import Clock, timestamp, utc_now
 from worker.protocol.errors import LedgerDown
 from worker.protocol.keys import Key, Keys
-from worker.protocol.ledger.scripts import PRELUDE
 from worker.protocol.logs import log_event
+from worker.protocol.scripting.prelude import PRELUDE
 
 LOGGER = logging.getLogger(__name__)
 REPEAT_SECONDS = 30.0
@@ -60,30 +60,46 @@ def _log_failure(event: str, error: Exception) -> None:
         log_event(LOGGER, event, level=logging.WARNING, reason=reason)
 
 
-class LedgerBase:
-    """The connection behind the moves."""
+class Connection:
+    """One Redis, the keys of one store and a clock, shared by all parts of a ledger."""
 
     def __init__(self, redis: Redis, keys: Keys, *, clock: Clock = utc_now) -> None:
+        self.redis: Any = redis
         self.keys = keys
-        self._redis: Any = redis
         self._clock = clock
         self._scripts: dict[str, Any] = {}
 
     @contextmanager
-    def _reaching(self) -> Iterator[Any]:
+    def client(self) -> Iterator[Any]:
+        """Yield the Redis client. Raises LedgerDown when Redis does not answer within the block."""
         with reaching():
-            yield self._redis
+            yield self.redis
 
-    def _run(self, script: str, *args: object, who: str = "worker") -> Any:
-        """Run a move; ``script`` is its Lua after the prelude, ``who`` is told in the audit (empty: a local client)."""
+    def run(self, script: str, *args: object, who: str = "worker") -> Any:
+        """Run a Lua script after the prelude; ``who`` goes into the audit chain (empty: a local client).
+
+        Raises LedgerDown.
+        """
         registered = self._scripts.get(script)
         if registered is None:
-            registered = self._scripts[script] = self._redis.register_script(PRELUDE + script)
-        with self._reaching():
-            return registered(args=[self.keys.prefix, self._now(), who, *args])
+            registered = self._scripts[script] = self.redis.register_script(PRELUDE + script)
+        with self.client() as redis:
+            return registered(args=[self.keys.prefix, self.now(), who, *args], client=redis)
 
-    def _at(self, key: Key, member: str = "") -> str:
+    def at(self, key: Key, member: str = "") -> str:
+        """Return the full key; ``member`` for a family."""
         return self.keys.at(key, member)
 
-    def _now(self) -> str:
+    def now(self) -> str:
+        """Return the current time as text."""
         return timestamp(self._clock())
+
+    def ping(self) -> None:
+        """Raise LedgerDown unless Redis answers."""
+        with self.client() as redis:
+            redis.ping()
+
+    def redis_info(self, section: str) -> dict[str, str]:
+        """Return a section of Redis' INFO, with values as text."""
+        with self.client() as redis:
+            return {str(name): str(value) for name, value in redis.info(section).items()}

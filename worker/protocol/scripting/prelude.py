@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from worker.protocol.entities import COMMIT_STATES, FINAL_STATES
 from worker.protocol.keys import COMMIT_UNIT, Key
-from worker.protocol.ledger.audit_script import AUDIT
+from worker.protocol.scripting.audit_script import AUDIT
 
 _KEYS = "\n".join(f"local {key.name} = P .. '{key.value}'" for key in Key)
 _FINAL = ", ".join(f"{state.value} = true" for state in sorted(FINAL_STATES))

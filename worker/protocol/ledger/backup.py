@@ -9,12 +9,17 @@ Indices are made anew when the dump is read; leases, beats and progress are not 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from worker.protocol.keys import Key
-from worker.protocol.ledger.batches import BatchReading
+from worker.protocol.audit.chain import read_line
+from worker.protocol.errors import BackupRefused
+from worker.protocol.keys import Key, subject_hash
+from worker.protocol.ledger.audit import Audit
+from worker.protocol.scripting.connection import Connection
 
+SCAN_AT_ONCE = 1_000
 PIECE = 500
 """Members, or fields with their values, in one line."""
 FOLLOWING = frozenset({Key.EDITS, Key.EDIT_REPORTS, Key.EDIT_ORDER, Key.AUDIT, Key.BATCH_EDITS, Key.IDEMPOTENCY})
@@ -125,12 +130,16 @@ class Moment:
         return dict(zip(piece.items[::2], piece.items[1::2], strict=True)) if piece else {}
 
 
-class Dumping(BatchReading):
-    """The ledger as lines."""
+class Backup:
+    """Taking a dump of the ledger, and writing one into a Redis that does not know the store."""
+
+    def __init__(self, connection: Connection, audit: Audit) -> None:
+        self._connection = connection
+        self._audit = audit
 
     def moment(self) -> Moment:
         """All that can change, as it is now."""
-        found, audit_length = self._run(_MOMENT, *AT_ONCE)
+        found, audit_length = self._connection.run(_MOMENT, *AT_ONCE)
         return Moment([Piece(name, kind, items) for name, kind, items in found], int(audit_length))
 
     def dump(self, moment: Moment) -> Iterator[Piece]:
@@ -152,19 +161,24 @@ class Dumping(BatchReading):
         yield from self._chain(moment.audit_length)
 
     def _order(self, moment: Moment) -> Iterator[Piece]:
-        with self._reaching() as redis:
+        with self._connection.client() as redis:
             start = 0
             while rows := redis.zrangebyscore(
-                self._at(Key.EDIT_ORDER), "-inf", moment.last_place(), start=start, num=PIECE, withscores=True
+                self._connection.at(Key.EDIT_ORDER),
+                "-inf",
+                moment.last_place(),
+                start=start,
+                num=PIECE,
+                withscores=True,
             ):
                 yield Piece(Key.EDIT_ORDER, "zset", [text for edit, place in rows for text in (edit, str(int(place)))])
                 start += len(rows)
 
     def _rows_of(self, key: Key, known: set[str]) -> Iterator[Piece]:
         """A hash by edit, without those accepted since the moment."""
-        with self._reaching() as redis:
+        with self._connection.client() as redis:
             items: list[str] = []
-            for name, value in redis.hscan_iter(self._at(key), count=PIECE):
+            for name, value in redis.hscan_iter(self._connection.at(key), count=PIECE):
                 if name in known:
                     items += (name, value)
                 if len(items) >= 2 * PIECE:
@@ -174,40 +188,114 @@ class Dumping(BatchReading):
             yield Piece(key, "hash", items)
 
     def _member_hash(self, key: Key, member: str) -> Iterator[Piece]:
-        with self._reaching() as redis:
-            fields = redis.hgetall(self._at(key, member))
+        with self._connection.client() as redis:
+            fields = redis.hgetall(self._connection.at(key, member))
         if fields:
             yield Piece(f"{key}{member}", "hash", [text for pair in fields.items() for text in pair])
 
     def _other_versions(self, moment: Moment) -> Iterator[Piece]:
         """Versions whose files are gone: removed, or discarded and in no list any more."""
         listed = set(moment.members(Key.VERSIONS))
-        with self._reaching() as redis:
-            for key in redis.scan_iter(match=self._at(Key.VERSION, "*"), count=PIECE):
-                fields, name = redis.hgetall(key), key.removeprefix(self.keys.prefix)
+        with self._connection.client() as redis:
+            for key in redis.scan_iter(match=self._connection.at(Key.VERSION, "*"), count=PIECE):
+                fields, name = redis.hgetall(key), key.removeprefix(self._connection.keys.prefix)
                 known = name.removeprefix(Key.VERSION) in listed or "discarded" in fields
                 if known and name not in moment.by_key and "removed" in fields:
                     yield Piece(name, "hash", [text for pair in fields.items() for text in pair])
 
     def _places(self, key: Key, member: str) -> Iterator[Piece]:
-        with self._reaching() as redis:
-            rows = redis.zrange(self._at(key, member), 0, -1, withscores=True)
+        with self._connection.client() as redis:
+            rows = redis.zrange(self._connection.at(key, member), 0, -1, withscores=True)
         items = [text for edit, place in rows for text in (edit, str(int(place)))]
         yield from _cut(Piece(f"{key}{member}", "zset", items))
 
     def _requests(self, batches: set[str]) -> Iterator[Piece]:
-        with self._reaching() as redis:
-            for key in redis.scan_iter(match=self._at(Key.IDEMPOTENCY, "*"), count=PIECE):
+        with self._connection.client() as redis:
+            for key in redis.scan_iter(match=self._connection.at(Key.IDEMPOTENCY, "*"), count=PIECE):
                 fields, expires_ms = redis.hgetall(key), redis.pttl(key)
                 if fields.get("batch") in batches and expires_ms > 0:
                     items = [text for pair in fields.items() for text in pair]
-                    yield Piece(key.removeprefix(self.keys.prefix), "hash", items, expires_ms)
+                    yield Piece(key.removeprefix(self._connection.keys.prefix), "hash", items, expires_ms)
 
     def _chain(self, length: int) -> Iterator[Piece]:
-        with self._reaching() as redis:
+        with self._connection.client() as redis:
             for start in range(0, length, PIECE):
-                lines = redis.lrange(self._at(Key.AUDIT), start, min(start + PIECE, length) - 1)
+                lines = redis.lrange(self._connection.at(Key.AUDIT), start, min(start + PIECE, length) - 1)
                 yield Piece(Key.AUDIT, "list", lines)
+
+    def require_empty(self, *, backup: str) -> None:
+        """Raise BackupRefused unless Redis knows nothing of this store, or only what a broken restore left of it.
+
+        ``backup``: the digest of the backup that is to be restored; remains of the same one are removed.
+        """
+        with self._connection.client() as redis:
+            left = redis.get(self._connection.at(Key.RESTORING))
+            found = next(redis.scan_iter(match=f"{self._connection.keys.prefix}*", count=SCAN_AT_ONCE), None)
+        if found is None:
+            return
+        if left != backup:
+            what = "is being restored from another backup" if left else "is known there already"
+            raise BackupRefused(
+                f"the ledger of store {self._connection.keys.store_id} {what} (key {found}): restore into an empty "
+                "Redis, with --redis, or without it into the embedded Redis of a new data folder"
+            )
+        self._forget_all()
+
+    def load(self, pieces: Iterable[Piece], *, backup: str) -> None:
+        """Write a dump; the pointer last, so that nothing half-written is taken for a ledger.
+
+        The store stays marked as being restored until ``end_loading``.
+        """
+        with self._connection.client() as redis:
+            redis.set(self._connection.at(Key.RESTORING), backup)
+        pointer: Piece | None = None
+        for piece in pieces:
+            if piece.key == Key.POINTER:
+                pointer = piece
+            else:
+                self._load_piece(piece)
+        self._audit.note("ledger.restored", who="errata restore", note=f"restored {backup[:16]}", backup=backup)
+        if pointer is not None:
+            self._load_piece(pointer)
+
+    def end_loading(self) -> None:
+        """Say that ledger and files are both in their place."""
+        with self._connection.client() as redis:
+            redis.delete(self._connection.at(Key.RESTORING))
+
+    def _load_piece(self, piece: Piece) -> None:
+        name = f"{self._connection.keys.prefix}{piece.key}"
+        with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
+            _put(pipe, name, piece)
+            if piece.expires_ms is not None:
+                pipe.pexpire(name, piece.expires_ms)
+            if piece.key == Key.AUDIT:
+                self._index_audit(pipe, piece)
+            elif piece.key == Key.EDITS:
+                self._index_subjects(pipe, piece, redis)
+            pipe.execute()
+
+    def _index_audit(self, pipe: Any, piece: Piece) -> None:
+        for entry in map(read_line, piece.items):
+            for member in entry.ids():
+                pipe.zadd(self._connection.at(Key.AUDIT_OF, member), {str(entry.number): entry.number})
+
+    def _index_subjects(self, pipe: Any, piece: Piece, redis: Any) -> None:
+        """The places come from the list of all edits, which a dump holds before the edits."""
+        rows = [(edit, json.loads(text)) for edit, text in zip(piece.items[::2], piece.items[1::2], strict=True)]
+        places = redis.zmscore(self._connection.at(Key.EDIT_ORDER), [edit for edit, _ in rows])
+        for (edit, row), place in zip(rows, places, strict=True):
+            if "purged" not in row and place is not None:
+                pipe.zadd(self._connection.at(Key.SUBJECT_EDITS, subject_hash(row["edit"]["subject"])), {edit: place})
+
+    def _forget_all(self) -> None:
+        with self._connection.client() as redis:
+            keys = list(redis.scan_iter(match=f"{self._connection.keys.prefix}*", count=SCAN_AT_ONCE))
+            marker = self._connection.at(Key.RESTORING)
+            for start in range(0, len(keys), SCAN_AT_ONCE):
+                doomed = [key for key in keys[start : start + SCAN_AT_ONCE] if key != marker]
+                if doomed:
+                    redis.delete(*doomed)
 
 
 def _cut(piece: Piece) -> Iterator[Piece]:
@@ -215,3 +303,21 @@ def _cut(piece: Piece) -> Iterator[Piece]:
     for start in range(0, max(1, len(piece.items)), step):
         if part := piece.items[start : start + step]:
             yield Piece(piece.key, piece.kind, part, piece.expires_ms)
+
+
+def _put(pipe: Any, name: str, piece: Piece) -> None:
+    items = list(piece.items)
+    pairs: Mapping[str, str] = dict(zip(items[::2], items[1::2], strict=False))
+    match piece.kind:
+        case "string":
+            pipe.set(name, items[0])
+        case "hash":
+            pipe.hset(name, mapping=pairs)
+        case "set":
+            pipe.sadd(name, *items)
+        case "zset":
+            pipe.zadd(name, {member: float(score) for member, score in pairs.items()})
+        case "list":
+            pipe.rpush(name, *items)
+        case _:
+            raise BackupRefused(f"the backup holds a key of kind {piece.kind!r}: it was made by a later Errata")

@@ -1,0 +1,1 @@
+"""Errata from Python: the package to import from."""
