@@ -52,7 +52,7 @@ class EditCounts(Schema):
     """Edits that the batch removes from the set."""
     by_status: dict[str, int] = {}
     """Number of added edits in each status; empty in lists and while polling."""
-    taken: int | None = None
+    holding: int | None = None
     """Edits that the model answers with the new object; None: not tested yet, or not counted here."""
 
 
