@@ -11,7 +11,7 @@ import json
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from editing_core.errors import InvalidEdit
@@ -20,7 +20,7 @@ SLOT = "{}"
 """Where the subject goes in a prompt template."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Neighbor:
     """A prompt about something else whose answer must not change."""
 
@@ -29,7 +29,7 @@ class Neighbor:
     """The true object; None: what the model answered before the edit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Edit:
     """One wanted fact (s, r, o): ``prompt`` with ``subject`` in its slot is to be followed by ``target_new``."""
 
@@ -37,8 +37,12 @@ class Edit:
     prompt: str
     """Template with exactly one ``{}``."""
     target_new: str
-    relation: str
-    """What the prompt asks about the subject; two edits with equal subject and relation exclude each other."""
+    _: KW_ONLY
+    relation: str = ""
+    """What the prompt asks about the subject; two edits with equal subject and relation exclude each other.
+
+    If it is empty, the prompt takes its place.
+    """
     target_true: str | None = None
     paraphrases: tuple[str, ...] = ()
     """Other wordings, with one ``{}`` or with the subject written out."""
@@ -47,6 +51,10 @@ class Edit:
     """Whether the solve holds on to what it has for the neighbourhood, and does not only ask it afterwards."""
     source: str | None = None
     note: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.relation:
+            object.__setattr__(self, "relation", self.prompt)
 
     @property
     def identity(self) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Literal, Self
 
 Limit = Literal["finite", "norms", "reliability", "specificity", "earlier", "guards", "drift", "perplexity"]
 
@@ -12,17 +12,22 @@ Limit = Literal["finite", "norms", "reliability", "specificity", "earlier", "gua
 class CheckLimits:
     """What a candidate must reach; shares are between 0 and 1."""
 
-    min_reliability: float
-    min_specificity: float
-    min_earlier_kept: float
-    max_drift: float
+    min_reliability: float = 0.7
+    min_specificity: float = 0.8
+    min_earlier_kept: float = 0.9
+    max_drift: float = 0.5
     """Mean KL divergence on the probe set, in nats."""
-    max_perplexity_rise: float
+    max_perplexity_rise: float = 0.1
     """As a share: 0.1 is +10 %."""
-    max_delta_norm: float
+    max_delta_norm: float = 15.0
     """‖Δ‖/‖W‖ of one layer."""
-    max_delta_per_edit: float
+    max_delta_per_edit: float = 0.72
     """The same over the square root of the number of live edits, with which it grows while the prior holds it."""
     min_guards_kept: float = 0.95
     max_earlier: int = 200
     """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
+
+    @classmethod
+    def read(cls, source: object) -> Self:
+        """The limits that ``source`` has as attributes, such as settings; others have their default."""
+        return cls(**{item.name: getattr(source, item.name) for item in fields(cls) if hasattr(source, item.name)})

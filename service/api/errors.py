@@ -19,8 +19,8 @@ from service.api.dialects import ProblemResponse, rendered
 from service.api.problems import FieldError, RequestProblem, is_json
 from service.api.state import ApiState
 from service.api.statuses import INTERNAL, RETRY_AFTER_SECONDS, next_step, status_of
-from service.ledger_calls import in_time
-from service.ledger_memory import require_memory
+from service.ledger_calls import call_with_timeout
+from service.ledger_memory import require_ledger_intact
 from worker.protocol.errors import EditNotLive, LedgerDown, LedgerForgotten
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -147,7 +147,7 @@ async def _unless_forgotten(error: ErrataError, state: ApiState) -> ErrataError:
     """The error, or that nobody can tell now: to a ledger that was forgotten everything is unknown."""
     if isinstance(error, NotFound | EditNotLive):
         try:
-            await in_time(partial(require_memory, state.ledger, StoreLayout(state.settings.data)))
+            await call_with_timeout(partial(require_ledger_intact, state.ledger, StoreLayout(state.settings.data)))
         except LedgerForgotten as unknown:
             return unknown
         except (LedgerDown, TimeoutError):

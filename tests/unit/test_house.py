@@ -12,6 +12,8 @@ from worker.protocol.settings_table import with_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("errata", "service", "worker", "editing_core")
+PUBLIC_NAMES = "errata/__init__.py"
+"""The one package file with content: it gives the Python package its names."""
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_FOLDER_FILES = 15
@@ -60,7 +62,7 @@ def test_nothing_is_left_to_do_in_a_comment() -> None:
 
 
 def test_package_files_hold_a_docstring_and_nothing_else() -> None:
-    packages = [path for path in PRODUCT if path.name == "__init__.py"]
+    packages = [path for path in PRODUCT if path.name == "__init__.py" and _name(path) != PUBLIC_NAMES]
     assert not [_name(path) for path in packages if len(ast.parse(path.read_text()).body) != 1]
 
 

@@ -1,4 +1,4 @@
-"""Writes the boards that Grafana is provisioned with: ``python -m deploy.grafana.boards``."""
+"""Write the JSON of the boards that Grafana loads: ``python -m deploy.grafana.boards``."""
 
 from __future__ import annotations
 

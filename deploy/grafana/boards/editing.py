@@ -1,4 +1,4 @@
-"""The board of edits: what came in, what became of it, how long it took, what the checks found."""
+"""The board of edits: arrivals, outcomes, times, and results of the checks."""
 
 from __future__ import annotations
 
@@ -7,65 +7,65 @@ from deploy.grafana.boards.panels import GREEN, ORANGE, RED, BoardSpec, PanelSpe
 EDITING = BoardSpec(
     uid="errata-editing",
     title="Errata: editing",
-    about="Edits and batches from acceptance to the live version, and what the checks found of it.",
+    about="Edits and batches from acceptance to the live version, and the results of its checks.",
     panels=(
         PanelSpec(
             title="Edits accepted",
-            about="Edits taken into the ledger, a second.",
+            about="Edits per second that are written to the ledger.",
             unit="suffix: edits/s",
             queries=(("sum(rate(errata_edits_accepted_total[$__rate_interval]))", "accepted"),),
         ),
         PanelSpec(
             title="Edits by outcome",
-            about="Edits that reached a final state, a second.",
+            about="Edits per second that reach a final state.",
             unit="suffix: edits/s",
             queries=(("max by (outcome) (rate(errata_edits_total[$__rate_interval]))", "{{outcome}}"),),
             alert="ErrataBatchFailed",
         ),
         PanelSpec(
             title="Rejected batches by reason",
-            about="Since the workers' start: input (an edit does not fit the model), a broken limit, or capacity.",
+            about="Since the start of the workers: input (an edit does not fit the model), a limit, or capacity.",
             unit="none",
             queries=(("sum by (reason) (errata_worker_rejections_total)", "{{reason}}"),),
             alert="ErrataBatchRejected",
         ),
         PanelSpec(
             title="Rejected edits by reason",
-            about="Edits of the rejected batches, since the workers' start.",
+            about="Edits of rejected batches, since the start of the workers.",
             unit="none",
             queries=(("sum by (reason) (errata_worker_rejected_edits_total)", "{{reason}}"),),
             alert="ErrataBatchRejected",
         ),
         PanelSpec(
-            title="Replaced and taken out",
-            about="Edits that later ones replaced, and edits that were taken out, since the workers' start.",
+            title="Superseded and removed",
+            about="Edits that were superseded or removed, since the start of the workers.",
             unit="none",
             queries=(
                 ("sum(errata_edits_superseded_total)", "superseded"),
-                ("sum(errata_edits_taken_out_total)", "taken out"),
+                ("sum(errata_edits_taken_out_total)", "removed"),
             ),
         ),
         PanelSpec(
-            title="Edits in force",
-            about="The size of the live set.",
+            title="Live edits",
+            about="Number of edits in the live set.",
             unit="none",
             queries=(("max(errata_live_edits)", "edits"),),
         ),
         PanelSpec(
             title="Candidates",
-            about="Versions that wait for somebody to promote them; they expire.",
+            about="Versions that wait to be promoted. They expire after ERRATA_CANDIDATE_SECONDS.",
             unit="none",
             queries=(("max(errata_candidates)", "candidates"),),
         ),
         PanelSpec(
             title="Time by stage",
-            about="Mean seconds that a stage took in the last hour. computing: z; applying: keys and solve.",
+            about="Mean duration of a stage in the last hour. computing: search for z; applying: keys and solve.",
             unit="s",
             queries=(("errata:stage_seconds:mean1h", "{{stage}}"),),
         ),
         PanelSpec(
             title="Slow stages",
-            about="95 % of the stages took no longer; since the workers' start.",
+            about="95th percentile of the duration of a stage, since the start of the workers.",
             unit="s",
             queries=(
                 (
@@ -77,13 +77,13 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="z found",
-            about="Edits whose z was searched or found on disk, a second.",
+            about="Edits per second whose z was searched or read from disk.",
             unit="suffix: edits/s",
             queries=(("sum(rate(errata_worker_targets_total[$__rate_interval]))", "edits"),),
         ),
         PanelSpec(
-            title="Steps of z",
-            about="Steps that searches for z take, a second.",
+            title="Search steps",
+            about="Steps per second of the searches for z.",
             unit="suffix: steps/s",
             queries=(("sum(rate(errata_worker_z_steps_total[$__rate_interval]))", "steps"),),
         ),
@@ -97,7 +97,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Drift",
-            about="KL divergence of the live version from the original on the probe set. The default limit is 0.5.",
+            about="KL divergence between the live version and the original on the probe set. The default limit is 0.5.",
             unit="suffix: nats",
             queries=(("max(errata_check_drift_nats)", "nats"),),
             thresholds=((0.4, ORANGE), (0.5, RED)),
@@ -105,7 +105,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Perplexity",
-            about="Of the live version on held-out text, over the original's. The default limit is 1.1.",
+            about="Perplexity on held-out text, divided by that of the original model. The default limit is 1.1.",
             unit="none",
             queries=(("max(errata_check_perplexity_ratio)", "ratio"),),
             thresholds=((1.08, ORANGE), (1.1, RED)),

@@ -1,4 +1,4 @@
-"""The board for whoever is on call: is all well, and where to look when it is not."""
+"""The overview board for operators on call: is Errata healthy, and which board has the details."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _UP = ((1.0, GREEN),)
 OVERVIEW = BoardSpec(
     uid="errata-overview",
     title="Errata: overview",
-    about="Is all well? Red here has a page in the runbook; the other boards tell more.",
+    about="The health of Errata. Each red panel links to its page of the runbook; the other boards have details.",
     panels=(
         PanelSpec(
             title="Redis",
-            about="1 while the ledger answers. At 0 nothing is accepted; answers go on with what is resident.",
+            about="1 while the ledger answers. At 0, no batch is accepted; resident versions continue to answer.",
             unit="none",
             queries=(("min(errata_ledger_up)", "answers"),),
             kind="stat",
@@ -22,8 +22,8 @@ OVERVIEW = BoardSpec(
             alert="ErrataRedisDown",
         ),
         PanelSpec(
-            title="APIs",
-            about="API processes that Prometheus reaches.",
+            title="API processes",
+            about="Number of API processes that Prometheus can reach.",
             unit="none",
             queries=(('sum(up{job="errata-api"})', "up"),),
             kind="stat",
@@ -33,7 +33,7 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Generation ready",
-            about="Replicas whose live version is resident with the ledger's digest.",
+            about="Number of replicas that hold the live version with the digest of the ledger.",
             unit="none",
             queries=(("sum(errata_generation_ready)", "ready"),),
             kind="stat",
@@ -43,7 +43,7 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Digests match",
-            about="1 while every replica's live version has the digest that the ledger recorded when it was tested.",
+            about="1 while the live version of every replica has the digest that the ledger recorded after the checks.",
             unit="none",
             queries=(("min(errata_generation_digest_matches)", "match"),),
             kind="stat",
@@ -53,7 +53,7 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Workers ready",
-            about="Workers with their model loaded. Without one, batches wait.",
+            about="Number of workers with a loaded model. Without one, batches wait.",
             unit="none",
             queries=(("sum(errata_worker_ready)", "ready"),),
             kind="stat",
@@ -63,14 +63,14 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Live version",
-            about="Number of the version that answers: 12 of v12.",
+            about="Number of the live version: 12 for v12.",
             unit="none",
             queries=(("max(errata_live_version_number)", "version"),),
             kind="stat",
         ),
         PanelSpec(
             title="Room left",
-            about="Share of the checks' limits that the live edits leave. Below a tenth batches are refused soon.",
+            about="Share of the checks' limits that is left. Below a tenth, batches will soon be rejected.",
             unit="percentunit",
             queries=(("min(errata_store_room)", "room"),),
             kind="stat",
@@ -80,14 +80,14 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Requests",
-            about="Requests a second, by class of the answer. 5xx should be nothing.",
+            about="Requests per second by class of the answer. 5xx should be 0.",
             unit="reqps",
             queries=(("sum by (class) (rate(errata_http_responses_total[$__rate_interval]))", "{{class}}"),),
             alert="ErrataHttpErrors",
         ),
         PanelSpec(
             title="Errors",
-            about="Share of requests answered 5xx. Alerted above 1 %.",
+            about="Share of requests with a 5xx answer. An alert fires above 1 %.",
             unit="percentunit",
             queries=(("errata:http_errors:ratio5m", "5xx"),),
             thresholds=((0.01, RED),),
@@ -95,14 +95,14 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Latency",
-            about="Of all requests, waits for a batch (?wait=) included; the generation board has answers alone.",
+            about="All requests, including waits for a batch (?wait=). The generation board shows only answers.",
             unit="s",
             queries=(("errata:http_latency_seconds:p50", "median"), ("errata:http_latency_seconds:p95", "95 %")),
             thresholds=((30.0, ORANGE),),
         ),
         PanelSpec(
             title="Busiest routes",
-            about="Requests a second of the ten routes that are asked most, by the route's template.",
+            about="Requests per second to the ten busiest routes, by route template.",
             unit="reqps",
             queries=(
                 (
@@ -114,34 +114,34 @@ OVERVIEW = BoardSpec(
         ),
         PanelSpec(
             title="Slowest routes",
-            about="Mean time of a request, of the ten slowest routes. Waits (?wait=, events) are meant to be long.",
+            about="Mean time of a request to the ten slowest routes. Waits (?wait=, events) are long by design.",
             unit="s",
             queries=(("topk(10, errata:http_route_seconds:mean5m)", "{{route}}"),),
             thresholds=((30.0, ORANGE),),
         ),
         PanelSpec(
-            title="Longest wait at a promotion",
-            about="Longest wait of running answers while a version came in, in the last hour. About a step is normal.",
+            title="Longest pause at a promotion",
+            about="Longest pause of running answers during a promotion in the last hour. About one step is normal.",
             unit="s",
             queries=(("errata:generation_swap_stall_seconds:p95_1h", "95 %"),),
             thresholds=((0.25, ORANGE), (1.0, RED)),
         ),
         PanelSpec(
             title="Open batches",
-            about="Batches without a final state, by state. A number that only grows means that no worker keeps up.",
+            about="Batches without a final state, by state. If the number only grows, the workers are too slow.",
             unit="none",
             queries=(("max by (state) (errata_batches)", "{{state}}"),),
             alert="ErrataOldestBatchWaits",
         ),
         PanelSpec(
             title="Tokens",
-            about="Tokens written a second, by all replicas.",
+            about="Tokens per second, over all replicas.",
             unit="suffix: tokens/s",
             queries=(("errata:generation_tokens:rate5m", "{{kind}}"),),
         ),
         PanelSpec(
             title="Behind the pointer",
-            about="How long another version should have been live at the slowest replica. Seconds while one loads.",
+            about="How long the slowest replica has served an outdated version. Some seconds are normal during a load.",
             unit="s",
             queries=(("max(errata_generation_behind_seconds)", "slowest"),),
             thresholds=((60.0, RED),),

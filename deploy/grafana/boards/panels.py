@@ -1,6 +1,6 @@
-"""What a panel of Errata's boards is, and how it becomes Grafana's JSON through the typed model of its schema.
+"""Panels and boards, and their conversion to Grafana's JSON with the typed model of its schema.
 
-Knows no board and no metric.
+This module contains no board and no metric.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from grafana_foundation_sdk.models.common import LegendDisplayMode
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, FieldColorModeId, Threshold, ThresholdsMode
 
 RUNBOOK = "/public/errata/runbook.md"
-"""Where deploy/compose.yaml has Grafana serve deploy/runbook.md."""
+"""Path at which Grafana serves deploy/runbook.md; deploy/compose.yaml mounts it there."""
 SOURCE = DataSourceRef(type_val="prometheus", uid="errata-prometheus")
 WIDTH = 24
-"""Of a board, in Grafana's columns."""
+"""Width of a board in Grafana's columns."""
 GREEN, ORANGE, RED = "green", "orange", "red"
 
 
@@ -27,24 +27,24 @@ class PanelSpec:
 
     title: str
     about: str
-    """What it shows, and what is normal."""
+    """Describes the metric and its normal values."""
     unit: str
     queries: tuple[tuple[str, str], ...]
-    """Expression and legend."""
+    """Pairs of an expression and a legend."""
     kind: Literal["graph", "stat"] = "graph"
     thresholds: tuple[tuple[float, str], ...] = ()
-    """From which value on which colour; green before the first."""
+    """Pairs of a value and the color from that value on; ``below_is`` applies below the first."""
     below_is: str = GREEN
-    """Colour below the first threshold."""
+    """Color below the first threshold."""
     alert: str | None = None
-    """The alert whose page in the runbook tells what to do."""
+    """The alert whose runbook page the panel links to."""
     gpu: bool = False
-    """Shows something only where there is a GPU."""
+    """The panel shows values only if there is a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardSpec:
-    """One board: the stats in a row, the graphs in rows of three."""
+    """One board: one row of stats, then rows of three graphs."""
 
     uid: str
     title: str
@@ -53,7 +53,7 @@ class BoardSpec:
 
 
 def board_json(spec: BoardSpec) -> str:
-    """The board as Grafana reads it."""
+    """Return the board as Grafana's JSON."""
     board = (
         dashboard
         .Dashboard(spec.title)
@@ -71,7 +71,7 @@ def board_json(spec: BoardSpec) -> str:
 
 
 def _spans(panels: tuple[PanelSpec, ...]) -> list[int]:
-    """Of each panel: graphs take a third of the board, stats share a whole row."""
+    """Return the width of each panel: a graph takes a third of the board, and all stats share one row."""
     stats = [panel for panel in panels if panel.kind == "stat"]
     share, left = divmod(WIDTH, max(1, len(stats)))
     return [WIDTH // 3 if panel.kind == "graph" else share + (stats.index(panel) < left) for panel in panels]

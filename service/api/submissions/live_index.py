@@ -1,4 +1,4 @@
-"""What a batch does to the live set, as far as can be told when it is taken: read once per live version."""
+"""The effect of a batch on the live set, as far as it is known when the batch is accepted."""
 
 from __future__ import annotations
 
@@ -22,79 +22,92 @@ class Removal:
     """The edit about the same thing that is in force without it."""
 
 
-class LiveIndex:
-    """The live set by (subject, relation).
+@dataclass(frozen=True, slots=True)
+class LiveSet:
+    """The live set of one version by (subject, relation)."""
 
-    A version's set changes by purges alone, so its number and its sizes are all that is compared.
-    """
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._lock = threading.Lock()
-        self._read_of: tuple[str, tuple[int, int]] | None = None
-        self._set = EditSet(live=())
-        self._live: dict[tuple[str, str], AcceptedEdit] = {}
-        self._known: set[str] = set()
-        self._about: dict[str, list[AcceptedEdit]] = {}
+    edits: EditSet
+    by_identity: dict[tuple[str, str], AcceptedEdit]
+    by_subject: dict[str, list[AcceptedEdit]]
+    known: frozenset[str]
+    """The ids of the live edits and of those that they supersede or repeat."""
 
     def superseded_by(self, edits: Sequence[Edit]) -> list[AcceptedEdit | None]:
-        """For each edit the live one about the same thing, if there is one."""
-        self._refresh()
-        return [self._live.get(edit.identity) for edit in edits]
+        """Return for each edit the live one with the same subject and relation, if there is one."""
+        return [self.by_identity.get(edit.identity) for edit in edits]
 
     def companions(self, edits: Sequence[Edit], *, without: Collection[str] = ()) -> list[list[AcceptedEdit]]:
-        """For each edit the live ones about its subject under another relation, but those with the ids ``without``."""
-        self._refresh()
+        """Return for each edit the live ones about its subject under another relation, but not those in ``without``."""
         return [
             [
                 row
-                for row in self._about.get(edit.identity[0], ())
+                for row in self.by_subject.get(edit.identity[0], ())
                 if row.edit.identity != edit.identity and row.id not in without
             ]
             for edit in edits
         ]
 
-    def removals(self, ids: Sequence[str]) -> list[Removal]:
-        """These edits, with those that say the same next to them, and what comes back without them.
 
-        Raises NotFound for an unknown edit, EditNotLive for one that is not in force nor beneath one that is.
+class LiveIndex:
+    """Reads the live set, once per version.
+
+    The set of a version changes only by purges, so its id and its sizes are compared.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._read_of: tuple[str, int, int] | None = None
+        self._set = _live_set(())
+
+    def current(self) -> LiveSet:
+        """Return the live set as it is now: one round trip if the same version was live the last time."""
+        state = self._ledger.versions.live_sizes()
+        with self._lock:
+            if state != self._read_of:
+                self._set = self._read(state[0])
+                self._read_of = state
+            return self._set
+
+    def removals(self, ids: Sequence[str], live: LiveSet) -> list[Removal]:
+        """Return these edits, those that say the same, and what is in force without them.
+
+        Raises NotFound for an unknown edit, EditNotLive for one that ``live`` does not hold.
         """
-        edits = self._refresh()
         doomed: dict[str, None] = {}
         for edit in ids:
-            if edit not in self._known:
+            if edit not in live.known:
                 status = self._ledger.edits.get(edit).status
                 raise EditNotLive(
                     f"edit {edit} is {status}: only an edit that is in force can be taken out",
                     loc=("body", "remove"),
                 )
-            doomed |= dict.fromkeys(edits.named_alike(edit))
-        left = {row.edit.identity: row.id for row in edits.joined((), without=doomed).live}
-        rows = {row.id: row for row in edits.everything}
-        live = {row.id for row in edits.live}
+            doomed |= dict.fromkeys(live.edits.named_alike(edit))
+        left = {row.edit.identity: row.id for row in live.edits.joined((), without=doomed).live}
+        rows = {row.id: row for row in live.edits.everything}
+        in_force = {row.id for row in live.edits.live}
         return [
-            Removal(accepted=rows[edit], restores=left.get(rows[edit].edit.identity) if edit in live else None)
+            Removal(accepted=rows[edit], restores=left.get(rows[edit].edit.identity) if edit in in_force else None)
             for edit in doomed
         ]
 
-    def _refresh(self) -> EditSet:
-        version = self._ledger.versions.pointer().version
-        sizes = self._ledger.versions.set_sizes(version)
-        with self._lock:
-            if (version, sizes) != self._read_of:
-                self._set = self._read(version)
-                self._live = {row.edit.identity: row for row in self._set.live}
-                self._known = {row.id for row in self._set.everything}
-                self._about = _by_subject(self._set.live)
-                self._read_of = (version, sizes)
-            return self._set
-
-    def _read(self, version: str) -> EditSet:
-        ids = sorted(self._ledger.versions.live_edit_ids(version) | self._ledger.versions.superseded_edit_ids(version))
-        found = []
+    def _read(self, version: str) -> LiveSet:
+        versions = self._ledger.versions
+        ids = sorted(versions.live_edit_ids(version) | versions.superseded_edit_ids(version))
+        found: list[AcceptedEdit] = []
         for start in range(0, len(ids), READ_AT_ONCE):
             found += [record.accepted for record in self._ledger.edits.get_many(ids[start : start + READ_AT_ONCE])]
-        return edit_set(found)
+        return _live_set(found)
+
+
+def _live_set(rows: Sequence[AcceptedEdit]) -> LiveSet:
+    edits = edit_set(rows)
+    return LiveSet(
+        edits=edits,
+        by_identity={row.edit.identity: row for row in edits.live},
+        by_subject=_by_subject(edits.live),
+        known=frozenset(row.id for row in edits.everything),
+    )
 
 
 def _by_subject(live: Sequence[AcceptedEdit]) -> dict[str, list[AcceptedEdit]]:

@@ -27,7 +27,7 @@ def test_file_is_valid_by_the_schema_of_compose(name: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_redis_keeps_what_it_is_given(compose: dict[str, Any]) -> None:
+def test_redis_syncs_every_write_and_never_evicts(compose: dict[str, Any]) -> None:
     command = " ".join(compose["redis"]["command"])
     for words in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
         assert words in command
@@ -43,18 +43,18 @@ def test_errata_runs_on_a_read_only_root_without_rights(compose: dict[str, Any])
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
 
 
-def test_errata_is_given_only_settings_that_it_reads(compose: dict[str, Any]) -> None:
+def test_only_settings_that_errata_reads_are_set(compose: dict[str, Any]) -> None:
     assert {variable for name in OWN for variable in compose[name]["environment"]} <= known_environment()
 
 
-def test_a_container_is_stopped_later_than_the_longest_answer_ends(compose: dict[str, Any]) -> None:
+def test_a_container_may_stop_for_longer_than_the_longest_answer(compose: dict[str, Any]) -> None:
     longest = Settings.model_fields["max_answer_seconds"].default
     for name in ("api", "generation"):
         drain = float(compose[name]["environment"]["ERRATA_STOP_SECONDS"])
         assert longest < drain < float(compose[name]["stop_grace_period"].removesuffix("s"))
 
 
-def test_nothing_listens_beyond_this_machine(compose: dict[str, Any]) -> None:
+def test_ports_are_published_on_loopback_only(compose: dict[str, Any]) -> None:
     ports = [port for service in compose.values() for port in service.get("ports", ())]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)

@@ -13,7 +13,7 @@ from tests.support.operator_tools import ROOT
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
-def test_board_on_disk_is_what_the_typed_model_makes(board: BoardSpec) -> None:
+def test_board_on_disk_equals_the_output_of_the_typed_model(board: BoardSpec) -> None:
     assert (FOLDER / f"{board.uid}.json").read_text() == board_json(board), "run: make dashboards"
 
 
@@ -34,20 +34,20 @@ def test_every_panel_has_a_unit_a_description_and_thresholds(board: BoardSpec) -
         assert all(target["expr"] for target in panel["targets"])
 
 
-def test_panels_lie_side_by_side_within_the_board() -> None:
+def test_panels_fit_on_the_board_without_overlap() -> None:
     for board in BOARDS:
         places = [panel["gridPos"] for panel in json.loads(board_json(board))["panels"]]
         assert all(place["x"] + place["w"] <= WIDTH for place in places), board.title
-        taken = [
+        covered = [
             (place["x"] + dx, place["y"] + dy)
             for place in places
             for dx in range(place["w"])
             for dy in range(place["h"])
         ]
-        assert len(set(taken)) == len(taken), board.title
+        assert len(set(covered)) == len(covered), board.title
 
 
-def test_no_two_panels_of_a_board_have_one_title() -> None:
+def test_titles_of_a_board_are_unique() -> None:
     for board in BOARDS:
         assert len({panel.title for panel in board.panels}) == len(board.panels)
 

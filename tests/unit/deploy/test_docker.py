@@ -1,4 +1,4 @@
-"""The images, as far as that goes without an engine: linted, their install steps run, their promises read."""
+"""The images, tested without a container engine: linting, the install steps, and the promises of the Dockerfiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_hadolint_finds_nothing(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=PROCESSES)
-def test_image_runs_as_nobody_with_a_health_check_from_a_pinned_base(file: Path) -> None:
+def test_image_runs_as_an_unprivileged_user_with_a_health_check_from_a_pinned_base(file: Path) -> None:
     lines = file.read_text().splitlines()
     bases = [line for line in lines if line.startswith("FROM")]
     assert len(bases) == 2
@@ -41,7 +41,7 @@ def test_image_sets_only_variables_that_errata_reads(file: Path) -> None:
     assert {word for word in words if word.startswith("ERRATA_")} <= known_environment()
 
 
-def test_only_what_is_installed_goes_to_the_builder() -> None:
+def test_builder_receives_only_files_that_are_installed() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line[1:] for line in ignored if line.startswith("!")}
     assert "*" in ignored
@@ -56,11 +56,11 @@ def test_only_what_is_installed_goes_to_the_builder() -> None:
     assert {part.split("/")[0] for part in copied} == allowed
 
 
-def test_image_of_the_api_carries_no_model() -> None:
+def test_image_of_the_api_has_no_model() -> None:
     assert "editing_core/demo/models" in (DOCKER / "api.Dockerfile.dockerignore").read_text().splitlines()
 
 
-def test_healthcheck_fails_where_nobody_answers() -> None:
+def test_healthcheck_fails_if_nothing_answers() -> None:
     done = run_tool(sys.executable, DOCKER / "healthcheck.py", "http://127.0.0.1:9/readyz")
     assert done.returncode == 1
     assert "http://127.0.0.1:9/readyz" in done.stdout
@@ -71,7 +71,7 @@ def test_healthcheck_fails_where_nobody_answers() -> None:
     [(("cook",), "unknown process cook"), (("api", "tpu"), "unknown variant tpu")],
     ids=["process", "variant"],
 )
-def test_install_of_what_there_is_not_is_refused(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+def test_install_refuses_unknown_processes_and_variants(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
     done = run_tool(DOCKER / "install.sh", tmp_path / "venv", *arguments)
     assert done.returncode == 2
     assert words in done.stdout
@@ -79,7 +79,7 @@ def test_install_of_what_there_is_not_is_refused(arguments: tuple[str, ...], wor
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """What the build stage copies."""
+    """A folder with the files that the build stage copies."""
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("docker", "editing_core", "worker", "service"):
@@ -105,7 +105,7 @@ def test_api_installs_without_torch_and_without_a_model_and_starts(source: Path)
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_worker_and_generation_install_with_the_torch_that_was_asked_for(source: Path) -> None:
+def test_worker_and_generation_install_with_the_requested_torch(source: Path) -> None:
     done = run_tool("docker/install.sh", source / "venv", "worker", "cpu", cwd=source)
     assert done.returncode == 0, done.stdout
     python = source / "venv" / "bin" / "python"

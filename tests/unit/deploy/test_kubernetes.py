@@ -16,7 +16,7 @@ from worker.protocol.settings import Settings, known_environment, read_settings
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("base", "overlays/gpu")
 OLDEST_KUSTOMIZE = (5, 0)
-"""In kubectl since 1.27."""
+"""Part of kubectl since 1.27."""
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
@@ -70,7 +70,7 @@ def test_no_service_of_the_cluster_adds_variables_that_errata_would_refuse(objec
     assert all(pod["enableServiceLinks"] is False for pod in _pods(objects).values())
 
 
-def test_pods_are_given_only_settings_that_errata_reads(objects: list[dict[str, Any]]) -> None:
+def test_pods_set_only_settings_that_errata_reads(objects: list[dict[str, Any]]) -> None:
     own = [pod for name, pod in _pods(objects).items() if name != "errata-redis"]
     given = {variable["name"] for pod in own for variable in pod["containers"][0]["env"]}
     assert given <= known_environment()
@@ -97,8 +97,8 @@ def test_a_pod_may_drain_longer_than_the_longest_answer_lasts(objects: list[dict
         assert pod["terminationGracePeriodSeconds"] > pause + drain
 
 
-def test_a_slow_load_is_not_a_restart_loop(objects: list[dict[str, Any]]) -> None:
-    """Liveness counts from the end of the start-up probe, and an hour may pass before that."""
+def test_a_slow_load_causes_no_restarts(objects: list[dict[str, Any]]) -> None:
+    """The liveness probe starts after the start-up probe, which may take an hour."""
     container = _pods(objects)["errata-generation"]["containers"][0]
     probe = container["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 3600
@@ -106,7 +106,7 @@ def test_a_slow_load_is_not_a_restart_loop(objects: list[dict[str, Any]]) -> Non
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
-def test_the_ledger_has_its_disk_and_syncs_every_write(objects: list[dict[str, Any]]) -> None:
+def test_the_ledger_has_its_own_disk_and_syncs_every_write(objects: list[dict[str, Any]]) -> None:
     redis = _of(objects, "StatefulSet")["errata-redis"]
     assert redis["spec"]["volumeClaimTemplates"]
     command = " ".join(redis["spec"]["template"]["spec"]["containers"][0]["args"])
@@ -125,7 +125,7 @@ def test_no_secret_is_in_the_files(objects: list[dict[str, Any]]) -> None:
     assert not _of(objects, "Secret")
 
 
-def test_only_the_overlay_asks_for_gpus(objects: list[dict[str, Any]], request: pytest.FixtureRequest) -> None:
+def test_only_the_overlay_requests_gpus(objects: list[dict[str, Any]], request: pytest.FixtureRequest) -> None:
     asking = {
         name for name, pod in _pods(objects).items() if "nvidia.com/gpu" in pod["containers"][0]["resources"]["limits"]
     }

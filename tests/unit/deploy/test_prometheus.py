@@ -30,7 +30,7 @@ def test_prometheus_accepts_its_settings(promtool: str) -> None:
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
-def test_promtool_finds_nothing_wrong_with_the_rules(file: Path, promtool: str) -> None:
+def test_promtool_accepts_the_rules(file: Path, promtool: str) -> None:
     done = run_tool(promtool, "check", "rules", file)
     assert done.returncode == 0, done.stdout
 
@@ -40,15 +40,15 @@ def test_each_alert_fires_under_its_fault_and_none_does_in_a_quiet_run(promtool:
     assert done.returncode == 0, done.stdout
 
 
-def test_every_alert_has_a_test_of_its_own(alerts: dict[str, dict[str, Any]]) -> None:
+def test_every_alert_has_its_own_test(alerts: dict[str, dict[str, Any]]) -> None:
     tests = yaml.safe_load((PROMETHEUS / "tests" / "alerts.yml").read_text())["tests"]
     assert [test["name"] for test in tests] == ["quiet", *alerts]
     for test in tests:
-        told = {asked["alertname"]: bool(asked["exp_alerts"]) for asked in test["alert_rule_test"]}
-        assert told == {name: name == test["name"] for name in alerts}
+        fires = {asked["alertname"]: bool(asked["exp_alerts"]) for asked in test["alert_rule_test"]}
+        assert fires == {name: name == test["name"] for name in alerts}
 
 
-def test_every_alert_has_its_page_in_the_runbook(alerts: dict[str, dict[str, Any]]) -> None:
+def test_every_alert_has_a_page_in_the_runbook(alerts: dict[str, dict[str, Any]]) -> None:
     runbook = (ROOT / "deploy" / "runbook.md").read_text()
     pages = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", runbook, re.MULTILINE | re.DOTALL))
     assert list(pages) == list(alerts)
