@@ -238,13 +238,17 @@ def _compare(
 
 
 def _command(task: Task, place: Workplace) -> str:
-    config = place.editor.config
-    texts = [f"--corpus {file}" for file in task.corpus]
-    texts += [f"--dataset {task.dataset} --text-column {task.text_column}"] if task.dataset else []
-    texts += [f"--statistics {task.statistics}"] if task.statistics else []
+    constants = place.editor.config.overrides().given()
+    texts = [f"--corpus {file}" for file in task.options.corpus]
+    texts += (
+        [f"--dataset {task.options.dataset} --text-column {task.options.text_column}"] if task.options.dataset else []
+    )
+    texts += [f"--statistics {task.options.statistics}"] if task.options.statistics else []
     return " ".join([
-        f"errata up --data {task.out} --model {place.loaded.source} --layers {','.join(map(str, config.layers))}",
-        f"--prior-weight {config.prior_weight:g} --clamp {config.clamp_factor:g}"
-        f" --guard-weight {config.guard_weight:g}",
+        f"errata up --data {task.out} --model {place.loaded.source}",
+        *(
+            f"--{name.replace('_', '-')} {value if isinstance(value, str) else f'{value:g}'}"
+            for name, value in constants.items()
+        ),
         *texts,
     ])

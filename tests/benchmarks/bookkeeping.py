@@ -27,6 +27,7 @@ from starlette.testclient import TestClient
 from editing_core.asking.perplexity import Perplexities
 from editing_core.asking.probes import ProbeSet
 from editing_core.checks.checks import CheckReport
+from editing_core.checks.limits import CheckLimits
 from editing_core.checks.verdict import Measured, Share, judge
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.editor.editor import JointEditor
@@ -50,7 +51,7 @@ from worker.metrics import Metrics
 from worker.protocol.entities import BatchState
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.settings import Settings
-from worker.session import EditingSession, check_limits
+from worker.session import EditingSession
 from worker.work_in_hand import Hands
 
 LIVE = (10, 100, 1_000, 10_000)
@@ -66,11 +67,9 @@ class Cost:
     """What one commit took."""
 
     seconds: float
-    """By the clock."""
     cpu_seconds: float
     """Of this process, without Redis."""
     num_trips: int
-    """Round trips to Redis."""
 
     def __str__(self) -> str:
         """A cell of the table."""
@@ -121,9 +120,9 @@ class ReadySession(EditingSession):
         measured = Measured(
             num_live=len(live),
             num_new=len(new),
-            taken=Share(len(new), len(new)),
-            told=1.0,
-            neighbors=Share(3 * len(new), 3 * len(new)),
+            reliability=Share(len(new), len(new)),
+            generation_success=1.0,
+            specificity=Share(3 * len(new), 3 * len(new)),
             earlier=Share(200, 200),
             drift=0.1,
             drift_from_parent=0.1,
@@ -143,12 +142,12 @@ def _edit_report(row: AcceptedEdit) -> dict[str, Any]:
     ]
     scores = {"probability": 0.9, "rank": 1, "true_probability": 0.01, "true_rank": 7}
     return {
-        "taken": True,
-        "told": 1.0,
+        "holds": True,
+        "generation_success": 1.0,
         "writes": " Oslo, and so on, and so on, and so on",
         "before": scores,
         "after": scores,
-        "paraphrases": [{"prompt": text, **scores, "told": True} for text in row.edit.filled_paraphrases],
+        "paraphrases": [{"prompt": text, **scores, "generation_success": True} for text in row.edit.filled_paraphrases],
         "neighbors": {"kept": len(neighbors), "total": len(neighbors), "prompts": neighbors},
         "left_out": [],
     }
@@ -204,7 +203,7 @@ class Workbench:
             targets=ReadyTargets(layout.targets_dir),
             _answers=NeverTrue(),
         )
-        limits = check_limits(self.settings)
+        limits = CheckLimits.read(self.settings)
         store = VersionStore(layout, keep_manifest=True)
         self.session = ReadySession(editor=editor, store=store, identity=identity, limits=limits)
         metrics = Metrics()
@@ -322,7 +321,6 @@ def measure_acceptance(redis_url: str) -> tuple[float, float, int]:
         began = time.perf_counter()
         take_in(place.ledger, *edits)
         in_ledger = time.perf_counter() - began
-    with opened(redis_url) as place:
         app = create_app(place.settings, place.ledger, place.bench.queue)
         with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1)) as client:
             _post(client, edits[:1])

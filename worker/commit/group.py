@@ -29,7 +29,7 @@ class Dropped:
     @classmethod
     def unusable(cls, accepted: AcceptedEdit, why: str) -> Dropped:
         """An edit that the tokenizer or the model's context length does not allow."""
-        return cls(accepted, {"taken": False, "problem": why, "culprit": {"limits": [], "why": why}})
+        return cls(accepted, {"holds": False, "problem": why, "culprit": {"limits": [], "why": why}})
 
     def to_json(self) -> dict[str, Any]:
         """The record that a manifest keeps of it."""
