@@ -63,7 +63,7 @@ def search_plainly(loaded: LoadedModel, edit: EditRows, config: MemitConfig) -> 
         for step in range(1, config.num_steps + 1):
             log_probs_RO, now_V = _log_probs(loaded, ids_RT, edit, lookups)
             start_V = now_V.detach() if start_V is None else start_V
-            assert hook.start_H is not None
+            assert hook.start_H is not None  # the forward pass has filled it
             hidden_norm_G = hook.start_H.norm()[None]
             loss = search_loss(
                 delta_H[None],
@@ -82,6 +82,7 @@ def search_plainly(loaded: LoadedModel, edit: EditRows, config: MemitConfig) -> 
                 delta_H.copy_(clamp_delta(delta_H[None], hidden_norm_G, config.clamp_factor)[0])
     finally:
         handle.remove()
+    assert hook.start_H is not None
     return PlainTarget((hook.start_H + delta_H).detach(), step)
 
 
