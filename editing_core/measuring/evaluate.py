@@ -1,7 +1,7 @@
 """``python -m editing_core.measuring.evaluate FILE``: the scores of a CounterFact file before and after its edits.
 
-Offline: no service, no queue. Prints ES, PS, NS, S, taken, told and perplexity, and can write the edited model as a
-Hugging Face folder. Knows no environment: ``errata evaluate`` gives every option.
+Offline: no service, no queue. Prints ES, PS, NS, S, reliability, generation success and perplexity, and can
+write the edited model as a Hugging Face folder. Knows no environment: ``errata evaluate`` gives every option.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _COLUMNS = (
     ("paraphrase_score", "PS"),
     ("neighborhood_score", "NS"),
     ("score", "S"),
-    ("taken", "taken"),
-    ("told", "told"),
+    ("reliability", "reliability"),
+    ("generation_success", "generation success"),
 )
 
 
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="errata evaluate",
         description="Measure offline what a file of CounterFact records scores before and after its edits: ES, PS, NS, "
-        "S, taken, told and perplexity. No service is needed.",
+        "S, reliability, generation success and perplexity. No service is needed.",
     )
     add = parser.add_argument
     add("file", type=Path, help="CounterFact records: a JSON list, or one record a line")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.rooms import circles
 from worker.protocol.settings_table import with_table
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,17 @@ def test_every_package_folder_has_its_package_file() -> None:
 def test_no_folder_holds_more_than_fifteen_modules() -> None:
     modules = Counter(_name(path.parent) for path in PRODUCT if path.name != "__init__.py")
     assert not {name: count for name, count in modules.items() if count > MAX_FOLDER_FILES}
+
+
+def test_no_folder_inside_a_package_holds_a_single_module() -> None:
+    folders = [path.parent for path in PRODUCT if path.name == "__init__.py" and path.parent.parent != ROOT]
+    inside = Counter(path.parent for path in PRODUCT if path.name != "__init__.py")
+    inside.update(folder.parent for folder in folders)
+    assert not [_name(folder) for folder in folders if inside[folder] == 1]
+
+
+def test_no_two_rooms_of_a_package_import_each_other() -> None:
+    assert circles() == []
 
 
 def test_the_docs_hold_the_tables_of_settings_that_the_code_makes() -> None:

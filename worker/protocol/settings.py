@@ -180,9 +180,9 @@ class Settings(BaseSettings):
     )
 
     # Limits of the checks.
-    min_taken: Share = Field(_LIMITS.min_taken, description="Smallest share of new edits that must succeed")
-    min_neighbors_kept: Share = Field(
-        _LIMITS.min_neighbors_kept, description="Smallest share of neighbours that must keep their answer"
+    min_reliability: Share = Field(_LIMITS.min_reliability, description="Smallest share of new edits that must succeed")
+    min_specificity: Share = Field(
+        _LIMITS.min_specificity, description="Smallest share of neighbours that must keep their answer"
     )
     min_earlier_kept: Share = Field(
         _LIMITS.min_earlier_kept, description="Smallest share of earlier edits that must still hold"
