@@ -46,8 +46,8 @@ check: install ## all that must hold before a change is merged: format, lint, ty
 	$(PYTEST) -m "not slow"
 	$(PYTEST) -m slow
 
-settings-table: install ## write the README's table of settings anew from the code
-	$(PYTHON) -m worker.protocol.settings_table README.md
+settings-table: install ## write the tables of docs/settings.md from the code
+	$(PYTHON) -m worker.protocol.settings_table docs/settings.md
 
 dashboards: install ## write Grafana's boards anew from deploy/grafana/boards
 	$(PYTHON) -m deploy.grafana.boards

@@ -14,14 +14,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 NUM_THREADS = 16
-PATIENCE_SECONDS = 2.0
+LEDGER_TIMEOUT_SECONDS = 2.0
 """How long an answer waits for the ledger."""
 
 
-async def in_time(ask: Callable[[], T]) -> T:
-    """What ``ask`` returns or raises; TimeoutError where that takes too long, the wait for a thread counted."""
-    future = _threads().submit(ask)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+async def call_with_timeout(call: Callable[[], T]) -> T:
+    """What ``call`` returns or raises; TimeoutError where that takes too long, the wait for a thread counted."""
+    future = _threads().submit(call)
+    async with asyncio.timeout(LEDGER_TIMEOUT_SECONDS):
         return await asyncio.wrap_future(future)  # when it is given up, one that has not begun never will
 
 

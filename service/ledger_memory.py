@@ -9,7 +9,7 @@ from worker.protocol.errors import LedgerForgotten
 from worker.protocol.ledger.ledger import Ledger
 
 
-def require_memory(ledger: Ledger, layout: StoreLayout) -> None:
+def require_ledger_intact(ledger: Ledger, layout: StoreLayout) -> None:
     """Raise LedgerForgotten when Redis knows no pointer although HEAD tells of one; LedgerDown when it is away.
 
     A ledger is written anew as a whole: as soon as it knows the pointer it knows the rest. Before that, what it does

@@ -42,7 +42,7 @@ logger = logging.getLogger("service.serve")
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
-LAST_WORD_SECONDS = 2
+SHUTDOWN_GRACE_SECONDS = 2
 """After ``stop_seconds``, for those whose answers have not ended to be told so."""
 
 
@@ -163,7 +163,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,  # turns go by address: nobody may choose theirs
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds) + LAST_WORD_SECONDS,
+                timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds) + SHUTDOWN_GRACE_SECONDS,
             )
         )
         self._state: ApiState = app.state.errata

@@ -1,7 +1,7 @@
-"""Carries what the decoding thread says to the event loop: one wake-up for all that is said meanwhile.
+"""Passes callbacks from the decoding thread to an event loop, with one wake-up for all that are pending.
 
-A step has something to say to every stream; waking the event loop for each would cost both threads more than the
-saying itself.
+Each step has an event for every stream. Waking the event loop once per event would cost both threads more than the
+events themselves.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections import deque
 from collections.abc import Callable
 
 
-class Mailbox:
+class LoopBridge:
     """Calls functions in one event loop, in the order in which other threads post them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._letters: deque[Callable[[], None]] = deque()
+        self._callbacks: deque[Callable[[], None]] = deque()
         self._woken = False
 
-    def post(self, letter: Callable[[], None]) -> None:
-        """Have the event loop call this soon; from any thread. Forgotten when the loop has ended."""
-        self._letters.append(letter)
+    def post(self, callback: Callable[[], None]) -> None:
+        """Have the event loop call the function soon; from any thread. Does nothing if the loop is closed."""
+        self._callbacks.append(callback)
         if not self._woken:
             self._woken = True
             try:
-                self.loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:  # the loop is closed: nobody is there to be told
-                self._letters.clear()
+                self.loop.call_soon_threadsafe(self._run_callbacks)
+            except RuntimeError:  # the loop is closed, so nobody reads the events
+                self._callbacks.clear()
 
-    def _deliver(self) -> None:
-        self._woken = False  # before reading: whoever posts from now on wakes again
-        while self._letters:
-            self._letters.popleft()()
+    def _run_callbacks(self) -> None:
+        self._woken = False  # before the first callback: a later post must wake the loop again
+        while self._callbacks:
+            self._callbacks.popleft()()

@@ -1,4 +1,4 @@
-"""The figures that Prometheus reads from generation; HTTP's own are counted where HTTP is served."""
+"""The Prometheus metrics of generation; those of HTTP are in ``service.api``."""
 
 from __future__ import annotations
 
@@ -19,116 +19,125 @@ TOKEN_KINDS = ("prompt", "completion")
 
 
 class _Gauges:
-    """What is true now."""
+    """The current state."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.revision = Gauge(
-            "errata_generation_pointer_revision", "Revision of the pointer that is served.", registry=registry
+            "errata_generation_pointer_revision", "Revision of the pointer that this process serves.", registry=registry
         )
         self.version = Gauge(
-            "errata_generation_version_number", "Number of the version that is live here: 12 of v12.", registry=registry
+            "errata_generation_version_number",
+            "Number of the version that this process serves as live: 12 for v12.",
+            registry=registry,
         )
         self.revisions_behind = Gauge(
-            "errata_generation_behind_revisions", "Moves of the pointer not followed yet.", registry=registry
+            "errata_generation_behind_revisions",
+            "Moves of the pointer that this process has not followed yet.",
+            registry=registry,
         )
         self.seconds_behind = Gauge(
-            "errata_generation_behind_seconds", "Since when another version should be live here.", registry=registry
+            "errata_generation_behind_seconds",
+            "Seconds for which another version should have been live here.",
+            registry=registry,
         )
-        self.waits_for_room = Gauge(
+        self.waits_for_memory = Gauge(
             "errata_generation_waits_for_memory", "1 while the live version waits for memory.", registry=registry
         )
-        self.running = Gauge("errata_generation_running_requests", "Prompts in a place.", registry=registry)
-        self.waiting = Gauge("errata_generation_waiting_requests", "Prompts without a place.", registry=registry)
+        self.running = Gauge("errata_generation_running_requests", "Requests that have a place.", registry=registry)
+        self.waiting = Gauge("errata_generation_waiting_requests", "Requests that wait for a place.", registry=registry)
         self.resident = Gauge("errata_generation_resident_versions", "Versions in memory.", registry=registry)
         self.resident_bytes = Gauge(
-            "errata_generation_resident_bytes", "Bytes that versions add to the model.", registry=registry
+            "errata_generation_resident_bytes", "Bytes that versions take in addition to the model.", registry=registry
         )
         self.ready = Gauge(
             "errata_generation_ready",
-            "1 while the live version is resident and its digest is the ledger's.",
+            "1 while the live version is in memory and has the digest that the ledger records, else 0.",
             registry=registry,
         )
         self.digest = Gauge(
             "errata_generation_digest_matches",
-            "0 while the version that should be live is damaged or has another digest than the ledger's, else 1.",
+            "0 while the version that should be live is damaged or has another digest than the ledger records, else 1.",
             registry=registry,
         )
         self.gpu = Gauge(
-            "errata_generation_gpu_memory_bytes", "Memory of GPUs that this process holds.", registry=registry
+            "errata_generation_gpu_memory_bytes", "GPU memory that this process holds, in bytes.", registry=registry
         )
 
 
 class _Swaps:
-    """How long changes of the live version take, and what they cost running answers."""
+    """How long a change of the live version takes, and how long it stalls running answers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.swap = Histogram(
             "errata_generation_swap_duration_seconds",
-            "From seeing a moved pointer to serving its version.",
+            "Time from reading a moved pointer to serving its version.",
             registry=registry,
             buckets=SWAP_BUCKETS_SECONDS,
         )
         self.load = Histogram(
             "errata_generation_load_duration_seconds",
-            "Reading a version into memory; the rest of a swap is finding room and promoting.",
+            "Time to load a version into memory; the rest of a swap frees memory and promotes.",
             registry=registry,
             buckets=SWAP_BUCKETS_SECONDS,
         )
         self.stall = Histogram(
             "errata_generation_swap_stall_seconds",
-            "The longest time between two steps of running answers during a swap.",
+            "Longest time between two decode steps during a swap.",
             registry=registry,
             buckets=GAP_BUCKETS_SECONDS,
         )
         self.failures = Counter(
             "errata_generation_load_failures_total",
-            "Attempts to make a version live that failed: damaged, gone, or no room.",
+            "Attempts to make a version live that failed: damaged, missing, or no memory.",
             registry=registry,
         )
 
 
 class GenerationMetrics:
-    """What is counted; made once per process, into the registry that is given."""
+    """The metrics of one process, created once, in the given registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._answers = Counter(
             "errata_generation_answers_total",
-            "Answers by how they ended: stop, length, gone (the client), refused, failed.",
+            "Answers by outcome: stop, length, gone (the client disconnected), refused, failed.",
             ("outcome",),
             registry=registry,
         )
         self._scores = Counter(
             "errata_generation_scores_total",
-            "Scored targets by how they ended: scored, gone (the client), refused, failed.",
+            "Scored targets by outcome: scored, gone (the client disconnected), refused, failed.",
             ("outcome",),
             registry=registry,
         )
         self._tokens = Counter(
-            "errata_generation_tokens_total", "Tokens read and written.", ("kind",), registry=registry
+            "errata_generation_tokens_total",
+            "Tokens that were read (prompt) and written (completion).",
+            ("kind",),
+            registry=registry,
         )
         self._seconds = Histogram(
             "errata_generation_answer_duration_seconds",
-            "From a prompt's arrival to its whole answer.",
+            "Time from a request's arrival to its complete answer.",
             registry=registry,
             buckets=ANSWER_BUCKETS_SECONDS,
         )
         self._first = Histogram(
             "errata_generation_first_token_duration_seconds",
-            "From a streamed prompt's arrival to its first piece of text.",
+            "Time from a streamed request's arrival to its first piece of text.",
             registry=registry,
             buckets=ANSWER_BUCKETS_SECONDS,
         )
         self._gap = Histogram(
             "errata_generation_token_gap_seconds",
-            "Between two pieces of a stream's text.",
+            "Time between two pieces of a stream's text.",
             registry=registry,
             buckets=GAP_BUCKETS_SECONDS,
         )
         self._swaps = _Swaps(registry)
-        self._now = _Gauges(registry)
-        self._begin_at_zero()
+        self._gauges = _Gauges(registry)
+        self._create_labels()
 
-    def _begin_at_zero(self) -> None:
+    def _create_labels(self) -> None:
         for outcome in OUTCOMES:
             self._answers.labels(outcome)
         for outcome in SCORE_OUTCOMES:
@@ -145,67 +154,67 @@ class GenerationMetrics:
         is_ready: Callable[[], bool],
         gpu_bytes: Callable[[], int],
     ) -> None:
-        """Read these when Prometheus asks: requests running and waiting, versions in memory, whether all is well."""
-        self._now.resident_bytes.set_function(resident_bytes)
-        self._now.ready.set_function(lambda: float(is_ready()))
-        self._now.gpu.set_function(gpu_bytes)
-        self._now.running.set_function(lambda: counts()[0])
-        self._now.waiting.set_function(lambda: counts()[1])
-        self._now.resident.set_function(num_resident)
+        """Set the functions that the gauges of requests, memory and readiness call at each scrape."""
+        self._gauges.resident_bytes.set_function(resident_bytes)
+        self._gauges.ready.set_function(lambda: float(is_ready()))
+        self._gauges.gpu.set_function(gpu_bytes)
+        self._gauges.running.set_function(lambda: counts()[0])
+        self._gauges.waiting.set_function(lambda: counts()[1])
+        self._gauges.resident.set_function(num_resident)
 
     def watch_pointer(
         self,
         *,
         num_behind: Callable[[], int],
         seconds_behind: Callable[[], float],
-        waits_for_room: Callable[[], bool],
+        waits_for_memory: Callable[[], bool],
         digest_matches: Callable[[], bool],
     ) -> None:
-        """Read these too: how well the pointer is followed."""
-        self._now.revisions_behind.set_function(num_behind)
-        self._now.seconds_behind.set_function(seconds_behind)
-        self._now.waits_for_room.set_function(lambda: float(waits_for_room()))
-        self._now.digest.set_function(lambda: float(digest_matches()))
+        """Set the functions that the gauges of the pointer call at each scrape."""
+        self._gauges.revisions_behind.set_function(num_behind)
+        self._gauges.seconds_behind.set_function(seconds_behind)
+        self._gauges.waits_for_memory.set_function(lambda: float(waits_for_memory()))
+        self._gauges.digest.set_function(lambda: float(digest_matches()))
 
-    def answered(self, outcome: str, *, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
-        """Count one finished answer."""
+    def record_answer(self, outcome: str, *, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
+        """Count one complete answer."""
         self._answers.labels(outcome).inc()
         self._tokens.labels("prompt").inc(prompt_tokens)
         self._tokens.labels("completion").inc(completion_tokens)
         self._seconds.observe(seconds)
 
-    def not_answered(self, outcome: str, num_prompts: int) -> None:
-        """Count prompts that got no answer."""
+    def record_unanswered(self, outcome: str, num_prompts: int) -> None:
+        """Count requests that got no answer."""
         self._answers.labels(outcome).inc(num_prompts)
 
-    def scored(self, num_targets: int, *, num_tokens: int) -> None:
-        """Count targets that got a score, and the tokens that were read for them."""
+    def record_scores(self, num_targets: int, *, num_tokens: int) -> None:
+        """Count targets that were scored, and the tokens that were read for them."""
         self._scores.labels("scored").inc(num_targets)
         self._tokens.labels("prompt").inc(num_tokens)
 
-    def not_scored(self, outcome: str, num_targets: int) -> None:
-        """Count targets that got no score."""
+    def record_unscored(self, outcome: str, num_targets: int) -> None:
+        """Count targets that were not scored."""
         self._scores.labels(outcome).inc(num_targets)
 
-    def first_piece(self, seconds: float) -> None:
-        """Note how long a stream's first piece of text took."""
+    def record_first_piece(self, seconds: float) -> None:
+        """Record the time from a streamed request to its first piece of text."""
         self._first.observe(seconds)
 
-    def next_piece(self, seconds: float) -> None:
-        """Note how long after the one before a further piece of a stream came."""
+    def record_next_piece(self, seconds: float) -> None:
+        """Record the time between two pieces of a stream."""
         self._gap.observe(seconds)
 
-    def not_loaded(self) -> None:
+    def record_load_failure(self) -> None:
         """Count a version that could not be made live."""
         self._swaps.failures.inc()
 
-    def loaded(self, seconds: float) -> None:
-        """Note that a version was read into memory."""
+    def record_load(self, seconds: float) -> None:
+        """Record how long it took to load a version."""
         self._swaps.load.observe(seconds)
 
-    def swapped(self, *, revision: int, version: str, seconds: float, stall_seconds: float) -> None:
-        """Note that another revision of the pointer is served; ``stall_seconds``: the longest pause between steps."""
+    def record_swap(self, *, revision: int, version: str, seconds: float, stall_seconds: float) -> None:
+        """Record a change of the live version; ``stall_seconds`` is the longest time between two decode steps."""
         self._swaps.stall.observe(stall_seconds)
-        self._now.revision.set(revision)
-        self._now.version.set(version_number(version))
+        self._gauges.revision.set(revision)
+        self._gauges.version.set(version_number(version))
         self._swaps.swap.observe(seconds)

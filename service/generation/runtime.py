@@ -1,9 +1,10 @@
-"""Generation in one process, put together: the loaded model, its versions, the threads, the routes."""
+"""The composition root of generation: the loaded model, its versions, the threads and the routes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from prometheus_client import CollectorRegistry
@@ -15,20 +16,20 @@ from editing_core.models.memory import free_bytes, held_bytes
 from editing_core.versions.identity import StoreIdentity, bind_identity, open_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.asking import Asker
-from service.generation.decoding.loop import DecodeLoop, spare_what_is_there
-from service.generation.http.callers import Callers
+from service.generation.decoding.loop import DecodeLoop, freeze_garbage_collector
+from service.generation.generation_service import GenerationService
+from service.generation.http.callers import READ_GRACE_SECONDS, Callers
 from service.generation.http.openai.catalogue import Catalogue, model_name
 from service.generation.http.openai.routes import openai_router
+from service.generation.http.resident import resident_router
 from service.generation.http.routes import generation_router
+from service.generation.messages import Caller, Sampling, VersionChoice
 from service.generation.metrics import GenerationMetrics
 from service.generation.prompts import Prompts
-from service.generation.questions import Caller, Choice, Sampling
-from service.generation.resident_digests import resident_router
 from service.generation.versions.loading import EngineLimits, VersionLoader
-from service.generation.versions.min_version import Lineage
+from service.generation.versions.memory_budget import MemoryBudget
+from service.generation.versions.min_version import MinVersionResolver
 from service.generation.versions.resident import ResidentVersions
-from service.generation.versions.room import Room
 from service.generation.versions.watcher import PointerWatcher
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
@@ -39,7 +40,7 @@ SMALL_MODEL_BYTES = 64 * 1024 * 1024
 
 
 class GenerationRuntime:
-    """Owns the resident model; ``start`` makes it, ``close`` ends its threads."""
+    """Owns the loaded model and its versions; ``start`` creates it, ``close`` ends its threads."""
 
     def __init__(
         self,
@@ -49,7 +50,9 @@ class GenerationRuntime:
         *,
         settings: Settings,
         registry: CollectorRegistry,
+        read_grace_seconds: float = READ_GRACE_SECONDS,
     ) -> None:
+        """``read_grace_seconds``: how long after an answer's deadline a client may still read its stream."""
         self._loop = DecodeLoop()
         metrics = GenerationMetrics(registry)
         limits = EngineLimits(
@@ -59,9 +62,9 @@ class GenerationRuntime:
         self._residents = ResidentVersions(
             self._loader,
             self._loop,
-            room=Room(limit_bytes=settings.resident_bytes, free_bytes=lambda: free_bytes(loaded.device)),
+            memory=MemoryBudget(limit_bytes=settings.resident_bytes, free_bytes=lambda: free_bytes(loaded.device)),
             max_resident=settings.resident_versions,
-            on_loaded=metrics.loaded,
+            on_loaded=metrics.record_load,
         )
         self._watcher = PointerWatcher(
             ledger,
@@ -71,7 +74,7 @@ class GenerationRuntime:
             poll_seconds=settings.pointer_poll_seconds,
             take_longest_pause=self._loop.take_longest_pause,
         )
-        lineage = Lineage(
+        min_version = MinVersionResolver(
             ledger,
             store,
             self._residents,
@@ -79,17 +82,19 @@ class GenerationRuntime:
             poll_seconds=settings.pointer_poll_seconds,
             wait_seconds=settings.min_version_wait_seconds,
         )
-        self._show(metrics)
+        self._register_gauges(metrics)
         self._prompts = Prompts(loaded, max_new_tokens=settings.max_new_tokens)
-        self._asker = asker = Asker(self._prompts, self._residents, self._loop, lineage=lineage, metrics=metrics)
+        self._service = service = GenerationService(
+            self._prompts, self._residents, self._loop, min_version=min_version, metrics=metrics
+        )
         self._max_seconds = settings.max_answer_seconds
-        callers = Callers(max_seconds=settings.max_answer_seconds)
+        callers = Callers(max_seconds=settings.max_answer_seconds, read_grace_seconds=read_grace_seconds)
         catalogue = Catalogue(name=model_name(loaded.source), ledger=ledger, store=store)
-        self.router = generation_router(asker, callers)
-        self.router.include_router(openai_router(asker, callers, catalogue))
+        self.router = generation_router(service, callers)
+        self.router.include_router(openai_router(service, callers, catalogue))
         self.router.include_router(resident_router(loaded, self._residents, store=open_identity(settings.data).id))
 
-    def _show(self, metrics: GenerationMetrics) -> None:
+    def _register_gauges(self, metrics: GenerationMetrics) -> None:
         metrics.watch(
             self._loop.counts,
             lambda: len(self._residents.versions),
@@ -100,17 +105,17 @@ class GenerationRuntime:
         metrics.watch_pointer(
             num_behind=lambda: self._watcher.state.num_behind,
             seconds_behind=lambda: self._watcher.state.seconds_behind,
-            waits_for_room=lambda: self._watcher.state.waits_for_room,
+            waits_for_memory=lambda: self._watcher.state.waits_for_memory,
             digest_matches=lambda: not self._watcher.state.is_damaged,
         )
 
     @classmethod
     def start(cls, settings: Settings, ledger: Ledger, *, registry: CollectorRegistry) -> GenerationRuntime:
-        """Load the model, serve what is live, follow the pointer.
+        """Load the model, serve the live version, and follow the pointer.
 
-        Raises what ``load_model`` and ``outlook`` raise, and StoreMismatch when the store belongs to another model or
-        was solved in another dtype: what its checks found would not hold for what is served here. A live version
-        that cannot be loaded does not stop the start: ``readiness`` tells of it.
+        Raises what ``load_model`` and ``outlook`` raise, and StoreMismatch if the store belongs to another model or
+        was solved in another dtype, because its checks would not hold for the model that is served here. A live
+        version that cannot be loaded does not stop the start; ``readiness`` reports it.
         """
         device = settings.generation_device or settings.device
         needs = outlook(settings.model, device=device, dtype=settings.dtype, layers=settings.layers)
@@ -128,25 +133,29 @@ class GenerationRuntime:
         _require_same_dtype(identity, loaded)
         store = VersionStore(StoreLayout(settings.data))
         runtime = cls(loaded, store, ledger, settings=settings, registry=registry)
-        spare_what_is_there()  # before any version is there: a version is to leave memory again
+        freeze_garbage_collector()  # before any version is loaded, because versions must be collected later
         return runtime.run()
 
     def run(self) -> GenerationRuntime:
-        """Start the threads; returns when what is live is served, or could not be loaded."""
+        """Start the threads; returns once the live version is served or could not be loaded."""
         self._loader.warm_up()
         self._loop.start()
         self._watcher.start()
         return self
 
     async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
-        """What a version writes by itself after each prompt, in ``client``'s turn. Raises what ``Asker`` raises."""
-        sampling, choice = Sampling(max_new_tokens=max_new_tokens), Choice(version=version)
-        caller = Caller(name=client, timeout_seconds=self._max_seconds)
-        done = await self._asker.generate(prompts, sampling, choice, caller=caller)
+        """Continue each prompt greedily with a version; requests queue under ``client``.
+
+        Raises what ``GenerationService`` raises.
+        """
+        sampling, choice = Sampling(max_new_tokens=max_new_tokens), VersionChoice(version=version)
+        seconds = self._max_seconds
+        caller = Caller(name=client, timeout_seconds=seconds, read_seconds=seconds)
+        done = await self._service.generate(prompts, sampling, choice, caller=caller)
         return [result.text for result in done.results]
 
     def readiness(self) -> dict[str, object]:
-        """Whether the live version is resident, and what is missing."""
+        """Whether the live version is in memory and what is missing, as ``GET /readyz`` reports it."""
         live, state = self._residents.live, self._watcher.state
         running, waiting = self._loop.counts()
         return {
@@ -160,7 +169,7 @@ class GenerationRuntime:
             "wanted_revision": state.wanted.revision if state.wanted else None,
             "behind_revisions": state.num_behind,
             "behind_seconds": round(state.seconds_behind, 3),
-            "waits_for_memory": state.waits_for_room,
+            "waits_for_memory": state.waits_for_memory,
             "resident_versions": list(self._residents.versions),
             "running": running,
             "waiting": waiting,
@@ -170,12 +179,23 @@ class GenerationRuntime:
     def _is_ready(self) -> bool:
         return self._residents.live is not None and self._watcher.state.problem is None and self._loop.is_alive
 
+    @property
+    def num_leases(self) -> int:
+        """The number of requests that keep a version in memory."""
+        return self._residents.num_leases
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Hold decoding between two steps while the context is open."""
+        with self._loop.pause():
+            yield
+
     def end_answers(self) -> None:
-        """Answer what is still open with an error that says that the service is stopping; takes a step's time."""
+        """End open requests with an error that says that the service is stopping; waits for the current step."""
         self._loop.stop()
 
     def close(self) -> None:
-        """End the threads; open requests are answered with an error. A second call does nothing."""
+        """End the threads; open requests end with an error. A second call does nothing."""
         self._watcher.stop()
         self._loop.stop()
         self._prompts.close()
@@ -183,16 +203,16 @@ class GenerationRuntime:
 
 
 def _threads_for(model_bytes: int) -> int | None:
-    """One for a small model, whose products are done sooner than a second thread is woken; None: torch's choice."""
+    """One thread for a small model, whose products end sooner than a second thread wakes; None: torch's choice."""
     return 1 if model_bytes < SMALL_MODEL_BYTES else None
 
 
 def _require_same_dtype(identity: StoreIdentity, loaded: LoadedModel) -> None:
-    """Raise StoreMismatch unless the model computes as it does in the worker, where that is known."""
+    """Raise StoreMismatch if the store was solved in another dtype than the loaded model's."""
     solved_in = identity.settings.values.get("dtype") if identity.settings else None
     here = str(loaded.dtype).removeprefix("torch.")
     if solved_in not in {None, here}:
         raise StoreMismatch(
-            f"the store's edits were solved and checked in {solved_in}, and the model is loaded in {here} here: start "
+            f"the store's edits were solved and checked in {solved_in}, but the model is loaded in {here}: start "
             f"with ERRATA_DTYPE={solved_in} (--dtype), or with another data folder"
         )

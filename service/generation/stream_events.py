@@ -1,89 +1,116 @@
-"""What the decoding thread says of one request's streamed answers, on its way to their reader.
+"""Buffers what the decoding thread reports about one request's streamed answers until the client reads it.
 
-A reader may be slower than the writer, or read nothing at all: what is said waits here, and nothing else does. Knows no
-HTTP and no versions.
+A client may read more slowly than the model writes, or not at all. Only the events wait for it; decoding goes on.
+Knows no HTTP and no versions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 from editing_core.errors import ErrataError
 from service.generation.decoding.requests import GenerationResult, Piece
-from service.generation.loop_bridge import Mailbox
-from service.generation.stream_timing import Pace
+from service.generation.loop_bridge import LoopBridge
+from service.generation.metrics import GenerationMetrics
 
-Said = Piece | GenerationResult | ErrataError
-"""An answer has grown, has ended, or will not be given."""
+StreamEvent = Piece | GenerationResult | ErrataError
+"""An answer has grown, is complete, or has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An answer's end, on the clock of ``time.perf_counter``."""
+    """A complete answer and when it was completed, on the clock of ``time.perf_counter``."""
 
     result: GenerationResult
     at: float
 
 
-class Letters:
-    """One request's; made and read in one event loop, posted from the decoding thread."""
+class StreamTiming:
+    """Records how fast one request's pieces arrive: the first since the request, each later one since the last."""
 
-    def __init__(self, mailbox: Mailbox, num_answers: int, *, pace: Pace) -> None:
-        self._mailbox = mailbox
-        self._pace = pace
-        self._num_answers = self._num_making = num_answers
-        self._unread: asyncio.Queue[tuple[int, Piece | Finished | BaseException]] = asyncio.Queue()
-        self.all_made = asyncio.Event()
-        """No answer is being made any more, whether they were read or not."""
-        self.read: dict[int, Finished] = {}
-        """Answers that were handed to the reader to their end."""
+    def __init__(self, metrics: GenerationMetrics, *, started: float) -> None:
+        """``started``: when the request arrived, on the clock of ``time.perf_counter``."""
+        self._metrics = metrics
+        self._started = started
+        self._last: dict[int, float] = {}
+
+    def record_piece(self, number: int, at: float) -> None:
+        """Record that a piece of answer ``number`` was written at the time ``at``, on the same clock."""
+        last = self._last.get(number)
+        self._last[number] = at
+        if last is None:
+            self._metrics.record_first_piece(at - self._started)
+        else:
+            self._metrics.record_next_piece(at - last)
+
+
+class StreamEventQueue:
+    """The events of one request: posted by the decoding thread, read in one event loop."""
+
+    def __init__(
+        self,
+        bridge: LoopBridge,
+        num_answers: int,
+        *,
+        timing: StreamTiming,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._bridge = bridge
+        self._timing = timing
+        self._clock = clock
+        self._num_answers = self._num_unfinished = num_answers
+        self._events: asyncio.Queue[tuple[int, Piece | Finished | BaseException]] = asyncio.Queue()
+        self.all_finished = asyncio.Event()
+        """Set when no answer is being written any more, whether or not the events have been read."""
+        self.delivered: dict[int, Finished] = {}
+        """The answers that the client has read to their end, by number."""
         self.failed: dict[int, ErrataError] = {}
-        """Answers whose failure was."""
+        """The failures that the client has read, by answer number."""
 
-    def post(self, number: int, said: Piece | Future[GenerationResult]) -> None:
-        """Take what was said of an answer just now: a piece, or that it has ended."""
-        self._mailbox.post(partial(self._take, number, said, time.perf_counter()))
+    def post(self, number: int, event: Piece | Future[GenerationResult]) -> None:
+        """Add an event of answer ``number``: a piece, or the future that has just ended; from any thread."""
+        self._bridge.post(partial(self._receive, number, event, self._clock()))
 
-    async def events(self) -> AsyncIterator[tuple[int, Said]]:
-        """Each answer's pieces and its end, by its number; ends with the last answer."""
-        while len(self.read) + len(self.failed) < self._num_answers:
-            number, said = await self._unread.get()
-            if isinstance(said, Finished):
-                self.read[number] = said
-                yield number, said.result
-            elif isinstance(said, ErrataError):
-                self.failed[number] = said
-                yield number, said
-            elif isinstance(said, BaseException):
-                raise said
+    async def events(self) -> AsyncIterator[tuple[int, StreamEvent]]:
+        """Yield each answer's pieces and its end, with the answer's number, until every answer has ended."""
+        while len(self.delivered) + len(self.failed) < self._num_answers:
+            number, event = await self._events.get()
+            if isinstance(event, Finished):
+                self.delivered[number] = event
+                yield number, event.result
+            elif isinstance(event, ErrataError):
+                self.failed[number] = event
+                yield number, event
+            elif isinstance(event, BaseException):
+                raise event
             else:
-                yield number, said
+                yield number, event
 
-    def _take(self, number: int, said: Piece | Future[GenerationResult], at: float) -> None:
-        if isinstance(said, Piece):
-            self._pace.note(number, at)
-            self._unread.put_nowait((number, said))
+    def _receive(self, number: int, event: Piece | Future[GenerationResult], at: float) -> None:
+        if isinstance(event, Piece):
+            self._timing.record_piece(number, at)
+            self._events.put_nowait((number, event))
             return
-        self._num_making -= 1
-        if not said.cancelled():
-            error = said.exception()
-            self._unread.put_nowait((number, Finished(said.result(), at) if error is None else error))
-        if not self._num_making:
-            self.all_made.set()
+        self._num_unfinished -= 1
+        if not event.cancelled():
+            error = event.exception()
+            self._events.put_nowait((number, Finished(event.result(), at) if error is None else error))
+        if not self._num_unfinished:
+            self.all_finished.set()
 
 
-def ends_of(answers: Sequence[Future[GenerationResult]]) -> dict[int, float]:
-    """When each answer ended, by its place; filled as they end."""
-    ends: dict[int, float] = {}
+def finish_times(answers: Sequence[Future[GenerationResult]]) -> dict[int, float]:
+    """A dictionary that receives the time at which each answer ends, by the answer's index."""
+    times: dict[int, float] = {}
 
-    def note(number: int, _: Future[GenerationResult]) -> None:
-        ends[number] = time.perf_counter()
+    def record(number: int, _: Future[GenerationResult]) -> None:
+        times[number] = time.perf_counter()
 
     for number, answer in enumerate(answers):
-        answer.add_done_callback(partial(note, number))
-    return ends
+        answer.add_done_callback(partial(record, number))
+    return times

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from editing_core.models.load import LoadedModel
 from editing_core.models.views import make_view
-from service.generation.decoding.loop import spare_what_is_there
+from service.generation.decoding.loop import freeze_garbage_collector
 from tests.benchmarks.answering.device_promotion import promotion_gaps
 from tests.benchmarks.answering.device_steps import kernels_of_a_step, step_seconds
 from tests.benchmarks.answering.latency import bytes_per_step
@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     console, device = Console(width=110), torch.device(options.device)
     loaded = random_model(options.shape, device=options.device, dtype=torch.bfloat16)
-    spare_what_is_there()
+    freeze_garbage_collector()
     share = _steps(console, loaded)
     if device.type == "cuda":
         for count in (min(PLACES), max(PLACES)):

@@ -78,22 +78,22 @@ def measure(place: Workplace, *, num_runs: int, say: Callable[[str], None]) -> S
         worst_difference=differences[-1],
         same_losses_read=sum(a.num_losses == b.num_losses for a, b in zip(ours, serial, strict=True)),
         taken=(
-            _num_taken(place, torch.stack([target.targets_EH[0] for target in ours])),
-            _num_taken(place, torch.stack([target.target_H for target in serial])),
+            _num_holding(place, torch.stack([target.targets_EH[0] for target in ours])),
+            _num_holding(place, torch.stack([target.target_H for target in serial])),
         ),
         worst_in_float64=exact[0],
         same_losses_in_float64=exact[1],
     )
 
 
-def _num_taken(place: Workplace, targets_NH: Tensor) -> int:
+def _num_holding(place: Workplace, targets_NH: Tensor) -> int:
     """How many edits take when they are solved with these z."""
     editor, edits = place.editor(Path()), place.edits[:NUM_EDITS]
     rows = [editor.rows_of(edit).prompts for edit in edits]
     update = solve_edits(place.loaded, rows, targets_NH, covariances=place.artefacts.covariances, config=place.config)
     view = make_view(place.loaded.model, update.weights)
     scored = evaluate_cases(view, place.loaded.tokenizer, [(accepted.edit, ()) for accepted in edits])
-    return sum(case.taken for case in scored)
+    return sum(case.holds for case in scored)
 
 
 def _in_float64(place: Workplace, rows: Sequence[EditRows]) -> tuple[float, bool]:

@@ -17,7 +17,7 @@ from editing_core.models.views import make_view
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.captured import CapturedDecode
 from service.generation.decoding.forward.joined import join_projections
-from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.forward.lean import lean_copy
 from service.generation.decoding.requests import GenerationRequest
 from tests.support.decoding import engine_of, logits_both_ways
 from tests.support.devices import DEVICES
@@ -73,7 +73,7 @@ def copies(device: str) -> Iterator[None]:
 def test_captured_steps_write_what_the_library_writes(family: TinyFamily, device: str) -> None:
     model: Any = copy.deepcopy(tiny_model(family))
     expected = [tuple(greedy_ids(model, list(row), NUM_TOKENS)) for row in rows()]
-    engine = engine_of(lean_twin(model.to(device)), num_places=5)
+    engine = engine_of(lean_copy(model.to(device)), num_places=5)
     with copies(device):
         for _ in range(3):
             assert answers(engine) == expected
@@ -83,7 +83,7 @@ def test_captured_steps_write_what_the_library_writes(family: TinyFamily, device
 def test_steps_are_captured_anew_when_the_cache_has_grown(device: str) -> None:
     model: Any = copy.deepcopy(tiny_model("gptj"))
     expected = [tuple(greedy_ids(model, list(row), 150)) for row in rows()]
-    engine = engine_of(lean_twin(model.to(device)), num_places=len(PROMPTS))
+    engine = engine_of(lean_copy(model.to(device)), num_places=len(PROMPTS))
     short, epoch = answers(engine, num_tokens=8), engine._cache.epoch
     assert short == [ids[:8] for ids in expected]
     assert answers(engine, num_tokens=150) == expected
@@ -98,7 +98,7 @@ def test_an_edited_version_answers_in_half_precision(family: TinyFamily, dtype: 
     names = [name for name, weight in model.named_parameters() if weight.ndim == 2 and ".mlp." in name][:2]
     view = make_view(model, {name: 2 * model.get_parameter(name).float() for name in names})
     join_projections(model)
-    engine = engine_of(lean_twin(view), num_places=len(PROMPTS))
+    engine = engine_of(lean_copy(view), num_places=len(PROMPTS))
     captured, plain = logits_both_ways(engine, [GenerationRequest(prompt_ids=r, max_new_tokens=30) for r in rows()])
     assert num_captured(engine) >= 1
     assert torch.allclose(captured, plain, atol=LARGEST_ROUNDING)

@@ -13,7 +13,6 @@ from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
-from tests.support.decoding import held
 from tests.support.generation import PROMPTS, serving
 from tests.support.patience import until
 from tests.support.redis_server import open_bench
@@ -44,7 +43,7 @@ def test_answers_that_come_too_late_have_failed(served: Served, *, stream: bool)
     asked = {"prompt": ["a", "b"], "max_new_tokens": 200, "stream": stream, "timeout_seconds": 0.3}
     answers: list[httpx.Response] = []
     asking = threading.Thread(target=lambda: answers.append(client.post("/generate", json=asked)))
-    with held(runtime._loop):
+    with runtime.pause():
         asking.start()
         until(lambda: runtime.readiness()["waiting"] == 2)
         threading.Event().wait(0.5)

@@ -15,7 +15,6 @@ from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
-from tests.support.decoding import held
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
 from tests.support.patience import until
 from tests.support.redis_server import open_bench
@@ -203,7 +202,7 @@ def test_too_many_waiting_are_told_to_come_again(served: Served) -> None:
     full = {"prompt": ["x"] * 6, "max_new_tokens": 1}
     statuses: list[int] = []
     first = threading.Thread(target=lambda: statuses.append(client.post("/generate", json=full).status_code))
-    with held(runtime._loop):
+    with runtime.pause():
         first.start()
         until(lambda: runtime.readiness()["waiting"] == 6)
         refused = client.post("/generate", json=full | {"prompt": "x"})

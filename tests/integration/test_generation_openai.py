@@ -60,12 +60,12 @@ def test_a_completion_is_the_live_versions_greedy_answer_and_says_which(client: 
     done = client.completions.create(model=NAME, prompt=PROMPT, max_tokens=9, temperature=0)
     assert (done.object, done.model, done.system_fingerprint) == ("text_completion", NAME, "v1")
     assert (done.choices[0].text, done.choices[0].finish_reason) == (expected("v1", 9), "length")
-    num_read = len(LOADED.tokenizer(PROMPT)["input_ids"])
+    num_prefilled = len(LOADED.tokenizer(PROMPT)["input_ids"])
     assert done.usage is not None
     assert (done.usage.prompt_tokens, done.usage.completion_tokens, done.usage.total_tokens) == (
-        num_read,
+        num_prefilled,
         9,
-        num_read + 9,
+        num_prefilled + 9,
     )
 
 

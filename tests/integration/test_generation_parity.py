@@ -11,7 +11,7 @@ import torch
 from editing_core.demo.facts import load_facts, load_relations, prompt_of
 from editing_core.models.load import LoadedModel, load_model
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.forward.packed import PackedWeights, writing_twin
+from service.generation.decoding.forward.packed import PackedWeights, decoding_copy
 from service.generation.decoding.requests import GenerationRequest, GenerationResult
 from tests.support.devices import DEVICES
 
@@ -41,7 +41,7 @@ def prompts() -> list[str]:
 
 def engine_of(loaded: LoadedModel, num_places: int) -> DecodeEngine:
     return DecodeEngine(
-        writing_twin(loaded.model, PackedWeights.of(loaded.model, free_bytes=lambda: None)),
+        decoding_copy(loaded.model, PackedWeights.of(loaded.model, free_bytes=lambda: None)),
         loaded.tokenizer,
         num_places=num_places,
         max_length=loaded.max_positions,

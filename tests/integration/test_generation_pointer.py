@@ -12,7 +12,6 @@ from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
-from tests.support.decoding import held
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
 from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.redis_server import Bench, open_bench, running_redis
@@ -89,7 +88,7 @@ def test_a_running_answer_keeps_its_version_when_another_is_promoted(bench: Benc
         answers: list[dict[str, Any]] = []
         asked = {"prompt": PROMPTS[1], "max_new_tokens": 200}
         running = threading.Thread(target=lambda: answers.append(client.post("/generate", json=asked).json()))
-        with held(runtime._loop):
+        with runtime.pause():
             running.start()
             until(lambda: runtime.readiness()["waiting"] == 1)
             publish(bench.ledger, write)

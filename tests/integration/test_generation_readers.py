@@ -16,9 +16,7 @@ import pytest
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.http import connection
 from service.generation.runtime import GenerationRuntime
-from tests.support.decoding import held
 from tests.support.generation import PROMPTS, publish, serving, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench
@@ -82,13 +80,10 @@ def test_who_never_reads_a_stream_keeps_no_version_from_leaving_memory(bench: Be
         assert client.get("/generate", params={"prompt": "a"}).json()["version"] == "v2"
 
 
-def test_who_has_not_read_in_time_is_cut_off(
-    bench: Bench, store: VersionStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "READING_SECONDS", -1.0)
+def test_a_client_that_does_not_read_in_time_is_disconnected(bench: Bench, store: VersionStore) -> None:
     publish(bench.ledger, write_version(store, LOADED, "v1"))
     with (
-        serving(bench, store, LOADED, max_answer_seconds=4.0) as (runtime, client),
+        serving(bench, store, LOADED, max_answer_seconds=4.0, read_grace_seconds=-1.0) as (runtime, client),
         unread_stream(client) as unread,
     ):
         until(lambda: runtime.readiness()["running"] != 0)
@@ -105,7 +100,7 @@ def test_what_waits_for_memory_is_told_and_the_version_before_answers_on(
         before = figure(client, "errata_generation_load_failures_total")
         with unread_stream(client):
             until(lambda: runtime.readiness()["running"] != 0)
-            with held(runtime._loop), caplog.at_level(logging.INFO):
+            with runtime.pause(), caplog.at_level(logging.INFO):
                 publish(bench.ledger, write_version(store, LOADED, "v2"))
                 until(lambda: runtime.readiness()["waits_for_memory"])
                 until(lambda: figure(client, "errata_generation_behind_seconds") > 1.0)
@@ -128,7 +123,7 @@ def test_each_wait_for_memory_is_counted_once(bench: Bench, store: VersionStore)
         before = figure(client, failures)
         with unread_stream(client):
             until(lambda: runtime.readiness()["running"] != 0)
-            with held(runtime._loop):
+            with runtime.pause():
                 publish(bench.ledger, write_version(store, LOADED, "v2"))
                 until(lambda: figure(client, failures) == before + 1)
                 publish(bench.ledger, write_version(store, LOADED, "v3"))

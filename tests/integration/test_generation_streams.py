@@ -19,7 +19,6 @@ from editing_core.versions.store import VersionStore
 from errata.client import AsyncClient, Client, ErrataApiError, Generation, GenerationPiece
 from service.cli.main import run
 from service.generation.runtime import GenerationRuntime
-from tests.support.decoding import held
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench
@@ -113,7 +112,7 @@ def test_a_stream_whose_client_goes_away_frees_its_place_and_its_version(served:
     with socket.create_connection((url.host, url.port or 80)) as connection:
         connection.sendall(f"GET /generate?{query} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n\r\n".encode())
         until(lambda: runtime.readiness()["running"] == 1)
-    until(lambda: (runtime.readiness()["running"], sum(runtime._residents._leased.values())) == (0, 0))
+    until(lambda: (runtime.readiness()["running"], runtime.num_leases) == (0, 0))
 
 
 def test_a_stop_text_ends_the_answer_before_it(client: httpx.Client) -> None:
@@ -156,7 +155,7 @@ def test_scores_of_a_list_are_those_of_each_alone(client: httpx.Client) -> None:
 
 def test_an_answer_that_takes_too_long_is_given_up_and_its_place_is_free(served: Served) -> None:
     runtime, client, _ = served
-    with held(runtime._loop):
+    with runtime.pause():
         answers: list[httpx.Response] = []
         asked = {"prompt": PROMPT, "timeout_seconds": 0.05}
         asking = threading.Thread(target=lambda: answers.append(client.post("/generate", json=asked)))
@@ -175,7 +174,7 @@ def test_a_stream_that_takes_too_long_ends_with_a_problem(served: Served) -> Non
     ) as answer:
         lines = answer.iter_lines()
         first = next(lines)
-        with held(runtime._loop):
+        with runtime.pause():
             threading.Event().wait(0.6)
         rest = list(lines)
     assert first.startswith("data: ")

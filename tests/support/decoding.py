@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.forward.captured import CapturedDecode
-from service.generation.decoding.loop import DecodeLoop
+from service.generation.decoding.engine import DecodeEngine, DecodeSteps
+from service.generation.decoding.forward.cache import PlacesCache
+from service.generation.decoding.forward.calls import Calls
+from service.generation.decoding.forward.captured import Capture, CapturedDecode
 from service.generation.decoding.requests import GenerationRequest, GenerationResult
 from tests.support.generation import PROMPTS
 from tests.support.tiny_models import NUM_POSITIONS, tiny_tokenizer
@@ -20,7 +19,15 @@ from tests.support.tiny_models import NUM_POSITIONS, tiny_tokenizer
 WAIT_SECONDS = 60
 
 
-def engine_of(model: Any, *, num_places: int = 4, max_waiting: int = 32, prefill_tokens: int = 64) -> DecodeEngine:
+def engine_of(
+    model: Any,
+    *,
+    num_places: int = 4,
+    max_waiting: int = 32,
+    prefill_tokens: int = 64,
+    steps: Callable[[Calls, PlacesCache], DecodeSteps] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> DecodeEngine:
     return DecodeEngine(
         model,
         tiny_tokenizer(),
@@ -28,54 +35,46 @@ def engine_of(model: Any, *, num_places: int = 4, max_waiting: int = 32, prefill
         max_length=NUM_POSITIONS,
         max_waiting=max_waiting,
         prefill_tokens=prefill_tokens,
+        steps=steps,
+        clock=clock,
     )
 
 
-def logits_both_ways(engine: DecodeEngine, asked: Sequence[GenerationRequest]) -> tuple[Tensor, Tensor]:
-    """Of the step after the first eight of these requests: as captured, and called plainly."""
+class BothWays:
+    """Captured decode steps; while ``is_comparing``, each step is also called plainly and both results are kept."""
+
+    def __init__(self, calls: Calls, captured: CapturedDecode) -> None:
+        self._calls = calls
+        self._captured = captured
+        self.is_comparing = False
+        self.found: list[tuple[Tensor, Tensor]] = []
+
+    def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        logits = self._captured.decode(ids, positions)
+        if self.is_comparing:
+            logits = logits.clone()
+            self.found.append((logits.float(), self._calls.decode(ids, positions).float()))
+        return logits
+
+
+def logits_both_ways(
+    model: Any, asked: Sequence[GenerationRequest], *, num_places: int, new_capture: Callable[[], Capture]
+) -> tuple[Tensor, Tensor]:
+    """The logits of the step after the first eight of these requests: as captured, and called plainly."""
+    made: list[BothWays] = []
+
+    def steps(calls: Calls, cache: PlacesCache) -> DecodeSteps:
+        made.append(BothWays(calls, CapturedDecode(calls, cache, new_capture=new_capture)))
+        return made[0]
+
+    engine = engine_of(model, num_places=num_places, steps=steps)
     engine.submit(asked)
-    with torch.inference_mode():
-        for _ in range(8):
-            engine.step()
-        writing = engine._places.writing
-        ids, positions = [entry.ids[-1] for entry in writing], [entry.length - 1 for entry in writing]
-        steps = engine._steps
-        assert isinstance(steps, CapturedDecode)
-        captured = steps.decode(ids, positions).clone()
-        return captured.float(), engine._calls.decode(ids, positions).float()
-
-
-@contextmanager
-def held(loop: DecodeLoop) -> Iterator[None]:
-    """While open, the decoding thread waits between two steps."""
-    gate = _Gate()
-    loop.add(gate)  # type: ignore[arg-type]
-    with loop._changed:
-        loop._changed.notify()
-    assert gate.entered.wait(WAIT_SECONDS)
-    try:
-        yield
-    finally:
-        gate.busy = False
-        gate.go_on.set()
-
-
-class _Gate:
-    """Takes the decoding thread's turn and keeps it."""
-
-    num_running = num_waiting = 0
-    is_writing = False
-
-    def __init__(self) -> None:
-        self.busy = True
-        self.entered, self.go_on = threading.Event(), threading.Event()
-
-    def step(self, *, others_write: bool) -> None:
-        self.entered.set()
-        self.go_on.wait(WAIT_SECONDS)
-
-    def abandon(self, error: Exception) -> None:
-        self.go_on.set()
+    for _ in range(8):
+        engine.step()
+    made[0].is_comparing = True
+    engine.step()
+    [both] = made[0].found
+    return both
 
 
 def requests(**options: Any) -> list[GenerationRequest]:

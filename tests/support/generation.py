@@ -18,6 +18,7 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from service.api.app import create_app
 from service.connections import limited_protocol
+from service.generation.http.callers import READ_GRACE_SECONDS
 from service.generation.runtime import GenerationRuntime
 from tests.support.redis_server import Bench
 from worker.protocol.entities import VersionRecord
@@ -117,12 +118,24 @@ def publish(ledger: Ledger, manifest: Manifest, *, candidate_until: str | None =
 
 @contextmanager
 def serving(
-    bench: Bench, store: VersionStore, loaded: LoadedModel, **options: object
+    bench: Bench,
+    store: VersionStore,
+    loaded: LoadedModel,
+    *,
+    read_grace_seconds: float = READ_GRACE_SECONDS,
+    **options: object,
 ) -> Iterator[tuple[GenerationRuntime, httpx.Client]]:
     """Generation over real HTTP on a free port, and a client of it."""
     settings = Settings(role="generation", data=store.layout.root, pointer_poll_seconds=0.02, **options)
     registry = CollectorRegistry()
-    runtime = GenerationRuntime(loaded, store, bench.ledger, settings=settings, registry=registry).run()
+    runtime = GenerationRuntime(
+        loaded,
+        store,
+        bench.ledger,
+        settings=settings,
+        registry=registry,
+        read_grace_seconds=read_grace_seconds,
+    ).run()
     app = create_app(settings, bench.ledger, bench.queue, generation=runtime, registry=registry)
     config = uvicorn.Config(app, port=0, http=limited_protocol(), lifespan="off", ws="none", log_config=None)
     server = uvicorn.Server(config)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 _REASON_OF: dict[Limit, str] = {
     "finite": "not_finite",
     "guards": "guards",
-    "neighbors": "neighbors",
+    "specificity": "specificity",
     "earlier": "earlier",
     "norms": "harm",
     "drift": "harm",
     "perplexity": "harm",
-    "taken": "taken",
+    "reliability": "reliability",
 }
 """By each limit of the checks, the gravest first."""
 

@@ -28,7 +28,7 @@ class Dropped:
     @classmethod
     def unusable(cls, accepted: AcceptedEdit, why: str) -> Dropped:
         """One that the tokenizer or the model's length does not allow."""
-        return cls(accepted, {"taken": False, "problem": why, "culprit": {"limits": [], "why": why}})
+        return cls(accepted, {"holds": False, "problem": why, "culprit": {"limits": [], "why": why}})
 
     def to_json(self) -> dict[str, Any]:
         """What a manifest keeps of it."""

@@ -11,11 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from editing_core.errors import ErrataError, NotFound
-from service.api.errors import all_problems
 from service.api.openapi import refusals
+from service.api.problems.statuses import all_problems, next_step, status_of
 from service.api.state import ApiState, State
-from service.api.statuses import next_step, status_of
-from service.ledger_calls import PATIENCE_SECONDS, in_time
+from service.ledger_calls import LEDGER_TIMEOUT_SECONDS, call_with_timeout
 from worker.protocol.errors import LedgerDown
 
 router = APIRouter(tags=["system"])
@@ -83,9 +82,9 @@ async def readyz(state: State) -> JSONResponse:
 async def _ledger_soon(state: ApiState) -> dict[str, Any]:
     """What the ledger says; a Redis that hangs is not waited for."""
     try:
-        return await in_time(partial(_ledger_part, state))
+        return await call_with_timeout(partial(_ledger_part, state))
     except TimeoutError:
-        return {"ready": False, "reason": f"Redis has not answered for {PATIENCE_SECONDS:g} s"}
+        return {"ready": False, "reason": f"Redis has not answered for {LEDGER_TIMEOUT_SECONDS:g} s"}
 
 
 def _readiness(state: ApiState, ledger: dict[str, Any]) -> Readiness:

@@ -1,1 +1,1 @@
-"""The decode loop: places, their cached keys and values, and the choice of each next token."""
+"""The decode loop: places, their cached keys and values, and the selection of each next token."""

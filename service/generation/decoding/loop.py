@@ -1,6 +1,6 @@
 """The one thread that uses the model: steps every engine that has work, in turn.
 
-One thread, so that engines of several versions do not fight for the same cores. Knows no versions and no HTTP.
+One thread serves all versions, so that their engines do not compete for the same cores. Knows no versions and no HTTP.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 from service.generation.decoding.engine import DecodeEngine
@@ -21,25 +22,28 @@ from worker.protocol.logs import log_event
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
-"""How long ``stop`` waits for a step that is being computed."""
+"""How long ``stop`` waits for the step that is running."""
 
 
 class DecodeLoop:
-    """Steps engines until it is stopped; requests that are then open end with an error."""
+    """Steps engines until it is stopped; requests that are still open then end with an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._engines: list[DecodeEngine] = []
         self._changed = threading.Condition()
-        """Guards the list and the flag."""
+        """Guards the engines and the three flags below."""
         self._stopping = False
+        self._is_stepping = False
+        self._num_pauses = 0
         self._stepped_at: float | None = None
-        """When the last step ended, while there is more to do."""
+        """When the last step ended; None while there is nothing to do."""
         self._longest_pause = 0.0
         self._thread = threading.Thread(target=self._run, name="errata-decode", daemon=True)
 
     @property
     def is_alive(self) -> bool:
-        """Whether requests are being worked on."""
+        """Whether the decoding thread is running."""
         return self._thread.is_alive()
 
     def start(self) -> None:
@@ -47,13 +51,26 @@ class DecodeLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after its step; open requests are answered with an error."""
+        """End the thread after its current step; open requests end with GenerationStopping."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
-        self._end_open()
+        self._fail_open_requests()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Hold the thread between two steps while the context is open; enters once the current step has ended."""
+        with self._changed:
+            self._num_pauses += 1
+            self._changed.wait_for(lambda: not self._is_stepping)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._num_pauses -= 1
+                self._changed.notify_all()
 
     def add(self, engine: DecodeEngine) -> None:
         """Step this engine from now on."""
@@ -61,7 +78,7 @@ class DecodeLoop:
             self._engines.append(engine)
 
     def remove(self, engine: DecodeEngine) -> None:
-        """Forget the engine; nobody may be waiting for it."""
+        """Stop stepping this engine; it must have no open requests."""
         with self._changed:
             self._engines.remove(engine)
 
@@ -72,78 +89,84 @@ class DecodeLoop:
         *,
         listener: Callable[[int, Piece], None] | None = None,
     ) -> list[Future[Any]]:
-        """Give the engine one client's requests, all or none; from any thread. Raises what its ``submit`` raises."""
+        """Submit one client's requests to the engine, all or none; from any thread.
+
+        Raises what ``DecodeEngine.submit`` raises, and GenerationStopping.
+        """
         with self._changed:
-            self._require_going_on()
+            if self._stopping:
+                raise _stopping_error()
             answers = engine.submit(requests, listener=listener)
-            self._changed.notify()
+            self._changed.notify_all()
         return answers
 
     def counts(self) -> tuple[int, int]:
-        """How many requests are in a place, and how many wait for one."""
+        """The number of requests that have a place, and of those that wait for one."""
         with self._changed:
             engines = list(self._engines)
         return sum(e.num_running for e in engines), sum(e.num_waiting for e in engines)
 
     def take_longest_pause(self) -> float:
-        """Seconds of the longest time between the ends of two steps in a row, since this was last asked."""
+        """The longest time in seconds between the ends of two successive steps since the last call of this method."""
         longest, self._longest_pause = self._longest_pause, 0.0
         return longest
-
-    def _require_going_on(self) -> None:
-        if self._stopping:
-            raise _stopped()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_work)
+                self._is_stepping = False
+                self._changed.notify_all()
+                self._changed.wait_for(self._can_continue)
                 if self._stopping:
                     return
+                self._is_stepping = True
                 busy = [engine for engine in self._engines if engine.busy]
             _step_all(busy)
-            del busy  # an engine that is removed meanwhile is to leave memory
-            self._note_pause()
+            del busy  # keep no reference: an engine that is removed while the thread waits must leave memory
+            self._record_pause()
 
-    def _note_pause(self) -> None:
-        now = time.perf_counter()
+    def _record_pause(self) -> None:
+        now = self._clock()
         if self._stepped_at is not None:
             self._longest_pause = max(self._longest_pause, now - self._stepped_at)
         self._stepped_at = now if self._has_work() else None
 
-    def _has_work(self) -> bool:
-        return self._stopping or any(engine.busy for engine in self._engines)
+    def _can_continue(self) -> bool:
+        return self._stopping or (not self._num_pauses and self._has_work())
 
-    def _end_open(self) -> None:
-        error = _stopped()
+    def _has_work(self) -> bool:
+        return any(engine.busy for engine in self._engines)
+
+    def _fail_open_requests(self) -> None:
+        error = _stopping_error()
         with self._changed:
             engines = list(self._engines)
         for engine in engines:
-            engine.abandon(error)
+            engine.fail_all(error)
 
 
-def spare_what_is_there() -> None:
-    """Have the collection of garbage pass over all that is in memory now, from here on.
+def freeze_garbage_collector() -> None:
+    """Exclude every object that exists now from later garbage collections.
 
-    Beside a model and its library a whole collection takes 0.2 s, in which no answer gets a token.
+    With a model and its library in memory, a full collection takes 0.2 s, during which no answer gets a token.
     """
     gc.collect()
     gc.freeze()
 
 
-def _stopped() -> GenerationStopping:
-    return GenerationStopping("the service is stopping: ask another replica, or again later", retry_after_seconds=2)
+def _stopping_error() -> GenerationStopping:
+    return GenerationStopping("the service is stopping: ask another replica, or try again later", retry_after_seconds=2)
 
 
 def _step_all(engines: Sequence[DecodeEngine]) -> None:
     for engine in engines:
-        _step(engine, others_write=any(other.is_writing for other in engines if other is not engine))
+        _step(engine, others_decode=any(other.is_decoding for other in engines if other is not engine))
 
 
-def _step(engine: DecodeEngine, *, others_write: bool) -> None:
-    """Step; what not even the engine could answer ends its requests, and the thread goes on."""
+def _step(engine: DecodeEngine, *, others_decode: bool) -> None:
+    """Step the engine; if that raises, fail the engine's requests and keep the thread running."""
     try:
-        engine.step(others_write=others_write)
+        engine.step(others_decode=others_decode)
     except Exception as error:  # noqa: BLE001
         log_event(logger, "engine_failed", level=logging.ERROR)
-        engine.abandon(GenerationFailed(f"the decode loop failed ({type(error).__name__}: {error}): ask again"))
+        engine.fail_all(GenerationFailed(f"the decode loop failed ({type(error).__name__}: {error}): ask again"))

@@ -1,6 +1,6 @@
-"""Who has which place: those that write come first, side by side, then those whose prompts are being read.
+"""Assigns places: decoding entries come first, followed by entries whose prompts are prefilled.
 
-So a step of either kind sees neighbouring places. Moves the cached keys and values of whoever has to change places.
+A step of either kind thus sees adjacent places. If an entry changes its place, its cached keys and values are moved.
 """
 
 from __future__ import annotations
@@ -9,55 +9,55 @@ from collections.abc import Sequence
 
 from service.generation.decoding.forward.cache import PlacesCache
 from service.generation.decoding.forward.calls import Chunk
-from service.generation.decoding.requests import Entry, Running
+from service.generation.decoding.requests import Entry, GenerationEntry
 
 
 class Places:
-    """The places of one version; entry i of ``writing``, then of ``reading``, has place i."""
+    """The places of one version: entry i of ``decoding`` followed by ``prefilling`` has place i."""
 
     def __init__(self, cache: PlacesCache) -> None:
         self._cache = cache
-        self.writing: list[Running] = []
-        self.reading: list[Entry] = []
+        self.decoding: list[GenerationEntry] = []
+        self.prefilling: list[Entry] = []
 
     def __len__(self) -> int:
-        return len(self.writing) + len(self.reading)
+        return len(self.decoding) + len(self.prefilling)
 
     def everyone(self) -> list[Entry]:
-        """All that have a place."""
-        return [*self.writing, *self.reading]
+        """All entries that have a place."""
+        return [*self.decoding, *self.prefilling]
 
     def admit(self, entries: Sequence[Entry]) -> None:
-        """Give places to those whose prompts are to be read."""
+        """Give places to entries whose prompts are to be prefilled."""
         self._cache.reserve(
             num_places=len(self) + len(entries), length=max(entry.longest for entry in (*entries, *self.everyone()))
         )
-        self.reading.extend(entries)
+        self.prefilling.extend(entries)
 
-    def begin_writing(self, entry: Running) -> None:
-        """Its prompt has been read: it moves to the end of those that write."""
-        place, first = self.reading.index(entry), len(self.writing)
+    def begin_decoding(self, entry: GenerationEntry) -> None:
+        """Move an entry whose prompt is prefilled to the end of the decoding entries."""
+        place, first = self.prefilling.index(entry), len(self.decoding)
         if place:
-            other = self.reading[0]
-            self._cache.swap(first, first + place, length=max(entry.num_read, other.num_read))
-            self.reading[place] = other
-        self.reading.pop(0)
-        self.writing.append(entry)
+            other = self.prefilling[0]
+            self._cache.swap(first, first + place, length=max(entry.num_prefilled, other.num_prefilled))
+            self.prefilling[place] = other
+        self.prefilling.pop(0)
+        self.decoding.append(entry)
 
     def leave(self, entry: Entry) -> None:
-        """Free its place; the last ones of its kind move up."""
-        if entry in self.reading:
-            self._fill(len(self.writing), self.reading, entry)
+        """Free the entry's place; the last entry of its kind takes it."""
+        if entry in self.prefilling:
+            self._fill(len(self.decoding), self.prefilling, entry)
             return
-        assert isinstance(entry, Running)
-        self._fill(0, self.writing, entry)
-        if self.reading:
-            first, last = len(self.writing), self.reading.pop()
-            self._cache.move(first + 1 + len(self.reading), first, length=last.num_read)
-            self.reading.insert(0, last)
+        assert isinstance(entry, GenerationEntry)
+        self._fill(0, self.decoding, entry)
+        if self.prefilling:
+            first, last = len(self.decoding), self.prefilling.pop()
+            self._cache.move(first + 1 + len(self.prefilling), first, length=last.num_prefilled)
+            self.prefilling.insert(0, last)
 
-    def _fill(self, first: int, entries: list[Entry] | list[Running], entry: Entry) -> None:
-        """Take the entry out of its list, which begins at place ``first``, and put the last one where it was."""
+    def _fill(self, first: int, entries: list[Entry] | list[GenerationEntry], entry: Entry) -> None:
+        """Remove the entry from its list, which begins at place ``first``, and move the last entry to its place."""
         hole = entries.index(entry)  # type: ignore[arg-type]
         last = entries.pop()
         if last is not entry:
@@ -66,13 +66,13 @@ class Places:
 
 
 def _cached(entry: Entry) -> int:
-    """Positions that hold something of it."""
-    return entry.length if isinstance(entry, Running) and entry.ids else entry.num_read
+    """The number of positions that hold keys and values of the entry."""
+    return entry.length if isinstance(entry, GenerationEntry) and entry.ids else entry.num_prefilled
 
 
 def next_chunk(entry: Entry, size: int) -> Chunk:
-    """The next ``size`` tokens of what the entry has to read, or what is left of them."""
-    start, end = entry.num_read, min(entry.num_read + size, len(entry.to_read))
+    """The next ``size`` tokens that the entry has to prefill, or fewer at the end."""
+    start, end = entry.num_prefilled, min(entry.num_prefilled + size, len(entry.prefill_ids))
     wanted = entry.wanted
     within = range(max(wanted.start, start), min(wanted.stop, end))
-    return Chunk(ids=entry.to_read[start:end], start=start, wanted=[place - start for place in within])
+    return Chunk(ids=entry.prefill_ids[start:end], start=start, wanted=[place - start for place in within])

@@ -1,4 +1,4 @@
-"""What is asked of the decode loop and what it answers; knows no HTTP."""
+"""The decode loop's requests, results and the state of each request in between. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from typing import Any, Literal
 
 import torch
 
-from service.generation.decoding.score import Score, ScoreSoFar
+from service.generation.decoding.score import Score, ScoreAccumulator
 from service.generation.decoding.text import AnswerText
 
 FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What every request has."""
+class BaseRequest:
+    """The fields of every request."""
 
     prompt_ids: tuple[int, ...]
     client: str = ""
-    """Whose turn it takes."""
+    """The client in whose turn the request is admitted."""
     deadline: float | None = None
-    """On the clock of ``time.monotonic``; whoever has no whole answer by then gets an error. None: no hurry."""
+    """On the clock of ``time.monotonic``; an answer that is not complete by then fails. None: no deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest(Asked):
-    """One prompt to be continued."""
+class GenerationRequest(BaseRequest):
+    """A prompt to continue."""
 
     max_new_tokens: int
     temperature: float = 0.0
     """0: greedy."""
     top_p: float = 1.0
     seed: int | None = None
-    """None: another text every time."""
+    """None: a different text every time."""
     stop: tuple[str, ...] = ()
-    """The answer ends before the first of these."""
+    """The answer ends before the first of these strings."""
     num_logprobs: int | None = None
-    """How many likeliest tokens to tell at each place, beside the chosen one; None: tell nothing."""
+    """How many likeliest tokens to report at each position, besides the selected one; None: report nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRequest(Asked):
-    """A target to be scored after a prompt."""
+class ScoreRequest(BaseRequest):
+    """A target to score after a prompt."""
 
     target_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprobs:
-    """How likely a chosen token was, by the model itself: temperature and ``top_p`` change nothing here."""
+    """The model's log-probability of a selected token, before temperature and ``top_p``."""
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
-    """The likeliest tokens and their logarithms of probability."""
+    """The likeliest tokens with their log-probabilities, in descending order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What an answer has grown by."""
+    """The part by which an answer has grown."""
 
     text: str
-    """Whole characters; may be empty where ``logprobs`` is not."""
+    """Complete characters; may be empty if ``logprobs`` is not."""
     logprobs: tuple[TokenLogprobs, ...] = ()
 
 
@@ -73,63 +73,63 @@ class GenerationResult:
     """The continuation, without the token or stop string that ended it."""
 
     ids: tuple[int, ...]
-    """With those of a stop string."""
+    """The selected tokens, including those of a stop string."""
     text: str
     finish_reason: FinishReason
-    """``stop``: the model ended it, or a stop string did; ``length``: ``max_new_tokens`` or the end of the context."""
+    """``stop``: an end token or a stop string; ``length``: ``max_new_tokens`` or the end of the context."""
     logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 Listener = Callable[[Piece], None]
-"""Told of each piece, in the decoding thread."""
+"""Called with each piece, in the decoding thread."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Group:
-    """Requests that came together."""
+    """Requests that were submitted together."""
 
-    is_whole: bool = True
-    """The answers are given together or not at all."""
-    is_begun: bool = False
-    """One of them has, or had, a place."""
+    all_or_none: bool = True
+    """Whether the client gets either all of the answers or none."""
+    has_started: bool = False
+    """Whether one of them has, or had, a place."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Entry:
-    """A request on its way: waiting, or in a place."""
+    """A request that waits or has a place."""
 
     request: Any
     group: Group = field(default_factory=Group)
     answer: Future[Any] = field(default_factory=Future)
     """Cancelling it frees the request's place within one step."""
-    num_read: int = 0
-    """Tokens of ``to_read`` that are in the cache."""
+    num_prefilled: int = 0
+    """The number of tokens of ``prefill_ids`` that are in the cache."""
 
     @property
-    def to_read(self) -> tuple[int, ...]:
-        """The tokens that are read before the first is chosen."""
+    def prefill_ids(self) -> tuple[int, ...]:
+        """The tokens that are read before the first is selected."""
         ids: tuple[int, ...] = self.request.prompt_ids
         return ids
 
     @property
     def wanted(self) -> range:
-        """After which of them the logits are needed."""
-        return range(len(self.to_read) - 1, len(self.to_read))
+        """The positions in ``prefill_ids`` after which logits are needed."""
+        return range(len(self.prefill_ids) - 1, len(self.prefill_ids))
 
     @property
     def longest(self) -> int:
-        """Positions that the request can come to need."""
-        return len(self.to_read) + 1
+        """The largest number of positions that the request may need."""
+        return len(self.prefill_ids) + 1
 
     def finish(self, result: object) -> None:
-        """Answer, unless the client has gone."""
+        """Set the result, unless the answer was cancelled."""
         try:
             self.answer.set_result(result)
         except InvalidStateError:
             return
 
     def fail(self, error: Exception) -> None:
-        """Answer with an error, unless the client has gone."""
+        """Set an error, unless the answer was cancelled."""
         try:
             self.answer.set_exception(error)
         except InvalidStateError:
@@ -137,19 +137,19 @@ class Entry:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Running(Entry):
-    """A prompt that is being continued."""
+class GenerationEntry(Entry):
+    """A generation request with the state of its answer."""
 
     request: GenerationRequest
     listener: Listener | None = None
     ids: list[int] = field(default_factory=list)
-    """Chosen tokens; all but the last are in the cache."""
+    """The selected tokens; all but the last are in the cache."""
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     text: AnswerText | None = None
-    """Kept where it is needed before the end."""
+    """The text so far; None unless it is needed before the answer ends."""
     generator: torch.Generator | None = None
-    num_told: int = 0
-    """Of ``logprobs``, those that the listener knows."""
+    num_logprobs_sent: int = 0
+    """How many of ``logprobs`` the listener has received."""
 
     def __post_init__(self) -> None:
         if self.request.temperature > 0:
@@ -161,41 +161,41 @@ class Running(Entry):
 
     @property
     def length(self) -> int:
-        """Positions in the cache once the last chosen token is fed: prompt and answer so far."""
+        """The positions in the cache once the last selected token is fed: the prompt and the answer so far."""
         return len(self.request.prompt_ids) + len(self.ids)
 
     @property
     def longest(self) -> int:
-        """Positions that the request can come to need."""
+        """The largest number of positions that the request may need."""
         return len(self.request.prompt_ids) + self.request.max_new_tokens
 
-    def tell(self, *, everything: bool = False) -> None:
-        """Give the listener what is new."""
+    def notify(self, *, everything: bool = False) -> None:
+        """Send the listener the new text; ``everything``: include text that may begin a stop string."""
         if self.listener is None or self.text is None:
             return
-        text = self.text.give(everything=everything)
-        fresh = tuple(self.logprobs[self.num_told :])
-        if text or fresh:
-            self.num_told = len(self.logprobs)
-            self.listener(Piece(text=text, logprobs=fresh))
+        text = self.text.take_new_text(everything=everything)
+        new_logprobs = tuple(self.logprobs[self.num_logprobs_sent :])
+        if text or new_logprobs:
+            self.num_logprobs_sent = len(self.logprobs)
+            self.listener(Piece(text=text, logprobs=new_logprobs))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Scoring(Entry):
-    """A target that is being scored."""
+class ScoreEntry(Entry):
+    """A score request with the state of its score."""
 
     request: ScoreRequest
-    found: ScoreSoFar = field(default_factory=ScoreSoFar)
+    accumulator: ScoreAccumulator = field(default_factory=ScoreAccumulator)
 
     @property
-    def to_read(self) -> tuple[int, ...]:
-        """Prompt and target, but for the last token, after which nothing is asked."""
+    def prefill_ids(self) -> tuple[int, ...]:
+        """Prompt and target without its last token, after which no logits are needed."""
         return (*self.request.prompt_ids, *self.request.target_ids[:-1])
 
     @property
     def wanted(self) -> range:
-        """After which of them the target's tokens come."""
-        return range(len(self.request.prompt_ids) - 1, len(self.to_read))
+        """The positions that precede the target's tokens."""
+        return range(len(self.request.prompt_ids) - 1, len(self.prefill_ids))
 
 
 Answer = Future[GenerationResult]

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from editing_core.errors import ErrataError
-from service.api.errors import problem
+from service.api.problems.rendering import problem_document
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
+from service.generation.messages import AnswerStream
 from service.generation.prompts import Prompts
-from service.generation.questions import AnswerStream
 
 
 async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered: bool) -> AsyncIterator[str]:
@@ -18,20 +18,19 @@ async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered:
 
     ``numbered``: each event says to which prompt of the list it belongs.
     """
-    async for number, said in stream.events:
+    async for number, event in stream.events:
         index = {"index": number} if numbered else {}
-        if isinstance(said, Piece):
-            logprobs = {"logprobs": told(said.logprobs, prompts)} if said.logprobs else {}
-            yield f"data: {_json({**index, 'text': said.text, **logprobs})}\n\n"
-        elif isinstance(said, ErrataError):
-            described = json.loads(bytes(problem(said).body))
-            yield f"event: problem\ndata: {_json({**index, **described})}\n\n"
+        if isinstance(event, Piece):
+            logprobs = {"logprobs": logprobs_json(event.logprobs, prompts)} if event.logprobs else {}
+            yield f"data: {_json({**index, 'text': event.text, **logprobs})}\n\n"
+        elif isinstance(event, ErrataError):
+            yield f"event: problem\ndata: {_json({**index, **problem_document(event)})}\n\n"
         else:
-            yield f"event: end\ndata: {_json({**index, **_end(stream, number, said)})}\n\n"
+            yield f"event: end\ndata: {_json({**index, **_end(stream, number, event)})}\n\n"
 
 
-def told(logprobs: tuple[TokenLogprobs, ...], prompts: Prompts) -> list[dict[str, Any]]:
-    """What is told of each token, in JSON's terms."""
+def logprobs_json(logprobs: tuple[TokenLogprobs, ...], prompts: Prompts) -> list[dict[str, Any]]:
+    """What is logprobs_json of each token, in JSON's terms."""
     return [
         {
             "token": prompts.text_of(item.token),

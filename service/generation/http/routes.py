@@ -12,11 +12,11 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import described_body, json_body, read_as
 from service.api.openapi import Responses, refusals
-from service.generation.asking import Asker
 from service.generation.decoding.score import Score
+from service.generation.generation_service import GenerationService
 from service.generation.http.callers import Callers
-from service.generation.http.connection import VERSION_HEADER, answered, event_stream
-from service.generation.http.events import generation_events, told
+from service.generation.http.connection import VERSION_HEADER, event_stream, respond_while_connected
+from service.generation.http.events import generation_events, logprobs_json
 from service.generation.http.schemas import (
     GenerateAnswer,
     GenerateAnswers,
@@ -30,29 +30,29 @@ from service.generation.http.schemas import (
     Usage,
     WrittenToken,
 )
-from service.generation.questions import Choice, Continuations, Sampling, TargetsScored
+from service.generation.messages import GenerationResults, Sampling, ScoreResults, VersionChoice
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Body = Annotated[bytes, Depends(json_body)]
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Far above what any context holds."""
-QUICK_BYTES = 16 * 1024
+INLINE_BYTES = 16 * 1024
 """A body up to so long is read sooner than a thread is woken."""
 EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
-def generation_router(asker: Asker, callers: Callers) -> APIRouter:
+def generation_router(service: GenerationService, callers: Callers) -> APIRouter:
     """The routes over one process's resident model."""
     router = APIRouter(responses=refusals(400, 404, 409, 429, 503, 504))
     header = {"schema": {"type": "string"}, "description": "the version that answered"}
     headers: Responses = {200: {"headers": {VERSION_HEADER: header}}}
     streaming: Responses = {200: {"headers": {VERSION_HEADER: header}, "content": EVENTS}}
-    questions = _Questions(asker, callers)
+    endpoints = _Endpoints(service, callers)
 
     @router.get("/generate", summary="Continue a prompt", response_model=GenerateAnswer, responses=streaming)
     async def generate_by_query(request: Request, query: Annotated[GenerateQuery, Query()]) -> Response:
-        return await answered(request, questions.generate(request, query))
+        return await respond_while_connected(request, endpoints.generate(request, query))
 
     @router.post(
         "/generate",
@@ -62,11 +62,11 @@ def generation_router(asker: Asker, callers: Callers) -> APIRouter:
         openapi_extra=described_body(GenerateBody),
     )
     async def generate_by_body(request: Request, body: Body) -> Response:
-        return await answered(request, questions.generate(request, await read_body(GenerateBody, body)))
+        return await respond_while_connected(request, endpoints.generate(request, await read_body(GenerateBody, body)))
 
     @router.get("/score", summary="Score a target after a prompt", response_model=ScoreAnswer, responses=headers)
     async def score_by_query(request: Request, query: Annotated[ScoreQuery, Query()]) -> Response:
-        return await answered(request, questions.score(request, query))
+        return await respond_while_connected(request, endpoints.score(request, query))
 
     @router.post(
         "/score",
@@ -76,23 +76,23 @@ def generation_router(asker: Asker, callers: Callers) -> APIRouter:
         openapi_extra=described_body(ScoreBody),
     )
     async def score_by_body(request: Request, body: Body) -> Response:
-        return await answered(request, questions.score(request, await read_body(ScoreBody, body)))
+        return await respond_while_connected(request, endpoints.score(request, await read_body(ScoreBody, body)))
 
     return router
 
 
 async def read_body(model: type[ModelT], body: bytes) -> ModelT:
     """The body as ``model``, read outside of the event loop where that takes time."""
-    if len(body) <= QUICK_BYTES:
+    if len(body) <= INLINE_BYTES:
         return read_as(model, body, max_bytes=MAX_BODY_BYTES)
     return await run_in_threadpool(read_as, model, body, max_bytes=MAX_BODY_BYTES)
 
 
-class _Questions:
-    """What HTTP asks, put to the asker, and its answers as responses."""
+class _Endpoints:
+    """What HTTP asks, put to the service, and its answers as responses."""
 
-    def __init__(self, asker: Asker, callers: Callers) -> None:
-        self._asker = asker
+    def __init__(self, service: GenerationService, callers: Callers) -> None:
+        self._service = service
         self._callers = callers
 
     async def generate(self, request: Request, asked: GenerateQuery | GenerateBody) -> Response:
@@ -100,19 +100,19 @@ class _Questions:
         caller = self._callers.of(request, timeout_seconds=asked.timeout_seconds)
         choice = _choice(asked)
         if asked.stream:
-            held = AsyncExitStack()
-            stream = await held.enter_async_context(
-                self._asker.stream(prompts, _sampling(asked), choice, caller=caller)
+            resources = AsyncExitStack()
+            stream = await resources.enter_async_context(
+                self._service.stream(prompts, _sampling(asked), choice, caller=caller)
             )
-            events = generation_events(stream, self._asker.prompts, numbered=not isinstance(asked.prompt, str))
-            return event_stream(events, held, stream.version, caller)
-        done = await self._asker.generate(prompts, _sampling(asked), choice, caller=caller)
+            events = generation_events(stream, self._service.prompts, numbered=not isinstance(asked.prompt, str))
+            return event_stream(events, resources, stream.version, caller)
+        done = await self._service.generate(prompts, _sampling(asked), choice, caller=caller)
         alone = isinstance(asked.prompt, str)
         if asked.logprobs is None:
-            return self._told(prompts, done, alone=alone)
-        return await run_in_threadpool(self._told, prompts, done, alone=alone)  # of many tokens it takes seconds
+            return self._response(prompts, done, alone=alone)
+        return await run_in_threadpool(self._response, prompts, done, alone=alone)  # of many tokens it takes seconds
 
-    def _told(self, prompts: list[str], done: Continuations, *, alone: bool) -> Response:
+    def _response(self, prompts: list[str], done: GenerationResults, *, alone: bool) -> Response:
         answers = self._answers(prompts, done)
         return _json(answers[0] if alone else GenerateAnswers(answers=answers), done.version)
 
@@ -120,11 +120,11 @@ class _Questions:
         targets = [asked.target] if isinstance(asked.target, str) else asked.target
         prompts = [asked.prompt] * len(targets) if isinstance(asked.prompt, str) else asked.prompt
         caller = self._callers.of(request, timeout_seconds=asked.timeout_seconds)
-        done = await self._asker.score(prompts, targets, _choice(asked), caller=caller)
+        done = await self._service.score(prompts, targets, _choice(asked), caller=caller)
         scores = [self._score(score, done) for score in done.scores]
         return _json(scores[0] if isinstance(asked.target, str) else ScoreAnswers(scores=scores), done.version)
 
-    def _answers(self, prompts: list[str], done: Continuations) -> list[GenerateAnswer]:
+    def _answers(self, prompts: list[str], done: GenerationResults) -> list[GenerateAnswer]:
         return [
             GenerateAnswer(
                 prompt=prompt,
@@ -132,28 +132,30 @@ class _Questions:
                 finish_reason=result.finish_reason,
                 version=done.version,
                 usage=Usage(prompt_tokens=num_tokens, completion_tokens=len(result.ids)),
-                logprobs=[WrittenToken.model_validate(item) for item in told(result.logprobs, self._asker.prompts)]
+                logprobs=[
+                    WrittenToken.model_validate(item) for item in logprobs_json(result.logprobs, self._service.prompts)
+                ]
                 or None,
             )
             for prompt, result, num_tokens in zip(prompts, done.results, done.num_prompt_tokens, strict=True)
         ]
 
-    def _score(self, score: Score, done: TargetsScored) -> ScoreAnswer:
+    def _score(self, score: Score, done: ScoreResults) -> ScoreAnswer:
         return ScoreAnswer(
             logprob=score.logprob,
             probability=score.probability,
             rank=score.rank,
             greedy_match=score.greedy_match,
             top=[
-                TopToken(token=self._asker.prompts.text_of(token), probability=probability)
+                TopToken(token=self._service.prompts.text_of(token), probability=probability)
                 for token, probability in score.top
             ],
             version=done.version,
         )
 
 
-def _choice(asked: GenerateQuery | GenerateBody | ScoreQuery | ScoreBody) -> Choice:
-    return Choice(version=asked.version, min_version=asked.min_version)
+def _choice(asked: GenerateQuery | GenerateBody | ScoreQuery | ScoreBody) -> VersionChoice:
+    return VersionChoice(version=asked.version, min_version=asked.min_version)
 
 
 def _sampling(asked: GenerateQuery | GenerateBody) -> Sampling:

@@ -15,22 +15,22 @@ from editing_core.versions.store import VersionStore
 from service.generation.errors import VersionUnavailable
 from service.generation.versions.resident import ResidentVersions
 from service.generation.versions.watcher import PointerWatcher
-from service.ledger_calls import in_time
-from service.ledger_memory import require_memory
+from service.ledger_calls import call_with_timeout
+from service.ledger_memory import require_ledger_intact
 from worker.protocol.errors import LedgerDown
 from worker.protocol.ledger.ledger import Ledger
 
 T = TypeVar("T")
 
-MAX_KNOWN = 10_000
+MAX_CACHED_PAIRS = 10_000
 """Answers kept about who descends from whom."""
-PASSED_OVER_SECONDS = 10.0
+LEDGER_BACKOFF_SECONDS = 10.0
 """How long a ledger that did not answer in time is taken to be away."""
-BELIEVED_SECONDS = 1.0
+DIGEST_TTL_SECONDS = 1.0
 """How long a version is taken to be kept after the ledger has said so."""
 
 
-class Lineage:
+class MinVersionResolver:
     """Answers ``min_version``."""
 
     def __init__(
@@ -49,11 +49,11 @@ class Lineage:
         self._watcher = watcher
         self._poll_seconds = poll_seconds
         self._wait_seconds = wait_seconds
-        self._known: set[tuple[str, str]] = set()
+        self._descents: set[tuple[str, str]] = set()
         """Pairs of which the first descends from the second, which stays so; a "no" may only be not known yet."""
         self._digests: dict[str, tuple[str, float]] = {}
         """Of versions that the ledger knew, and when it said so: one may have been removed since."""
-        self._passed_over_until = 0.0
+        self._ledger_skipped_until = 0.0
         """The ledger did not answer in time, and is not asked again until then where files know as well."""
 
     async def recorded_digest(self, version: str) -> str | None:
@@ -65,54 +65,54 @@ class Lineage:
         if version == ORIGINAL:
             return None
         digest, asked_at = self._digests.get(version, (None, 0.0))
-        if digest is None or time.monotonic() >= asked_at + BELIEVED_SECONDS:
-            digest = await self._in_time(partial(self._recorded_digest, version, believed=digest))
+        if digest is None or time.monotonic() >= asked_at + DIGEST_TTL_SECONDS:
+            digest = await self._ask_ledger(partial(self._recorded_digest, version, cached=digest))
             if digest is not None:
                 self._digests[version] = (digest, time.monotonic())
         return digest
 
-    async def _in_time(self, ask: Callable[[], T]) -> T:
+    async def _ask_ledger(self, ask: Callable[[], T]) -> T:
         """Ask in a thread; where the ledger holds that up, once more, the files alone."""
         try:
-            return await (asyncio.to_thread(ask) if self._is_passed_over else in_time(ask))
+            return await (asyncio.to_thread(ask) if self._is_ledger_skipped else call_with_timeout(ask))
         except TimeoutError:
-            self._passed_over_until = time.monotonic() + PASSED_OVER_SECONDS
+            self._ledger_skipped_until = time.monotonic() + LEDGER_BACKOFF_SECONDS
         return await asyncio.to_thread(ask)
 
-    def _recorded_digest(self, version: str, *, believed: str | None) -> str | None:
+    def _recorded_digest(self, version: str, *, cached: str | None) -> str | None:
         if not is_version_name(version):
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
-        if self._is_away and was_published(self._store.layout, version):
-            return believed
+        if self._is_ledger_away and was_published(self._store.layout, version):
+            return cached
         try:
-            record = self._answering.versions.get(version)
+            record = self._reachable_ledger.versions.get(version)
         except LedgerDown:
             if not was_published(self._store.layout, version):
                 raise
-            return believed
+            return cached
         if record.removed:
             self._digests.pop(version, None)
             raise NotFound(f"version {version} is no longer kept: GET /versions lists those that are")
         return record.digest
 
     @property
-    def _is_away(self) -> bool:
+    def _is_ledger_away(self) -> bool:
         """Whether the ledger did not answer lately: a Redis that hangs would hold every answer."""
-        return self._watcher.ledger_is_away or self._is_passed_over
+        return self._watcher.ledger_is_away or self._is_ledger_skipped
 
     @property
-    def _is_passed_over(self) -> bool:
-        return time.monotonic() < self._passed_over_until
+    def _is_ledger_skipped(self) -> bool:
+        return time.monotonic() < self._ledger_skipped_until
 
     @property
-    def _answering(self) -> Ledger:
+    def _reachable_ledger(self) -> Ledger:
         """The ledger, which is to be asked. Raises LedgerDown while it is passed over, LedgerForgotten."""
-        if self._is_passed_over:
+        if self._is_ledger_skipped:
             raise LedgerDown("Redis has not answered in time; nothing was changed: ask again")
-        require_memory(self._ledger, self._store.layout)
+        require_ledger_intact(self._ledger, self._store.layout)
         return self._ledger
 
-    async def served_since(self, wanted: str) -> str:
+    async def wait_until_served(self, wanted: str) -> str:
         """The live version, once it is ``wanted`` or descends from it.
 
         Raises NotFound for an unknown version, and VersionUnavailable: at once when ``wanted`` is not in the line of
@@ -123,13 +123,13 @@ class Lineage:
         deadline = time.monotonic() + self._wait_seconds
         while True:
             live, state = self._residents.live, self._watcher.state
-            if live is not None and await self._in_time(partial(self._satisfies, live.version, wanted)):
+            if live is not None and await self._ask_ledger(partial(self._satisfies, live.version, wanted)):
                 return live.version
-            await self._in_time(partial(self._require_coming, wanted))
+            await self._ask_ledger(partial(self._require_will_be_served, wanted))
             self._watcher.nudge()
             while self._residents.live is live and self._watcher.state.wanted == state.wanted:
                 if time.monotonic() >= deadline:
-                    raise self._not_yet(wanted)
+                    raise self._not_served_yet(wanted)
                 await asyncio.sleep(self._poll_seconds)
 
     def _satisfies(self, live: str, wanted: str) -> bool:
@@ -142,14 +142,14 @@ class Lineage:
             return True
         if not self._descends(live, wanted):
             return False
-        if self._is_away:
+        if self._is_ledger_away:
             return True
         try:
-            return self._descends(self._answering.versions.pointer().version, live)
+            return self._descends(self._reachable_ledger.versions.pointer().version, live)
         except LedgerDown:
             return True
 
-    def _not_yet(self, wanted: str) -> VersionUnavailable:
+    def _not_served_yet(self, wanted: str) -> VersionUnavailable:
         live, state = self._residents.live, self._watcher.state
         served = f"{live.version} is" if live else "nothing is"
         why = f" ({state.problem})" if state.problem else ""
@@ -159,15 +159,14 @@ class Lineage:
             retry_after_seconds=1,
         )
 
-    def _require_coming(self, wanted: str) -> None:
+    def _require_will_be_served(self, wanted: str) -> None:
         """Raise unless the ledger's live version is ``wanted`` or descends from it."""
-        ledger = self._answering
+        ledger = self._reachable_ledger
         record, live = ledger.versions.get(wanted), ledger.versions.pointer().version
         if self._descends(live, wanted):
             return
         reasons = {
             "candidate": f"{wanted} is a candidate: promote it, or ask it with version={wanted}",
-            "rejected": f"{wanted} was rejected by its checks: its batch's report says why",
             "discarded": f"{wanted} was discarded and will not be served: post its edits again",
         }
         rolled_back = f"{wanted} was rolled back: {live} is live and does not descend from it; ask without min_version"
@@ -176,26 +175,26 @@ class Lineage:
     def _descends(self, version: str, ancestor: str) -> bool:
         if ancestor in {version, ORIGINAL}:
             return True
-        if (version, ancestor) in self._known:
+        if (version, ancestor) in self._descents:
             return True
         if not self._look_up(version, ancestor):
             return False
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known.add((version, ancestor))
+        if len(self._descents) >= MAX_CACHED_PAIRS:
+            self._descents.clear()
+        self._descents.add((version, ancestor))
         return True
 
     def _look_up(self, version: str, ancestor: str) -> bool:
-        if self._is_away and self._in_manifests(version, ancestor):
+        if self._is_ledger_away and self._manifests_show_descent(version, ancestor):
             return True
         try:
-            return self._answering.versions.descends(version, ancestor)
+            return self._reachable_ledger.versions.descends(version, ancestor)
         except LedgerDown:
-            if self._in_manifests(version, ancestor):
+            if self._manifests_show_descent(version, ancestor):
                 return True
             raise
 
-    def _in_manifests(self, version: str, ancestor: str) -> bool:
+    def _manifests_show_descent(self, version: str, ancestor: str) -> bool:
         """Whether the versions that are kept show the descent; False also when they do not reach back far enough."""
         line: str | None = version
         while line is not None and line not in {ancestor, ORIGINAL}:

@@ -1,10 +1,11 @@
-"""The versions in memory: which one is live, who uses which, and when one may leave.
+"""The versions in memory: which one is live, which are in use, and when one is unloaded.
 
-A version is a view of the one loaded model. Loading happens in a thread of its own or in the promoting one, never in
-the one that decodes, so running answers do not stall. Making a version live is one assignment, after it is complete.
-A version is used from the moment somebody asks for it until their answer is made; it leaves memory when nobody uses
-it, it is not live, and either its files are gone or more are held than the limits say. Versions in use may exceed the
-number, never the memory: who would then has to wait. Knows no Redis and no HTTP.
+A version is a view of the one loaded model. It is loaded in a thread of its own, or in the thread that promotes it,
+never in the decoding thread, so running answers do not stall. A version goes live by one assignment once it is
+complete. It is in use from the moment a request names it until that request's answers are complete. A version is
+unloaded when it is not in use, is not live, and either its files are gone or more versions are in memory than the
+limit allows. Versions in use may exceed the number of versions, but never the memory: further requests then have to
+wait. Knows no Redis and no HTTP.
 """
 
 from __future__ import annotations
@@ -18,163 +19,171 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from editing_core.errors import NotFound
+from editing_core.errors import NotFound, StoreDamaged
+from editing_core.models.memory import GIGA
 from editing_core.versions.layout import ORIGINAL
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.errors import NoRoom, NothingServed
-from service.generation.versions.loading import Resident, VersionLoader, for_clients, loudness_of, require_digest, there
-from service.generation.versions.room import Room, no_room
+from service.generation.versions.loading import Resident, VersionLoader
+from service.generation.versions.memory_budget import MemoryBudget
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
 
 
 class ResidentVersions:
-    """Holds versions, hands them out, and lets them go."""
+    """Loads versions, leases them to requests, and unloads them."""
 
     def __init__(
         self,
         loader: VersionLoader,
         loop: DecodeLoop,
         *,
-        room: Room,
+        memory: MemoryBudget,
         max_resident: int,
         on_loaded: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """``on_loaded``: told how long it took to load a version."""
+        """``on_loaded`` is called with the seconds that loading a version took."""
         self._on_loaded = on_loaded
-        self._versions = loader
+        self._loader = loader
         self._loop = loop
-        self._room = room
+        self._memory = memory
         self._max_resident = max_resident
         self._live: Resident | None = None
         self._held: dict[str, Resident] = {}
-        """In order of last use, the least recent first."""
-        self._aside: list[Resident] = []
-        """With another digest than the ledger's, and live or in use."""
+        """The versions in memory, the least recently used first."""
+        self._replaced: list[Resident] = []
+        """Copies whose digest is not the ledger's and that are still live or in use."""
         self._loading: dict[str, Future[Resident]] = {}
-        self._uses: Counter[str] = Counter()
-        """Who is just getting a version, by its name."""
+        self._requested: Counter[str] = Counter()
+        """The number of callers that are waiting for each version."""
         self._leased: Counter[Resident] = Counter()
-        """Who has got which."""
+        """The number of leases of each resident."""
         self._lock = threading.Lock()
-        """Guards the six above."""
-        self._awaited: str | None = None
-        """What is to be live, while it waits for versions in use to leave."""
-        self._loading_one = threading.Lock()
-        """Held while memory is counted and taken: two loads must not count on the same."""
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
+        """Guards the six attributes above."""
+        self._waiting_to_go_live: str | None = None
+        """The version that goes live once versions in use have been unloaded."""
+        self._load_lock = threading.Lock()
+        """Held while memory is counted and taken, so that two loads do not count on the same bytes."""
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
 
     @property
     def live(self) -> Resident | None:
-        """The version that answers who names none; None until the first is promoted."""
+        """The version that answers requests which name none; None until the first is promoted."""
         return self._live
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """What is in memory."""
+        """The names of the versions in memory."""
         with self._lock:
             return tuple(self._held)
 
     @property
+    def num_leases(self) -> int:
+        """The number of leases that are open."""
+        with self._lock:
+            return self._leased.total()
+
+    @property
     def size_bytes(self) -> int:
-        """What the versions in memory add to the model."""
+        """The memory that versions take in addition to the model."""
         with self._lock:
             return self._size_bytes()
 
     def promote(self, version: str, *, digest: str | None = None) -> Resident:
-        """Load the version if need be, in the calling thread, then make it live.
+        """Load the version in the calling thread unless it is in memory, then make it live.
 
-        ``digest``: what the ledger says that it must have. Whatever is live stays so when this raises: NotFound,
-        StoreDamaged, StoreMismatch, or what the device raises when its memory is full.
+        ``digest``: the digest that the ledger records for it. If this raises, the live version stays live. Raises
+        NotFound, StoreDamaged, StoreMismatch, NoRoom, or what the device raises when its memory is full.
         """
-        self._begin_use(version)
-        awaited = None
+        self._begin_request(version)
+        waiting = None
         try:
-            future, mine = self._find(version, digest)
-            if mine:
+            future, must_load = self._find(version, digest)
+            if must_load:
                 self._load_into(future, version)
             resident = future.result()
-            require_digest(resident, digest)
+            _require_digest(resident, digest)
             self._live = resident
         except NoRoom as error:
-            awaited = version if error.is_passing else None
+            waiting = version if error.is_temporary else None
             raise
         finally:
-            self._awaited = awaited
-            self._end_use(version)
+            self._waiting_to_go_live = waiting
+            self._end_request(version)
         return resident
 
     @asynccontextmanager
     async def lease(self, version: str | None = None, *, digest: str | None = None) -> AsyncIterator[Resident]:
-        """Hold the live version, or the named one (loaded on demand), for as long as an answer is made.
+        """Keep the live version, or the named one, in memory while the context is open; load it if necessary.
 
-        ``digest``: as for ``promote``. Raises NotFound for a version that is not kept, StoreDamaged, NothingServed.
+        ``digest``: as for ``promote``. Raises NotFound for a version that is not kept, StoreDamaged, NoRoom,
+        NothingServed.
         """
-        name = self._begin_use(version)
+        name = self._begin_request(version)
         try:
             self._require_kept(name)
-            future, mine = self._find(name, digest)
-            if mine:
-                self._loader.submit(self._load_into, future, name)
-            # Shielded: others may be waiting for the same version when this client goes.
+            future, must_load = self._find(name, digest)
+            if must_load:
+                self._executor.submit(self._load_into, future, name)
+            # Shielded, because other requests may wait for the same version when this one is cancelled.
             resident = await asyncio.shield(asyncio.wrap_future(future))
-            require_digest(resident, digest)
+            _require_digest(resident, digest)
             with self._lock:
                 self._leased[resident] += 1
         finally:
-            self._end_use(name)
+            self._end_request(name)
         try:
             yield resident
         finally:
-            self._give_back(resident)
+            self._end_lease(resident)
 
-    def tidy(self) -> None:
-        """Let go of what nobody uses and whose files are gone."""
+    def evict_unused(self) -> None:
+        """Unload versions that are not in use and whose files are gone."""
         with self._lock:
             self._evict()
 
     def close(self) -> None:
         """End the loading thread."""
-        self._loader.shutdown(wait=True, cancel_futures=True)
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _begin_use(self, version: str | None) -> str:
+    def _begin_request(self, version: str | None) -> str:
         with self._lock:
             if version is None:
                 if self._live is None:
                     raise NothingServed("no version could be loaded yet: GET /readyz says why", retry_after_seconds=2)
                 version = self._live.version
-            self._uses[version] += 1
+            self._requested[version] += 1
             return version
 
-    def _give_back(self, resident: Resident) -> None:
+    def _end_lease(self, resident: Resident) -> None:
         with self._lock:
             self._leased[resident] -= 1
             if not self._leased[resident]:
                 del self._leased[resident]
             self._evict()
 
-    def _end_use(self, version: str) -> None:
+    def _end_request(self, version: str) -> None:
         with self._lock:
-            self._uses[version] -= 1
-            if not self._uses[version]:
-                del self._uses[version]
+            self._requested[version] -= 1
+            if not self._requested[version]:
+                del self._requested[version]
             self._evict()
 
     def _find(self, version: str, digest: str | None) -> tuple[Future[Resident], bool]:
-        """The version, there or on its way; True when the caller must see to it that it is loaded.
+        """The version, loaded or being loaded; True if the caller must load it.
 
-        One of another digest is put aside, and read anew: its files may have been restored.
+        A copy with another digest is replaced and its files are read again, since they may have been restored.
         """
         with self._lock:
             if version in self._held and digest not in {None, self._held[version].digest}:
-                self._aside.append(self._held.pop(version))
+                self._replaced.append(self._held.pop(version))
             if version in self._held:
                 self._held[version] = self._held.pop(version)
             if digest is None and self._live is not None and self._live.version == version:
-                return there(self._live), False
+                return _completed(self._live), False
             if version in self._held:
-                return there(self._held[version]), False
+                return _completed(self._held[version]), False
             if version in self._loading:
                 return self._loading[version], False
             self._loading[version] = Future()
@@ -183,13 +192,13 @@ class ResidentVersions:
     def _load_into(self, future: Future[Resident], version: str) -> None:
         started = time.perf_counter()
         try:
-            with self._loading_one:
-                resident = self._versions.load(version, make_room=self._make_room)
-        except Exception as error:  # noqa: BLE001 -- goes to whoever waits for the version
+            with self._load_lock:
+                resident = self._loader.load(version, free_memory=self._free_memory)
+        except Exception as error:  # noqa: BLE001 -- passed on to every caller that waits for the version
             with self._lock:
                 del self._loading[version]
-            log_event(logger, "version_not_loaded", level=loudness_of(error), version=version, reason=str(error))
-            future.set_exception(for_clients(version, error))
+            log_event(logger, "version_not_loaded", level=_log_level_of(error), version=version, reason=str(error))
+            future.set_exception(_without_paths(version, error))
             return
         with self._lock:
             self._loop.add(resident.engine)
@@ -201,49 +210,90 @@ class ResidentVersions:
         log_event(logger, "version_loaded", version=version, seconds=round(seconds, 3))
         future.set_result(resident)
 
-    def _make_room(self, version: str, size_bytes: int) -> None:
-        """Let unused versions go, the least recently used first, until this one fits. Raises NoRoom."""
+    def _free_memory(self, version: str, size_bytes: int) -> None:
+        """Unload unused versions, the least recently used first, until this one fits. Raises NoRoom."""
         with self._lock:
-            while missing := self._room.missing_bytes(size_bytes, held_bytes=self._size_bytes()):
+            while missing := self._memory.missing_bytes(size_bytes, held_bytes=self._size_bytes()):
                 unused = [held for held in self._held.values() if self._is_unused(held) and held.size_bytes]
                 if not unused:
-                    held = [held for held in (*self._held.values(), *self._aside) if held.size_bytes]
-                    ending = sum(_size(resident) for resident in held if resident is not self._live)
-                    using = [resident.version for resident in held]
-                    raise no_room(version, size_bytes, missing_bytes=missing, using=using, is_passing=missing <= ending)
-                self._let_go(unused[0])
+                    raise self._no_room(version, size_bytes, missing_bytes=missing)
+                self._unload(unused[0])
+
+    def _no_room(self, version: str, size_bytes: int, *, missing_bytes: int) -> NoRoom:
+        """The error for a version that does not fit; temporary if it fits once answers of other versions have ended."""
+        held = [held for held in (*self._held.values(), *self._replaced) if held.size_bytes]
+        is_temporary = missing_bytes <= sum(resident.size_bytes for resident in held if resident is not self._live)
+        used_by = ", ".join(resident.version for resident in held) or "the model"
+        detail = (
+            f"{version} needs {size_bytes / GIGA:.3g} GB, {missing_bytes / GIGA:.3g} GB more than is free; "
+            f"the rest is used by {used_by}"
+        )
+        if is_temporary:
+            detail += ": it is loaded when their answers have ended"
+        return NoRoom(detail, is_temporary=is_temporary)
 
     def _size_bytes(self) -> int:
-        return sum(map(_size, (*self._held.values(), *self._aside)))
+        return sum(resident.size_bytes for resident in (*self._held.values(), *self._replaced))
 
     def _require_kept(self, version: str) -> None:
-        """Raise NotFound where the files are gone: in memory a version stays until its last use ends.
+        """Raise NotFound if the version's files are gone: it may stay in memory, but only for requests that use it.
 
-        Raises NoRoom where the version that is to be live waits for others to leave: whoever names one would keep it.
+        Raises NoRoom while another version waits for memory to go live, because this request would delay it.
         """
         is_live = self._live is not None and self._live.version == version
-        if self._awaited not in {None, version, ORIGINAL} and not is_live and version != ORIGINAL:
-            raise NoRoom(f"{self._awaited} waits for memory, to go live: ask again", is_passing=True)
-        if not is_live and not self._versions.is_kept(version):
-            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
+        if self._waiting_to_go_live not in {None, version, ORIGINAL} and not is_live and version != ORIGINAL:
+            raise NoRoom(f"{self._waiting_to_go_live} waits for memory to go live: ask again", is_temporary=True)
+        if not is_live and not self._loader.is_kept(version):
+            raise NotFound(f"there is no version {version!r}: GET /versions lists the versions that are kept")
 
     def _is_unused(self, resident: Resident) -> bool:
-        return resident is not self._live and not self._leased[resident] and not self._uses[resident.version]
+        return resident is not self._live and not self._leased[resident] and not self._requested[resident.version]
 
     def _evict(self) -> None:
-        """Let go of what is no longer kept, and of the least recently used ones above the limit; the lock is held."""
+        """Unload versions whose files are gone, and the least recently used above the limit; the lock is held."""
         for resident in [resident for resident in self._held.values() if self._is_unused(resident)]:
-            if len(self._held) > self._max_resident or not self._versions.is_kept(resident.version):
-                self._let_go(resident)
-        for resident in [resident for resident in self._aside if self._is_unused(resident)]:
-            self._aside.remove(resident)
+            if len(self._held) > self._max_resident or not self._loader.is_kept(resident.version):
+                self._unload(resident)
+        for resident in [resident for resident in self._replaced if self._is_unused(resident)]:
+            self._replaced.remove(resident)
             self._loop.remove(resident.engine)
 
-    def _let_go(self, resident: Resident) -> None:
+    def _unload(self, resident: Resident) -> None:
         del self._held[resident.version]
         self._loop.remove(resident.engine)
-        log_event(logger, "version_let_go", version=resident.version)
+        log_event(logger, "version_unloaded", version=resident.version)
 
 
-def _size(resident: Resident) -> int:
-    return resident.size_bytes
+def _require_digest(resident: Resident, digest: str | None) -> None:
+    """Raise StoreDamaged if the resident has another digest than the ledger's."""
+    if digest is None or resident.digest == digest:
+        return
+    raise StoreDamaged(
+        f"version {resident.version} has the digest {resident.digest} on disk and {digest} in the ledger: "
+        "restore it from a backup, or promote another version"
+    )
+
+
+def _without_paths(version: str, error: Exception) -> Exception:
+    """The error to show to clients: one that names files of the store is replaced, and stays in the log."""
+    if isinstance(error, StoreDamaged | OSError):
+        shown = StoreDamaged(
+            f"version {version} is damaged or cannot be read: ask for another version. Operators: the service's log "
+            "names the file; restore it from a backup, or promote another version"
+        )
+        shown.__cause__ = error
+        return shown
+    return error
+
+
+def _log_level_of(error: Exception) -> int:
+    """The log level for a version that was not loaded; low for NoRoom, because that load is retried many times."""
+    if isinstance(error, NoRoom):
+        return logging.DEBUG
+    return logging.INFO if isinstance(error, NotFound) else logging.WARNING
+
+
+def _completed(resident: Resident) -> Future[Resident]:
+    future: Future[Resident] = Future()
+    future.set_result(resident)
+    return future

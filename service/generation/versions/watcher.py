@@ -24,10 +24,10 @@ from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
+FIRST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 30.0
 """Between two attempts to load a version that could not be loaded."""
-ROOM_PAUSE_SECONDS = 0.2
+MEMORY_RETRY_SECONDS = 0.2
 """Between two attempts to find memory for one: it is free as soon as an answer of another version ends."""
 UNREADABLE = "the copy of the pointer on disk cannot be read: the service's log names the file and what is wrong"
 
@@ -44,7 +44,7 @@ class FollowState:
     """Why what should be live is not."""
     degraded: str | None = None
     """What is missing although the right version is live, as far as is known."""
-    waits_for_room: bool = False
+    waits_for_memory: bool = False
     """What should be live waits for memory that other versions use."""
     is_damaged: bool = False
     """What should be live is damaged, or its digest is not the ledger's."""
@@ -85,8 +85,8 @@ class PointerWatcher:
         self._poll_seconds = poll_seconds
         self._take_longest_pause = take_longest_pause
         self._state = FollowState()
-        self._pause_seconds = FIRST_PAUSE_SECONDS
-        self._try_again_at = 0.0
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._retry_at = 0.0
         self._verified = False
         """The ledger has confirmed the digest of what is served."""
         self._format_is_known = False
@@ -107,7 +107,7 @@ class PointerWatcher:
 
     def start(self) -> None:
         """Look once, then go on in the thread."""
-        self.look()
+        self.check()
         self._thread.start()
 
     def nudge(self) -> None:
@@ -121,18 +121,18 @@ class PointerWatcher:
         if self._thread.is_alive():
             self._thread.join()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Read the pointer and serve what it names."""
         try:
-            wanted, degraded = self._wanted()
+            wanted, degraded = self._read_wanted()
             self._ledger_is_away = degraded is not None
         except StoreMismatch as error:  # a later Errata's ledger
-            self._note(replace(self._state, problem=error.detail))
+            self._set_state(replace(self._state, problem=error.detail))
             return
         except ErrataError as error:  # HEAD cannot be read
             if self._state.problem != UNREADABLE:
                 log_event(logger, "head_not_read", level=logging.ERROR, reason=error.detail)
-            self._note(replace(self._state, problem=UNREADABLE))
+            self._set_state(replace(self._state, problem=UNREADABLE))
             return
         served = self._state.served
         if served is not None and wanted.revision < served.revision:
@@ -141,13 +141,13 @@ class PointerWatcher:
                 f"({served.version}) is served: an older Redis was restored; connect the right one, or stop Errata "
                 "and run `errata recover --from-files` to go on from the files"
             )
-            self._note(FollowState(wanted=wanted, served=served, problem=problem))
+            self._set_state(FollowState(wanted=wanted, served=served, problem=problem))
         elif wanted == served and (degraded is not None or self._is_confirmed(wanted)):
-            self._note(FollowState(wanted=wanted, served=served, degraded=degraded))
-        elif wanted != self._state.wanted or time.monotonic() >= self._try_again_at:
+            self._set_state(FollowState(wanted=wanted, served=served, degraded=degraded))
+        elif wanted != self._state.wanted or time.monotonic() >= self._retry_at:
             self._follow(wanted, degraded)
 
-    def _wanted(self) -> tuple[Pointer, str | None]:
+    def _read_wanted(self) -> tuple[Pointer, str | None]:
         """What should be live, and what is missing to be sure of it."""
         try:
             if not self._format_is_known:  # at the start the ledger may have been away
@@ -171,30 +171,30 @@ class PointerWatcher:
 
     def _follow(self, wanted: Pointer, degraded: str | None) -> None:
         if wanted != self._state.wanted:
-            self._pause_seconds = FIRST_PAUSE_SECONDS
+            self._retry_seconds = FIRST_RETRY_SECONDS
         since = self._state.behind_since or time.monotonic()
-        waits_on = self._state.waits_for_room and wanted == self._state.wanted
-        told = self._state.degraded if waits_on else degraded
-        state = replace(self._state, wanted=wanted, degraded=told, waits_for_room=waits_on, behind_since=since)
-        self._note(state)
+        still_waits = self._state.waits_for_memory and wanted == self._state.wanted
+        reason = self._state.degraded if still_waits else degraded
+        state = replace(self._state, wanted=wanted, degraded=reason, waits_for_memory=still_waits, behind_since=since)
+        self._set_state(state)
         self._take_longest_pause()
         started = time.perf_counter()
         try:
             digest = self._recorded_digest(wanted.version)
             self._residents.promote(wanted.version, digest=digest)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with a version, the one before is served on
-            self._put_off(wanted, error)
+            self._postpone(wanted, error)
             return
         self._verified = digest is not None
         seconds = time.perf_counter() - started
-        self._metrics.swapped(
+        self._metrics.record_swap(
             revision=wanted.revision,
             version=wanted.version,
             seconds=seconds,
             stall_seconds=self._take_longest_pause(),
         )
         log_event(logger, "serving", version=wanted.version, revision=wanted.revision, seconds=round(seconds, 4))
-        self._note(FollowState(wanted=wanted, served=wanted, degraded=degraded))
+        self._set_state(FollowState(wanted=wanted, served=wanted, degraded=degraded))
 
     def _is_confirmed(self, served: Pointer) -> bool:
         """Whether the ledger has no other digest for what was served, perhaps without asking it."""
@@ -204,23 +204,23 @@ class PointerWatcher:
             return self._verified or recorded is None
         return True
 
-    def _put_off(self, wanted: Pointer, error: Exception) -> None:
+    def _postpone(self, wanted: Pointer, error: Exception) -> None:
         waits = isinstance(error, NoRoom)
-        if not (waits and self._state.waits_for_room):  # one wait is one failure, however often it is looked
-            self._metrics.not_loaded()
-        self._try_again_at = time.monotonic() + (ROOM_PAUSE_SECONDS if waits else self._pause_seconds)
+        if not (waits and self._state.waits_for_memory):  # one wait is one failure, however often it is looked
+            self._metrics.record_load_failure()
+        self._retry_at = time.monotonic() + (MEMORY_RETRY_SECONDS if waits else self._retry_seconds)
         if not waits:
-            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+            self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
         served = self._state.served
         meanwhile = f"{served.version} is served on" if served else "nothing is served"
         verb = "waits for memory" if waits else "could not be loaded"
-        told = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
+        reason = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
         damaged = isinstance(error, StoreDamaged) and not isinstance(error.__cause__, OSError)
-        state = replace(self._state, waits_for_room=waits, is_damaged=damaged)
-        if served and isinstance(error, NoRoom) and error.is_passing:  # a matter of moments: answers go on
-            self._note(replace(state, problem=None, degraded=told))
+        state = replace(self._state, waits_for_memory=waits, is_damaged=damaged)
+        if served and isinstance(error, NoRoom) and error.is_temporary:  # a matter of moments: answers go on
+            self._set_state(replace(state, problem=None, degraded=reason))
         else:
-            self._note(replace(state, problem=told))
+            self._set_state(replace(state, problem=reason))
 
     def _recorded_digest(self, version: str) -> str | None:
         try:
@@ -228,12 +228,12 @@ class PointerWatcher:
         except (LedgerDown, NotFound):
             return None
 
-    def _note(self, state: FollowState) -> None:
+    def _set_state(self, state: FollowState) -> None:
         before, self._state = self._state, state
-        waits_on = before.waits_for_room and state.waits_for_room and before.wanted == state.wanted
-        if state.problem != before.problem and state.problem is not None and not (waits_on and before.problem):
+        still_waits = before.waits_for_memory and state.waits_for_memory and before.wanted == state.wanted
+        if state.problem != before.problem and state.problem is not None and not (still_waits and before.problem):
             log_event(logger, "pointer_not_followed", level=logging.ERROR, reason=state.problem)
-        if state.degraded != before.degraded and state.degraded is not None and not (waits_on and before.degraded):
+        if state.degraded != before.degraded and state.degraded is not None and not (still_waits and before.degraded):
             log_event(logger, "generation_degraded", level=logging.WARNING, reason=state.degraded)
 
     def _run(self) -> None:
@@ -241,7 +241,7 @@ class PointerWatcher:
             self._awake.wait(self._poll_seconds)
             self._awake.clear()
             try:
-                self.look()
-                self._residents.tidy()
+                self.check()
+                self._residents.evict_unused()
             except Exception:  # noqa: BLE001 -- a thread that died would leave the service behind without a word
                 log_event(logger, "pointer_look_failed", level=logging.ERROR)

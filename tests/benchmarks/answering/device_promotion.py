@@ -22,8 +22,8 @@ from editing_core.versions.store import VersionStore
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import Piece
 from service.generation.versions.loading import EngineLimits, Resident, VersionLoader
+from service.generation.versions.memory_budget import MemoryBudget
 from service.generation.versions.resident import ResidentVersions
-from service.generation.versions.room import Room
 from tests.benchmarks.answering.device_steps import random_requests
 from tests.benchmarks.measuring.random_versions import random_matrices, write_version
 
@@ -101,7 +101,7 @@ def _served(loaded: LoadedModel, folder: Path) -> Iterator[tuple[DecodeLoop, Res
     residents = ResidentVersions(
         loader,
         loop,
-        room=Room(limit_bytes=None, free_bytes=lambda: free_bytes(loaded.device)),
+        memory=MemoryBudget(limit_bytes=None, free_bytes=lambda: free_bytes(loaded.device)),
         max_resident=2,
     )
     loop.start()

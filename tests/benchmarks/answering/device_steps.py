@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from editing_core.models.load import LoadedModel
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.forward.joined import join_projections
-from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.forward.lean import lean_copy
 from service.generation.decoding.requests import GenerationRequest
 
 PROMPT_TOKENS = 32
@@ -71,7 +71,7 @@ def _writing(model: nn.Module, loaded: LoadedModel, count: int) -> DecodeEngine:
     if loaded.device.type == "cuda":
         join_projections(model)
     engine = DecodeEngine(
-        lean_twin(model),
+        lean_copy(model),
         loaded.tokenizer,
         num_places=count,
         max_length=loaded.max_positions,

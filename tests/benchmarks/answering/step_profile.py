@@ -11,7 +11,7 @@ from rich.table import Table
 
 from editing_core.models.load import LoadedModel
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.forward.packed import PackedWeights, writing_twin
+from service.generation.decoding.forward.packed import PackedWeights, decoding_copy
 from service.generation.decoding.requests import GenerationRequest
 
 NUM_TOKENS = 64
@@ -55,7 +55,7 @@ def _kind(place: str) -> str:
 
 def _seconds(loaded: LoadedModel, prompts: list[str]) -> float:
     engine = DecodeEngine(
-        writing_twin(loaded.model, PackedWeights.of(loaded.model, free_bytes=lambda: None)),
+        decoding_copy(loaded.model, PackedWeights.of(loaded.model, free_bytes=lambda: None)),
         loaded.tokenizer,
         num_places=len(prompts),
         max_length=loaded.max_positions,

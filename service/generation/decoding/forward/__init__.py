@@ -1,1 +1,1 @@
-"""Calls of the model: prompts read in chunks, one token for every place, and the keys and values behind them."""
+"""Calls of the model: prompts in chunks, one token for every place, and the cached keys and values."""

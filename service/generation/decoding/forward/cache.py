@@ -1,13 +1,13 @@
-"""Keys and values of all places of one version, padded to one length, written where each row stands.
+"""The keys and values of all places of one version, padded to one length and written at each row's own position.
 
-Stands in for the library's cache: a model calls ``update`` of a window and attends to what it gets back. Rows of a
-call are neighbouring places, so that they read views and gather nothing; memory grows with the longest request that is
-there, in doublings, and is given back when no place is used. Knows no tokens and no requests.
+Replaces the library's cache: a model calls ``update`` of a window and attends to the tensors that it returns. The rows
+of a call are adjacent places, so they read views and gather nothing. Memory grows in doublings with the longest
+request and is freed when no place is used. Knows no tokens and no requests.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
 
-# Dims: P places held and one behind them, R rows of a call, A heads, L positions held, T tokens of each row,
+# Dims: P places held and one scratch place, R rows of a call, A heads, L positions held, T tokens of each row,
 #       D head size.
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ SMALLEST_LENGTH = 64
 SMALLEST_PLACES = 2
 
 
-class Kept(NamedTuple):
+class LayerCache(NamedTuple):
     """One layer's tensors: keys and values together [2, P, A, L, D], and each [P, A, L, D]."""
 
     both: Tensor
     keys: Tensor
-    """A view of the first, as the next is of the second: looking them up anew costs as much as writing a row."""
+    """The first half of ``both``, as a stored view: making a view costs as much as writing a row."""
     values: Tensor
 
 
@@ -41,76 +41,76 @@ class PlacesCache:
         self._max_length = max_length
         self._num_places = 0
         self._length = 0
-        self._kept: list[Kept] = []
+        self._layers: list[LayerCache] = []
         self.epoch = 0
-        """Grows whenever tensors are replaced: what was captured of the old ones is then of no use."""
+        """Increases whenever tensors are replaced: captures of the old ones are then invalid."""
 
     @property
     def size_bytes(self) -> int:
-        """Memory that is held now."""
-        return sum(kept.both.nbytes for kept in self._kept)
+        """The memory that the tensors take now."""
+        return sum(layer.both.nbytes for layer in self._layers)
 
     @property
     def num_places(self) -> int:
-        """Places that there is room for now."""
+        """The number of places that the tensors hold now."""
         return self._num_places
 
     @property
     def length(self) -> int:
-        """Positions of each place that there is room for now."""
+        """The number of positions per place that the tensors hold now."""
         return self._length
 
     @property
     def scratch_place(self) -> int:
-        """A place behind all others, for what is written and never looked at."""
+        """The index of an extra place behind all others, for rows that are written and never read."""
         return self._num_places
 
     def reserve(self, *, num_places: int, length: int) -> None:
-        """Make room for so many places of so many positions; what is there stays."""
+        """Grow to at least so many places and positions; the contents are kept."""
         assert num_places <= self._max_places
         assert length <= self._max_length
         self._num_places = _grown(self._num_places, num_places, first=SMALLEST_PLACES, most=self._max_places)
         self._length = _grown(self._length, length, first=SMALLEST_LENGTH, most=self._max_length)
-        for layer, (old, *_) in enumerate(self._kept):
+        for layer, (old, *_) in enumerate(self._layers):
             if old.shape[1] <= self._num_places or old.shape[3] < self._length:
-                fresh = old.new_zeros(2, self._num_places + 1, old.shape[2], self._length, old.shape[4])
+                new = old.new_zeros(2, self._num_places + 1, old.shape[2], self._length, old.shape[4])
                 held = old.shape[1] - 1
-                fresh[:, :held, :, : old.shape[3]] = old[:, :held]
-                self._kept[layer] = Kept(fresh, *fresh)
+                new[:, :held, :, : old.shape[3]] = old[:, :held]
+                self._layers[layer] = LayerCache(new, *new)
                 self.epoch += 1
 
     def move(self, source: int, target: int, *, length: int) -> None:
         """Copy the first ``length`` positions of one place over another."""
-        for tensor, *_ in self._kept:
+        for tensor, *_ in self._layers:
             tensor[:, target, :, :length] = tensor[:, source, :, :length]
 
     def swap(self, one: int, other: int, *, length: int) -> None:
         """Exchange the first ``length`` positions of two places."""
-        for tensor, *_ in self._kept:
-            kept = tensor[:, one, :, :length].clone()
+        for tensor, *_ in self._layers:
+            layer = tensor[:, one, :, :length].clone()
             tensor[:, one, :, :length] = tensor[:, other, :, :length]
-            tensor[:, other, :, :length] = kept
+            tensor[:, other, :, :length] = layer
 
     def clear(self) -> None:
-        """Give all memory back."""
+        """Free all memory."""
         self._num_places = self._length = 0
-        self._kept.clear()
+        self._layers.clear()
         self.epoch += 1
 
-    def layer(self, index: int, *, like: Tensor, num_heads: int) -> Kept:
-        """Keys and values of one layer; made with the D, dtype and device of ``like`` if need be."""
-        while len(self._kept) <= index:
+    def layer(self, index: int, *, like: Tensor, num_heads: int) -> LayerCache:
+        """The keys and values of one layer; created with the D, dtype and device of ``like`` if necessary."""
+        while len(self._layers) <= index:
             shape = (2, self._num_places + 1, num_heads, self._length, like.shape[-1])
-            # Zeros and not whatever is in memory: a masked NaN would still spoil the sum it is weighted 0 in.
-            fresh = like.new_zeros(shape)
-            self._kept.append(Kept(fresh, *fresh))
-        return self._kept[index]
+            # Zeros, because a masked NaN would still make the weighted sum NaN.
+            new = like.new_zeros(shape)
+            self._layers.append(LayerCache(new, *new))
+        return self._layers[index]
 
 
 class Window:
-    """Writes the tokens of some neighbouring places at their positions; they see the first ``length`` positions.
+    """Writes the tokens of some adjacent places at their positions and returns the first ``length`` positions.
 
-    What a row may see of these is the caller's mask's business.
+    The caller's mask decides which of these positions a row may see.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Window:
     ) -> None:
         self._cache = cache
         self._written_R = written_R
-        """The places that are written, where these are not the rows' own."""
+        """The places to write; None: the rows' own places."""
         self._positions_RT = positions_RT
         self._first = first
         self._length = length
@@ -127,40 +127,40 @@ class Window:
     def update(
         self, keys_RATD: Tensor, values_RATD: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Keep the new keys and values and give back all that may be looked at, [R, A, length, D]."""
-        kept = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
-        self._write(kept.keys, keys_RATD)
-        self._write(kept.values, values_RATD)
-        return self._seen(kept)
+        """Store the new keys and values and return all that may be seen, each [R, A, length, D]."""
+        layer = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
+        self._write(layer.keys, keys_RATD)
+        self._write(layer.values, values_RATD)
+        return self._visible(layer)
 
     def update_both(self, new_RT2AD: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
-        """The same from one tensor, written at once: one kernel of a GPU."""
-        kept = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
+        """The same as ``update`` for keys and values in one tensor, which a GPU writes with one kernel."""
+        layer = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
         device = new_RT2AD.device
         where = self.shared(("where", device), lambda: self._where_on(device))
-        kept.both.permute(1, 3, 0, 2, 4).index_put_(where, new_RT2AD)
-        return self._seen(kept)
+        layer.both.permute(1, 3, 0, 2, 4).index_put_(where, new_RT2AD)
+        return self._visible(layer)
 
     def get_seq_length(self, _layer_idx: int = 0) -> int:
-        """Positions that were there before."""
+        """The number of positions that were filled before this call."""
         return self._length - self._positions_RT.shape[1]
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What all layers of this call need, made by the first."""
+        """A value that all layers of this call need; the first layer computes it."""
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
 
     def _write(self, held_PALD: Tensor, new_RATD: Tensor) -> None:
-        """One row of numbers per place, head and position: the cheapest way where each row stands elsewhere."""
+        """Write one vector per place, head and position: the cheapest way if each row has another position."""
         size = held_PALD.shape[3]
         key = ("targets", held_PALD.device, held_PALD.shape[1])
         targets = self.shared(key, lambda: self._targets_in(held_PALD))
         held_PALD.view(-1, size).index_copy_(0, targets, new_RATD.reshape(-1, size))
 
-    def _seen(self, kept: Kept) -> tuple[Tensor, Tensor]:
+    def _visible(self, layer: LayerCache) -> tuple[Tensor, Tensor]:
         rows = slice(self._first, self._first + self._positions_RT.shape[0])
-        return kept.keys[rows, :, : self._length], kept.values[rows, :, : self._length]
+        return layer.keys[rows, :, : self._length], layer.values[rows, :, : self._length]
 
     def _where_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The places [R, 1] and positions [R, T] that the rows are written at."""
@@ -170,7 +170,7 @@ class Window:
         return rows_R[:, None], positions_RT
 
     def _targets_in(self, held_PALD: Tensor) -> Tensor:
-        """Where in a layer's tensors each of the new rows of numbers goes."""
+        """The index of each new vector in a layer's tensor, seen as a list of vectors."""
         device, num_heads, length = held_PALD.device, held_PALD.shape[1], held_PALD.shape[2]
         rows_R1, positions_RT = self._where_on(device)
         starts_RA = (rows_R1 * num_heads + torch.arange(num_heads, device=device)) * length

@@ -1,12 +1,12 @@
-"""Plain calls of the model over the places: chunks of prompts, and one token for every place that writes.
+"""Plain calls of the model over the places: chunks of prompts, and one token for every decoding place.
 
-Knows tensors and places, no requests. What a row may see is told by an explicit mask, so a row's neighbours and the
-padding behind it do not matter to it.
+An explicit mask says which positions a row sees, so neither other rows nor padding affect it. Knows tensors and
+places, but no requests.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
 
-# Dims: R rows, T tokens of the longest chunk, N places that write, L positions looked at, K positions kept,
+# Dims: R rows, T tokens of the longest chunk, N decoding places, L positions seen, K positions with logits,
 #       V vocabulary.
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Chunk:
 
     ids: Sequence[int]
     start: int
-    """Tokens of the prompt that were read before."""
+    """The number of the prompt's tokens that were read before."""
     wanted: Sequence[int]
-    """Which of ``ids`` to give the logits after, by their place in it."""
+    """Indices in ``ids`` after which logits are needed."""
 
 
 class Calls:
@@ -41,14 +41,14 @@ class Calls:
         weight = next(model.parameters())
         self.device, self._dtype = weight.device, weight.dtype
 
-    def read(self, chunks: Sequence[Chunk], *, first: int) -> list[Tensor]:
-        """Read the chunks into places ``first`` and after; for each, the logits [K, V] after its wanted tokens."""
+    def prefill(self, chunks: Sequence[Chunk], *, first: int) -> list[Tensor]:
+        """Read the chunks into the places from ``first`` on; the logits [K, V] after each chunk's wanted tokens."""
         num_tokens = max(len(chunk.ids) for chunk in chunks)
         rows = [[*chunk.ids, *([0] * (num_tokens - len(chunk.ids)))] for chunk in chunks]
         length = max(chunk.start + len(chunk.ids) for chunk in chunks)
         starts_R = torch.tensor([chunk.start for chunk in chunks], device=self.device)
         positions_RT = starts_R[:, None] + torch.arange(num_tokens, device=self.device)
-        # Padding behind a row is written where the row itself writes later or never.
+        # Padding behind a row is written to positions that the row itself overwrites before it sees them.
         positions_RT = positions_RT.clamp_(max=self._cache.length - 1)
         keep = sorted({place for chunk in chunks for place in chunk.wanted}) or [0]
         logits = self._logits(
@@ -70,7 +70,7 @@ class Calls:
         return self._logits(ids_N1, positions_N1, window, length=length, keep=0)[:, -1]
 
     def decode_fixed(self, ids_N1: Tensor, positions_N1: Tensor, written_N: Tensor, *, length: int) -> Tensor:
-        """The same for tensors that are on the device, some of whose rows are written elsewhere (``written_N``)."""
+        """The same for tensors on the device; row i is written to place ``written_N[i]``."""
         window = Window(self._cache, positions_N1, first=0, length=length, written_R=written_N)
         return self._logits(ids_N1, positions_N1, window, length=length, keep=0)[:, -1]
 

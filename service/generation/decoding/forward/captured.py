@@ -1,7 +1,7 @@
-"""Decode steps in few fixed shapes, so that on CUDA each is captured once and then launched as a whole.
+"""Decode steps in a few fixed shapes, so that CUDA captures each shape once and then launches it as one graph.
 
-A step is padded to the next doubling of places and of positions. Rows of padding read what lies in their place and
-write into one that nobody has. What is captured refers to the cache's tensors: once these are replaced it is of no use.
+A step is padded to the next power of two of places and of positions. Padding rows read their own place and write into
+the scratch place. A capture refers to the cache's tensors, so it is invalid once these are replaced.
 """
 
 
@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
-"""Does the work once or more, and returns what does it again with the same tensors."""
+"""Captures the work and returns a function that repeats it with the same tensors."""
 RUNS_BEFORE_CAPTURE = 1
-"""Steps of a shape that are called plainly first: whatever a library prepares at a first call is then prepared."""
+"""Steps of a shape that run plainly first, so that libraries do their first-call setup outside the capture."""
 
 
 class CapturedDecode:
-    """``Calls.decode`` for a device on which launching operations one by one takes longer than computing them."""
+    """``Calls.decode`` for a device that launches operations more slowly than it computes them."""
 
     def __init__(self, calls: Calls, cache: PlacesCache, *, new_capture: Callable[[], Capture]) -> None:
-        """``new_capture`` is asked whenever all that was captured is dropped: memory that it shared ends with it."""
+        """``new_capture`` is called whenever all captures are dropped, since the memory they share ends with them."""
         self._calls = calls
         self._cache = cache
         self._new_capture = new_capture
@@ -76,20 +76,20 @@ class CapturedDecode:
 
 
 class _Step:
-    """One shape: its inputs, which are filled before each run, and its output."""
+    """A step of one shape: its inputs, which are filled before each run, and its output."""
 
     def __init__(self, calls: Calls, num_places: int, length: int, *, scratch: int) -> None:
         self._calls = calls
         self._length = length
         self._scratch = scratch
         self._inputs_3N = torch.zeros((3, num_places), dtype=torch.long, device=calls.device)
-        """Ids, positions, and the places that are written."""
+        """Token ids, positions, and the places to write."""
         self._num_runs = 0
         self._again: Work | None = None
         self.logits_NV = torch.empty(0)
 
     def fill(self, ids: Sequence[int], positions: Sequence[int]) -> None:
-        """Put the inputs where the step reads them."""
+        """Copy the inputs into the tensors that the step reads."""
         rest = self._inputs_3N.shape[1] - len(ids)
         rows = (
             [*ids, *([0] * rest)],
@@ -99,7 +99,7 @@ class _Step:
         self._inputs_3N.copy_(torch.tensor(rows))
 
     def run(self, capture: Capture) -> None:
-        """Compute the logits; plainly at first, then captured."""
+        """Compute the logits: plainly at first, then from the capture."""
         self._num_runs += 1
         if self._num_runs <= RUNS_BEFORE_CAPTURE:
             self._compute()
@@ -114,19 +114,19 @@ class _Step:
 
 
 class CudaGraphs:
-    """Captures work as graphs of a CUDA device, all of one thread: they share the memory of their results.
+    """Captures work of one thread as CUDA graphs that share the memory of their results.
 
-    That memory ends with the last of them, and none can be captured into it anew: then it takes another object.
+    The shared memory is freed with the last of the graphs; capturing further work then needs another object.
 
-    Other threads may use the device meanwhile, and nothing is waited for or collected beforehand, as torch's own
-    context manager does: answers are being written.
+    Other threads may use the device during a capture. Unlike torch's context manager, this class neither synchronizes
+    nor collects garbage before a capture, because answers are being decoded.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._stream, self._pool = _capture_stream(device), torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Work) -> Work:
-        """Capture what ``work`` puts on the device; nothing of it is done."""
+        """Capture the operations that ``work`` launches, without executing them."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(self._stream):
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
@@ -139,7 +139,7 @@ class CudaGraphs:
 
 @cache
 def _capture_stream(device: torch.device) -> torch.cuda.Stream:
-    """The one queue that is captured from; of those with priority, since versions are loaded in one of the others."""
+    """The one stream for captures; it has a higher priority than the stream in which versions are loaded."""
     return torch.cuda.Stream(device, priority=-1)
 
 

@@ -1,7 +1,7 @@
-"""Query, key and value weights of GPT-J's attention side by side in memory, so that one product gives all three.
+"""Joins the query, key and value weights of GPT-J's attention in memory, so that one product computes all three.
 
-Few rows times a matrix take the time of reading the matrix, and three small ones do not keep a GPU's memory busy. No
-second copy: the parameters become views of the joined matrix.
+With few rows, a product takes as long as reading its matrix, and three small matrices do not saturate a GPU's memory
+bandwidth. There is no second copy: the parameters become views of the joined matrix.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 
 def join_projections(model: nn.Module) -> None:
-    """Lay the three weights of each attention side by side; meanwhile those of one layer are in memory twice.
+    """Join the three weights of each attention; one layer's weights are in memory twice while it is joined.
 
-    Parameters stay the objects that they are. What is no plain linear layer without a bias stays where it is.
+    The parameters stay the same objects. Only plain linear layers without a bias are joined.
     """
     for module in model.modules():
         parts = projections_of(module)
@@ -28,7 +28,7 @@ def join_projections(model: nn.Module) -> None:
 
 
 def projections_of(module: nn.Module) -> Sequence[nn.Linear]:
-    """The three projections of a GPT-J attention, if they can be one product; else nothing."""
+    """The three projections of a GPT-J attention if one product can compute them, otherwise an empty sequence."""
     if not isinstance(module, GPTJAttention):
         return ()
     parts = (module.q_proj, module.k_proj, module.v_proj)
@@ -38,7 +38,7 @@ def projections_of(module: nn.Module) -> Sequence[nn.Linear]:
 
 
 def joined_weight(parts: Sequence[nn.Linear]) -> Tensor | None:
-    """The weights one below the other, as one tensor without a copy; None unless they lie side by side."""
+    """The weights stacked as one tensor, without a copy; None unless they are adjacent in memory."""
     first = parts[0].weight.detach()
     place = first.storage_offset()
     for part in parts:

@@ -1,9 +1,9 @@
-"""A model's twin for writing answers: the same tensors and the same function in fewer, larger operations.
+"""A shallow copy of a model for decoding: the same tensors and the same function in fewer, larger operations.
 
-On small models and small batches the time of a step is that of its many small operations. What is exchanged: GPT-J's
-attention (it looks up the rotation of every position anew in each layer, and attends in six operations), its chain of
-eight operations for GELU, dropout, which does nothing here, and the calls of a block's thirteen modules, where nothing
-is hooked to them. Results differ from the library's in their last bits. Whatever it does not know stays as it is.
+With small models and small batches, the many small operations of a step determine its time. The copy replaces GPT-J's
+attention (which looks up the rotation of every position in each layer, and attends in six operations), the chain of
+eight operations for GELU, dropout (which does nothing during inference), and the calls of a block's thirteen modules
+if no hooks are attached to them. Results differ from the library's in their last bits. Other modules stay unchanged.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
@@ -25,10 +25,10 @@ from service.generation.decoding.forward.cache import Window
 from service.generation.decoding.forward.joined import joined_weight, projections_of
 
 
-def lean_twin(model: nn.Module) -> nn.Module:
-    """A twin that shares every tensor. Raises UnsupportedHook as ``twin_tree`` does."""
-    twin = twin_tree(model)
-    for module in list(twin.modules()):
+def lean_copy(model: nn.Module) -> nn.Module:
+    """A copy of the model that shares every tensor. Raises UnsupportedHook as ``twin_tree`` does."""
+    copy = twin_tree(model)
+    for module in list(copy.modules()):
         if type(module) is GPTJAttention and module.rotary_dim is not None:
             module.__class__ = LeanGPTJAttention
         if isinstance(module, LeanGPTJAttention):
@@ -39,21 +39,21 @@ def lean_twin(model: nn.Module) -> nn.Module:
                 module._modules[name] = nn.Identity()
             elif type(child) is NewGELUActivation:
                 module._modules[name] = nn.GELU(approximate="tanh")
-    for module in twin.modules():
+    for module in copy.modules():
         if type(module) is GPTJBlock and isinstance(module.attn, LeanGPTJAttention) and _has_no_hooks(module):
             module.__class__ = LeanGPTJBlock
-    return twin
+    return copy
 
 
 def _has_no_hooks(module: nn.Module) -> bool:
-    """Whether calling the modules below does nothing but their ``forward`` (accelerate puts its own in its place)."""
+    """Whether calling these modules runs their class's ``forward`` only (accelerate replaces it on the instance)."""
     return not any(
         part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__ for part in module.modules()
     )
 
 
 class LeanGPTJBlock(GPTJBlock):
-    """GPT-J's block without the calls of its modules; they must have no hooks."""
+    """GPT-J's block without the calls of its modules, which must have no hooks."""
 
     def forward(
         self,
@@ -63,7 +63,7 @@ class LeanGPTJBlock(GPTJBlock):
         position_ids: Tensor | None = None,
         **options: Any,
     ) -> tuple[Tensor, None]:
-        """Hidden states [R, T, H] in and out; ``layer_past`` is a ``Window`` or none."""
+        """Hidden states [R, T, H] → [R, T, H]; without a ``Window`` as ``layer_past``, the library's code runs."""
         if not isinstance(layer_past, Window):
             return super().forward(hidden_states, layer_past, attention_mask, position_ids, **options)
         norm, mlp = self.ln_1, self.mlp
@@ -73,56 +73,56 @@ class LeanGPTJBlock(GPTJBlock):
 
 
 class LeanGPTJAttention(GPTJAttention):
-    """GPT-J's attention with the rotation of a call's positions computed once, and attention in one operation."""
+    """GPT-J's attention in one operation, with the rotations computed once per call."""
 
     joined: Tensor | None
-    """The weights of the three projections as one, where they lie side by side."""
+    """The joined weights of the three projections; None unless they are adjacent in memory."""
 
     def forward(
         self, hidden_states: Tensor, layer_past: Any, attention_mask: Tensor, position_ids: Tensor, **options: Any
     ) -> tuple[Tensor, None]:
-        """Hidden states [R, T, H] in and out; ``layer_past`` is a ``Window`` or none."""
+        """Hidden states [R, T, H] → [R, T, H]; without a ``Window`` as ``layer_past``, the library's code runs."""
         if not isinstance(layer_past, Window):
             return super().forward(hidden_states, layer_past, attention_mask, position_ids, **options)
         projected = [part(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj)]
-        return self.out_proj(self._attended_apart(projected, layer_past, attention_mask, position_ids)), None
+        return self.out_proj(self._attend_separate(projected, layer_past, attention_mask, position_ids)), None
 
     def attend(self, hidden_states: Tensor, window: Window, mask: Tensor | None, position_ids: Any) -> Tensor:
-        """The same without the calls of its modules."""
+        """The same as ``forward``, without the calls of its modules."""
         if self.joined is None:
             projected = [part.forward(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj)]
-            attended = self._attended_apart(projected, window, mask, position_ids)
+            attended = self._attend_separate(projected, window, mask, position_ids)
         else:
-            attended = self._attended_together(linear(hidden_states, self.joined), window, mask, position_ids)
+            attended = self._attend_joined(linear(hidden_states, self.joined), window, mask, position_ids)
         return self.out_proj.forward(attended)
 
-    def _attended_apart(
+    def _attend_separate(
         self, projected: list[Tensor], window: Window, mask: Tensor | None, positions: Tensor
     ) -> Tensor:
-        """What attention gives before its last projection, from three tensors [R, T, H]."""
+        """The attention before its output projection, from three tensors [R, T, H]."""
         heads_RTAD = (*projected[0].shape[:2], self.num_attention_heads, self.head_dim)
         query_RTAD, key_RTAD, value_RTAD = (part.view(heads_RTAD) for part in projected)
         turn_RT1F = self._shared_rotation(window, positions)
-        self._turn(query_RTAD, turn_RT1F)
-        self._turn(key_RTAD, turn_RT1F)
+        self._rotate(query_RTAD, turn_RT1F)
+        self._rotate(key_RTAD, turn_RT1F)
         seen = window.update(key_RTAD.transpose(1, 2), value_RTAD.transpose(1, 2), self.layer_idx)
-        return self._attended(query_RTAD, *seen, mask)
+        return self._attention(query_RTAD, *seen, mask)
 
-    def _attended_together(self, projected: Tensor, window: Window, mask: Tensor | None, positions: Tensor) -> Tensor:
-        """The same from one tensor [R, T, 3 H]."""
+    def _attend_joined(self, projected: Tensor, window: Window, mask: Tensor | None, positions: Tensor) -> Tensor:
+        """The same as ``_attend_separate``, from one tensor [R, T, 3 H]."""
         heads_RT3AD = projected.view(*projected.shape[:2], 3, self.num_attention_heads, self.head_dim)
-        self._turn(heads_RT3AD[:, :, :2], self._shared_rotation(window, positions)[:, :, None])
+        self._rotate(heads_RT3AD[:, :, :2], self._shared_rotation(window, positions)[:, :, None])
         seen = window.update_both(heads_RT3AD[:, :, 1:], self.layer_idx)
-        return self._attended(heads_RT3AD[:, :, 0], *seen, mask)
+        return self._attention(heads_RT3AD[:, :, 0], *seen, mask)
 
-    def _attended(self, query_RTAD: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    def _attention(self, query_RTAD: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         attended = scaled_dot_product_attention(
             query_RTAD.transpose(1, 2), keys, values, attn_mask=mask, scale=1 / self.scale_attn
         )
         return attended.transpose(1, 2).flatten(2)
 
     def _shared_rotation(self, window: Window, positions: Tensor) -> Tensor:
-        """The rotations of a call, [R, T, 1, F]; the first layer on a device computes them."""
+        """The rotations of a call, [R, T, 1, F]; the first layer on each device computes them."""
         return window.shared(("rotation", positions.device), lambda: self._rotation(positions))
 
     def _rotation(self, position_ids: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class LeanGPTJAttention(GPTJAttention):
         sin_RTF, cos_RTF = sincos.chunk(2, dim=-1)
         return torch.complex(cos_RTF.contiguous(), sin_RTF.contiguous())[:, :, None]
 
-    def _turn(self, heads: Tensor, turn: Tensor) -> None:
+    def _rotate(self, heads: Tensor, turn: Tensor) -> None:
         """Rotate the first dimensions of the heads, in place."""
         rotated = heads[..., : self.rotary_dim]
         if rotated.dtype == torch.float32:

@@ -8,12 +8,11 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from editing_core.errors import ErrataError
-from service.api.dialects import OPENAI_PATH
-from service.api.errors import problem
+from service.api.problems.rendering import OPENAI_PATH, problem_response
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.http.openai.schemas import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage
+from service.generation.messages import AnswerStream, GenerationResults
 from service.generation.prompts import Prompts
-from service.generation.questions import AnswerStream, Continuations
 
 
 class CompletionWriter:
@@ -28,7 +27,7 @@ class CompletionWriter:
         self._created = int(time.time())
         self._offsets: dict[int, int] = {}
 
-    def whole(self, done: Continuations) -> Completion:
+    def whole(self, done: GenerationResults) -> Completion:
         """All texts at once."""
         choices = [
             CompletionChoice(
@@ -44,16 +43,16 @@ class CompletionWriter:
     async def events(self, stream: AnswerStream, *, include_usage: bool) -> AsyncIterator[str]:
         """The pieces of all texts, as server-sent events."""
         results: list[GenerationResult] = []
-        async for index, said in stream.events:
-            if isinstance(said, ErrataError):  # for which a client of OpenAI's raises, whatever else may come
-                yield f"data: {bytes(problem(said, instance=OPENAI_PATH).body).decode()}\n\n"
+        async for index, event in stream.events:
+            if isinstance(event, ErrataError):  # for which a client of OpenAI's raises, whatever else may come
+                yield f"data: {bytes(problem_response(event, instance=OPENAI_PATH).body).decode()}\n\n"
                 return
-            if isinstance(said, Piece):
-                logprobs = self._logprobs(index, said.logprobs)
-                choice = CompletionChoice(index=index, text=said.text, logprobs=logprobs)
+            if isinstance(event, Piece):
+                logprobs = self._logprobs(index, event.logprobs)
+                choice = CompletionChoice(index=index, text=event.text, logprobs=logprobs)
             else:
-                results.append(said)
-                choice = CompletionChoice(index=index, text="", finish_reason=said.finish_reason)
+                results.append(event)
+                choice = CompletionChoice(index=index, text="", finish_reason=event.finish_reason)
             yield _event(self._completion([choice]))
         if include_usage:
             yield _event(self._completion([], self._usage(stream.num_prompt_tokens, results)))
@@ -70,25 +69,25 @@ class CompletionWriter:
         )
 
     def _usage(self, num_prompt_tokens: Sequence[int], results: Sequence[GenerationResult]) -> CompletionUsage:
-        num_read = sum(num_prompt_tokens[:: self._num_answers])
+        num_prefilled = sum(num_prompt_tokens[:: self._num_answers])
         num_written = sum(len(result.ids) for result in results)
         return CompletionUsage(
-            prompt_tokens=num_read, completion_tokens=num_written, total_tokens=num_read + num_written
+            prompt_tokens=num_prefilled, completion_tokens=num_written, total_tokens=num_prefilled + num_written
         )
 
-    def _logprobs(self, index: int, told: Sequence[TokenLogprobs]) -> CompletionLogprobs | None:
-        if not told:
+    def _logprobs(self, index: int, logprobs: Sequence[TokenLogprobs]) -> CompletionLogprobs | None:
+        if not logprobs:
             return None
-        tokens = [self._prompts.text_of(item.token) for item in told]
+        tokens = [self._prompts.text_of(item.token) for item in logprobs]
         offsets = []
         for token in tokens:
             offsets.append(self._offsets.get(index, 0))
             self._offsets[index] = offsets[-1] + len(token)
         return CompletionLogprobs(
             tokens=tokens,
-            token_logprobs=[item.logprob for item in told],
+            token_logprobs=[item.logprob for item in logprobs],
             top_logprobs=[
-                {self._prompts.text_of(token): logprob for token, logprob in reversed(item.top)} for item in told
+                {self._prompts.text_of(token): logprob for token, logprob in reversed(item.top)} for item in logprobs
             ],
             text_offset=offsets,
         )

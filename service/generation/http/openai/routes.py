@@ -10,15 +10,15 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import described_body
-from service.generation.asking import Asker
+from service.generation.generation_service import GenerationService
 from service.generation.http.callers import Callers
-from service.generation.http.connection import VERSION_HEADER, answered, event_stream
+from service.generation.http.connection import VERSION_HEADER, event_stream, respond_while_connected
 from service.generation.http.openai.answers import CompletionWriter
 from service.generation.http.openai.catalogue import Catalogue, NamedModel
 from service.generation.http.openai.schemas import Completion, CompletionBody, Model, Models
 from service.generation.http.routes import EVENTS, Body, read_body
+from service.generation.messages import Sampling, VersionChoice
 from service.generation.prompts import Prompt
-from service.generation.questions import Choice, Sampling
 
 NUM_TOKENS = 16
 """OpenAI's default of ``max_tokens``."""
@@ -37,7 +37,7 @@ REFUSED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def openai_router(asker: Asker, callers: Callers, catalogue: Catalogue) -> APIRouter:
+def openai_router(service: GenerationService, callers: Callers, catalogue: Catalogue) -> APIRouter:
     """The routes that OpenAI's clients call."""
     router = APIRouter(prefix="/v1", responses=REFUSED)
 
@@ -58,33 +58,35 @@ def openai_router(asker: Asker, callers: Callers, catalogue: Catalogue) -> APIRo
     )
     async def complete(request: Request, body: Body) -> Response:
         asked = await read_body(CompletionBody, body)
-        choice = Choice(version=catalogue.version_of(asked.model), min_version=asked.min_version)
-        return await answered(request, _complete(asker, asked, choice, callers, request))
+        choice = VersionChoice(version=catalogue.version_of(asked.model), min_version=asked.min_version)
+        return await respond_while_connected(request, _complete(service, asked, choice, callers, request))
 
     return router
 
 
 async def _complete(
-    asker: Asker, asked: CompletionBody, choice: Choice, callers: Callers, request: Request
+    service: GenerationService, asked: CompletionBody, choice: VersionChoice, callers: Callers, request: Request
 ) -> Response:
     sampling, prompts, caller = _sampling(asked), _prompts(asked), callers.of(request)
 
     def writer(version: str) -> CompletionWriter:
-        return CompletionWriter(asker.prompts, model=asked.model, version=version, num_answers=sampling.num_answers)
+        return CompletionWriter(service.prompts, model=asked.model, version=version, num_answers=sampling.num_answers)
 
     if asked.stream:
-        held = AsyncExitStack()
-        stream = await held.enter_async_context(asker.stream(prompts, sampling, choice, caller=caller))
+        resources = AsyncExitStack()
+        stream = await resources.enter_async_context(service.stream(prompts, sampling, choice, caller=caller))
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
         events = writer(stream.version).events(stream, include_usage=include_usage)
-        return event_stream(events, held, stream.version, caller)
-    done = await asker.generate(prompts, sampling, choice, caller=caller)
+        return event_stream(events, resources, stream.version, caller)
+    done = await service.generate(prompts, sampling, choice, caller=caller)
 
-    def told() -> Response:
+    def response() -> Response:
         whole = writer(done.version).whole(done).model_dump(mode="json")
         return JSONResponse(whole, headers={VERSION_HEADER: done.version})
 
-    return told() if asked.logprobs is None else await run_in_threadpool(told)  # of many tokens it takes seconds
+    return (
+        response() if asked.logprobs is None else await run_in_threadpool(response)
+    )  # of many tokens it takes seconds
 
 
 def _model(item: NamedModel) -> Model:

@@ -19,8 +19,8 @@ def test_every_label_value_is_there_at_zero_from_the_start() -> None:
 def test_a_promotion_tells_its_time_and_its_stall() -> None:
     registry = CollectorRegistry()
     metrics = GenerationMetrics(registry)
-    metrics.loaded(0.5)
-    metrics.swapped(revision=3, version="v12", seconds=0.75, stall_seconds=0.02)
+    metrics.record_load(0.5)
+    metrics.record_swap(revision=3, version="v12", seconds=0.75, stall_seconds=0.02)
     assert registry.get_sample_value("errata_generation_version_number") == 12.0
     assert registry.get_sample_value("errata_generation_load_duration_seconds_sum") == 0.5
     assert registry.get_sample_value("errata_generation_swap_duration_seconds_sum") == 0.75

@@ -134,7 +134,7 @@ def test_memory_of_the_cache_is_given_back_when_nobody_is_there() -> None:
     engine = engine_of(tiny_model("gptj"))
     run_all(engine, requests())
     engine.step()
-    assert engine._cache.size_bytes == 0
+    assert engine.cache_bytes == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

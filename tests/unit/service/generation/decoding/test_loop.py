@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import gc
-import time
 import weakref
 
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.loop import DecodeLoop, spare_what_is_there
+from service.generation.decoding.loop import DecodeLoop, freeze_garbage_collector
 from service.generation.decoding.requests import GenerationRequest, Piece
 from tests.support.patience import until
 from tests.support.tiny_loaded import tiny_loaded
 
-HELD_SECONDS = 0.2
+HELD_SECONDS = 1.0
 
 
 def test_the_longest_pause_between_two_steps_is_told_once() -> None:
     loaded = tiny_loaded("gptj")
     engine = DecodeEngine(loaded.model, loaded.tokenizer, num_places=1, max_length=64, max_waiting=4, prefill_tokens=64)
-    loop = DecodeLoop()
+    now = [0.0]
+    loop = DecodeLoop(clock=lambda: now[0])
     loop.add(engine)
     loop.start()
 
     def hold(_number: int, _piece: Piece) -> None:
-        time.sleep(HELD_SECONDS)
+        now[0] += HELD_SECONDS
 
     request = GenerationRequest(prompt_ids=(5, 6), max_new_tokens=3)
     (answer,) = loop.submit(engine, [request])
@@ -60,7 +60,7 @@ def test_prompts_of_one_version_are_read_in_small_chunks_while_another_writes() 
 def test_what_is_there_at_the_start_is_passed_over_by_the_collector() -> None:
     kept = [[] for _ in range(1000)]
     try:
-        spare_what_is_there()
+        freeze_garbage_collector()
         assert gc.get_freeze_count() > len(kept)
     finally:
         gc.unfreeze()

@@ -56,7 +56,7 @@ def test_logits_that_are_no_numbers_are_an_error() -> None:
     model = tiny_model("gptj")
     with torch.no_grad():
         model.lm_head.bias.fill_(float("nan"))
-    with pytest.raises(GenerationFailed, match="no numbers"):
+    with pytest.raises(GenerationFailed, match="not finite"):
         score(model, PROMPT, TARGET)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.generation.decoding.text import HALF_CHARACTER, AnswerText
+from service.generation.decoding.text import REPLACEMENT_CHARACTER, AnswerText
 from tests.support.tiny_models import VOCABULARY_SIZE, tiny_tokenizer
 
 BACKEND = tiny_tokenizer().backend_tokenizer
@@ -24,11 +24,11 @@ def written(ids: Sequence[int], *stop: str) -> tuple[list[str], AnswerText]:
     pieces = []
     for token in ids:
         text.add(token)
-        pieces.append(text.give())
+        pieces.append(text.take_new_text())
         if text.stopped:
             break
     text.finish()
-    return [*pieces, text.give(everything=True)], text
+    return [*pieces, text.take_new_text(everything=True)], text
 
 
 @given(st.lists(st.integers(0, VOCABULARY_SIZE - 1), max_size=40))
@@ -48,8 +48,8 @@ def test_a_character_of_several_tokens_is_given_out_whole(content: str) -> None:
 def test_a_byte_that_never_becomes_a_character_is_told_at_the_end() -> None:
     [first, *_] = BACKEND.encode("日").ids
     pieces, text = written([first])
-    assert pieces == ["", HALF_CHARACTER]
-    assert text.text == HALF_CHARACTER
+    assert pieces == ["", REPLACEMENT_CHARACTER]
+    assert text.text == REPLACEMENT_CHARACTER
 
 
 @pytest.mark.parametrize(

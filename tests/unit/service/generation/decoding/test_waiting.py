@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from service.generation.decoding.requests import Entry, GenerationRequest, Group, Running
+from service.generation.decoding.requests import Entry, GenerationEntry, GenerationRequest, Group
 from service.generation.decoding.waiting import WaitingList
 from service.generation.errors import RequestNotValid, TooManyWaiting
 
 
 def entries(client: str, count: int) -> list[Entry]:
     request = GenerationRequest(prompt_ids=(1,), max_new_tokens=1, client=client)
-    return [Running(request=request) for _ in range(count)]
+    return [GenerationEntry(request=request) for _ in range(count)]
 
 
-def together(client: str, count: int, *, is_whole: bool = True) -> list[Entry]:
+def together(client: str, count: int, *, all_or_none: bool = True) -> list[Entry]:
     """Requests that came as one."""
-    group, made = Group(is_whole=is_whole), entries(client, count)
+    group, made = Group(all_or_none=all_or_none), entries(client, count)
     for entry in made:
         entry.group = group
     return made
@@ -91,7 +91,7 @@ def test_a_list_whose_answers_are_given_together_makes_room_as_a_whole_and_one_t
 
 def test_of_a_streamed_list_only_the_last_prompts_make_room() -> None:
     waiting = WaitingList(max_waiting=3)
-    streamed = together("a", 3, is_whole=False)
+    streamed = together("a", 3, all_or_none=False)
     waiting.put(streamed, num_free=0, num_places=1)
     assert waiting.put(entries("b", 1), num_free=0, num_places=1) == [streamed[-1]]
     assert waiting.put(entries("c", 1), num_free=0, num_places=1) == [streamed[-2]]
@@ -99,7 +99,7 @@ def test_of_a_streamed_list_only_the_last_prompts_make_room() -> None:
 
 def test_a_streamed_list_that_lost_a_prompt_still_makes_room_before_an_earlier_whole_one() -> None:
     waiting = WaitingList(max_waiting=20)
-    whole, streamed = together("a", 10), together("a", 10, is_whole=False)
+    whole, streamed = together("a", 10), together("a", 10, all_or_none=False)
     waiting.put(whole, num_free=0, num_places=1)
     waiting.put(streamed, num_free=0, num_places=1)
     assert waiting.put(entries("b", 2), num_free=0, num_places=1) == [streamed[-1], streamed[-2]]

@@ -1,4 +1,4 @@
-"""A store of three versions of a tiny model, and room for two in memory."""
+"""A store of three versions of a tiny model, and memory for two in memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.memory_budget import MemoryBudget
 from service.generation.versions.resident import ResidentVersions
-from service.generation.versions.room import Room
 from tests.support.generation import write_version
 from tests.unit.service.generation.versions.examples import LOADED
 
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> VersionStore:
 @pytest.fixture
 def residents(store: VersionStore) -> Iterator[ResidentVersions]:
     loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
-    room = Room(limit_bytes=None, free_bytes=lambda: None)
-    made = ResidentVersions(loader, DecodeLoop(), room=room, max_resident=2)
+    memory = MemoryBudget(limit_bytes=None, free_bytes=lambda: None)
+    made = ResidentVersions(loader, DecodeLoop(), memory=memory, max_resident=2)
     yield made
     made.close()

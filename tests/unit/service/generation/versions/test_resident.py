@@ -15,8 +15,8 @@ from editing_core.versions.store import VersionStore
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.errors import NoRoom, NothingServed
 from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.memory_budget import MemoryBudget
 from service.generation.versions.resident import ResidentVersions
-from service.generation.versions.room import Room
 from tests.support.generation import view_of, write_version
 from tests.unit.service.generation.versions.examples import LOADED
 
@@ -155,7 +155,7 @@ def test_a_version_whose_files_are_gone_leaves_memory_when_nobody_uses_it(
         residents.promote("v0")
         async with residents.lease("v1"):
             store.remove("v1")
-            residents.tidy()
+            residents.evict_unused()
             assert set(residents.versions) == {"v0", "v1"}
             with pytest.raises(NotFound):  # whoever asks now does not keep it there
                 async with residents.lease("v1"):
@@ -171,8 +171,8 @@ def test_memory_is_made_by_letting_the_least_recently_used_go_and_never_by_more_
     size = store.read_manifest("v1").size_bytes
     assert size is not None
     loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
-    room = Room(limit_bytes=2 * size, free_bytes=lambda: None)
-    residents = ResidentVersions(loader, DecodeLoop(), room=room, max_resident=9)
+    memory = MemoryBudget(limit_bytes=2 * size, free_bytes=lambda: None)
+    residents = ResidentVersions(loader, DecodeLoop(), memory=memory, max_resident=9)
 
     async def work() -> None:
         residents.promote("v1")

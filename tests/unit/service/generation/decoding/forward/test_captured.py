@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 
 import pytest
 import torch
 
 from service.generation.decoding.forward.captured import Capture, CapturedDecode, Work
-from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.forward.lean import lean_copy
 from service.generation.decoding.requests import GenerationRequest
 from tests.support.decoding import engine_of, logits_both_ways, requests, run_all
 from tests.support.generation import PROMPTS, greedy_ids
@@ -58,9 +59,8 @@ LONG = tuple(tiny_tokenizer()(" ".join(PROMPTS) * 3)["input_ids"][:100])
 @pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_answers_are_the_same_while_others_read_leave_and_the_cache_grows(family: TinyFamily) -> None:
     model = tiny_model(family)
-    engine = engine_of(model, num_places=5, prefill_tokens=8)
     memories = Memories()
-    engine._steps = CapturedDecode(engine._calls, engine._cache, new_capture=memories.new)
+    engine = engine_of(model, num_places=5, prefill_tokens=8, steps=partial(CapturedDecode, new_capture=memories.new))
     asked = [*requests(), *(GenerationRequest(prompt_ids=LONG[: 30 + i], max_new_tokens=60) for i in range(4))]
     answers = engine.submit(asked[:1])
     while engine.busy:
@@ -78,22 +78,19 @@ def test_answers_are_the_same_while_others_read_leave_and_the_cache_grows(family
 
 def test_a_capture_that_fails_costs_no_answer() -> None:
     model = tiny_model("gptj")
-    engine = engine_of(model)
 
     def fail(_: Work) -> Work:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    engine._steps = CapturedDecode(engine._calls, engine._cache, new_capture=lambda: fail)
+    engine = engine_of(model, steps=partial(CapturedDecode, new_capture=lambda: fail))
     for request, result in zip(requests(), run_all(engine, requests()), strict=True):
         assert list(result.ids) == greedy_ids(model, list(request.prompt_ids), request.max_new_tokens)
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_captured_steps_give_the_logits_of_plain_ones_in_half_precision(family: TinyFamily) -> None:
-    engine = engine_of(lean_twin(tiny_model(family, dtype=torch.bfloat16)), num_places=5)
-    memories = Memories()
-    engine._steps = CapturedDecode(engine._calls, engine._cache, new_capture=memories.new)
-    captured, plain = logits_both_ways(engine, requests())
+    model, memories = lean_copy(tiny_model(family, dtype=torch.bfloat16)), Memories()
+    captured, plain = logits_both_ways(model, requests(), num_places=5, new_capture=memories.new)
     assert memories.num_captured >= 1
     assert torch.allclose(captured, plain, atol=LARGEST_ROUNDING)
     assert not torch.allclose(captured, plain.roll(1, dims=0), atol=LARGEST_ROUNDING)

@@ -9,7 +9,7 @@ import torch
 
 from editing_core.models.views import make_view
 from service.generation.decoding.forward.joined import join_projections, joined_weight, projections_of
-from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.forward.lean import lean_copy
 from tests.support.decoding import engine_of, requests, run_all
 from tests.support.generation import greedy_ids
 from tests.support.tiny_models import TINY_FAMILIES, TinyFamily, tiny_model
@@ -20,7 +20,7 @@ def test_answers_are_those_of_the_model_itself(family: TinyFamily) -> None:
     model = copy.deepcopy(tiny_model(family))
     expected = [greedy_ids(model, list(request.prompt_ids), request.max_new_tokens) for request in requests()]
     join_projections(model)
-    twin = lean_twin(model)
+    twin = lean_copy(model)
     assert any(getattr(module, "joined", None) is not None for module in twin.modules()) == (family == "gptj")
     assert [list(result.ids) for result in run_all(engine_of(twin), requests())] == expected
     assert [greedy_ids(model, list(r.prompt_ids), r.max_new_tokens) for r in requests()] == expected
@@ -51,9 +51,9 @@ def test_a_version_whose_projection_is_its_own_does_not_use_the_originals() -> N
     name = "transformer.h.1.attn.q_proj.weight"
     view = make_view(model, {name: model.get_parameter(name).detach() * -1})
     expected = [greedy_ids(view, list(request.prompt_ids), request.max_new_tokens) for request in requests()]
-    found = [list(result.ids) for result in run_all(engine_of(lean_twin(view)), requests())]
+    found = [list(result.ids) for result in run_all(engine_of(lean_copy(view)), requests())]
     assert found == expected
-    assert found != [list(result.ids) for result in run_all(engine_of(lean_twin(model)), requests())]
+    assert found != [list(result.ids) for result in run_all(engine_of(lean_copy(model)), requests())]
 
 
 def test_a_view_of_a_twin_uses_its_own_projection_too() -> None:
@@ -61,6 +61,6 @@ def test_a_view_of_a_twin_uses_its_own_projection_too() -> None:
     join_projections(model)
     name = "transformer.h.1.attn.q_proj.weight"
     weights = {name: model.get_parameter(name).detach() * -1}
-    found = run_all(engine_of(lean_twin(make_view(lean_twin(model), weights))), requests())
-    expected = run_all(engine_of(lean_twin(make_view(model, weights))), requests())
+    found = run_all(engine_of(lean_copy(make_view(lean_copy(model), weights))), requests())
+    expected = run_all(engine_of(lean_copy(make_view(model, weights))), requests())
     assert [result.ids for result in found] == [result.ids for result in expected]

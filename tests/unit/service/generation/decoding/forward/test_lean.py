@@ -9,7 +9,7 @@ from editing_core.models.blocks import additive_mask
 from editing_core.models.families.registry import FAMILIES
 from editing_core.models.views import make_view
 from service.generation.decoding.forward.cache import PlacesCache, Window
-from service.generation.decoding.forward.lean import lean_twin
+from service.generation.decoding.forward.lean import lean_copy
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, tiny_model
 
 IDS = torch.tensor([[5, 9, 33, 70, 12, 4], [8, 8, 200, 31, 2, 60]])
@@ -37,21 +37,21 @@ def test_logits_are_those_of_the_model_itself(family: TinyFamily, dtype: torch.d
     # Logits are of the order of 10; rounding adds up to some 1e-5 in float32, some 1e-1 in bfloat16.
     model = tiny_model(family, dtype=dtype)
     expected = model(IDS).logits
-    assert torch.allclose(logits(lean_twin(model), IDS).float(), expected.float(), atol=tolerance)
+    assert torch.allclose(logits(lean_copy(model), IDS).float(), expected.float(), atol=tolerance)
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_every_tensor_is_the_models_own_and_the_model_is_unchanged(family: TinyFamily) -> None:
     model = tiny_model(family)
     kinds = [type(module) for module in model.modules()]
-    twin = lean_twin(model)
+    twin = lean_copy(model)
     assert all(own is other for own, other in zip(model.parameters(), twin.parameters(), strict=True))
     assert [type(module) for module in model.modules()] == kinds
 
 
 def test_without_a_window_gptj_attends_as_the_library_does() -> None:
     model = tiny_model("gptj")
-    assert torch.allclose(lean_twin(model)(IDS).logits, model(IDS).logits, atol=1e-4)
+    assert torch.allclose(lean_copy(model)(IDS).logits, model(IDS).logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
@@ -60,5 +60,5 @@ def test_an_edited_matrix_stays_float32_in_a_half_precision_model(family: TinyFa
     name = FAMILIES[model.config.model_type].projection_weight_name(1)
     view = make_view(model, {name: model.get_parameter(name).detach().float().flip(0).contiguous()})
     expected = view(IDS).logits.float()
-    assert torch.allclose(logits(lean_twin(view), IDS).float(), expected, atol=0.4)
+    assert torch.allclose(logits(lean_copy(view), IDS).float(), expected, atol=0.4)
     assert not torch.allclose(model(IDS).logits.float(), expected, atol=0.4)

@@ -1,7 +1,7 @@
-"""``GET /resident``: the digest of every version in memory, computed from its tensors when it is asked for.
+"""``GET /resident``: the digest of every version in memory, computed from its tensors at each request.
 
-A manifest's digest says what was written; this says what answers: of a matrix that is there packed, too, both must be
-right. Knows no Redis.
+A manifest's digest describes the files; this one describes the tensors that compute the answers. If a matrix is also
+packed, both copies must match. Knows no Redis.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ class ResidentDigest(BaseModel):
     """One version in memory."""
 
     version: str
-    digest: str = Field(description="of the edited matrices as they are in memory now")
+    digest: str = Field(description="digest of the edited matrices as they are in memory now")
 
 
 class ResidentDigests(BaseModel):
-    """All versions in memory."""
+    """All versions in memory and which of them is live."""
 
-    store: str = Field(description="id of the store that is served")
-    live: str | None = Field(description="the version that answers who names none")
+    store: str = Field(description="id of the store")
+    live: str | None = Field(description="the version that answers requests which name none")
     versions: list[ResidentDigest]
 
 
 def resident_router(loaded: LoadedModel, residents: ResidentVersions, *, store: str) -> APIRouter:
-    """The route over one process's resident versions; ``store`` is the id of theirs."""
+    """The route for one process's versions; ``store`` is their store's id."""
     router = APIRouter(responses=refusals(503))
 
     def digest_of(resident: Resident) -> str:
         with loading_stream(loaded.device).work():
             weights = replaced_weights(resident.model, loaded.model)
             found = tensors_digest(weights)
-            return found if found != resident.digest else tensors_digest(unpacked(resident.writer, weights))
+            return found if found != resident.digest else tensors_digest(unpacked(resident.decoding_model, weights))
 
-    @router.get("/resident", summary="Digests of the versions in memory, computed anew")
+    @router.get("/resident", summary="Compute the digests of the versions in memory")
     async def resident() -> ResidentDigests:
         found = []
         for version in residents.versions:
-            with suppress(NotFound):  # let go of and removed meanwhile
+            with suppress(NotFound):  # unloaded and removed in the meantime
                 async with residents.lease(version) as held:
                     digest = await asyncio.to_thread(digest_of, held)
                     found.append(ResidentDigest(version=version, digest=digest))

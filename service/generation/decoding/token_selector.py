@@ -1,11 +1,11 @@
-"""From logits to answers: each request's next token, what is told of it, and whether the answer ends there.
+"""Selects each request's next token from the logits and decides whether the answer ends there.
 
-Knows no places and no model beyond which tokens end a text.
+Knows no places, and of the model only which tokens end a text.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
 
-# Dims: N rows, S rows that are asked about, V vocabulary.
+# Dims: N rows, S rows that want log-probabilities, V vocabulary.
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from service.generation.decoding.requests import FinishReason, GenerationResult, Running, TokenLogprobs
+from service.generation.decoding.requests import FinishReason, GenerationEntry, GenerationResult, TokenLogprobs
 from service.generation.decoding.sampling import Draw, next_tokens
 from service.generation.decoding.score import model_logprobs
 from service.generation.errors import GenerationFailed
 
 
-class Chooser:
-    """Chooses tokens for the requests of one version."""
+class TokenSelector:
+    """Selects tokens for the requests of one version."""
 
     def __init__(self, model: nn.Module, tokenizer: Any) -> None:
         self._backend = tokenizer.backend_tokenizer
         self._end_ids = end_token_ids(model, tokenizer)
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """The tokens as text, special ones left out."""
+        """The tokens as text, without special tokens."""
         text: str = self._backend.decode(ids, skip_special_tokens=True)
         return text
 
-    def take(self, entries: Sequence[Running], logits_NV: Tensor) -> list[Running]:
-        """Give the requests their next tokens; answer those that are done, and return these."""
+    def select(self, entries: Sequence[GenerationEntry], logits_NV: Tensor) -> list[GenerationEntry]:
+        """Add each request's next token; finish the answers that end with it, and return their entries."""
         draws = [
             Draw(row, entry.request.temperature, entry.request.top_p, entry.generator)
             for row, entry in enumerate(entries)
             if entry.generator is not None
         ]
         tokens, finite = next_tokens(logits_NV, draws)
-        told = _logprobs(entries, tokens, logits_NV)
-        done: list[Running] = []
+        logprobs = _logprobs(entries, tokens, logits_NV)
+        done: list[GenerationEntry] = []
         for row, entry in enumerate(entries):
             if not finite[row]:
-                entry.fail(GenerationFailed("the model's logits are no numbers: this version cannot answer the prompt"))
+                entry.fail(GenerationFailed("the model's logits are not finite: this version cannot answer the prompt"))
                 done.append(entry)
-            elif reason := self._add(entry, tokens[row], told.get(row)):
+            elif reason := self._add(entry, tokens[row], logprobs.get(row)):
                 self._finish(entry, reason)
                 done.append(entry)
             elif entry.listener is not None:
-                entry.tell()
+                entry.notify()
         return done
 
-    def _add(self, entry: Running, token: int, told: TokenLogprobs | None) -> FinishReason | None:
+    def _add(self, entry: GenerationEntry, token: int, logprobs: TokenLogprobs | None) -> FinishReason | None:
         if token in self._end_ids:
             return "stop"
         entry.ids.append(token)
-        if told is not None:
-            entry.logprobs.append(told)
+        if logprobs is not None:
+            entry.logprobs.append(logprobs)
         if entry.text is not None:
             entry.text.add(token)
             if entry.text.stopped:
                 return "stop"
         return "length" if len(entry.ids) >= entry.request.max_new_tokens else None
 
-    def _finish(self, entry: Running, reason: FinishReason) -> None:
+    def _finish(self, entry: GenerationEntry, reason: FinishReason) -> None:
         if entry.text is None:
             text = self.text_of(entry.ids)
         else:
             entry.text.finish()
-            entry.tell(everything=True)
+            entry.notify(everything=True)
             text = entry.text.text
             reason = "stop" if entry.text.stopped else reason
         entry.finish(
@@ -79,23 +79,23 @@ class Chooser:
 
 
 def end_token_ids(model: nn.Module, tokenizer: Any) -> frozenset[int]:
-    """The tokens after which an answer ends: the model's own and the tokenizer's."""
+    """The tokens that end an answer: the model's and the tokenizer's."""
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
     return frozenset(int(item) for item in (*listed, tokenizer.eos_token_id) if item is not None)
 
 
-def _logprobs(entries: Sequence[Running], tokens: Sequence[int], logits_NV: Tensor) -> dict[int, TokenLogprobs]:
-    """By row: what is told of the chosen token, for those who asked."""
-    asked = {row: n for row, entry in enumerate(entries) if (n := entry.request.num_logprobs) is not None}
-    if not asked:
+def _logprobs(entries: Sequence[GenerationEntry], tokens: Sequence[int], logits_NV: Tensor) -> dict[int, TokenLogprobs]:
+    """The log-probabilities at the selected token, by row, for the requests that ask for them."""
+    num_wanted = {row: n for row, entry in enumerate(entries) if (n := entry.request.num_logprobs) is not None}
+    if not num_wanted:
         return {}
-    rows = list(asked)
+    rows = list(num_wanted)
     logprobs_SV = model_logprobs(logits_NV[rows])
     chosen = logprobs_SV[range(len(rows)), [tokens[row] for row in rows]].tolist()
-    top = logprobs_SV.topk(min(max(1, *asked.values(), 1), logprobs_SV.shape[1]))
+    top = logprobs_SV.topk(min(max(1, *num_wanted.values(), 1), logprobs_SV.shape[1]))
     likeliest = [list(zip(*pair, strict=True)) for pair in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
     return {
-        row: TokenLogprobs(token=tokens[row], logprob=chosen[i], top=tuple(likeliest[i][: asked[row]]))
+        row: TokenLogprobs(token=tokens[row], logprob=chosen[i], top=tuple(likeliest[i][: num_wanted[row]]))
         for i, row in enumerate(rows)
     }

@@ -1,4 +1,7 @@
-"""From texts to answers: the version that answers, its places, the streams, and the counts. Knows no HTTP."""
+"""Answers prompts with a version: encodes them, leases the version, submits them, and counts the results.
+
+Knows no HTTP.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,18 @@ from editing_core.errors import ErrataError
 from service.generation.decoding.loop import DecodeLoop
 from service.generation.decoding.requests import GenerationRequest, Piece, ScoreRequest
 from service.generation.errors import AnswerLate, GenerationFailed, NothingServed
-from service.generation.loop_bridge import Mailbox
+from service.generation.loop_bridge import LoopBridge
+from service.generation.messages import AnswerStream, Caller, GenerationResults, Sampling, ScoreResults, VersionChoice
 from service.generation.metrics import GenerationMetrics
 from service.generation.prompts import Prompt, Prompts
-from service.generation.questions import AnswerStream, Caller, Choice, Continuations, Sampling, TargetsScored
-from service.generation.stream_events import Finished, Letters, ends_of
-from service.generation.stream_timing import Pace
+from service.generation.stream_events import Finished, StreamEventQueue, StreamTiming, finish_times
 from service.generation.versions.loading import Resident
-from service.generation.versions.min_version import Lineage
+from service.generation.versions.min_version import MinVersionResolver
 from service.generation.versions.resident import ResidentVersions
 
 
-class Asker:
-    """Asks the resident versions; cancelling a call frees its places within one step.
+class GenerationService:
+    """Continues prompts and scores targets; cancelling a call frees its places within one step.
 
     All calls raise RequestNotValid, PromptTooLong, TooManyWaiting, AnswerLate, GenerationFailed, NotFound,
     VersionUnavailable, NoRoom, NothingServed.
@@ -38,29 +40,29 @@ class Asker:
         residents: ResidentVersions,
         loop: DecodeLoop,
         *,
-        lineage: Lineage,
+        min_version: MinVersionResolver,
         metrics: GenerationMetrics,
     ) -> None:
         self.prompts = prompts
         self._residents = residents
         self._loop = loop
-        self._lineage = lineage
+        self._min_version = min_version
         self._metrics = metrics
-        self._mailbox: Mailbox | None = None
+        self._bridge: LoopBridge | None = None
 
     async def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, choice: Choice, *, caller: Caller
-    ) -> Continuations:
+        self, prompts: Sequence[Prompt], sampling: Sampling, choice: VersionChoice, *, caller: Caller
+    ) -> GenerationResults:
         """Continue all prompts with one version."""
-        with self._counted(len(prompts) * sampling.num_answers):
+        with self._count_failures(len(prompts) * sampling.num_answers):
             started = time.perf_counter()
             requests = await self._requests(prompts, sampling, caller)
             async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
-                ends = ends_of(answers)
+                ends = finish_times(answers)
                 results = await asyncio.gather(*map(asyncio.wrap_future, answers))
         finished = {number: Finished(result, ends[number]) for number, result in enumerate(results)}
         self._count(requests, finished, started=started, each=sampling.num_answers)
-        return Continuations(
+        return GenerationResults(
             version=resident.version,
             results=tuple(results),
             num_prompt_tokens=tuple(len(request.prompt_ids) for request in requests),
@@ -68,39 +70,41 @@ class Asker:
 
     @asynccontextmanager
     async def stream(
-        self, prompts: Sequence[Prompt], sampling: Sampling, choice: Choice, *, caller: Caller
+        self, prompts: Sequence[Prompt], sampling: Sampling, choice: VersionChoice, *, caller: Caller
     ) -> AsyncIterator[AnswerStream]:
-        """The same, piece by piece; leaving the context frees the places.
+        """Continue all prompts with one version and yield their pieces; leaving the context frees the places.
 
-        The version is held until the last answer is made, however slowly the answers are read.
+        The version stays in memory until the last answer is complete, however slowly the client reads.
         """
         async with AsyncExitStack() as held:
             started = time.perf_counter()
-            with self._counted(len(prompts) * sampling.num_answers):
+            with self._count_failures(len(prompts) * sampling.num_answers):
                 requests = await self._requests(prompts, sampling, caller)
                 resident = await held.enter_async_context(self._chosen(choice, caller=caller))
-                letters = Letters(self._mail(), len(requests), pace=Pace(self._metrics, started=started))
-                answers = await held.enter_async_context(self._answers(resident, requests, letters.post))
+                events = StreamEventQueue(
+                    self._bridge_to_loop(), len(requests), timing=StreamTiming(self._metrics, started=started)
+                )
+                answers = await held.enter_async_context(self._answers(resident, requests, events.post))
             version = resident.version
             del resident
             for number, answer in enumerate(answers):
-                answer.add_done_callback(partial(letters.post, number))
-            letting_go = asyncio.create_task(_let_go(held, letters))
+                answer.add_done_callback(partial(events.post, number))
+            releasing = asyncio.create_task(_release(held, events))
             try:
                 yield AnswerStream(
                     version=version,
                     num_prompt_tokens=tuple(len(request.prompt_ids) for request in requests),
-                    events=letters.events(),
+                    events=events.events(),
                 )
             finally:
-                letting_go.cancel()
-                self._count_read(requests, letters, started=started, each=sampling.num_answers)
+                releasing.cancel()
+                self._count_delivered(requests, events, started=started, each=sampling.num_answers)
 
     async def score(
-        self, prompts: Sequence[str], targets: Sequence[str], choice: Choice, *, caller: Caller
-    ) -> TargetsScored:
-        """Score each target after its prompt, all by one version."""
-        with self._counted(len(targets), as_scores=True):
+        self, prompts: Sequence[str], targets: Sequence[str], choice: VersionChoice, *, caller: Caller
+    ) -> ScoreResults:
+        """Score each target after its prompt, all with one version."""
+        with self._count_failures(len(targets), as_scores=True):
             deadline = time.monotonic() + caller.timeout_seconds
             pairs = await self.prompts.encoded_pairs(prompts, targets)
             requests = [
@@ -109,8 +113,8 @@ class Asker:
             ]
             async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
                 scores = await asyncio.gather(*map(asyncio.wrap_future, answers))
-        self._metrics.scored(len(scores), num_tokens=sum(len(prompt) + len(target) for prompt, target in pairs))
-        return TargetsScored(version=resident.version, scores=tuple(scores))
+        self._metrics.record_scores(len(scores), num_tokens=sum(len(prompt) + len(target) for prompt, target in pairs))
+        return ScoreResults(version=resident.version, scores=tuple(scores))
 
     async def _requests(self, prompts: Sequence[Prompt], sampling: Sampling, caller: Caller) -> list[GenerationRequest]:
         deadline = time.monotonic() + caller.timeout_seconds
@@ -132,19 +136,19 @@ class Asker:
         ]
 
     @asynccontextmanager
-    async def _chosen(self, choice: Choice, *, caller: Caller) -> AsyncIterator[Resident]:
+    async def _chosen(self, choice: VersionChoice, *, caller: Caller) -> AsyncIterator[Resident]:
         version, digest = choice.version, None
         async with AsyncExitStack() as held:
             try:
                 async with asyncio.timeout(caller.timeout_seconds):
                     if version is not None:
-                        digest = await self._lineage.recorded_digest(version)
+                        digest = await self._min_version.recorded_digest(version)
                     if choice.min_version is not None:
-                        version = await self._lineage.served_since(choice.min_version)
+                        version = await self._min_version.wait_until_served(choice.min_version)
                     resident = await held.enter_async_context(self._residents.lease(version, digest=digest))
             except TimeoutError:
-                words = "the version that is to answer was not found or loaded in time: ask for longer, or again later"
-                raise AnswerLate(words) from None
+                detail = "the version was not found and loaded in time: set a longer timeout, or retry later"
+                raise AnswerLate(detail) from None
             yield resident
 
     @asynccontextmanager
@@ -161,17 +165,17 @@ class Asker:
             for answer in answers:
                 answer.cancel()
 
-    def _mail(self) -> Mailbox:
-        """Of the event loop of whoever asks now."""
+    def _bridge_to_loop(self) -> LoopBridge:
+        """The bridge to the running event loop."""
         loop = asyncio.get_running_loop()
-        if self._mailbox is None or self._mailbox.loop is not loop:
-            self._mailbox = Mailbox(loop)
-        return self._mailbox
+        if self._bridge is None or self._bridge.loop is not loop:
+            self._bridge = LoopBridge(loop)
+        return self._bridge
 
     @contextmanager
-    def _counted(self, num_answers: int, *, as_scores: bool = False) -> Iterator[None]:
-        """Count the answers, or scores, that are not given."""
-        count = self._metrics.not_scored if as_scores else self._metrics.not_answered
+    def _count_failures(self, num_answers: int, *, as_scores: bool = False) -> Iterator[None]:
+        """Count the answers, or scores, that fail."""
+        count = self._metrics.record_unscored if as_scores else self._metrics.record_unanswered
         try:
             yield
         except asyncio.CancelledError:
@@ -181,15 +185,15 @@ class Asker:
             count(_outcome(error), num_answers)
             raise
 
-    def _count_read(
-        self, requests: Sequence[GenerationRequest], letters: Letters, *, started: float, each: int
+    def _count_delivered(
+        self, requests: Sequence[GenerationRequest], events: StreamEventQueue, *, started: float, each: int
     ) -> None:
-        self._count(requests, letters.read, started=started, each=each)
-        for error in letters.failed.values():
-            self._metrics.not_answered(_outcome(error), 1)
-        # A reader who stops at the first failure has not gone.
-        failure = next(iter(letters.failed.values()), None)
-        self._metrics.not_answered(_outcome(failure), len(requests) - len(letters.read) - len(letters.failed))
+        self._count(requests, events.delivered, started=started, each=each)
+        for error in events.failed.values():
+            self._metrics.record_unanswered(_outcome(error), 1)
+        # A client that stops reading at the first failure has not disconnected, so the rest has that outcome too.
+        failure = next(iter(events.failed.values()), None)
+        self._metrics.record_unanswered(_outcome(failure), len(requests) - len(events.delivered) - len(events.failed))
 
     def _count(
         self,
@@ -199,9 +203,9 @@ class Asker:
         started: float,
         each: int,
     ) -> None:
-        """``each``: answers to one prompt, which is read for each and counted once, as an answer's usage does."""
+        """Count complete answers; ``each`` is the number of answers to one prompt, whose tokens are counted once."""
         for number, end in finished.items():
-            self._metrics.answered(
+            self._metrics.record_answer(
                 end.result.finish_reason,
                 prompt_tokens=0 if number % each else len(requests[number].prompt_ids),
                 completion_tokens=len(end.result.ids),
@@ -209,14 +213,14 @@ class Asker:
             )
 
 
-async def _let_go(held: AsyncExitStack, letters: Letters) -> None:
-    """Close what is held when the last answer is made."""
-    await letters.all_made.wait()
+async def _release(held: AsyncExitStack, events: StreamEventQueue) -> None:
+    """Release the version and the places once the last answer is complete."""
+    await events.all_finished.wait()
     await held.aclose()
 
 
 def _outcome(error: BaseException | None) -> str:
-    """What an answer that was not given is counted as; None: nobody waits for it any more."""
+    """The outcome label of an answer that failed; None: the client has disconnected."""
     if error is None:
         return "gone"
     is_refusal = isinstance(error, ErrataError) and not isinstance(error, GenerationFailed | NothingServed | AnswerLate)

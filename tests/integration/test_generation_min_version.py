@@ -17,8 +17,8 @@ from editing_core.versions.head import mark_published
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.versions.min_version import BELIEVED_SECONDS
-from service.ledger_calls import PATIENCE_SECONDS
+from service.generation.versions.min_version import DIGEST_TTL_SECONDS
+from service.ledger_calls import LEDGER_TIMEOUT_SECONDS
 from tests.support.generation import publish, serving, write_version
 from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
@@ -66,7 +66,7 @@ def test_a_candidate_is_asked_by_its_name_alone_and_a_discarded_one_not_at_all(
         discarded = ask(client, min_version="v2")
         assert (discarded.status_code, "was discarded" in discarded.json()["detail"]) == (409, True)
         assert "Retry-After" not in discarded.headers
-        time.sleep(BELIEVED_SECONDS)
+        time.sleep(DIGEST_TTL_SECONDS)
         assert ask(client, version="v2").status_code == 404
 
 
@@ -76,7 +76,7 @@ def test_a_removed_version_is_not_answered_from_memory(bench: Bench, store: Vers
     with serving(bench, store, LOADED) as (_, client):
         assert ask(client, version="v1").status_code == 200
         bench.ledger.publication.mark_removed(["v1"])
-        time.sleep(BELIEVED_SECONDS)
+        time.sleep(DIGEST_TTL_SECONDS)
         assert ask(client, version="v1").status_code == 404, "its files are there still"
         assert ask(client, version="v2").status_code == 200
 
@@ -137,17 +137,17 @@ def served_beside_a_hanging_redis(folder: Path, store: VersionStore) -> Iterator
 def test_a_redis_that_hangs_holds_no_answer_of_a_version_on_disk_for_long(tmp_path: Path, store: VersionStore) -> None:
     with served_beside_a_hanging_redis(tmp_path / "redis", store) as client:
         for choice in ({"version": "v1"}, {"min_version": "v1"}, {"version": "v2"}):
-            patient = 4 * PATIENCE_SECONDS + 2
+            patient = 4 * LEDGER_TIMEOUT_SECONDS + 2
             answer = client.get("/generate", params={"prompt": "x", **choice}, timeout=patient)
             assert answer.json()["version"] == choice.get("version", "v2")
 
 
 def test_a_redis_that_hangs_holds_many_at_once_no_longer_than_one(tmp_path: Path, store: VersionStore) -> None:
     with served_beside_a_hanging_redis(tmp_path / "redis", store) as client, ThreadPoolExecutor(40) as pool:
-        time.sleep(BELIEVED_SECONDS)
+        time.sleep(DIGEST_TTL_SECONDS)
 
         def asked(version: str) -> int:
-            patient = 4 * PATIENCE_SECONDS + 2
+            patient = 4 * LEDGER_TIMEOUT_SECONDS + 2
             return client.get("/generate", params={"prompt": "x", "version": version}, timeout=patient).status_code
 
         unknown = [pool.submit(asked, "nonsense") for _ in range(20)]
