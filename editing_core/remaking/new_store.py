@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class NewStore:
     """All that the solve needs."""
 
     editor: JointEditor
@@ -45,7 +45,7 @@ class Workplace:
         return self.editor.loaded
 
 
-def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> Workplace:
+def open_new_store(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> NewStore:
     """Load the model, find or make its statistics, and bind the new store to both.
 
     Raises StoreMismatch where ``same_model`` is wanted and the model is another, and InvalidSettings.
@@ -72,7 +72,7 @@ def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress:
         settings=settings_fingerprint(values),
         settings_values=values,
     )
-    return Workplace(editor=editor, identity=identity)
+    return NewStore(editor=editor, identity=identity)
 
 
 def take_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
