@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Request
 from editing_core.versions.layout import StoreLayout
 from service.api.access.keys import KeyFile
 from service.api.access.security import Gatekeeper
+from service.api.live_index import LiveIndex
 from service.api.metrics import ApiMetrics
-from service.api.submissions.live_index import LiveIndex
 from worker.protocol.connections import Durability
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue

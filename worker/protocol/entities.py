@@ -97,6 +97,11 @@ class BatchSpec:
     request: str | None = None
     """The id of the HTTP request that brought it, as logs have it; no manifest keeps it."""
 
+    @property
+    def num_shards(self) -> int:
+        """Number of jobs that compute the targets of the batch."""
+        return -(-self.num_edits // self.shard_size)
+
     def summary(self) -> dict[str, Any]:
         """What a version's manifest keeps of the batch; the inverse of ``from_summary``."""
         fields = asdict(self) | {"remove": list(self.remove)}
@@ -237,6 +242,11 @@ class Lease:
     attempt: int
     ttl_seconds: float
     holder: str
+
+    @property
+    def fence(self) -> str:
+        """The token as Redis holds it."""
+        return str(self.token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from redis import Redis
 from rq import Queue
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job
+from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
 
 from worker.protocol.keys import COMMIT_UNIT, Key, Keys, export_of
@@ -58,9 +59,19 @@ class WorkQueue:
         )
 
     def enqueue_units(self, units: Sequence[str]) -> None:
-        """Wake workers for each of these units that has no job yet."""
-        for unit in units:
-            self.enqueue_unit(unit)
+        """Wake workers for each of these units that has no job yet.
+
+        Needs two round trips, however many units there are; more only for units with the remains of an older job.
+        """
+        if not units:
+            return
+        with reaching():
+            new, known = self._by_job(units)
+            jobs = [self._new_job(unit) for unit in new]
+            if jobs:
+                self.rq.enqueue_many(jobs)
+            for unit in self._not_waiting(known):
+                self.enqueue_unit(unit)
 
     def enqueue_unit(self, unit: str) -> bool:
         """Wake a worker for the unit, unless its job waits or is in a living worker's hand; whether it did.
@@ -124,6 +135,37 @@ class WorkQueue:
     def unit(self, job_id: str) -> str:
         """The inverse of ``job_id``."""
         return job_id.removeprefix(f"{self.store_id}-")
+
+    def _by_job(self, units: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the units without a job, and those with the hash of one; not those in a living worker's hand."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for unit in units:
+                pipe.exists(self._keys.at(Key.BEAT, unit))
+                pipe.exists(Job.key_for(self.job_id(unit)))
+            answers = pipe.execute()
+        idle = [(unit, job) for unit, beat, job in zip(units, answers[::2], answers[1::2], strict=True) if not beat]
+        return [unit for unit, job in idle if not job], [unit for unit, job in idle if job]
+
+    def _not_waiting(self, units: Sequence[str]) -> list[str]:
+        if not units:
+            return []
+        with self.redis.pipeline(transaction=False) as pipe:
+            for unit in units:
+                pipe.lpos(self.rq.key, self.job_id(unit))
+            places = pipe.execute()
+        return [unit for unit, place in zip(units, places, strict=True) if place is None]
+
+    def _new_job(self, unit: str) -> EnqueueData:
+        function, arguments = required_call(unit)
+        return Queue.prepare_data(
+            function,
+            args=arguments,
+            job_id=self.job_id(unit),
+            at_front=unit == COMMIT_UNIT,
+            result_ttl=0,
+            failure_ttl=FAILURE_SECONDS,
+            description=unit,
+        )
 
     def _job_state(self, unit: str) -> JobState:
         if self.redis.exists(self._keys.at(Key.BEAT, unit)):

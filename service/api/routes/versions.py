@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.access.security import Admin, Reader
 from service.api.openapi import refusals
-from service.api.problems import InvalidInput
+from service.api.problems.kinds import InvalidInput
 from service.api.routes.batches import Paging
 from service.api.routes.comparing import difference
 from service.api.routes.provenance import SettingsOut, model_of, settings_of

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Sequence
 
 from service.api.access.security import Principal
+from service.api.live_index import LiveSet, Removal, same_as
 from service.api.schemas.answers import BatchEditOut, BatchOut, WarningOut
 from service.api.schemas.from_ledger import batch_edit, batch_out, batch_with, removed_edit
 from service.api.schemas.requests import Submission
 from service.api.state import ApiState
-from service.api.submissions.live_index import Removal, same_as
 from service.api.submissions.reading import MAX_LISTED, fingerprint, usable_edits, warnings_about
 from worker.protocol.entities import Accepted, BatchOptions
 from worker.protocol.errors import LedgerDown
+from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.logs import context_id, log_event
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,13 @@ def take(
     edits = usable_edits(submission)
     request_hash = fingerprint(submission)
     idempotency = None if idempotency_key is None else (principal.name or "", idempotency_key)
-    known = state.ledger.acceptance.accepted_before(idempotency, request_hash) if idempotency else None
-    if known is not None:
-        return known, _answer(state, known, (), [])
-    removals = state.live.removals(submission.remove) if submission.remove else []
+    live, removals = None, list[Removal]()
+    if submission.remove:  # what a repeated request takes out is not live any more: look for the first one before
+        known = state.ledger.acceptance.accepted_before(idempotency, request_hash) if idempotency else None
+        if known is not None:
+            return known, batch_out(known.record, state.ledger)
+        live = state.live.current()
+        removals = state.live.removals(submission.remove, live)
     accepted = state.ledger.acceptance.accept(
         edits,
         author=principal.name,
@@ -42,9 +46,10 @@ def take(
         remove=[removal.accepted.id for removal in removals],
         request=context_id("request"),
     )
-    if not accepted.replayed:
-        _wake_workers(state, accepted)
-    return accepted, _answer(state, accepted, removals, warnings_about(edits))
+    if accepted.replayed:
+        return accepted, batch_out(accepted.record, state.ledger)
+    _wake_workers(state, accepted)
+    return accepted, _answer(state, accepted, removals, warnings_about(edits), live=live)
 
 
 def _wake_workers(state: ApiState, accepted: Accepted) -> None:
@@ -59,17 +64,24 @@ def _wake_workers(state: ApiState, accepted: Accepted) -> None:
         author=spec.author,
     )
     try:
-        state.queue.enqueue_units(state.ledger.batches.open_units(spec.id))
+        shards = [targets_unit(spec.id, shard) for shard in range(spec.num_shards)]
+        state.queue.enqueue_units(shards or [COMMIT_UNIT])
     except LedgerDown as error:
         log_event(logger, "enqueue_left_to_reconciler", level=logging.WARNING, batch=spec.id, reason=str(error))
 
 
-def _answer(state: ApiState, accepted: Accepted, removals: Sequence[Removal], warnings: list[WarningOut]) -> BatchOut:
+def _answer(
+    state: ApiState,
+    accepted: Accepted,
+    removals: Sequence[Removal],
+    warnings: list[WarningOut],
+    *,
+    live: LiveSet | None,
+) -> BatchOut:
     try:
-        if accepted.replayed:
-            return batch_out(accepted.record, state.ledger)
-        edits = _edits(state, accepted)
-        warnings = [*warnings, *_companions(state, accepted, removals)][:MAX_LISTED]
+        live = live or state.live.current()
+        edits = _edits(live, accepted)
+        warnings = [*warnings, *_companions(live, accepted, removals)][:MAX_LISTED]
     except LedgerDown:  # the batch is on disk: the answer is 202, not a refusal
         edits = [batch_edit(row) for row in accepted.edits]
         warnings = [*warnings, WarningOut(loc=["body"], msg=NOT_TOLD)]
@@ -77,10 +89,10 @@ def _answer(state: ApiState, accepted: Accepted, removals: Sequence[Removal], wa
     return batch_with(accepted.record, edits=edits, removed=removed, warnings=warnings)
 
 
-def _companions(state: ApiState, accepted: Accepted, removals: Sequence[Removal]) -> list[WarningOut]:
+def _companions(live: LiveSet, accepted: Accepted, removals: Sequence[Removal]) -> list[WarningOut]:
     """A word on each live edit about a subject of the batch under another relation."""
     removed = {removal.accepted.id for removal in removals}
-    found = state.live.companions([row.edit for row in accepted.edits], without=removed)
+    found = live.companions([row.edit for row in accepted.edits], without=removed)
     return [
         WarningOut(
             loc=["body", "edits", i, "subject"],
@@ -92,10 +104,10 @@ def _companions(state: ApiState, accepted: Accepted, removals: Sequence[Removal]
     ]
 
 
-def _edits(state: ApiState, accepted: Accepted) -> list[BatchEditOut]:
-    live = state.live.superseded_by([row.edit for row in accepted.edits])
+def _edits(live: LiveSet, accepted: Accepted) -> list[BatchEditOut]:
+    superseded = live.superseded_by([row.edit for row in accepted.edits])
     edits = []
-    for row, held in zip(accepted.edits, live, strict=True):
+    for row, held in zip(accepted.edits, superseded, strict=True):
         alike = same_as(row.edit, held)
         supersedes = held.id if held is not None and held.id != row.id and alike is None else None
         edits.append(batch_edit(row, supersedes=supersedes, same_as=alike if alike != row.id else None))

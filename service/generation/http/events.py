@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from editing_core.errors import ErrataError
-from service.api.errors import problem
+from service.api.problems.rendering import problem_document
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.messages import AnswerStream
 from service.generation.prompts import Prompts
@@ -24,8 +24,7 @@ async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered:
             logprobs = {"logprobs": logprobs_json(event.logprobs, prompts)} if event.logprobs else {}
             yield f"data: {_json({**index, 'text': event.text, **logprobs})}\n\n"
         elif isinstance(event, ErrataError):
-            described = json.loads(bytes(problem(event).body))
-            yield f"event: problem\ndata: {_json({**index, **described})}\n\n"
+            yield f"event: problem\ndata: {_json({**index, **problem_document(event)})}\n\n"
         else:
             yield f"event: end\ndata: {_json({**index, **_end(stream, number, event)})}\n\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.submissions.live_index import LiveIndex
+from service.api.live_index import LiveIndex
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready
 from tests.support.published import publish
@@ -62,13 +62,13 @@ def test_what_was_purged_from_beneath_the_live_set_cannot_be_named_any_more(benc
     publish(ledger, older)
     publish(ledger, newer)
     index, edit = LiveIndex(ledger), edit_of(ledger, older)
-    (found,) = index.removals([edit])
+    (found,) = index.removals([edit], index.current())
     assert found.accepted.edit.subject == "Ada"
     ledger.erasure.ask(edit, author=None)
     ledger.erasure.erase_row(edit)
     with pytest.raises(EditNotLive):
-        index.removals([edit])
-    (top,) = index.removals([edit_of(ledger, newer)])
+        index.removals([edit], index.current())
+    (top,) = index.removals([edit_of(ledger, newer)], index.current())
     assert top.restores is None
 
 

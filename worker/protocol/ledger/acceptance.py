@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from editing_core.edits import AcceptedEdit, Edit
 from worker.protocol.entities import Accepted, BatchOptions, BatchRecord, BatchSpec, BatchState
-from worker.protocol.errors import IdempotencyMismatch, LedgerDown, QueueFull
+from worker.protocol.errors import IdempotencyMismatch, QueueFull
 from worker.protocol.keys import Key, idempotency_hash, subject_hash
 from worker.protocol.ledger.batches import Batches
 from worker.protocol.scripting.connection import Connection
@@ -19,8 +19,7 @@ IDEMPOTENCY_SECONDS = 7 * 24 * 3600
 
 # The acceptance number is at least the time in milliseconds: it grows even beyond a Redis that lost its memory.
 _ACCEPT = """
-local batch, request, spec, num_edits = A(1), A(2), A(3), tonumber(A(4))
-local num_shards, max_open, sender, keep_seconds = tonumber(A(5)), tonumber(A(6)), A(7), A(8)
+local batch, request, sender = ARG.batch, ARG.request_hash, ARG.sender
 if redis.call('EXISTS', BATCH .. batch) == 1 then
   return {'accepted', batch, redis.call('HGET', BATCH .. batch, 'acceptance')}
 end
@@ -28,33 +27,32 @@ if sender ~= '' then
   local known = redis.call('HMGET', IDEMPOTENCY .. sender, 'request', 'batch')
   if known[2] then return {known[1] == request and 'replayed' or 'mismatch', known[2]} end
 end
-if redis.call('SCARD', OPEN) >= max_open then return {'full', ''} end
+if redis.call('SCARD', OPEN) >= ARG.max_open then return {'full', ''} end
 
 local time = redis.call('TIME')
 local milliseconds = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local acceptance = math.max(tonumber(redis.call('GET', ACCEPTANCE) or '0') + 1, milliseconds)
 acceptance = string.format('%.0f', acceptance)
 redis.call('SET', ACCEPTANCE, acceptance)
-redis.call('HSET', BATCH .. batch, 'spec', spec, 'acceptance', acceptance, 'status', 'queued')
+redis.call('HSET', BATCH .. batch, 'spec', ARG.spec, 'acceptance', acceptance, 'status', 'queued')
 touch(batch)
 redis.call('ZADD', BATCHES, acceptance, batch)
 redis.call('SADD', OPEN, batch)
-for shard = 0, num_shards - 1 do redis.call('SADD', SHARDS .. batch, shard) end
-if num_shards == 0 then set_status(batch, 'ready') end
+for shard = 0, ARG.num_shards - 1 do redis.call('SADD', SHARDS .. batch, shard) end
+if ARG.num_shards == 0 then set_status(batch, 'ready') end
 if sender ~= '' then
   redis.call('HSET', IDEMPOTENCY .. sender, 'request', request, 'batch', batch)
-  redis.call('EXPIRE', IDEMPOTENCY .. sender, keep_seconds)
+  redis.call('EXPIRE', IDEMPOTENCY .. sender, ARG.keep_seconds)
 end
-local place = redis.call('INCRBY', EDIT_SEQUENCE, num_edits)
-for i = 9, NUM_ARGS, 3 do
-  local edit, subject, json = A(i), A(i + 1), A(i + 2)
-  redis.call('HSET', EDITS, edit, json)
-  redis.call('ZADD', EDIT_ORDER, place, edit)
-  redis.call('ZADD', BATCH_EDITS .. batch, place, edit)
-  redis.call('ZADD', SUBJECT_EDITS .. subject, place, edit)
+local place = redis.call('INCRBY', EDIT_SEQUENCE, #ARG.edits)
+for _, edit in ipairs(ARG.edits) do
+  redis.call('HSET', EDITS, edit.id, edit.record)
+  redis.call('ZADD', EDIT_ORDER, place, edit.id)
+  redis.call('ZADD', BATCH_EDITS .. batch, place, edit.id)
+  redis.call('ZADD', SUBJECT_EDITS .. edit.subject, place, edit.id)
   place = place - 1
 end
-audit('batch.accepted', WHO, {{'batch', batch}, {'num_edits', num_edits}, {'remove', cjson.decode(spec).remove}})
+audit('batch.accepted', WHO, {{'batch', batch}, {'num_edits', #ARG.edits}, {'remove', ARG.remove}})
 return {'accepted', batch, acceptance}
 """
 
@@ -97,16 +95,21 @@ class Acceptance:
             "remove": list(remove),
             "request": request,
         }
-        rows: list[str] = []
-        for index, edit in enumerate(edits):
-            text = json.dumps({"batch": batch, "edit": edit.to_json()}, ensure_ascii=False)
-            rows += (edit_id(batch, index), subject_hash(edit.subject), text)
-        sender = idempotency_hash(*idempotency) if idempotency else ""
-        num_shards = -(-len(edits) // shard_size)
-        head = [batch, request_hash, json.dumps(spec), len(edits), num_shards, max_open, sender, IDEMPOTENCY_SECONDS]
-        outcome, known, *acceptance = self._connection.run(_ACCEPT, *head, *rows, who=author or "")
+        outcome, known, *acceptance = self._connection.run(
+            _ACCEPT,
+            batch=batch,
+            request_hash=request_hash,
+            spec=json.dumps(spec),
+            remove=list(remove),
+            num_shards=-(-len(edits) // shard_size),
+            max_open=max_open,
+            sender=idempotency_hash(*idempotency) if idempotency else "",
+            keep_seconds=IDEMPOTENCY_SECONDS,
+            edits=[_row(batch, index, edit) for index, edit in enumerate(edits)],
+            who=author or "",
+        )
         if outcome == "accepted":
-            return self._accepted(batch, edits, {**spec, "acceptance": int(acceptance[0])})
+            return _accepted(batch, edits, {**spec, "acceptance": int(acceptance[0])})
         if outcome != "replayed":
             _refuse(outcome, known, idempotency, max_open=max_open)
         return Accepted(record=self._batches.get(known), edits=self._batches.edits(known), replayed=True)
@@ -123,26 +126,29 @@ class Acceptance:
             _refuse("mismatch", batch, idempotency, max_open=0)
         return Accepted(record=self._batches.get(batch), edits=self._batches.edits(batch), replayed=True)
 
-    def _accepted(self, batch: str, edits: Sequence[Edit], spec: dict[str, Any]) -> Accepted:
-        """The answer to a batch just written; from memory when Redis goes away before it can be read back."""
-        try:
-            return Accepted(record=self._batches.get(batch), edits=self._batches.edits(batch), replayed=False)
-        except LedgerDown:
-            written = BatchSpec.from_summary(batch, spec)
-        rows = tuple(
-            AcceptedEdit(
-                id=edit_id(batch, index),
-                edit=edit,
-                batch=batch,
-                acceptance=written.acceptance,
-                created=written.created,
-                author=written.author,
-            )
-            for index, edit in enumerate(edits)
+
+def _row(batch: str, index: int, edit: Edit) -> dict[str, str]:
+    record = json.dumps({"batch": batch, "edit": edit.to_json()}, ensure_ascii=False)
+    return {"id": edit_id(batch, index), "subject": subject_hash(edit.subject), "record": record}
+
+
+def _accepted(batch: str, edits: Sequence[Edit], spec: dict[str, Any]) -> Accepted:
+    """Return the batch as it was written, without reading it back."""
+    written = BatchSpec.from_summary(batch, spec)
+    rows = tuple(
+        AcceptedEdit(
+            id=edit_id(batch, index),
+            edit=edit,
+            batch=batch,
+            acceptance=written.acceptance,
+            created=written.created,
+            author=written.author,
         )
-        status = BatchState.QUEUED if edits else BatchState.READY
-        record = BatchRecord(spec=written, status=status, updated=written.created, progress_number=1)
-        return Accepted(record=record, edits=rows, replayed=False)
+        for index, edit in enumerate(edits)
+    )
+    status, progress_number = (BatchState.QUEUED, 1) if edits else (BatchState.READY, 2)
+    record = BatchRecord(spec=written, status=status, updated=written.created, progress_number=progress_number)
+    return Accepted(record=record, edits=rows, replayed=False)
 
 
 def edit_id(batch: str, index: int) -> str:

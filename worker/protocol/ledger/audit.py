@@ -15,7 +15,7 @@ from worker.protocol.scripting.paging import read_cursor, read_rows, write_curso
 READ_AT_ONCE = 500
 
 _NOTE = """
-local what, note, fields = A(1), A(2), cjson.decode(A(3))
+local what, note, fields = ARG.what, ARG.note, ARG.fields
 if note ~= '' and redis.call('EXISTS', AUDIT_OF .. note) == 1 then return 0 end
 if note ~= '' then fields[#fields + 1] = {'note', note} end
 audit(what, WHO, fields)
@@ -65,7 +65,7 @@ class Audit:
         """Add an entry; False when one was added under this ``note`` (an id) before."""
         assert not FRAME & set(fields), fields
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
-        return bool(self._connection.run(_NOTE, what, note, json.dumps(pairs, ensure_ascii=False), who=who or ""))
+        return bool(self._connection.run(_NOTE, what=what, note=note, fields=pairs, who=who or ""))
 
     def _numbers(self, members: Sequence[str], below: int, limit: int) -> list[int]:
         cursor = write_cursor(below)

@@ -43,7 +43,7 @@ local function take(name)
   elseif kind == 'zset' then found[#found + 1] = {name, kind, redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')}
   elseif kind == 'list' then found[#found + 1] = {name, kind, redis.call('LRANGE', key, 0, -1)} end
 end
-for i = 1, NUM_ARGS do take(A(i)) end
+for _, name in ipairs(ARG.names) do take(name) end
 for _, batch in ipairs(redis.call('SMEMBERS', OPEN)) do
   take('batch:' .. batch)
   take('shards:' .. batch)
@@ -139,7 +139,7 @@ class Backup:
 
     def moment(self) -> Moment:
         """All that can change, as it is now."""
-        found, audit_length = self._connection.run(_MOMENT, *AT_ONCE)
+        found, audit_length = self._connection.run(_MOMENT, names=AT_ONCE)
         return Moment([Piece(name, kind, items) for name, kind, items in found], int(audit_length))
 
     def dump(self, moment: Moment) -> Iterator[Piece]:

@@ -23,7 +23,7 @@ EMPTY = Edit(subject="", prompt="{}", target_new="", relation="")
 """What an erased edit reads as."""
 
 _ASK = """
-local edit, batch, purge = A(1), A(2), A(3)
+local edit, batch = ARG.edit, ARG.batch
 local row = redis.call('HGET', EDITS, edit)
 if not row then return {'unknown', ''} end
 if cjson.decode(row).purged then return {'done', ''} end
@@ -41,10 +41,10 @@ for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
     doomed[#doomed + 1] = version
   end
 end
-local told = cjson.decode(purge)
+local told = cjson.decode(ARG.purge)
 told.versions = doomed
 redis.call('HSET', PURGES, edit, cjson.encode(told))
-audit('purge.asked', WHO, {{'edit', edit}, {'versions', doomed}, {'reason', A(4) ~= '' and A(4)}})
+audit('purge.asked', WHO, {{'edit', edit}, {'versions', doomed}, {'reason', ARG.reason ~= '' and ARG.reason}})
 for _, version in ipairs(doomed) do
   redis.call('HSET', VERSION .. version, 'removed', NOW)
   redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
@@ -54,16 +54,16 @@ return {'asked', ''}
 """
 
 _SWAP = """
-if redis.call('HGET', P .. A(1), A(2)) ~= A(3) then return 0 end
-redis.call('HSET', P .. A(1), A(2), A(4))
+if redis.call('HGET', P .. ARG.key, ARG.field) ~= ARG.before then return 0 end
+redis.call('HSET', P .. ARG.key, ARG.field, ARG.after)
 return 1
 """
 
 _ERASE_ROW = """
-local edit, row, subject = A(1), A(2), A(3)
-redis.call('HSET', EDITS, edit, row)
+local edit = ARG.edit
+redis.call('HSET', EDITS, edit, ARG.row)
 redis.call('HDEL', EDIT_REPORTS, edit)
-redis.call('ZREM', SUBJECT_EDITS .. subject, edit)
+redis.call('ZREM', SUBJECT_EDITS .. ARG.subject, edit)
 for _, version in ipairs(redis.call('ZRANGE', VERSIONS, 0, -1)) do
   redis.call('SREM', VERSION_HISTORY .. version, edit)
 end
@@ -71,10 +71,10 @@ return 1
 """
 
 _END = """
-local edit, what, fields = A(1), A(2), cjson.decode(A(3))
+local edit, fields = ARG.edit, ARG.fields
 if redis.call('HDEL', PURGES, edit) == 0 then return 0 end
 fields[#fields + 1] = {'edit', edit}
-audit(what, WHO, fields)
+audit(ARG.what, WHO, fields)
 return 1
 """
 
@@ -113,7 +113,9 @@ class Erasure:
         content = Edit.from_json(row["edit"]).content_key()
         purge = {"at": self._connection.now(), "author": author, "reason": reason, "hash": content}
         text = json.dumps(purge, ensure_ascii=False)
-        outcome, detail = self._connection.run(_ASK, edit, row["batch"], text, reason or "", who=author or "")
+        outcome, detail = self._connection.run(
+            _ASK, edit=edit, batch=row["batch"], purge=text, reason=reason or "", who=author or ""
+        )
         if outcome not in {"asked", "done"}:
             why = _REFUSALS[outcome].format(detail, batch=row["batch"], edit=edit)
             raise NotErasable(f"edit {edit} cannot be erased: {why}")
@@ -171,14 +173,13 @@ class Erasure:
         kept = {name: told[name] for name in ("at", "author", "hash")}
         left = {"batch": row["batch"], "edit": EMPTY.to_json(), "purged": kept}
         self._forget_requests(row["batch"])
-        self._connection.run(
-            _ERASE_ROW, edit, json.dumps(left, ensure_ascii=False), subject_hash(row["edit"]["subject"])
-        )
+        text = json.dumps(left, ensure_ascii=False)
+        self._connection.run(_ERASE_ROW, edit=edit, row=text, subject=subject_hash(row["edit"]["subject"]))
 
     def end(self, edit: str, what: str, **fields: Any) -> None:
         """Say that a purge is done, or (``what``) how else it ended."""
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
-        self._connection.run(_END, edit, what, json.dumps(pairs, ensure_ascii=False))
+        self._connection.run(_END, edit=edit, what=what, fields=pairs)
 
     def _fields(self, key: Key) -> Iterator[tuple[str, str]]:
         with self._connection.client() as redis:
@@ -202,7 +203,9 @@ class Erasure:
     def _redact(self, key: Key, member: str, field: str, text: str, needles: Needles) -> int:
         while True:
             fresh = _redacted(text, needles)
-            if fresh == text or self._connection.run(_SWAP, f"{key}{member}", field, text, fresh):
+            if fresh == text or self._connection.run(
+                _SWAP, key=f"{key}{member}", field=field, before=text, after=fresh
+            ):
                 return int(fresh != text)
             with self._connection.client() as redis:
                 text = redis.hget(self._connection.at(key, member), field) or ""

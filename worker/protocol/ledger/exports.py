@@ -29,15 +29,15 @@ end
 _REQUEST = (
     _IS_OPEN
     + """
-local export, spec, unit, max_open, lost = A(1), A(2), A(3), tonumber(A(4)), A(5) == '1'
+local export, spec = ARG.export, ARG.spec
 local open, status = is_open(export)
-if open or (status == 'done' and not lost) then return 'known' end
-if redis.call('SCARD', OPEN_EXPORTS) >= max_open then return 'full' end
+if open or (status == 'done' and not ARG.is_lost) then return 'known' end
+if redis.call('SCARD', OPEN_EXPORTS) >= ARG.max_open then return 'full' end
 redis.call('DEL', EXPORT .. export)
 redis.call('HSET', EXPORT .. export, 'spec', spec, 'status', 'queued', 'updated', NOW)
 redis.call('ZADD', EXPORTS, redis.call('INCR', EXPORT_SEQUENCE), export)
 redis.call('SADD', OPEN_EXPORTS, export)
-forget_attempts(unit)
+forget_attempts(ARG.unit)
 audit('export.asked', WHO, {{'version', cjson.decode(spec).version}, {'export', export}})
 return 'queued'
 """
@@ -46,8 +46,8 @@ return 'queued'
 _BEGIN = (
     _IS_OPEN
     + """
-local unit, token, export = A(1), A(2), A(3)
-if not held(unit, token) then return 'stale' end
+local unit, export = ARG.unit, ARG.export
+if not held(unit, ARG.token) then return 'stale' end
 if not is_open(export) then
   forget_attempts(unit)
   return 'nothing'
@@ -58,18 +58,18 @@ return 'begun'
 )
 
 _PROGRESS = """
-if not held(A(1), A(2)) then return 0 end
-redis.call('HSET', EXPORT .. A(3), 'progress', A(4), 'updated', NOW)
+if not held(ARG.unit, ARG.token) then return 0 end
+redis.call('HSET', EXPORT .. ARG.export, 'progress', ARG.progress, 'updated', NOW)
 return 1
 """
 
 _END = (
     _IS_OPEN
     + """
-local unit, token, export, status, field, text = A(1), A(2), A(3), A(4), A(5), A(6)
-if token ~= '' and not held(unit, token) then return 'stale' end
+local unit, export, status = ARG.unit, ARG.export, ARG.status
+if ARG.token ~= '' and not held(unit, ARG.token) then return 'stale' end
 if not is_open(export) then return 'nothing' end
-redis.call('HSET', EXPORT .. export, 'status', status, field, text, 'updated', NOW)
+redis.call('HSET', EXPORT .. export, 'status', status, ARG.field, ARG.text, 'updated', NOW)
 redis.call('HDEL', EXPORT .. export, 'progress')
 redis.call('SREM', OPEN_EXPORTS, export)
 forget_attempts(unit)
@@ -105,7 +105,13 @@ class Exports:
         spec = json.dumps({**request.to_json(), **about}, ensure_ascii=False)
         unit = export_unit(request.id)
         outcome = self._connection.run(
-            _REQUEST, request.id, spec, unit, MAX_OPEN_EXPORTS, int(is_lost), who=author or ""
+            _REQUEST,
+            export=request.id,
+            spec=spec,
+            unit=unit,
+            max_open=MAX_OPEN_EXPORTS,
+            is_lost=is_lost,
+            who=author or "",
         )
         if outcome == "full":
             raise QueueFull(f"{MAX_OPEN_EXPORTS} exports wait, as many as are allowed: try again when some are done")
@@ -130,32 +136,38 @@ class Exports:
 
     def begin(self, export: str, lease: Lease) -> bool:
         """Begin the work; False when there is none left to do. Raises StaleLease."""
-        outcome = self._connection.run(_BEGIN, lease.unit, lease.token, export)
+        outcome = self._connection.run(_BEGIN, unit=lease.unit, token=lease.fence, export=export)
         if outcome == "stale":
             raise stale(lease)
         return bool(outcome == "begun")
 
     def progress(self, export: str, progress: Progress, lease: Lease) -> None:
         """Tell how far it is. Raises StaleLease."""
-        if not self._connection.run(_PROGRESS, lease.unit, lease.token, export, json.dumps(progress.to_json())):
+        if not self._connection.run(
+            _PROGRESS, unit=lease.unit, token=lease.fence, export=export, progress=json.dumps(progress.to_json())
+        ):
             raise stale(lease)
 
     def finish(self, export: str, result: dict[str, Any], lease: Lease) -> None:
         """Make it ``done``. Raises StaleLease."""
         text = json.dumps(result, ensure_ascii=False)
-        if (
-            self._connection.run(_END, lease.unit, lease.token, export, ExportState.DONE.value, "result", text)
-            == "stale"
-        ):
-            raise stale(lease)
+        self._end(export, ExportState.DONE, "result", text, lease)
 
     def fail(self, export: str, error: str, lease: Lease | None = None) -> None:
-        """Make it ``failed``; without a lease where its attempts are used up. Raises StaleLease."""
-        token = lease.token if lease else ""
-        if (
-            self._connection.run(_END, export_unit(export), token, export, ExportState.FAILED.value, "error", error)
-            == "stale"
-        ):
+        """Mark it ``failed``; without a lease if its attempts are used up. Raises StaleLease."""
+        self._end(export, ExportState.FAILED, "error", error, lease)
+
+    def _end(self, export: str, status: ExportState, field: str, text: str, lease: Lease | None) -> None:
+        outcome = self._connection.run(
+            _END,
+            unit=export_unit(export),
+            token=lease.fence if lease else "",
+            export=export,
+            status=status.value,
+            field=field,
+            text=text,
+        )
+        if outcome == "stale":
             assert lease is not None
             raise stale(lease)
 

@@ -13,25 +13,25 @@ from worker.protocol.scripting.connection import Connection
 
 # Two guards with one id ask the same: with another target nothing of the list is taken.
 _ADD_GUARDS = """
-for i = 1, NUM_ARGS, 3 do
-  local held = redis.call('HGET', GUARDS, A(i))
-  if held and cjson.decode(held).guard.target ~= A(i + 1) then return {'conflict', A(i), held} end
+for _, guard in ipairs(ARG.guards) do
+  local held = redis.call('HGET', GUARDS, guard.id)
+  if held and cjson.decode(held).guard.target ~= guard.target then return {'conflict', guard.id, held} end
 end
 local kept = {'kept'}
 local added = {}
-for i = 1, NUM_ARGS, 3 do
-  if redis.call('HSETNX', GUARDS, A(i), A(i + 2)) == 1 then added[#added + 1] = A(i) end
-  kept[#kept + 1] = redis.call('HGET', GUARDS, A(i))
+for _, guard in ipairs(ARG.guards) do
+  if redis.call('HSETNX', GUARDS, guard.id, guard.record) == 1 then added[#added + 1] = guard.id end
+  kept[#kept + 1] = redis.call('HGET', GUARDS, guard.id)
 end
 if #added > 0 then audit('guards.added', WHO, {{'guards', added}}) end
 return kept
 """
 
 _REMOVE_GUARD = """
-local held = redis.call('HGET', GUARDS, A(1))
+local held = redis.call('HGET', GUARDS, ARG.guard)
 if held then
-  redis.call('HDEL', GUARDS, A(1))
-  audit('guard.removed', WHO, {{'guard', A(1)}})
+  redis.call('HDEL', GUARDS, ARG.guard)
+  audit('guard.removed', WHO, {{'guard', ARG.guard}})
 end
 return held
 """
@@ -51,11 +51,12 @@ class Guards:
 
     def add(self, guards: Sequence[Guard], *, author: str | None) -> tuple[AcceptedGuard, ...]:
         """Keep validated guards; those that are kept already stay as they are. Raises GuardConflict, and keeps none."""
-        parts: list[str] = []
+        rows: list[dict[str, str]] = []
         for guard in guards:
             accepted = AcceptedGuard(guard=guard, created=self._connection.now(), author=author)
-            parts += (guard.id, guard.target, json.dumps(accepted.to_json(), ensure_ascii=False))
-        outcome, *found = self._connection.run(_ADD_GUARDS, *parts, who=author or "")
+            record = json.dumps(accepted.to_json(), ensure_ascii=False)
+            rows.append({"id": guard.id, "target": guard.target, "record": record})
+        outcome, *found = self._connection.run(_ADD_GUARDS, guards=rows, who=author or "")
         if outcome == "conflict":
             identity, text = found
             held = _read(text).guard
@@ -67,7 +68,7 @@ class Guards:
 
     def remove(self, guard: str, *, author: str | None) -> AcceptedGuard:
         """Take a guard away and return it. Raises NotFound."""
-        text = self._connection.run(_REMOVE_GUARD, guard, who=author or "")
+        text = self._connection.run(_REMOVE_GUARD, guard=guard, who=author or "")
         if text is None:
             raise NotFound(f"there is no guard {guard!r}: GET /guards lists those that are kept")
         return _read(text)

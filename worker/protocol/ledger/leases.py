@@ -10,7 +10,7 @@ from worker.protocol.keys import Key
 from worker.protocol.scripting.connection import Connection
 
 _ACQUIRE = """
-local unit, holder, ttl_ms, max_attempts = A(1), A(2), A(3), tonumber(A(4))
+local unit, max_attempts = ARG.unit, ARG.max_attempts
 if redis.call('EXISTS', LEASE .. unit) == 1 then return {'held', '', 0} end
 local attempt = 1
 if max_attempts > 0 then
@@ -19,26 +19,25 @@ if max_attempts > 0 then
   attempt = begin_attempt(unit)
 end
 local token = redis.call('INCR', TOKEN)
-redis.call('SET', LEASE .. unit, token .. ' ' .. NOW .. ' ' .. holder, 'PX', ttl_ms)
+redis.call('SET', LEASE .. unit, token .. ' ' .. NOW .. ' ' .. ARG.holder, 'PX', ARG.ttl_ms)
 return {'leased', tostring(token), attempt}
 """
 
 _RENEW = """
-if not held(A(1), A(2)) then return 0 end
-return redis.call('PEXPIRE', LEASE .. A(1), A(3))
+if not held(ARG.unit, ARG.token) then return 0 end
+return redis.call('PEXPIRE', LEASE .. ARG.unit, ARG.ttl_ms)
 """
 
 _RELEASE = """
-if not held(A(1), A(2)) then return 0 end
-local error, given_back = A(3), A(4) == '1'
-for i = 5, NUM_ARGS do
-  if error ~= '' then redis.call('HSET', ATTEMPT_ERRORS, A(i), error) end
-  if given_back then redis.call('HINCRBY', ATTEMPTS, A(i), -1) end
+if not held(ARG.unit, ARG.token) then return 0 end
+for _, unit in ipairs(ARG.units) do
+  if ARG.error ~= '' then redis.call('HSET', ATTEMPT_ERRORS, unit, ARG.error) end
+  if ARG.given_back then redis.call('HINCRBY', ATTEMPTS, unit, -1) end
 end
-return redis.call('DEL', LEASE .. A(1))
+return redis.call('DEL', LEASE .. ARG.unit)
 """
 
-_HOLDS = "return held(A(1), A(2)) and 1 or 0"
+_HOLDS = "return held(ARG.unit, ARG.token) and 1 or 0"
 
 
 class Leases:
@@ -54,7 +53,7 @@ class Leases:
         to no end (None: attempts are counted elsewhere, per batch in ``begin_commit``).
         """
         outcome, detail, attempt = self._connection.run(
-            _ACQUIRE, unit, holder, _milliseconds(ttl_seconds), max_attempts or 0
+            _ACQUIRE, unit=unit, holder=holder, ttl_ms=_milliseconds(ttl_seconds), max_attempts=max_attempts or 0
         )
         if outcome == "used up":
             raise AttemptsUsedUp(detail)
@@ -64,7 +63,9 @@ class Leases:
 
     def renew(self, lease: Lease) -> bool:
         """Hold on for another ``ttl_seconds``; False when the lease has ended."""
-        return bool(self._connection.run(_RENEW, lease.unit, lease.token, _milliseconds(lease.ttl_seconds)))
+        return bool(
+            self._connection.run(_RENEW, unit=lease.unit, token=lease.fence, ttl_ms=_milliseconds(lease.ttl_seconds))
+        )
 
     def release(
         self, lease: Lease, *, error: str | None = None, given_back: bool = False, units: Sequence[str] = ()
@@ -75,11 +76,20 @@ class Leases:
         ``given_back``: it was no fault of the work, and does not count as an attempt.
         """
         counted = units or (lease.unit,)
-        return bool(self._connection.run(_RELEASE, lease.unit, lease.token, error or "", int(given_back), *counted))
+        return bool(
+            self._connection.run(
+                _RELEASE,
+                unit=lease.unit,
+                token=lease.fence,
+                error=error or "",
+                given_back=given_back,
+                units=list(counted),
+            )
+        )
 
     def holds(self, lease: Lease) -> bool:
         """Whether the lease still lasts."""
-        return bool(self._connection.run(_HOLDS, lease.unit, lease.token))
+        return bool(self._connection.run(_HOLDS, unit=lease.unit, token=lease.fence))
 
     def require(self, lease: Lease) -> None:
         """Raise StaleLease unless the lease still lasts."""

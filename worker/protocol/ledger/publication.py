@@ -16,7 +16,7 @@ from worker.protocol.scripting.connection import Connection
 from worker.protocol.scripting.prelude import COUNT_EDITS
 
 _NEW_VERSION_NUMBER = """
-local number = math.max(tonumber(redis.call('GET', VERSION_NUMBER) or '0'), tonumber(A(1))) + 1
+local number = math.max(tonumber(redis.call('GET', VERSION_NUMBER) or '0'), ARG.above) + 1
 redis.call('SET', VERSION_NUMBER, number)
 return number
 """
@@ -24,36 +24,31 @@ return number
 _PUBLISH = (
     COUNT_EDITS
     + """
-local token, expected_revision, version, number = A(1), tonumber(A(2)), A(3), A(4)
-local parent, record, num_batches, num_live, expires = A(5), A(6), tonumber(A(7)), tonumber(A(8)), A(9)
-local num_dropped = tonumber(A(10))
+local token, version, parent, expires = ARG.token, ARG.version, ARG.parent, ARG.expires
 if not held(COMMIT_UNIT, token) then return {'stale', ''} end
 local revision, live = live_version()
-if revision ~= expected_revision then return {'lost', 'the live version is ' .. live .. ' now'} end
+if revision ~= ARG.expected_revision then return {'lost', 'the live version is ' .. live .. ' now'} end
 if redis.call('EXISTS', VERSION .. version) == 1 then return {'lost', version .. ' was published before'} end
-local first_batch = 11 + 2 * num_dropped
-local first_edit = first_batch + 2 * num_batches
-for i = first_batch, first_edit - 1, 2 do
-  local batch = redis.call('HMGET', BATCH .. A(i), 'status', 'token')
-  if batch[1] ~= 'checking' or batch[2] ~= token then
-    return {'lost', 'batch ' .. A(i) .. ' is ' .. (batch[1] or 'gone')}
+for _, batch in ipairs(ARG.batches) do
+  local found = redis.call('HMGET', BATCH .. batch.id, 'status', 'token')
+  if found[1] ~= 'checking' or found[2] ~= token then
+    return {'lost', 'batch ' .. batch.id .. ' is ' .. (found[1] or 'gone')}
   end
 end
-redis.call('HSET', VERSION .. version, 'record', record)
-redis.call('ZADD', VERSIONS, number, version)
+redis.call('HSET', VERSION .. version, 'record', ARG.record)
+redis.call('ZADD', VERSIONS, ARG.number, version)
 redis.call('HSET', PARENTS, version, parent)
-for i = first_edit, NUM_ARGS do
-  redis.call('SADD', (i < first_edit + num_live and VERSION_EDITS or VERSION_HISTORY) .. version, A(i))
+for _, edit in ipairs(ARG.live) do redis.call('SADD', VERSION_EDITS .. version, edit) end
+for _, edit in ipairs(ARG.superseded) do redis.call('SADD', VERSION_HISTORY .. version, edit) end
+for _, edit in ipairs(ARG.dropped) do
+  redis.call('SADD', DROPPED, edit.id)
+  redis.call('HSET', EDIT_REPORTS, edit.id, edit.report)
+  redis.call('HINCRBY', BATCH .. cjson.decode(redis.call('HGET', EDITS, edit.id)).batch, 'dropped', 1)
 end
-for i = 11, first_batch - 1, 2 do
-  redis.call('SADD', DROPPED, A(i))
-  redis.call('HSET', EDIT_REPORTS, A(i), A(i + 1))
-  redis.call('HINCRBY', BATCH .. cjson.decode(redis.call('HGET', EDITS, A(i))).batch, 'dropped', 1)
-end
-for i = first_batch, first_edit - 1, 2 do
-  redis.call('HSET', BATCH .. A(i), 'version', version, 'report', A(i + 1))
-  set_status(A(i), expires == '' and 'applied' or 'candidate')
-  if expires == '' then count_edits(A(i), 'applied') end
+for _, batch in ipairs(ARG.batches) do
+  redis.call('HSET', BATCH .. batch.id, 'version', version, 'report', batch.report)
+  set_status(batch.id, expires == '' and 'applied' or 'candidate')
+  if expires == '' then count_edits(batch.id, 'applied') end
 end
 if expires ~= '' then
   redis.call('HSET', CANDIDATES, version, expires)
@@ -67,7 +62,7 @@ return {'published', tostring(point_at(version, 'commit'))}
 _PROMOTE = (
     COUNT_EDITS
     + """
-local version, author = A(1), A(2)
+local version, author = ARG.version, ARG.author
 local revision, previous = live_version()
 if version == previous then
   local last = redis.call('LINDEX', PROMOTIONS, -1)
@@ -96,17 +91,15 @@ return {'promoted', previous, point_at(version, author)}
 _DISCARD = (
     COUNT_EDITS
     + """
-local reason = A(1)
 local discarded = {'discarded'}
-for i = 2, NUM_ARGS do
-  local version = A(i)
+for _, version in ipairs(ARG.versions) do
   if redis.call('HDEL', CANDIDATES, version) == 1 then
     for _, batch in ipairs(cjson.decode(redis.call('HGET', VERSION .. version, 'record')).batches) do
-      redis.call('HSET', BATCH .. batch, 'error', reason)
+      redis.call('HSET', BATCH .. batch, 'error', ARG.reason)
       set_status(batch, 'discarded')
       count_edits(batch, 'discarded')
     end
-    redis.call('HSET', VERSION .. version, 'removed', NOW, 'discarded', reason)
+    redis.call('HSET', VERSION .. version, 'removed', NOW, 'discarded', ARG.reason)
     redis.call('ZREM', VERSIONS, version)
     redis.call('DEL', VERSION_EDITS .. version, VERSION_HISTORY .. version)
     audit('version.discarded', WHO, {{'version', version}})
@@ -120,8 +113,7 @@ return discarded
 _MARK_REMOVED = """
 local revision, live = live_version()
 local marked = {}
-for i = 1, NUM_ARGS do
-  local version = A(i)
+for _, version in ipairs(ARG.versions) do
   local is_kept = version == live or redis.call('HEXISTS', CANDIDATES, version) == 1
     or redis.call('SISMEMBER', PINS, version) == 1
   if not is_kept and redis.call('HEXISTS', VERSION .. version, 'record') == 1 then
@@ -145,7 +137,7 @@ class Publication:
 
     def new_version_number(self, *, above: int = 0) -> int:
         """A number that no version has had or will have; ``above``: the highest that was seen elsewhere (on disk)."""
-        return int(self._connection.run(_NEW_VERSION_NUMBER, above))
+        return int(self._connection.run(_NEW_VERSION_NUMBER, above=above))
 
     def publish(
         self,
@@ -166,11 +158,20 @@ class Publication:
         batch is still ``checking`` under this lease. Raises StaleLease, LostRace.
         """
         parent = version.parent or ORIGINAL
-        head = [lease.token, expected_revision, version.id, version.number, parent, write_version(version)]
-        pairs = [part for batch, found in reports.items() for part in (batch, json.dumps(found, ensure_ascii=False))]
-        without = [part for edit, found in dropped.items() for part in (edit, json.dumps(found, ensure_ascii=False))]
-        sizes = [len(reports), len(edit_ids), candidate_until or "", len(dropped)]
-        outcome, detail = self._connection.run(_PUBLISH, *head, *sizes, *without, *pairs, *edit_ids, *superseded_ids)
+        outcome, detail = self._connection.run(
+            _PUBLISH,
+            token=lease.fence,
+            expected_revision=expected_revision,
+            version=version.id,
+            number=version.number,
+            parent=parent,
+            record=write_version(version),
+            expires=candidate_until or "",
+            batches=_reported(reports),
+            dropped=_reported(dropped),
+            live=list(edit_ids),
+            superseded=list(superseded_ids),
+        )
         if outcome == "stale":
             raise stale(lease)
         if outcome == "lost":
@@ -183,7 +184,9 @@ class Publication:
         Promoting the live one changes nothing; when its author asks for the last promotion once more (its answer was
         lost), the answer is the same again.
         """
-        outcome, previous, revision = self._connection.run(_PROMOTE, version, author or "", who=author or "")
+        outcome, previous, revision = self._connection.run(
+            _PROMOTE, version=version, author=author or "", who=author or ""
+        )
         if outcome == "unknown":
             raise NotFound(f"there is no version {version!r}: GET /versions lists those that are known")
         if outcome == "removed":
@@ -199,7 +202,7 @@ class Publication:
 
     def discard(self, versions: Sequence[str], *, reason: str, author: str | None = "worker") -> list[str]:
         """Give up those of these versions that are candidates, and return them; their batches are ``discarded``."""
-        return list(self._connection.run(_DISCARD, reason, *versions, who=author or "")[1:])
+        return list(self._connection.run(_DISCARD, reason=reason, versions=list(versions), who=author or "")[1:])
 
     def expired_candidates(self) -> list[str]:
         """Candidates that were to be promoted before now."""
@@ -214,7 +217,7 @@ class Publication:
 
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
         """Note, before it is done, that these versions' files go; return them without those live or pinned now."""
-        return list(self._connection.run(_MARK_REMOVED, *versions))
+        return list(self._connection.run(_MARK_REMOVED, versions=list(versions)))
 
     def _what_changed(self, previous: str, pointer: Pointer) -> tuple[tuple[str, ...], tuple[str, ...]]:
         version = pointer.version
@@ -231,3 +234,7 @@ class Publication:
             since = {edit for edits in pipe.execute() for edit in edits}
         since -= self._versions.members_of(Key.DROPPED, list(since))
         return tuple(sorted(since - now_live)), tuple(sorted(now_live - was_live))
+
+
+def _reported(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    return [{"id": name, "report": json.dumps(found, ensure_ascii=False)} for name, found in reports.items()]

@@ -19,15 +19,17 @@ from worker.protocol.scripting.prelude import COUNT_EDITS
 _MOVE = (
     COUNT_EDITS
     + """
-local batch, to, expected, unit, token = A(1), A(2), A(3), A(4), A(5)
+local batch, to, unit, token = ARG.batch, ARG.to, ARG.unit, ARG.token
+local expected = {}
+for _, state in ipairs(ARG.expected) do expected[state] = true end
 local status = status_of(batch)
 if not status then return {'unknown', ''} end
-if not string.find(expected, ' ' .. status .. ' ', 1, true) then return {'lost', status} end
+if not expected[status] then return {'lost', status} end
 if unit ~= '' then
   if not held(unit, token) then return {'stale', status} end
   if IN_COMMIT[status] and redis.call('HGET', BATCH .. batch, 'token') ~= token then return {'stale', status} end
 end
-for i = 6, NUM_ARGS, 2 do redis.call('HSET', BATCH .. batch, A(i), A(i + 1)) end
+for name, text in pairs(ARG.fields) do redis.call('HSET', BATCH .. batch, name, text) end
 set_status(batch, to)
 if FINAL[to] then count_edits(batch, to) end
 return {'moved', to}
@@ -35,8 +37,8 @@ return {'moved', to}
 )
 
 _BEGIN_SHARD = """
-local unit, token, batch, shard = A(1), A(2), A(3), A(4)
-if not held(unit, token) then return 'stale' end
+local unit, batch, shard = ARG.unit, ARG.batch, ARG.shard
+if not held(unit, ARG.token) then return 'stale' end
 local status = status_of(batch)
 if (status ~= 'queued' and status ~= 'computing') or redis.call('SISMEMBER', SHARDS .. batch, shard) == 0 then
   forget_attempts(unit)
@@ -47,8 +49,8 @@ return 'begun'
 """
 
 _SHARD_DONE = """
-local unit, token, batch, shard = A(1), A(2), A(3), A(4)
-if not held(unit, token) then return -1 end
+local unit, batch, shard = ARG.unit, ARG.batch, ARG.shard
+if not held(unit, ARG.token) then return -1 end
 if status_of(batch) ~= 'computing' then return 0 end
 redis.call('SREM', SHARDS .. batch, shard)
 forget_attempts(unit)
@@ -60,11 +62,10 @@ return remaining
 _BEGIN_COMMIT = (
     COUNT_EDITS
     + """
-local token, max_attempts = A(1), tonumber(A(2))
+local token, max_attempts = ARG.token, ARG.max_attempts
 if not held(COMMIT_UNIT, token) then return {'stale'} end
 local taken = {'taken'}
-for i = 3, NUM_ARGS do
-  local batch = A(i)
+for _, batch in ipairs(ARG.batches) do
   local status, unit = status_of(batch), COMMIT_UNIT .. '-' .. batch
   if IN_COMMIT[status] and redis.call('HGET', BATCH .. batch, 'token') == token then
     taken[#taken + 1] = batch
@@ -89,10 +90,9 @@ return taken
 
 # Given back: another begins it anew, and the attempt does not count against it.
 _GIVE_BACK = """
-local token = A(1)
+local token = ARG.token
 if not held(COMMIT_UNIT, token) then return 0 end
-for i = 2, NUM_ARGS do
-  local batch = A(i)
+for _, batch in ipairs(ARG.batches) do
   if IN_COMMIT[status_of(batch)] and redis.call('HGET', BATCH .. batch, 'token') == token then
     redis.call('HINCRBY', ATTEMPTS, COMMIT_UNIT .. '-' .. batch, -1)
     set_status(batch, 'ready')
@@ -102,14 +102,13 @@ return 1
 """
 
 _PROGRESS = """
-local unit, token, progress = A(1), A(2), A(3)
-if not held(unit, token) then return 0 end
+if not held(ARG.unit, ARG.token) then return 0 end
 local alive = 0
-for i = 4, NUM_ARGS do
-  local status = status_of(A(i))
+for _, batch in ipairs(ARG.batches) do
+  local status = status_of(batch)
   if status and not FINAL[status] then
-    redis.call('HSET', BATCH .. A(i), 'progress', progress)
-    touch(A(i))
+    redis.call('HSET', BATCH .. batch, 'progress', ARG.progress)
+    touch(batch)
     alive = alive + 1
   end
 end
@@ -139,10 +138,15 @@ class Transitions:
         another commit's hands, NotFound.
         """
         states = {expected} if isinstance(expected, BatchState) else expected
-        wanted = f" {' '.join(sorted(states))} "
-        pairs = [part for name, value in fields.items() if value is not None for part in (name, _text(value))]
-        unit, token = (lease.unit, lease.token) if lease else ("", "")
-        outcome, status = self._connection.run(_MOVE, batch, to, wanted, unit, token, *pairs)
+        outcome, status = self._connection.run(
+            _MOVE,
+            batch=batch,
+            to=to,
+            expected=sorted(states),
+            unit=lease.unit if lease else "",
+            token=lease.fence if lease else "",
+            fields={name: _text(value) for name, value in fields.items() if value is not None},
+        )
         if outcome == "stale":
             assert lease is not None
             raise stale(lease)
@@ -171,7 +175,7 @@ class Transitions:
 
     def begin_shard(self, batch: str, shard: int, lease: Lease) -> bool:
         """Begin to compute; False when there is nothing to do (done, cancelled, rejected). Raises StaleLease."""
-        outcome = self._connection.run(_BEGIN_SHARD, lease.unit, lease.token, batch, shard)
+        outcome = self._connection.run(_BEGIN_SHARD, unit=lease.unit, token=lease.fence, batch=batch, shard=shard)
         if outcome == "stale":
             raise stale(lease)
         return bool(outcome == "begun")
@@ -181,7 +185,7 @@ class Transitions:
 
         Raises StaleLease.
         """
-        remaining = int(self._connection.run(_SHARD_DONE, lease.unit, lease.token, batch, shard))
+        remaining = int(self._connection.run(_SHARD_DONE, unit=lease.unit, token=lease.fence, batch=batch, shard=shard))
         if remaining < 0:
             raise stale(lease)
         return remaining
@@ -192,7 +196,9 @@ class Transitions:
         Each take counts as an attempt of the batch, once under one lease: one that has used up ``max_attempts`` is
         failed with the last reason. A batch that is elsewhere now (cancelled) is left out. Raises StaleLease.
         """
-        outcome, *taken = self._connection.run(_BEGIN_COMMIT, lease.token, max_attempts, *batches)
+        outcome, *taken = self._connection.run(
+            _BEGIN_COMMIT, token=lease.fence, max_attempts=max_attempts, batches=list(batches)
+        )
         if outcome == "stale":
             raise stale(lease)
         return taken
@@ -207,7 +213,7 @@ class Transitions:
 
     def give_back(self, lease: Lease, batches: Sequence[str]) -> None:
         """Make this commit's batches ready again, as if they had not been begun. Raises StaleLease."""
-        if not self._connection.run(_GIVE_BACK, lease.token, *batches):
+        if not self._connection.run(_GIVE_BACK, token=lease.fence, batches=list(batches)):
             raise stale(lease)
 
     def commit_attempts(self, batches: Sequence[str]) -> dict[str, int]:
@@ -222,7 +228,10 @@ class Transitions:
 
     def progress(self, batches: Sequence[str], progress: Progress, lease: Lease) -> None:
         """Tell how far these batches are. Raises StaleLease when none of them is under this lease any more."""
-        if not self._connection.run(_PROGRESS, lease.unit, lease.token, _text(progress.to_json()), *batches):
+        told = _text(progress.to_json())
+        if not self._connection.run(
+            _PROGRESS, unit=lease.unit, token=lease.fence, progress=told, batches=list(batches)
+        ):
             raise stale(lease)
 
     def shard_progress(self, batch: str, shard: int, done: int) -> int:

@@ -18,7 +18,7 @@ ALWAYS = "1970-01-01T00:00:00.000Z"
 """When the original was made, as far as a ledger can tell."""
 
 _LINEAGE = """
-local version, floor = A(1), tonumber(A(2))
+local version, floor = ARG.version, ARG.floor
 local line = {}
 while version and tonumber(string.sub(version, 2)) >= floor do
   line[#line + 1] = version
@@ -29,7 +29,7 @@ return line
 
 
 _PIN = """
-local version = A(1)
+local version = ARG.version
 if version ~= 'v0' then
   local known = redis.call('HMGET', VERSION .. version, 'record', 'removed')
   if not known[1] then return 'unknown' end
@@ -40,10 +40,16 @@ return 'pinned'
 """
 
 _UNPIN = """
-local version = A(1)
+local version = ARG.version
 if version ~= 'v0' and redis.call('EXISTS', VERSION .. version) == 0 then return 'unknown' end
 if redis.call('SREM', PINS, version) == 1 then audit('version.unpinned', WHO, {{'version', version}}) end
 return 'unpinned'
+"""
+
+
+_LIVE_SIZES = """
+local revision, live = live_version()
+return {live, redis.call('SCARD', VERSION_EDITS .. live), redis.call('SCARD', VERSION_HISTORY .. live)}
 """
 
 
@@ -116,7 +122,7 @@ class Versions:
 
     def lineage(self, version: str, *, floor: int = 0) -> list[str]:
         """``version``, its parent, and so on, down to the number ``floor``."""
-        return list(self._connection.run(_LINEAGE, version, floor))
+        return list(self._connection.run(_LINEAGE, version=version, floor=floor))
 
     def published(self, *, and_candidates: bool = True) -> frozenset[str]:
         """The ids of all versions that were ever published, and of candidates."""
@@ -126,27 +132,24 @@ class Versions:
             made, waiting = pipe.execute()
         return frozenset(made) if and_candidates else frozenset(made) - set(waiting)
 
-    def set_sizes(self, version: str) -> tuple[int, int]:
-        """How many edits are in force in a version whose files are kept, and how many those supersede or repeat.
+    def live_sizes(self) -> tuple[str, int, int]:
+        """Return the live version, the number of its live edits, and of those that they supersede or repeat.
 
-        A version's set changes in one way alone: what is purged leaves it.
+        The set of a version changes only when an edit is purged from it.
         """
-        with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
-            pipe.scard(self._connection.at(Key.VERSION_EDITS, version))
-            pipe.scard(self._connection.at(Key.VERSION_HISTORY, version))
-            live, superseded = pipe.execute()
-        return int(live), int(superseded)
+        version, live, superseded = self._connection.run(_LIVE_SIZES)
+        return version, int(live), int(superseded)
 
     def pin(self, version: str, *, author: str | None) -> None:
         """Keep a version until it is unpinned; once more changes nothing. Raises NotFound, also for a removed one."""
-        outcome = self._connection.run(_PIN, version, who=author or "")
+        outcome = self._connection.run(_PIN, version=version, who=author or "")
         if outcome == "removed":
             raise NotFound(f"version {version} is no longer kept: its files are gone, so it cannot be pinned")
         _require_known(version, outcome)
 
     def unpin(self, version: str, *, author: str | None) -> None:
         """Let retention decide about a version again. Raises NotFound."""
-        _require_known(version, self._connection.run(_UNPIN, version, who=author or ""))
+        _require_known(version, self._connection.run(_UNPIN, version=version, who=author or ""))
 
     def pinned(self) -> frozenset[str]:
         """The versions that are pinned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -75,16 +76,19 @@ class Connection:
         with reaching():
             yield self.redis
 
-    def run(self, script: str, *args: object, who: str = "worker") -> Any:
-        """Run a Lua script after the prelude; ``who`` goes into the audit chain (empty: a local client).
+    def run(self, script: str, *, who: str = "worker", **arguments: object) -> Any:
+        """Run a Lua script after the prelude. Raises LedgerDown.
 
-        Raises LedgerDown.
+        The script reads its ``arguments`` from the table ``ARG``: texts, integers below 2^53, and lists or mappings of
+        them, but never None. Pass JSON that is stored as text, since Lua would write it differently. ``who`` goes into
+        the audit chain (empty: a local client).
         """
         registered = self._scripts.get(script)
         if registered is None:
             registered = self._scripts[script] = self.redis.register_script(PRELUDE + script)
+        call = {"prefix": self.keys.prefix, "now": self.now(), "who": who, "arguments": arguments}
         with self.client() as redis:
-            return registered(args=[self.keys.prefix, self.now(), who, *args], client=redis)
+            return registered(args=[json.dumps(call, ensure_ascii=False)], client=redis)
 
     def at(self, key: Key, member: str = "") -> str:
         """Return the full key; ``member`` for a family."""

@@ -16,14 +16,13 @@ _FINAL = ", ".join(f"{state.value} = true" for state in sorted(FINAL_STATES))
 _COMMITTING = ", ".join(f"{state.value} = true" for state in sorted(COMMIT_STATES))
 
 PRELUDE = f"""
-local P, NOW, WHO = ARGV[1], ARGV[2], ARGV[3]
+local CALL = cjson.decode(ARGV[1])
+local P, NOW, WHO, ARG = CALL.prefix, CALL.now, CALL.who, CALL.arguments
 {_KEYS}
 local FINAL = {{{_FINAL}}}
 local IN_COMMIT = {{{_COMMITTING}}}
 local COMMIT_UNIT = '{COMMIT_UNIT}'
 
-local function A(i) return ARGV[i + 3] end
-local NUM_ARGS = #ARGV - 3
 {AUDIT}
 local function held(unit, token)
   local value = redis.call('GET', LEASE .. unit)

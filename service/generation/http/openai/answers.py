@@ -8,8 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from editing_core.errors import ErrataError
-from service.api.dialects import OPENAI_PATH
-from service.api.errors import problem
+from service.api.problems.rendering import OPENAI_PATH, problem_response
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.http.openai.schemas import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage
 from service.generation.messages import AnswerStream, GenerationResults
@@ -46,7 +45,7 @@ class CompletionWriter:
         results: list[GenerationResult] = []
         async for index, event in stream.events:
             if isinstance(event, ErrataError):  # OpenAI's clients raise at an error and ignore all later events
-                yield f"data: {bytes(problem(event, instance=OPENAI_PATH).body).decode()}\n\n"
+                yield f"data: {bytes(problem_response(event, instance=OPENAI_PATH).body).decode()}\n\n"
                 return
             if isinstance(event, Piece):
                 logprobs = self._logprobs(index, event.logprobs)
