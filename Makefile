@@ -46,8 +46,8 @@ check: install ## all that must hold before a change is merged: format, lint, ty
 	$(PYTEST) -m "not slow"
 	$(PYTEST) -m slow
 
-settings-table: install ## write the README's table of settings anew from the code
-	$(PYTHON) -m worker.protocol.settings_table README.md
+settings-table: install ## write the tables of docs/settings.md from the code
+	$(PYTHON) -m worker.protocol.settings_table docs/settings.md
 
 dashboards: install ## write Grafana's boards anew from deploy/grafana/boards
 	$(PYTHON) -m deploy.grafana.boards
@@ -60,5 +60,5 @@ demo-model: install ## train the demo models again from the tables in editing_co
 	done
 	$(PYTHON) -m editing_core.demo.recall
 
-bench: install ## the figures the README quotes, measured on this machine; FOLDER=… times the core on its model
+bench: install ## measure the figures of docs/benchmarks.md on this machine; FOLDER=… times the core on its model
 	$(PYTHON) -m tests.benchmarks $(if $(FOLDER),--folder $(FOLDER))

@@ -13,7 +13,7 @@ ErrataError
     ├── StoreDamaged       files that are incomplete or differ from their digest
     └── StoreMismatch      a store that belongs to another model or other settings
 
-Knows nothing of HTTP: which status answers which error is told in ``service.api.statuses``.
+Knows nothing of HTTP: which status answers which error is told in ``service.api.problems.statuses``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from editing_core.covariance.command import progress_bar
+from editing_core.command_line import progress_bar
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, and how many steps of how many are done."""
@@ -19,11 +19,8 @@ def progress_on(console: Console | None) -> Iterator[Progress]:
     if console is None:
         yield lambda stage, done, total: None
     elif console.is_terminal:
-        with progress_bar(console) as bar:
-            task = bar.add_task("starting", total=None)
-            yield lambda stage, done, total: bar.update(
-                task, description=stage, completed=min(done, total), total=total
-            )
+        with progress_bar(console) as on_progress:
+            yield on_progress
     else:
         yield _Lines(console)
 

@@ -24,7 +24,7 @@ LOGGER = logging.getLogger(__name__)
 STAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
 OUTCOMES = ("applied", "rejected", "failed", "dropped")
 KINDS = ("versions", "targets", "artefacts", "exports")
-REASONS = ("input", "taken", "neighbors", "earlier", "guards", "harm", "capacity", "not_finite", "other")
+REASONS = ("input", "reliability", "specificity", "earlier", "guards", "harm", "capacity", "not_finite", "other")
 """Why a batch was rejected: its edits do not fit the model, a limit of the checks, or weights that cannot be served."""
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from editing_core.checks.checks import CheckLimits, CheckReport, run_checks
+from editing_core.checks.checks import CheckReport, run_checks
+from editing_core.checks.limits import CheckLimits
 from editing_core.clock import timestamp, utc_now
 from editing_core.culprits.trials import Trials, Try
 from editing_core.editor.editor import JointEditor, Progress
@@ -93,7 +94,12 @@ class EditingSession:
             settings=settings_fingerprint(values),
             settings_values=values,
         )
-        return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=check_limits(settings))
+        return cls(
+            editor=editor,
+            store=VersionStore(layout, keep_manifest=True),
+            identity=identity,
+            limits=CheckLimits.read(settings),
+        )
 
     def open_parent(self, version: str) -> None:
         """Load the version that the next candidate is compared with. Raises NotFound, StoreError, OSError."""
@@ -224,23 +230,6 @@ class EditingSession:
         return self._parent[1]
 
 
-def check_limits(settings: Settings) -> CheckLimits:
-    """The limits of the checks as the settings have them."""
-    names = {limit.name for limit in fields(CheckLimits)} & set(Settings.model_fields)
-    return CheckLimits(**{name: getattr(settings, name) for name in names})
-
-
 def _editor_options(settings: Settings) -> EditorOptions:
     """The choices of the editor, from the settings."""
-    return EditorOptions(
-        corpus=tuple(settings.corpus or ()),
-        dataset=settings.dataset,
-        text_column=settings.text_column,
-        statistics=settings.statistics,
-        num_tokens=settings.tokens,
-        context_seed=settings.context_seed,
-        layers=settings.layers,
-        prior_weight=settings.prior_weight,
-        clamp=settings.clamp,
-        guard_weight=settings.guard_weight,
-    )
+    return replace(EditorOptions.read(settings), num_tokens=settings.tokens)

@@ -140,7 +140,7 @@ class TargetStage:
         return edit_set(known).joined(pending, without=left_out).live
 
     def _reject(self, batch: str, lease: Lease, problems: dict[str, str]) -> None:
-        self._ledger.edits.set_reports({edit: {"taken": False, "problem": why} for edit, why in problems.items()})
+        self._ledger.edits.set_reports({edit: {"holds": False, "problem": why} for edit, why in problems.items()})
         named = [f"edit {edit}: {why}" for edit, why in list(problems.items())[:NAMED_PROBLEMS]]
         report = {"passed": False, "reasons": named, "num_problems": len(problems)}
         with suppress(LostRace):

@@ -9,7 +9,7 @@ from editing_core.checks.verdict import CheckReport, Share
 from editing_core.editor.standing import noteworthy
 
 NAMED_EDITS = 20
-"""Edits that did not take, named in the batch's report."""
+"""Edits that do not hold, named in the batch's report."""
 
 
 def batch_report(report: CheckReport, edit_ids: Collection[str]) -> dict[str, Any]:
@@ -19,9 +19,9 @@ def batch_report(report: CheckReport, edit_ids: Collection[str]) -> dict[str, An
         **report.summary,
         "passed": report.passed,
         "reasons": list(report.reasons),
-        "num_taken": sum(1 for found in own.values() if found["taken"]),
+        "num_holding": sum(1 for found in own.values() if found["holds"]),
         "num_checked": len(own),
-        "not_taken": [edit for edit, found in own.items() if not found["taken"]][:NAMED_EDITS],
+        "not_holding": [edit for edit, found in own.items() if not found["holds"]][:NAMED_EDITS],
         **noteworthy(own, limit=NAMED_EDITS),
     }
 
@@ -30,12 +30,12 @@ def shortcomings(report: CheckReport, edit_ids: Collection[str]) -> tuple[str, .
     """Which of the limits on shares one batch would break by its own edits; those not in force do not count."""
     limits = report.summary["limits"]
     own = [report.edits[edit] for edit in edit_ids if edit in report.edits]
-    taken = Share(sum(bool(found["taken"]) for found in own), len(own))
+    reliability = Share(sum(bool(found["holds"]) for found in own), len(own))
     kept = sum(found["neighbors"]["kept"] for found in own)
-    neighbors = Share(kept, sum(found["neighbors"]["total"] for found in own))
+    specificity = Share(kept, sum(found["neighbors"]["total"] for found in own))
     return (
-        *_short(taken, limits["min_taken"], "new edits took"),
-        *_short(neighbors, limits["min_neighbors_kept"], "neighbours kept their answer"),
+        *_short(reliability, limits["min_reliability"], "new edits hold"),
+        *_short(specificity, limits["min_specificity"], "neighbours kept their answer"),
     )
 
 

@@ -1,17 +1,18 @@
 """The checks of a candidate, asked of the very weights that would be served.
 
-* **Taken** every token of the new object is the first choice given those before it. **Told** 24 greedy tokens from the
-  prompt and each paraphrase name the new object before the old one.
-* **Neighbours** (``gate.neighbors`` tells which): one given with its object is kept when p(object) > p(new), the mean
-  log-probability per token compared, and counts only if it was so in the parent; of any other the token that the
-  parent writes first is the truth, and it is kept when that stays likelier than the new object's first token. So an
-  edit answers for what it breaks, not for what is broken.
-* **Earlier edits** those of the live set that are not new and that were taken in the parent must still be taken; up to
+* **Reliability** every token of the new object is the first choice given those before it. **Generalization** the same
+  after each paraphrase. **Generation success** 24 greedy tokens from the prompt and each paraphrase name the new object
+  before the old one.
+* **Specificity** the share of neighbours that are kept (see ``editing_core.neighbors``). A neighbour with its object is
+  kept if p(object) > p(new), by the mean log-probability per token, and counts only if that held in the parent. For
+  any other, the token that the parent writes first is the truth; it is kept if that token stays likelier than the new
+  object's first token. So an edit answers for what it breaks, not for what is broken.
+* **Earlier edits** those of the live set that are not new and that held in the parent must still hold; up to
   a limit all are asked, above it half the oldest and half drawn by seed. **Guards** in the same way, all of them.
 * **Drift** KL(original ‖ candidate) on the probe set and **perplexity** on held-out text, against the parent (this
   batch's fault) and against the original (capacity). **‖Δ‖/‖W‖** of each layer.
 
-A batch passes by shares; in a passing batch, edits that did not take stay, with ``taken`` false in their report. A NaN
+A batch passes by shares; in a passing batch, edits that do not hold stay, with ``holds`` false in their report. A NaN
 or an infinity anywhere fails the check. Changes no model.
 """
 
@@ -89,7 +90,7 @@ def report_on(
     reports = measuring.measure_all()
     apart = tell_apart(reports, protected)
     report = (judge_takedown if is_takedown else judge)(measuring.figures, limits, edits=reports)
-    report.summary["neighbors"] |= apart
+    report.summary["specificity"] |= apart
     return report
 
 

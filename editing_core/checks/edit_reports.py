@@ -2,12 +2,14 @@
 
 A report is plain JSON:
 
-``taken``        greedy decoding gives the new object's tokens after the prompt
-``told``         share of prompt and paraphrases after which 24 greedy tokens name the new object before the old one
+``holds``        greedy decoding gives the new object's tokens after the prompt
+``generation_success``   share of prompt and paraphrases after which 24 greedy tokens name the new object before the old
+one
 ``writes``       those 24 tokens after the prompt
 ``before``, ``after``   of the parent and the candidate: ``probability`` and ``rank`` (1: first choice) of the new
 object, ``true_probability`` and ``true_rank`` of the old one, None where none was given
-``paraphrases``  each with ``prompt``, ``probability``, ``rank``, ``true_probability``, ``told``, ``writes``
+``paraphrases``  each with ``prompt``, ``probability``, ``rank``, ``true_probability``,
+``generation_success``, ``writes``
 ``neighbors``    ``kept``, ``total`` and ``prompts``, each with ``prompt``, ``expected``, ``got`` (the first token that
 the candidate writes), ``kept``, ``made`` (not given by the author)
 ``left_out``     prompts that were not asked, each with the reason
@@ -133,10 +135,10 @@ def report_edit(questions: EditQuestions, answers: Answers, tokenizer: Any) -> d
     """The report that the module's text describes."""
     edit = questions.accepted.edit
     prompt = edit.filled_prompt
-    told = [tells(answers.writes[p], edit.target_new, edit.target_true) for p in questions.prompts]
+    successes = [tells(answers.writes[p], edit.target_new, edit.target_true) for p in questions.prompts]
     return {
-        "taken": answers.candidate[prompt, edit.target_new].greedy_match,
-        "told": sum(told) / len(told),
+        "holds": answers.candidate[prompt, edit.target_new].greedy_match,
+        "generation_success": sum(successes) / len(successes),
         "writes": answers.writes[prompt],
         "before": _figures(questions, prompt, answers.parent),
         "after": _figures(questions, prompt, answers.candidate),
@@ -144,10 +146,10 @@ def report_edit(questions: EditQuestions, answers: Answers, tokenizer: Any) -> d
             {
                 "prompt": paraphrase,
                 **_figures(questions, paraphrase, answers.candidate),
-                "told": is_told,
+                "generation_success": is_success,
                 "writes": answers.writes[paraphrase],
             }
-            for paraphrase, is_told in zip(questions.paraphrases, told[1:], strict=True)
+            for paraphrase, is_success in zip(questions.paraphrases, successes[1:], strict=True)
         ],
         "neighbors": neighbors_of(questions, answers, tokenizer),
         "left_out": list(questions.left_out),

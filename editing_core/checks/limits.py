@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal, Self
 
-Limit = Literal["finite", "norms", "taken", "neighbors", "earlier", "guards", "drift", "perplexity"]
+Limit = Literal["finite", "norms", "reliability", "specificity", "earlier", "guards", "drift", "perplexity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckLimits:
     """What a candidate must reach; shares are between 0 and 1."""
 
-    min_taken: float = 0.7
-    min_neighbors_kept: float = 0.8
+    min_reliability: float = 0.7
+    min_specificity: float = 0.8
     min_earlier_kept: float = 0.9
     max_drift: float = 0.5
     """Mean KL divergence on the probe set, in nats."""

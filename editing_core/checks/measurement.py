@@ -31,9 +31,9 @@ class Measuring:
         self.figures = Measured(
             num_live=plan.num_live,
             num_new=len(plan.new),
-            taken=Share(0, 0),
-            told=None,
-            neighbors=Share(0, 0),
+            reliability=Share(0, 0),
+            generation_success=None,
+            specificity=Share(0, 0),
             earlier=Share(0, 0),
             drift=0.0,
             drift_from_parent=0.0,
@@ -44,8 +44,8 @@ class Measuring:
         """What is not measured yet stands at what breaks no limit."""
         self._stages: dict[Limit, Callable[[], None]] = {
             "norms": lambda: None,
-            "taken": self._measure_taken,
-            "neighbors": self._measure_neighbors,
+            "reliability": self._measure_reliability,
+            "specificity": self._measure_specificity,
             "earlier": self._measure_earlier,
             "guards": self._measure_guards,
             "drift": self._measure_drift,
@@ -57,9 +57,11 @@ class Measuring:
         for measure in self._stages.values():
             measure()
         reports = self._reports()
-        told = [report["told"] for report in reports.values()]
+        successes = [report["generation_success"] for report in reports.values()]
         self.figures = replace(
-            self.figures, told=sum(told) / len(told) if told else None, paraphrases=self._paraphrases()
+            self.figures,
+            generation_success=sum(successes) / len(successes) if successes else None,
+            generalization=self._generalization(),
         )
         return reports
 
@@ -84,25 +86,25 @@ class Measuring:
         return ()
 
     def neighbors_lost(self) -> dict[str, tuple[int, int]]:
-        """Per new edit the neighbours that it lost, and those that count; once ``neighbors`` is measured."""
+        """Per new edit the neighbours that it lost, and those that count; once ``specificity`` is measured."""
         found = {q.accepted.id: neighbors_of(q, self._answers({}), self._models.tokenizer) for q in self._plan.new}
         return {edit: (row["total"] - row["kept"], row["total"]) for edit, row in found.items()}
 
-    def not_taken(self) -> frozenset[str]:
-        """The ids of the new edits that did not take; once ``taken`` is measured."""
+    def not_holding(self) -> frozenset[str]:
+        """The ids of the new edits that do not hold; once ``reliability`` is measured."""
         scores = self._models.candidate.scores
         return frozenset(q.accepted.id for q in self._plan.new if not scores[own_pair(q.accepted)].greedy_match)
 
     def earlier_lost(self) -> frozenset[str]:
         """The ids of the earlier edits that hold no more; once ``earlier`` is measured."""
-        return frozenset(accepted.id for accepted in self._held() if not self._is_taken(accepted))
+        return frozenset(accepted.id for accepted in self._held() if not self._holds(accepted))
 
     def _cost(self, stage: Limit) -> float:
         """Tokens that the candidate reads, roughly."""
         plan = self._plan
         costs: dict[Limit, float] = {
-            "taken": _PAIR_TOKENS * sum(len(list(q.prompt_pairs())) for q in plan.new),
-            "neighbors": _PAIR_TOKENS * sum(len(list(q.neighbor_pairs())) for q in plan.new),
+            "reliability": _PAIR_TOKENS * sum(len(list(q.prompt_pairs())) for q in plan.new),
+            "specificity": _PAIR_TOKENS * sum(len(list(q.neighbor_pairs())) for q in plan.new),
             "earlier": _PAIR_TOKENS * len(plan.earlier),
             "guards": _PAIR_TOKENS * len(plan.guards),
             "drift": sum(len(prompt) for prompt in plan.probes.prompts),
@@ -110,15 +112,15 @@ class Measuring:
         }
         return costs.get(stage, 0.0)
 
-    def _measure_taken(self) -> None:
+    def _measure_reliability(self) -> None:
         pairs = [pair for questions in self._plan.new for pair in questions.prompt_pairs()]
         self._models.parent.score(pairs, self._on_rows)
         self._models.candidate.score(pairs, self._on_rows)
-        missed = self.not_taken()
+        missed = self.not_holding()
         names = tuple(_name(q.accepted) for q in self._plan.new if q.accepted.id in missed)
-        self._note(taken=Share(len(self._plan.new) - len(names), len(self._plan.new), names))
+        self._note(reliability=Share(len(self._plan.new) - len(names), len(self._plan.new), names))
 
-    def _measure_neighbors(self) -> None:
+    def _measure_specificity(self) -> None:
         pairs = [pair for questions in self._plan.new for pair in questions.neighbor_pairs()]
         parent = self._models.parent
         parent.score(pairs, self._on_rows)
@@ -127,14 +129,14 @@ class Measuring:
         counts = self.neighbors_lost()
         blame = sorted((q.accepted for q in self._plan.new), key=lambda edit: (-counts[edit.id][0], edit.id))
         lost, total = (sum(count[i] for count in counts.values()) for i in (0, 1))
-        self._note(neighbors=Share(total - lost, total, tuple(_name(edit) for edit in blame if counts[edit.id][0])))
+        self._note(specificity=Share(total - lost, total, tuple(_name(edit) for edit in blame if counts[edit.id][0])))
 
     def _measure_earlier(self) -> None:
         pairs = [own_pair(accepted) for accepted in self._plan.earlier]
         self._models.parent.score(pairs, self._on_rows)
         self._models.candidate.score(pairs, self._on_rows)
         held = self._held()
-        lost = tuple(_name(accepted) for accepted in held if not self._is_taken(accepted))
+        lost = tuple(_name(accepted) for accepted in held if not self._holds(accepted))
         self._note(earlier=Share(len(held) - len(lost), len(held), lost))
 
     def _measure_guards(self) -> None:
@@ -180,7 +182,7 @@ class Measuring:
         )
         return {q.accepted.id: report_edit(q, answers, self._models.tokenizer) for q in new}
 
-    def _paraphrases(self) -> Share:
+    def _generalization(self) -> Share:
         scores = self._models.candidate.scores
         asked = [(text, q.accepted.edit.target_new) for q in self._plan.new for text in q.paraphrases]
         return Share(sum(scores[pair].greedy_match for pair in asked), len(asked))
@@ -192,7 +194,7 @@ class Measuring:
         before = self._models.parent.scores
         return [accepted for accepted in self._plan.earlier if before[own_pair(accepted)].greedy_match]
 
-    def _is_taken(self, accepted: AcceptedEdit) -> bool:
+    def _holds(self, accepted: AcceptedEdit) -> bool:
         return self._models.candidate.scores[own_pair(accepted)].greedy_match
 
 

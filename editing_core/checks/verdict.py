@@ -69,12 +69,12 @@ class Measured:
     num_live: int
     """Edits in force in the candidate."""
     num_new: int
-    taken: Share
-    told: float | None
+    reliability: Share
+    generation_success: float | None
     """Mean over the new edits; reported, not judged."""
-    paraphrases: Share = Share(0, 0)
+    generalization: Share = Share(0, 0)
     """After how many of the new edits' paraphrases the new object is the first choice; reported, not judged."""
-    neighbors: Share
+    specificity: Share
     earlier: Share
     """Of the earlier edits that held in the parent: those that still hold."""
     guards: Share = Share(0, 0)
@@ -131,17 +131,17 @@ def not_finite(measured: Measured) -> Iterator[str]:
 def _shares(measured: Measured, limits: CheckLimits) -> Iterator[Broken]:
     judged: tuple[tuple[Limit, Share, float, str, str, str], ...] = (
         (
-            "taken",
-            measured.taken,
-            limits.min_taken,
-            "new edits took",
-            "not taken",
+            "reliability",
+            measured.reliability,
+            limits.min_reliability,
+            "new edits hold",
+            "those that do not",
             "Reword their prompts or send fewer at once",
         ),
         (
-            "neighbors",
-            measured.neighbors,
-            limits.min_neighbors_kept,
+            "specificity",
+            measured.specificity,
+            limits.min_specificity,
             "neighbours kept their answer",
             "most were lost by",
             "Leave these edits out, or raise λ",
@@ -191,7 +191,7 @@ def _either(
     measured: Measured, what: Limit, from_parent: float, from_original: float, limit: float, *, shown: str
 ) -> Iterator[Broken]:
     """The batch's fault if it breaks the limit alone; else the store is full."""
-    suspects = measured.neighbors.blame
+    suspects = measured.specificity.blame
     if measured.num_new and not from_parent <= limit:
         named = f" Most neighbours were lost by: {_some(suspects)}." if suspects else ""
         yield Broken(
@@ -228,10 +228,10 @@ def summary_of(measured: Measured, limits: CheckLimits) -> dict[str, Any]:
     summary = {
         "num_live": measured.num_live,
         "num_new": measured.num_new,
-        "taken": measured.taken.to_json(),
-        "told": measured.told,
-        "paraphrases": measured.paraphrases.to_json(),
-        "neighbors": measured.neighbors.to_json(),
+        "reliability": measured.reliability.to_json(),
+        "generation_success": measured.generation_success,
+        "generalization": measured.generalization.to_json(),
+        "specificity": measured.specificity.to_json(),
         "earlier": {**measured.earlier.to_json(), "lost": list(measured.earlier.blame)},
         "guards": {**measured.guards.to_json(), "lost": list(measured.guards.blame)},
         "drift": measured.drift,

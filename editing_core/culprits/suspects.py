@@ -30,7 +30,7 @@ class Evidence:
     neighbors_total: int
     earlier_lost: int
     """Earlier edits that do not hold any more and that it moves more than any other new edit does."""
-    is_taken: bool
+    holds: bool
 
 
 def ranking(evidence: Sequence[Evidence], broken: Collection[Limit]) -> list[int]:
@@ -69,9 +69,9 @@ def _shares(evidence: Sequence[Evidence], limit: Limit) -> list[float]:
 def _blame(row: Evidence, limit: Limit) -> float:
     """What of the broken limit the edit has to answer for; not negative, infinite where a number is not finite."""
     match limit:
-        case "taken":
-            return 0.0 if row.is_taken else 1.0 + _number(row.unreached) + _number(row.loss)
-        case "neighbors":
+        case "reliability":
+            return 0.0 if row.holds else 1.0 + _number(row.unreached) + _number(row.loss)
+        case "specificity":
             return float(row.neighbors_lost)
         case "earlier":
             return float(row.earlier_lost)
@@ -89,13 +89,16 @@ def _is_kept(
     """Whether the limit would be kept without these edits, if the parts of the harm added up."""
     rows = [evidence[place] for place in out]
     match limit:
-        case "taken":
-            count, total = figures.taken.count - sum(row.is_taken for row in rows), figures.taken.total - len(rows)
-            return _reaches(count, total, limits.min_taken)
-        case "neighbors":
-            total = figures.neighbors.total - sum(row.neighbors_total for row in rows)
-            kept = figures.neighbors.count - sum(row.neighbors_total - row.neighbors_lost for row in rows)
-            return _reaches(kept, total, limits.min_neighbors_kept)
+        case "reliability":
+            count, total = (
+                figures.reliability.count - sum(row.holds for row in rows),
+                figures.reliability.total - len(rows),
+            )
+            return _reaches(count, total, limits.min_reliability)
+        case "specificity":
+            total = figures.specificity.total - sum(row.neighbors_total for row in rows)
+            kept = figures.specificity.count - sum(row.neighbors_total - row.neighbors_lost for row in rows)
+            return _reaches(kept, total, limits.min_specificity)
         case "earlier":
             again = figures.earlier.count + sum(row.earlier_lost for row in rows)
             return _reaches(again, figures.earlier.total, limits.min_earlier_kept)

@@ -110,8 +110,8 @@ class Trials:
             config=self._editor.config,
             lost=lost,
         )
-        neighbors = measuring.neighbors_lost() if "neighbors" in broken else {}
-        missed = measuring.not_taken() if "taken" in broken else frozenset()
+        neighbors = measuring.neighbors_lost() if "specificity" in broken else {}
+        missed = measuring.not_holding() if "reliability" in broken else frozenset()
         movers = _movers(shares, [rows[edit.id] for edit in attempt.new if edit.id in rows])
         figures = self._figures(attempt, shares, rows)
         return {
@@ -120,7 +120,7 @@ class Trials:
                 neighbors_lost=neighbors.get(edit.id, (0, 0))[0],
                 neighbors_total=neighbors.get(edit.id, (0, 0))[1],
                 earlier_lost=movers.count(rows[edit.id]) if edit.id in rows else 0,
-                is_taken=edit.id not in missed,
+                holds=edit.id not in missed,
             )
             for edit in attempt.new
         }

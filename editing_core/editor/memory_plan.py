@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.memit.config import MemitConfig, SolveOverrides, configure, preset
 from editing_core.models.families.family import Family
 from editing_core.models.load import devices_named, dtype_named, family_at, skeleton
 from editing_core.models.location import resolve_model_path
@@ -38,4 +38,4 @@ def outlook(source: str, *, device: str | None, dtype: str | None, layers: str |
 
 def _edited(family: Family, num_layers: int, hidden_size: int, layers: str | None) -> MemitConfig:
     base = preset(family.model_type, num_layers=num_layers, hidden_size=hidden_size)
-    return configure(base, num_layers=num_layers, layers=layers)
+    return configure(base, num_layers=num_layers, overrides=SolveOverrides(layers=layers))

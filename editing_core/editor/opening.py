@@ -15,14 +15,14 @@ from editing_core.covariance.defaults import TEXT_COLUMN, corpus_for
 from editing_core.covariance.prepare import PrepareOptions, prepare
 from editing_core.covariance.prepare import Progress as PrepareProgress
 from editing_core.editor.editor import JointEditor
-from editing_core.memit.config import MemitConfig, configure, preset
+from editing_core.memit.config import MemitConfig, SolveOverrides, configure, preset
 from editing_core.models.load import LoadedModel
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.target_files import TargetFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EditorOptions:
+class EditorOptions(SolveOverrides):
     """The choices that change an editor's results. None stands for the model's own value."""
 
     corpus: tuple[Path, ...] = ()
@@ -35,10 +35,6 @@ class EditorOptions:
     num_tokens: int | None = None
     context_seed: int | None = None
     """Seed of the contexts; None: 0."""
-    layers: str | None = None
-    prior_weight: float | None = None
-    clamp: float | None = None
-    guard_weight: float | None = None
 
 
 MakeArtefacts = Callable[[PrepareOptions], ModelArtefacts]
@@ -81,14 +77,7 @@ def config_of(loaded: LoadedModel, options: EditorOptions, *, base: MemitConfig 
     num_layers = loaded.family.num_layers(loaded.model)
     if base is None:
         base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
-    return configure(
-        base,
-        num_layers=num_layers,
-        layers=options.layers,
-        prior_weight=options.prior_weight,
-        clamp=options.clamp,
-        guard_weight=options.guard_weight,
-    )
+    return configure(base, num_layers=num_layers, overrides=options)
 
 
 def corpus_of(model: str, options: EditorOptions) -> Corpus:

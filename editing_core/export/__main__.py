@@ -13,8 +13,8 @@ from typing import get_args
 
 from rich.console import Console
 
-from editing_core.covariance.command import positive, progress_bar
-from editing_core.errors import ErrataError, InvalidSettings
+from editing_core.command_line import add_options, positive, progress_bar, run_program
+from editing_core.errors import InvalidSettings
 from editing_core.export.card import Record
 from editing_core.export.request import ExportDtype, ExportRequest, Format
 from editing_core.export.version import Exporter
@@ -29,16 +29,15 @@ MEGA = 10**6
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when the folder is there, 2 for what cannot be exported."""
     options = _parser().parse_args(arguments)
-    console = Console(stderr=True)
-    try:
+
+    def program(console: Console) -> int:
         record = _export(options, console)
-    except (ErrataError, OSError) as error:
-        console.print(f"errata export: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    for line in account(record):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    print(options.out)  # noqa: T201 - the result, for scripts
-    return 0
+        for line in account(record):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print(options.out)  # noqa: T201 - the result, for scripts
+        return 0
+
+    return run_program("export", program)
 
 
 def _export(options: argparse.Namespace, console: Console) -> Record:
@@ -55,14 +54,13 @@ def _export(options: argparse.Namespace, console: Console) -> Record:
         served=lambda: load_model(exporter.model, device=options.device, dtype=served_dtype(store, request.version)),
         device=options.device,
     )
-    with progress_bar(console) as bar:
-        task = bar.add_task("starting", total=None)
+    with progress_bar(console) as on_progress:
 
-        def tell(phase: str, done: int, total: int) -> None:
+        def on_phase(phase: str, done: int, total: int) -> None:
             unit = MEGA if phase == "writing" else 1
-            bar.update(task, description=phase, completed=done // unit, total=max(1, total // unit))
+            on_progress(phase, done // unit, max(1, total // unit))
 
-        return exporter.export(request, options.out.absolute(), on_phase=tell)
+        return exporter.export(request, options.out.absolute(), on_phase=on_phase)
 
 
 def _bound_model(layout: StoreLayout) -> str:
@@ -107,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-rank", type=positive, help="largest rank of an adapter (default: as much as the change needs)")
     add("--data", type=Path, default=Path("var"), help="folder of the store (default: var)")
     add("--model", help="the base, where it is not where the store found it: folder or Hugging Face id")
-    add("--device", help="torch device where edits are asked again (default: cuda if there, else cpu)")
+    add_options(parser, "device")
     return parser
 
 

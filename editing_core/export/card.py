@@ -12,6 +12,7 @@ from typing import Any
 
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import StoreDamaged
+from editing_core.versions.measures import recorded
 
 FORMAT = 1
 RECORD = "errata.json"
@@ -185,7 +186,7 @@ def _edits(record: Record) -> Iterator[str]:
     lost = set((record["recheck"] or {}).get("lost", ()))
     yield "## Edits"
     yield ""
-    yield "| prompt | new object | instead of |" + (" no longer taken |" if record["recheck"] else "")
+    yield "| prompt | new object | instead of |" + (" no longer holds |" if record["recheck"] else "")
     yield "|---|---|---|" + ("---|" if record["recheck"] else "")
     for edit in edits[:NUM_LISTED]:
         prompt = edit["prompt"].replace("{}", edit["subject"], 1)
@@ -213,11 +214,11 @@ def _checks(record: Record) -> Iterator[str]:
 def _checks_of_version(checks: Mapping[str, Any]) -> Iterator[str]:
     """What the version was found to do before it went live; older or foreign versions may tell less."""
     for name, words in (
-        ("taken", "new edits that took"),
-        ("neighbors", "neighbours that kept their answer"),
+        ("reliability", "new edits that hold"),
+        ("specificity", "neighbours that kept their answer"),
         ("earlier", "earlier edits that still held"),
     ):
-        found = checks.get(name)
+        found = recorded(checks, name)
         if isinstance(found, Mapping) and found.get("total"):
             yield f"- before it went live, {words}: {found['count']} of {found['total']}"
     perplexity = checks.get("perplexity")

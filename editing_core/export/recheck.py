@@ -57,24 +57,26 @@ class Asked:
                 f"a checkpoint in {dtype} is loaded to ask its edits again, and that failed: {error.detail}. Export "
                 "with `errata export --out`, where no other model is in memory"
             ) from error
-        return compare(self.edits, before, taken_edits(loaded.model, loaded.tokenizer, self.edits, on_rows=count))
+        return compare(self.edits, before, holding_edits(loaded.model, loaded.tokenizer, self.edits, on_rows=count))
 
     def of_adapter(self, adapter: Adapter) -> Recheck:
         """Ask the served model with the adapter."""
         count, loaded = self._counting(), self.served()
         before = self._as_served(loaded, count)
         with adapter.attached(loaded.model):
-            after = taken_edits(loaded.model, loaded.tokenizer, self.edits, on_rows=count)
+            after = holding_edits(loaded.model, loaded.tokenizer, self.edits, on_rows=count)
         return compare(self.edits, before, after)
 
     def _counting(self) -> OnRows:
         return counting_rows(self.on_progress, 2 * len(self.edits))
 
     def _as_served(self, loaded: LoadedModel, count: OnRows) -> frozenset[str]:
-        return taken_edits(make_view(loaded.model, self.tensors), loaded.tokenizer, self.edits, on_rows=count)
+        return holding_edits(make_view(loaded.model, self.tensors), loaded.tokenizer, self.edits, on_rows=count)
 
 
-def taken_edits(model: nn.Module, tokenizer: Any, edits: Sequence[AcceptedEdit], *, on_rows: OnRows) -> frozenset[str]:
+def holding_edits(
+    model: nn.Module, tokenizer: Any, edits: Sequence[AcceptedEdit], *, on_rows: OnRows
+) -> frozenset[str]:
     """The ids of the edits that take in this model."""
     pairs = [(accepted.edit.filled_prompt, accepted.edit.target_new) for accepted in edits]
     scores = score_targets(model, tokenizer, pairs, on_rows=on_rows)
@@ -82,6 +84,6 @@ def taken_edits(model: nn.Module, tokenizer: Any, edits: Sequence[AcceptedEdit],
 
 
 def compare(edits: Sequence[AcceptedEdit], served: frozenset[str], exported: frozenset[str]) -> Recheck:
-    """What was taken before and after, in the order of the edits."""
+    """What held before and after, in the order of the edits."""
     lost = tuple(accepted.id for accepted in edits if accepted.id in served - exported)
     return Recheck(total=len(edits), served=len(served), exported=len(exported), lost=lost)

@@ -15,7 +15,7 @@ from editing_core.edits import SLOT, Edit, Neighbor, validate_edit
 from editing_core.errors import InvalidEdit
 from editing_core.formats.fields import inner, text, texts, told
 from editing_core.formats.json_records import json_rows
-from editing_core.formats.lines import Row, complaint, read_lines
+from editing_core.formats.lines import FileRecord, complaint, read_lines
 
 FIELDS = {
     "subject": "requested_rewrite.subject",
@@ -72,7 +72,7 @@ def read_counterfact(path: Path, *, limit: int | None = None) -> list[CounterFac
     return records
 
 
-def _record(path: Path, row: Row) -> CounterFactRecord:
+def _record(path: Path, row: FileRecord) -> CounterFactRecord:
     raw = row.value if isinstance(row.value, dict) else {}
     name = f" (case_id {raw['case_id']!r})" if "case_id" in raw else ""
     try:

@@ -17,7 +17,7 @@ from editing_core.errors import InvalidEdit, InvalidSettings
 from editing_core.formats import counterfact, easyedit, own, zsre
 from editing_core.formats.fields import told
 from editing_core.formats.json_records import JSON_SUFFIXES, json_rows, kind_of
-from editing_core.formats.lines import Row, complaint, read_lines
+from editing_core.formats.lines import FileRecord, complaint, read_lines
 from editing_core.formats.tables import table_rows
 
 TABLE = "csv"
@@ -76,7 +76,7 @@ def read_edit_file(path: Path, *, form: str | None = None) -> EditFile:
     """
     if form is not None and form not in FORMATS:
         raise InvalidSettings(f"format {form!r} is not one of {', '.join(FORMATS)}")
-    options: dict[str, Row] = {}
+    options: dict[str, FileRecord] = {}
     edits: list[tuple[int, Edit]] = []
     unusable: list[tuple[int, InvalidSettings]] = []
     end: InvalidSettings | None = None
@@ -98,7 +98,7 @@ def read_edit_file(path: Path, *, form: str | None = None) -> EditFile:
     return EditFile(tuple(own.as_input(edit) for _, edit in edits), given)
 
 
-def _rows(path: Path, form: str | None, options: dict[str, Row]) -> Iterator[Row]:
+def _rows(path: Path, form: str | None, options: dict[str, FileRecord]) -> Iterator[FileRecord]:
     lines = read_lines(path)
     head: list[str] = []
     for line in lines:
@@ -117,7 +117,7 @@ def _form_of(record: object) -> Form:
     return next(found, FORMS["errata"])
 
 
-def _edit(path: Path, row: Row, form: Form) -> Edit:
+def _edit(path: Path, row: FileRecord, form: Form) -> Edit:
     if not isinstance(row.value, Mapping):
         words = f"is not an object with subject, prompt and target_new, but {kind_of(row.value)}"
         raise complaint(path, row.line, words)
@@ -150,7 +150,7 @@ def _refuse(unusable: Sequence[tuple[int, InvalidSettings]], end: InvalidSetting
     raise InvalidSettings(told, loc=first.loc)
 
 
-def _checked_options(path: Path, options: Mapping[str, Row]) -> dict[str, Any]:
+def _checked_options(path: Path, options: Mapping[str, FileRecord]) -> dict[str, Any]:
     for name, row in options.items():
         if name not in _WANTED:
             raise complaint(path, row.line, f"unknown field {name!r} beside 'edits': {', '.join(_WANTED)}")

@@ -1,13 +1,13 @@
-"""The figures of a set of edits: ES, PS, NS and S as MEMIT's paper has them, and beside them taken and told.
+"""The figures of a set of edits: ES, PS, NS and S as MEMIT's paper has them, and reliability and generation success.
 
 Per case first, then the mean over the cases that have such prompts, as the public implementation does:
 
 * **ES** p(new) > p(true) after the prompt; **PS** the share of the case's paraphrases where that holds; **NS** the
   share of its neighbourhood prompts where p(true) > p(new). Compared is the mean log-probability per token.
 * **S** harmonic mean of ES, PS, NS.
-* **taken** greedy decoding gives the new object's tokens after the prompt.
-* **told** the share of the case's prompts (prompt, paraphrases, generation prompts, each once) after which 24 greedy
-  tokens name the new object before the old one.
+* **reliability** greedy decoding gives the new object's tokens after the prompt.
+* **generation success** the share of the case's prompts (prompt, paraphrases, generation prompts, each once) after
+  which 24 greedy tokens name the new object before the old one.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class CaseResult:
     efficacy: bool | None
     paraphrases: float | None
     neighborhood: float | None
-    taken: bool
-    told: float
+    holds: bool
+    generation_success: float
     writes: str
     """The 24 greedy tokens after the prompt."""
 
@@ -46,8 +46,8 @@ class Metrics:
     paraphrase_score: float | None
     neighborhood_score: float | None
     score: float | None
-    taken: float
-    told: float
+    reliability: float
+    generation_success: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -99,8 +99,8 @@ def summarise(results: Sequence[CaseResult]) -> Metrics:
         paraphrase_score=paraphrases,
         neighborhood_score=neighborhood,
         score=harmonic_mean((efficacy, paraphrases, neighborhood)),
-        taken=math.fsum(result.taken for result in results) / len(results),
-        told=math.fsum(result.told for result in results) / len(results),
+        reliability=math.fsum(result.holds for result in results) / len(results),
+        generation_success=math.fsum(result.generation_success for result in results) / len(results),
     )
 
 
@@ -140,8 +140,8 @@ def _result(case: _Asked, scores: Sequence[TargetScore], texts: Sequence[str]) -
         efficacy=prefers_new[0] if has_old else None,
         paraphrases=_mean(prefers_new[1:]),
         neighborhood=_mean(keeps_true),
-        taken=own[0].greedy_match,
-        told=sum(tells(text, edit.target_new, edit.target_true) for text in texts) / len(texts),
+        holds=own[0].greedy_match,
+        generation_success=sum(tells(text, edit.target_new, edit.target_true) for text in texts) / len(texts),
         writes=texts[0],
     )
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Self
 
 from editing_core.errors import InvalidSettings
 
@@ -60,6 +60,15 @@ class MemitConfig:
         own = {item.name: values[item.name] for item in fields(cls) if item.name in values}
         return cls(**own | {"layers": tuple(own["layers"])})
 
+    def overrides(self) -> SolveOverrides:
+        """The overrides that give this configuration's constants to any other configuration."""
+        return SolveOverrides(
+            layers=",".join(map(str, self.layers)),
+            prior_weight=self.prior_weight,
+            clamp=self.clamp_factor,
+            guard_weight=self.guard_weight,
+        )
+
     def target_settings(self) -> dict[str, Any]:
         """The settings that change a z; layers below the target layer and λ do not."""
         record = self.to_json()
@@ -70,6 +79,49 @@ class MemitConfig:
     def digest(self) -> str:
         """Sha256 of all settings."""
         return "sha256:" + hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolveOverrides:
+    """The constants that users may set; None: the model's preset. The fields have the names of the settings."""
+
+    layers: str | None = None
+    """Edited layers, as ``3-8`` or ``3,4,5``."""
+    prior_weight: float | None = None
+    """λ."""
+    clamp: float | None = None
+    """``clamp_factor`` of the configuration."""
+    guard_weight: float | None = None
+
+    @classmethod
+    def read(cls, source: object) -> Self:
+        """The fields that ``source`` has as attributes, such as settings or parsed options; others keep the default."""
+        return cls(**{item.name: getattr(source, item.name) for item in fields(cls) if hasattr(source, item.name)})
+
+    def given(self) -> dict[str, Any]:
+        """The overrides that are not None."""
+        values = {item.name: getattr(self, item.name) for item in fields(SolveOverrides)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def differences(self, values: Mapping[str, Any]) -> list[str]:
+        """One sentence for each override that contradicts the recorded settings ``values``."""
+        wanted = _as_config(self.given())
+        if self.layers is not None:
+            wanted["layers"] = list(wanted["layers"])
+        return [
+            f"{name} is {value} here and {values[name]} in the store"
+            for name, value in wanted.items()
+            if name in values and value != values[name]
+        ]
+
+
+NO_OVERRIDES = SolveOverrides()
+
+
+def _as_config(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides as fields of the configuration; raises InvalidSettings for malformed layers."""
+    values = {{"clamp": "clamp_factor"}.get(name, name): value for name, value in given.items()}
+    return values | ({"layers": parse_layers(values["layers"])} if "layers" in values else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,31 +159,16 @@ def preset(model_type: str, *, num_layers: int, hidden_size: int) -> MemitConfig
     return MemitConfig(layers=tuple(range(first, last + 1)), prior_weight=15_000)
 
 
-def configure(
-    base: MemitConfig,
-    *,
-    num_layers: int,
-    layers: str | None = None,
-    prior_weight: float | None = None,
-    clamp: float | None = None,
-    guard_weight: float | None = None,
-) -> MemitConfig:
-    """``base`` with the user's choices put in; raises InvalidSettings for layers that the model has not."""
-    for name, value in (("prior weight", prior_weight), ("clamp", clamp), ("guard weight", guard_weight)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise InvalidSettings(f"{name} {value}: it must be a number above 0")
-    config = base
-    if layers is not None:
-        config = replace(config, layers=parse_layers(layers))
-    if prior_weight is not None:
-        config = replace(config, prior_weight=prior_weight)
-    if clamp is not None:
-        config = replace(config, clamp_factor=clamp)
-    if guard_weight is not None:
-        config = replace(config, guard_weight=guard_weight)
+def configure(base: MemitConfig, *, num_layers: int, overrides: SolveOverrides = NO_OVERRIDES) -> MemitConfig:
+    """``base`` with the overrides applied; raises InvalidSettings for layers that the model does not have."""
+    given = overrides.given()
+    for name, value in given.items():
+        if name != "layers" and not (math.isfinite(value) and value > 0):
+            raise InvalidSettings(f"{name.replace('_', ' ')} {value}: it must be a number above 0")
+    config = replace(base, **_as_config(given))
     if config.layers[-1] > num_layers - 2:
         raise InvalidSettings(
-            f"layers {layers or config.layers}: the last edited layer must lie below the model's last block"
+            f"layers {overrides.layers or config.layers}: the last edited layer must lie below the model's last block"
             f" {num_layers - 1}, or its change could not be read by attention"
         )
     return config

@@ -32,8 +32,8 @@ class ScoreDifference:
     """Of the edits' own prompts, asked of both versions."""
 
     num_edits: int
-    taken_stored: int
-    taken_new: int
+    holding_stored: int
+    holding_new: int
     changed: tuple[str, ...]
     """Ids of the edits that take in one of the two only."""
     largest_probability_change: float
@@ -73,8 +73,8 @@ def score_difference(
     both: list[tuple[AcceptedEdit, TargetScore, TargetScore]] = list(zip(live, before, after, strict=True))
     return ScoreDifference(
         num_edits=len(live),
-        taken_stored=sum(score.greedy_match for score in before),
-        taken_new=sum(score.greedy_match for score in after),
+        holding_stored=sum(score.greedy_match for score in before),
+        holding_new=sum(score.greedy_match for score in after),
         changed=tuple(a.id for a, one, other in both if one.greedy_match != other.greedy_match),
         largest_probability_change=max((abs(o.probability - b.probability) for _, b, o in both), default=0.0),
     )

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from editing_core.remaking.options import parsed, run, task_of
+from editing_core.remaking.options import parse, run, task_of
 from editing_core.remaking.reports import tell_migrated
 
 _DESCRIPTION = (
@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--to", required=True, metavar="MODEL", help="Hugging Face id, folder, demo-gptj or demo-gptneox"
     )
-    options = parsed(parser, arguments)
+    options = parse(parser, arguments)
     return run(
         lambda: task_of(options, model=options.to, with_targets=False, new_statistics=True),
-        name="errata migrate",
+        name="migrate",
         same_model=False,
-        tell=tell_migrated,
+        report=tell_migrated,
         to=options.json,
     )
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from editing_core.remaking.options import parsed, run, task_of
+from editing_core.remaking.options import parse, run, task_of
 from editing_core.remaking.reports import tell_rebuilt
 
 _DESCRIPTION = (
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="make the statistics from the text given, even where the store has those of the version",
     )
-    options = parsed(parser, arguments)
+    options = parse(parser, arguments)
     return run(
         lambda: task_of(
             options,
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with_targets=not options.without_targets,
             new_statistics=options.new_statistics,
         ),
-        name="errata rebuild",
+        name="rebuild",
         same_model=True,
-        tell=tell_rebuilt,
+        report=tell_rebuilt,
         to=options.json,
     )
 

@@ -52,15 +52,16 @@ def tell_rebuilt(outcome: Outcome, console: Console) -> None:
 
 
 def tell_migrated(outcome: Outcome, console: Console) -> None:
-    """Print which edits took, which did not and why, and what to do next."""
-    taken = outcome.report.summary["taken"]
+    """Print which edits hold, which do not and why, and what to do next."""
+    reliability = outcome.report.summary["reliability"]
     num_all = len(outcome.source.manifest.live)
     console.print(
-        f"{outcome.manifest.version}: {taken['count']} of {num_all} edits took, {taken['total'] - taken['count']} did "
-        f"not, {len(outcome.left_out)} were left out; {_targets(outcome)}"
+        f"{outcome.manifest.version}: {reliability['count']} of {num_all} edits hold, "
+        f"{reliability['total'] - reliability['count']} do not, {len(outcome.left_out)} were left out; "
+        f"{_targets(outcome)}"
     )
     table = Table("edit", "subject", "new object", "why not")
-    rows = list(_not_taken(outcome))
+    rows = list(_not_holding(outcome))
     for row in rows[:NUM_SHOWN]:
         table.add_row(*row)
     if rows:
@@ -98,18 +99,18 @@ def _tell_differences(outcome: Outcome, console: Console) -> None:
     if outcome.scores is not None:
         scores = outcome.scores
         console.print(
-            f"taken: {scores.taken_stored} of {scores.num_edits} stored, {scores.taken_new} now; "
+            f"reliability: {scores.holding_stored} of {scores.num_edits} stored, {scores.holding_new} now; "
             f"{len(scores.changed)} in one of the two only; largest change of a new object's probability: "
             f"{scores.largest_probability_change:.2g}"
         )
 
 
-def _not_taken(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:
+def _not_holding(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:
     for accepted in outcome.source.manifest.live:
         edit, reason = accepted.edit, outcome.left_out.get(accepted.id)
         if reason is None:
             report = outcome.report.edits[accepted.id]
-            if report["taken"]:
+            if report["holds"]:
                 continue
             after = report["after"]
             writes = f"it writes {report['writes'].strip()[:40]!r}"

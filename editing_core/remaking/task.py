@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from editing_core.checks.limits import CheckLimits
-from editing_core.covariance.defaults import TEXT_COLUMN
+from editing_core.editor.opening import EditorOptions
 from editing_core.errors import InvalidSettings, NotFound, StoreError
 from editing_core.versions.head import read_head
 from editing_core.versions.identity import StoreIdentity, open_identity
@@ -29,18 +29,9 @@ class Task:
     model: str | None = None
     with_targets: bool = True
     """Use the source's stored z, where they fit."""
-    layers: str | None = None
-    prior_weight: float | None = None
-    clamp: float | None = None
-    guard_weight: float | None = None
-    corpus: tuple[Path, ...] = ()
-    dataset: str | None = None
-    text_column: str = TEXT_COLUMN
-    statistics: Path | None = None
+    options: EditorOptions = field(default_factory=EditorOptions)
     new_statistics: bool = False
     """Make the statistics from the text given, even where the source has those that the version was solved with."""
-    tokens: int | None = None
-    context_seed: int | None = None
     device: str | None = None
     dtype: str | None = None
     num_threads: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
@@ -9,11 +10,13 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
+from editing_core.versions.layout import StoreLayout
 from service.api.access.security import scoped
-from service.api.errors import install_error_handlers
 from service.api.limits import BodyLimit, RequestGuard
 from service.api.metrics import ApiMetrics
 from service.api.openapi import install_openapi
+from service.api.problems.forgotten import unless_forgotten
+from service.api.problems.handlers import install_error_handlers
 from service.api.routes import audit, batches, edits, exports, guards, system, versions
 from service.api.routes import retention as keeping
 from service.api.state import ApiState, Generation, make_state
@@ -50,7 +53,8 @@ def create_app(
         ],
     )
     app.state.errata = state
-    install_error_handlers(app)
+    layout = StoreLayout(settings.data)
+    install_error_handlers(app, reconsider=partial(unless_forgotten, ledger=ledger, layout=layout))
     _include_routes(app, state)
     install_openapi(app)
     metrics.begin_at_zero(app.openapi()["paths"])

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from editing_core.formats.json_records import kind_of
-from service.api.errors import invalid_input
-from service.api.problems import BodyTooLarge, FieldError, InvalidInput, MalformedJson, WrongMediaType, is_json
+from service.api.problems.kinds import BodyTooLarge, FieldError, InvalidInput, MalformedJson, WrongMediaType, is_json
+from service.api.problems.validation import invalid_input
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -32,7 +32,7 @@ def read_object(body: bytes) -> dict[str, Any]:
         document: Any = from_json(body, allow_inf_nan=False, cache_strings=False)
     except (ValueError, RecursionError) as error:
         msg = _explain(error) if body.strip() else "the body is empty: a JSON object is needed"
-        raise MalformedJson(f"the body could not be read: {msg}", errors=[FieldError(loc=["body"], msg=msg)]) from None
+        raise MalformedJson(f"the body cannot be read: {msg}", errors=[FieldError(loc=["body"], msg=msg)]) from None
     if not isinstance(document, dict):
         msg = f"a JSON object is needed, not {kind_of(document)}"
         raise InvalidInput(f"body: {msg}", errors=[FieldError(loc=["body"], msg=msg)])

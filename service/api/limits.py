@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import problem
-from service.api.problems import BodyTooLarge, InternalError, ServiceStopping
+from service.api.problems.kinds import BodyTooLarge, InternalError, ServiceStopping
+from service.api.problems.rendering import problem_response
 from worker.protocol.logs import log_context, log_event
 
 logger = logging.getLogger(__name__)
@@ -82,12 +82,12 @@ class RequestGuard:
 
 def _failed(scope: Scope, request_id: str) -> Response:
     told = f"this request failed; the log has it as {request_id}"
-    return problem(InternalError(told, extra={"request_id": request_id}), instance=scope["path"])
+    return problem_response(InternalError(told, extra={"request_id": request_id}), instance=scope["path"])
 
 
 def _stopping(scope: Scope) -> Response:
     told = "the service is stopping: ask another replica, or again later"
-    return problem(ServiceStopping(told), instance=scope["path"])
+    return problem_response(ServiceStopping(told), instance=scope["path"])
 
 
 def _request_id(scope: Scope) -> str:
@@ -145,7 +145,7 @@ class BodyLimit:
                     await asyncio.wait_for(_drain(receive), DRAIN_SECONDS)
                 await send({"type": "http.response.body", "body": b""})
 
-        await problem(error, instance=scope["path"])(scope, receive, send_then_drain)
+        await problem_response(error, instance=scope["path"])(scope, receive, send_then_drain)
 
 
 async def _drain(receive: Receive) -> None:

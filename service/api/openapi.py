@@ -9,11 +9,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api.errors import all_problems
+from service.api.problems.statuses import all_problems, status_of
 from service.api.schemas.answers import ProblemOut
 from service.api.schemas.guards import GuardList
 from service.api.schemas.requests import Submission
-from service.api.statuses import status_of
 
 REF = "#/components/schemas/{model}"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": REF.format(model="ProblemOut")}}}

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Request
 from editing_core.versions.layout import StoreLayout
 from service.api.access.keys import KeyFile
 from service.api.access.security import Gatekeeper
+from service.api.live_index import LiveIndex
 from service.api.metrics import ApiMetrics
-from service.api.submissions.live_index import LiveIndex
 from worker.protocol.connections import Durability
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
@@ -28,7 +28,9 @@ class Generation(Protocol):
         """The routes that ask the model."""
         ...
 
-    async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
+    async def generate_texts(
+        self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str
+    ) -> list[str]:
         """What a version writes after each prompt."""
         ...
 

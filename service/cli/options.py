@@ -1,170 +1,86 @@
-"""Options that several commands share, each with its environment twin, and how a client is made of them."""
+"""Options that commands share. Options for settings are made from the settings, so each has one name and one text."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from editing_core.command_line import SOLVE_OPTIONS, TEXT_OPTIONS
 from service.client.client import Client
+from worker.protocol.configuration.effective import as_text
+from worker.protocol.configuration.names import flag, twin
 from worker.protocol.settings import Settings, read_settings
 
-_RUNNING = "Running it"
-_SOLVING = "How edits are solved"
 _CONNECTING = "Connection"
+_PANELS = {
+    "url": _CONNECTING,
+    "api_key": _CONNECTING,
+    **dict.fromkeys((*TEXT_OPTIONS, *SOLVE_OPTIONS, "context_seed"), "How edits are solved"),
+}
+"""The heading of an option in the help of a command, by setting; others are under "Process"."""
 
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        envvar="ERRATA_URL",
-        help="Service to talk to; default http://127.0.0.1:8000.",
-        rich_help_panel=_CONNECTING,
-    ),
-]
-KeyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--api-key", envvar="ERRATA_API_KEY", help="Key to send, where keys are on.", rich_help_panel=_CONNECTING
-    ),
-]
+
+def _option(name: str) -> Any:
+    """The option for a setting, with the setting's description and default."""
+    field = Settings.model_fields[name]
+    default = as_text(field.default)
+    return typer.Option(
+        flag(name),
+        envvar=twin(name),
+        help=f"{field.description}.{'' if default is None else f' Default: {default}.'}",
+        rich_help_panel=_PANELS.get(name, "Process"),
+    )
+
+
+UrlOption = Annotated[str | None, _option("url")]
+KeyOption = Annotated[str | None, _option("api_key")]
+DataOption = Annotated[Path | None, _option("data")]
+RedisOption = Annotated[str | None, _option("redis_url")]
+DeviceOption = Annotated[str | None, _option("device")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", envvar="ERRATA_CONFIG", help="TOML file of settings.", rich_help_panel=_RUNNING),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        envvar="ERRATA_MODEL",
-        help="Hugging Face id, folder, demo-gptj or demo-gptneox; default demo-gptj.",
-        rich_help_panel=_RUNNING,
-    ),
-]
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        envvar="ERRATA_DATA",
-        help="Folder of versions, model artefacts and embedded Redis; default ./var.",
-        rich_help_panel=_RUNNING,
-    ),
-]
-HostOption = Annotated[
-    str | None,
-    typer.Option(
-        "--host", envvar="ERRATA_HOST", help="Address HTTP listens on; default 127.0.0.1.", rich_help_panel=_RUNNING
-    ),
-]
-PortOption = Annotated[
-    int | None,
-    typer.Option(
-        "--port",
-        envvar="ERRATA_PORT",
-        min=0,
-        max=65535,
-        help="Port HTTP listens on; default 8000; 0: any free one.",
-        rich_help_panel=_RUNNING,
-    ),
-]
-RedisOption = Annotated[
-    str | None,
-    typer.Option("--redis", envvar="REDIS_URL", help="Redis to use, as redis://host:port/0.", rich_help_panel=_RUNNING),
-]
-CorpusOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--corpus",
-        envvar="ERRATA_CORPUS",
-        help="Text file for covariance, probes and perplexity; repeatable (':' between in the environment).",
-        rich_help_panel=_SOLVING,
-    ),
-]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        envvar="ERRATA_DATASET",
-        metavar="NAME[:CONFIG][@SPLIT]",
-        help="Hugging Face dataset, or a folder of one, instead of --corpus.",
-        rich_help_panel=_SOLVING,
-    ),
-]
-TextColumnOption = Annotated[
-    str | None,
-    typer.Option(
-        "--text-column",
-        envvar="ERRATA_TEXT_COLUMN",
-        help="Column of the dataset that holds the text; default text.",
-        rich_help_panel=_SOLVING,
-    ),
-]
-StatisticsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--statistics",
-        envvar="ERRATA_STATISTICS",
-        help="Folder of published .npz second moments, instead of covariances from the text.",
-        rich_help_panel=_SOLVING,
-    ),
-]
-LayersOption = Annotated[
-    str | None,
-    typer.Option(
-        "--layers",
-        envvar="ERRATA_LAYERS",
-        help="Edited layers, as 3-8 or 1,2,3,4; default: the model's preset.",
-        rich_help_panel=_SOLVING,
-    ),
-]
-PriorWeightOption = Annotated[
-    float | None,
-    typer.Option(
-        "--prior-weight",
-        envvar="ERRATA_PRIOR_WEIGHT",
-        help="Lambda, weight of old associations against new ones; default: the model's preset.",
-        rich_help_panel=_SOLVING,
-    ),
-]
-ClampOption = Annotated[
-    float | None,
-    typer.Option(
-        "--clamp",
-        envvar="ERRATA_CLAMP",
-        help="Largest change at the subject, as a share of its norm; default: the model's preset.",
-        rich_help_panel=_SOLVING,
-    ),
-]
-GuardWeightOption = Annotated[
-    float | None,
-    typer.Option(
-        "--guard-weight",
-        envvar="ERRATA_GUARD_WEIGHT",
-        help="Weight of a held key (a guard, a protected neighbour) in the solve; an edit's is 1; default 0.05.",
-        rich_help_panel=_SOLVING,
-    ),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        envvar="ERRATA_DEVICE",
-        help="Torch device; default: cuda if there, else cpu; auto spreads a model over all CUDA devices.",
-        rich_help_panel=_RUNNING,
-    ),
-]
-DtypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        envvar="ERRATA_DTYPE",
-        help="float32, bfloat16 or float16; default: the checkpoint's on CUDA, float32 on CPU.",
-        rich_help_panel=_RUNNING,
-    ),
-]
+PROCESS_SETTINGS = ("config", "model", "data", "redis_url", "device", "dtype")
+"""Settings that the worker and the HTTP service take as options."""
+LISTEN_SETTINGS = ("host", "port")
+SOLVE_SETTINGS = (*TEXT_OPTIONS, "context_seed", *SOLVE_OPTIONS)
+"""Settings of the editor."""
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command so that it takes an option for each of these settings.
+
+    The command gets them as ``options``: values by setting, None for those that are not given.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_options(**values: Any) -> None:
+            options = {name: values.pop(name) for name in names}
+            command(
+                options={name: tuple(v) or None if isinstance(v, list) else v for name, v in options.items()}, **values
+            )
+
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != "options"]
+        added = [_parameter(name) for name in names]
+        with_options.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        return with_options
+
+    return decorate
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    annotation: Any = Settings.model_fields[name].annotation
+    if annotation == tuple[Path, ...]:
+        annotation = list[Path]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, _option(name)]
+    )
 
 
 def service_url(settings: Settings) -> str:

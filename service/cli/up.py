@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from editing_core.errors import ErrataError, InvalidSettings, StoreMismatch
-from editing_core.memit.config import parse_layers
+from editing_core.memit.config import SolveOverrides
 from editing_core.versions.identity import open_identity
 from service.cli.embedded_redis import plan_embedded_redis
 from service.cli.options import listening_url
@@ -52,21 +52,8 @@ def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[
 
 def _require_settings_of_store(settings: Settings) -> None:
     """Refuse before anything is served what the worker would refuse later. Raises InvalidSettings, StoreMismatch."""
-    layers = None if settings.layers is None else list(parse_layers(settings.layers))
     bound = open_identity(settings.data).settings
-    if bound is None:
-        return
-    given = {
-        "layers": layers,
-        "prior_weight": settings.prior_weight,
-        "clamp_factor": settings.clamp,
-        "guard_weight": settings.guard_weight,
-    }
-    differences = [
-        f"{name} is {value} here and {bound.values[name]} in the store"
-        for name, value in given.items()
-        if value is not None and name in bound.values and value != bound.values[name]
-    ]
+    differences = SolveOverrides.read(settings).differences(bound.values if bound else {})
     if differences:
         raise StoreMismatch(
             f"the store {settings.data} was solved with other settings: {'; '.join(differences)}. Start with the "

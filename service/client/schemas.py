@@ -52,7 +52,7 @@ class EditCounts(Schema):
     """Edits that the batch removes from the set."""
     by_status: dict[str, int] = {}
     """Number of added edits in each status; empty in lists and while polling."""
-    taken: int | None = None
+    holding: int | None = None
     """Edits that the model answers with the new object; None: not tested yet, or not counted here."""
 
 
@@ -65,7 +65,7 @@ class BatchEdit(Schema):
     target_new: str
     relation: str
     status: str
-    taken: bool | None = None
+    holds: bool | None = None
     """Whether the model answers with the new object; None: not tested yet."""
     supersedes: str | None = None
     """Id of the live edit about the same subject and relation; only the answer to the submission has it."""
@@ -136,7 +136,7 @@ class EditRecord(Schema):
     """Whether the solve holds on to the neighbourhood's answers."""
     source: str | None = None
     note: str | None = None
-    taken: bool | None = None
+    holds: bool | None = None
     """Whether the model answers with the new object; None: not tested yet."""
     report: dict[str, Any] | None = None
     purged: dict[str, Any] | None = None

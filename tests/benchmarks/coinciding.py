@@ -44,7 +44,7 @@ class Found:
     whitened_N: Tensor
     solve_N: Tensor
     unmet_N: Tensor
-    taken_N: Tensor
+    holds_N: Tensor
     nll_N: Tensor
 
 
@@ -80,7 +80,7 @@ def measure(place: Workplace, folder: Path) -> Found:
         whitened_N=_nearest(whitened_NM, subjects),
         solve_N=torch.tensor([update.nearest[i][1] for i in range(len(solved))]),
         unmet_N=_unmet(place, editor, update, solved, searches),
-        taken_N=torch.tensor([score.greedy_match for score in scores]),
+        holds_N=torch.tensor([score.greedy_match for score in scores]),
         nll_N=torch.tensor([searches[row.id].nll for row in solved]),
     )
 
@@ -137,19 +137,19 @@ def told(found: Found) -> str:
     for name, values in named:
         low, high = (float(values.double().quantile(q)) for q in (0.5, 0.9))
         lines.append(f"| {name} | {_rank_correlation(values, found.unmet_N):.2f} | {low:.2f} | {high:.2f} |")
-    lines += ["", "By bands of the cosine of the solve:", "", "| cosine | edits | unmet, median | taken |"]
+    lines += ["", "By bands of the cosine of the solve:", "", "| cosine | edits | unmet, median | reliability |"]
     lines.append("|---|---:|---:|---:|")
     for low, high in pairwise(BANDS):
         own = (found.solve_N >= low) & (found.solve_N < high)
         if own.any():
-            unmet, taken = float(found.unmet_N[own].median()), float(found.taken_N[own].float().mean())
-            lines.append(f"| {low:.1f} to {min(high, 1.0):.1f} | {int(own.sum())} | {unmet:.2f} | {taken:.0%} |")
+            unmet, reliability = float(found.unmet_N[own].median()), float(found.holds_N[own].float().mean())
+            lines.append(f"| {low:.1f} to {min(high, 1.0):.1f} | {int(own.sum())} | {unmet:.2f} | {reliability:.0%} |")
     lines += ["", "By the loss (mean NLL of the target) at which the search for z ended:", ""]
-    lines += ["| NLL | edits | taken |", "|---|---:|---:|"]
+    lines += ["| NLL | edits | reliability |", "|---|---:|---:|"]
     for low, high in ((0.0, 0.05), (0.05, 0.2), (0.2, 0.69), (0.69, 2.0), (2.0, 1e9)):
         own = (found.nll_N >= low) & (found.nll_N < high)
         if own.any():
-            share = float(found.taken_N[own].float().mean())
+            share = float(found.holds_N[own].float().mean())
             lines.append(f"| {low:g} to {high:g} | {int(own.sum())} | {share:.0%} |")
     return "\n".join((*lines, ""))
 

@@ -129,7 +129,7 @@ def _repeats(place: Workplace, console: Console) -> list[str]:
 
 
 def _told(metrics: Metrics) -> str:
-    named = {"taken": metrics.taken, "ES": metrics.efficacy_score, "PS": metrics.paraphrase_score}
+    named = {"reliability": metrics.reliability, "ES": metrics.efficacy_score, "PS": metrics.paraphrase_score}
     return ", ".join(f"{name} {100 * (share or 0):.1f} %" for name, share in named.items())
 
 

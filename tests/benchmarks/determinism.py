@@ -35,8 +35,8 @@ class Repeated:
     def same_scores(self) -> bool:
         """Whether all shares that are counted agree."""
         one, other = self.scores
-        return (one.taken, one.efficacy_score, one.paraphrase_score, one.neighborhood_score) == (
-            other.taken,
+        return (one.reliability, one.efficacy_score, one.paraphrase_score, one.neighborhood_score) == (
+            other.reliability,
             other.efficacy_score,
             other.paraphrase_score,
             other.neighborhood_score,

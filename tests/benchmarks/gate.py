@@ -115,15 +115,15 @@ def send(client: Client, name: str, batches: list[list[dict[str, Any]]], *, want
 def table(model: str, outcomes: list[Outcome]) -> Table:
     """Counts, and the worst of each figure."""
     made = Table(title=f"{model}: the gate (worst figure of each kind)", title_justify="left")
-    for column in ("batches", "applied", "rejected", "taken", "neighbours", "drift", "perplexity", "‖Δ‖/‖W‖"):
+    for column in ("batches", "applied", "rejected", "reliability", "specificity", "drift", "perplexity", "‖Δ‖/‖W‖"):
         made.add_column(column, justify="left" if column == "batches" else "right")
     for outcome in outcomes:
         checks = outcome.checks
         cells = ["–"] * 5
         if checks:
             cells = [
-                f"{min(check['taken']['share'] for check in checks):.0%}",
-                f"{min(check['neighbors']['share'] for check in checks):.0%}",
+                f"{min(check['reliability']['share'] for check in checks):.0%}",
+                f"{min(check['specificity']['share'] for check in checks):.0%}",
                 f"{max(check['drift'] for check in checks):.3f}",
                 f"{max(check['perplexity']['rise'] for check in checks):+.1%}",
                 f"{max(max(check['delta_norms'].values()) for check in checks):.3f}",

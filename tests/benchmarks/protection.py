@@ -33,7 +33,7 @@ SEEDS = (0, 1, 2)
 WEIGHTS = (0.01, 0.05, 0.25, 1.0, 4.0)
 NUM_NEIGHBORS = 10
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("weight", "protected kept", "unprotected kept", "ES", "PS", "taken", "perplexity", "held keys")
+COLUMNS = ("weight", "protected kept", "unprotected kept", "ES", "PS", "reliability", "perplexity", "held keys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Line:
     unprotected: float
     efficacy: float
     paraphrases: float
-    taken: float
+    reliability: float
     perplexity_rise: float
     num_held: float
     """Keys held."""
@@ -91,7 +91,7 @@ def measure(place: Workplace, folder: Path, seed: int) -> Iterator[tuple[str, Li
                 unprotected=kept(viewed, live, others),
                 efficacy=preferred(viewed, [(edit, (edit.filled_prompt,)) for edit in edits]),
                 paraphrases=preferred(viewed, [(edit, edit.filled_paraphrases) for edit in edits]),
-                taken=taken(viewed, edits),
+                reliability=reliability(viewed, edits),
                 perplexity_rise=perplexity(view, heldout) / base - 1,
                 num_held=len(editor.holding(live).rows),
             ),
@@ -139,7 +139,7 @@ def preferred(loaded: LoadedModel, cases: Sequence[tuple[Edit, Sequence[str]]]) 
     )
 
 
-def taken(loaded: LoadedModel, edits: Sequence[Edit]) -> float:
+def reliability(loaded: LoadedModel, edits: Sequence[Edit]) -> float:
     """Share of the edits whose new object greedy decoding gives."""
     scores = score_targets(loaded.model, loaded.tokenizer, [(edit.filled_prompt, edit.target_new) for edit in edits])
     return fmean(float(score.greedy_match) for score in scores)
@@ -149,7 +149,7 @@ def told(lines: dict[str, list[Line]]) -> str:
     """The table, with what it was measured on."""
     rows = ["| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS)]
     for name, own in lines.items():
-        shares = ("protected", "unprotected", "efficacy", "paraphrases", "taken")
+        shares = ("protected", "unprotected", "efficacy", "paraphrases", "reliability")
         cells = [f"{100 * fmean(getattr(line, share) for line in own):.1f} %" for share in shares]
         rise, num_held = (fmean(getattr(line, part) for line in own) for part in ("perplexity_rise", "num_held"))
         rows.append("| " + " | ".join([name, *cells, f"{rise:+.2%}", f"{num_held:.0f}"]) + " |")

@@ -47,7 +47,7 @@ def test_an_edit_changes_the_answer_and_a_rollback_changes_it_back(client: Clien
     assert (answer["a"].startswith(before.text), answer["b"].startswith(after.text)) == (True, True)
 
     (edit,) = client.edits(batch=batch.id)
-    assert (edit.status, edit.taken) == ("live", True)
+    assert (edit.status, edit.holds) == ("live", True)
     promotion = client.promote(before.version)
     assert list(promotion.rolled_back) == [edit.id]
     await_served(client, before.version)

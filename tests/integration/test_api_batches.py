@@ -137,12 +137,12 @@ def test_doubtful_edits_are_taken_with_a_warning(client: httpx.Client) -> None:
 
 def test_a_batch_tells_how_many_took_and_which_did_not(api: ApiProcess, client: httpx.Client) -> None:
     accepted = post(client, *(edit(f"Person {i}") for i in range(25)))
-    version = publish(api.ledger, accepted["id"], taken=False)
+    version = publish(api.ledger, accepted["id"], holds=False)
     batch = client.get(accepted["links"]["self"]).json()
     assert (batch["status"], batch["version"], batch["report"]) == ("applied", version, {"passed": True})
-    assert batch["edit_counts"] == {"total": 25, "removed": 0, "by_status": {"live": 25}, "taken": 0}
-    assert [row["id"] for row in batch["edits"] if row["taken"] is False] == [row["id"] for row in accepted["edits"]]
-    assert client.get(f"/edits/{accepted['edits'][3]['id']}").json()["report"] == {"taken": False}
+    assert batch["edit_counts"] == {"total": 25, "removed": 0, "by_status": {"live": 25}, "holding": 0}
+    assert [row["id"] for row in batch["edits"] if row["holds"] is False] == [row["id"] for row in accepted["edits"]]
+    assert client.get(f"/edits/{accepted['edits'][3]['id']}").json()["report"] == {"holds": False}
 
 
 def test_a_batch_has_one_shape_however_it_is_asked_for(api: ApiProcess, client: httpx.Client) -> None:
@@ -180,7 +180,7 @@ def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
         publish(api.ledger, batches[0]["id"])
         answer = waiting.result()
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
-    assert answer.json()["edit_counts"]["taken"] == 1
+    assert answer.json()["edit_counts"]["holding"] == 1
     assert [row["subject"] for row in answer.json()["edits"]] == ["Anna"]
 
 

@@ -113,7 +113,10 @@ def test_figures_tell_edits_by_outcome_stage_times_and_what_room_is_left(api: Ap
         for stage in ("checking", "keys", "solve", "finding_culprits")
     } <= before
     assert "errata_commit_lease_age_seconds 0.0" in before
-    assert {'errata_check_share{check="told"} 1.0', 'errata_check_share{check="paraphrases"} 1.0'} <= before
+    assert {
+        'errata_check_share{check="generation_success"} 1.0',
+        'errata_check_share{check="generalization"} 1.0',
+    } <= before
     assert 'errata_http_request_duration_seconds_count{method="GET",route="/exports"} 0.0' in before
     assert {"errata_redis_durable 1.0", "errata_store_room 1.0", "errata_audit_entries 0.0"} <= before
     publish(api.ledger, post(client, edit("Anna"), edit("Bert"))["id"])

@@ -74,7 +74,7 @@ def test_drop_goes_on_without_the_edits_to_blame_and_reject_names_the_same(place
         assert shown.report is not None
         assert shown.report["culprit"]["why"] == told[edit]["why"]
         assert "drift" in told[edit]["limits"]
-        assert shown.report["taken"] is False
+        assert shown.report["holds"] is False
     counts = place.ledger.batches.edit_outcomes()
     assert (counts["applied"], counts["dropped"]) == (len(own) - len(dropped), len(dropped))
 

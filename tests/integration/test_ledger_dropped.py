@@ -19,7 +19,7 @@ from worker.protocol.entities import BatchState, EditStatus
 from worker.protocol.keys import COMMIT_UNIT
 from worker.recovery import reconcile_pointer
 
-REPORT = {"taken": False, "culprit": {"limits": ["drift"], "why": "too much"}}
+REPORT = {"holds": False, "culprit": {"limits": ["drift"], "why": "too much"}}
 
 
 def publish_without(bench: Bench, batch: str, *, until: str | None = None) -> tuple[str, str]:

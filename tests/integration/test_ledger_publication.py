@@ -171,12 +171,12 @@ def test_status_of_an_edit_follows_its_batch_until_the_batch_is_applied(bench: B
     lease = lease_of(ledger, COMMIT_UNIT)
     make_checking(ledger, lease, batch)
     assert ledger.edits.get(edit).status == EditStatus.PENDING
-    ledger.edits.set_reports({edit: {"taken": False}})
+    ledger.edits.set_reports({edit: {"holds": False}})
     ledger.transitions.move(
         batch, BatchState.REJECTED, expected=BatchState.CHECKING, lease=lease, error="drift", report={"a": 1}
     )
     record = ledger.edits.get(edit)
-    assert (record.status, record.report) == (EditStatus.REJECTED, {"taken": False})
+    assert (record.status, record.report) == (EditStatus.REJECTED, {"holds": False})
     assert (ledger.batches.get(batch).error, ledger.batches.get(batch).report) == ("drift", {"a": 1})
 
 

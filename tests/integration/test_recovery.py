@@ -78,7 +78,7 @@ def write(
         superseded=tuple(edit.to_json() for edit in superseded),
         batches={edit.batch: summary(edit, entered[edit.id]) for edit in (*live, *superseded)},
         delta_norms={"w": 0.1},
-        checks={"taken": 1.0},
+        checks={"reliability": 1.0},
         tensors={},
     )
     return store.write(manifest, {"w": torch.full((2, 2), float(number))}).version
@@ -117,7 +117,7 @@ def test_empty_redis_beside_a_full_store_gets_its_ledger_back_and_a_log_line_say
     assert (record.status, record.version, record.spec.author) == (BatchState.APPLIED, "v3", "ann")
     assert [edit.id for edit in ledger.batches.edits(q_old.batch)] == [q_old.id]
     assert [row.id for row in ledger.versions.page().items] == ["v9", "v7", "v0"]
-    assert ledger.versions.get("v9").checks == {"taken": 1.0}
+    assert ledger.versions.get("v9").checks == {"reliability": 1.0}
     assert ledger.batches.count_open() == 0
 
 

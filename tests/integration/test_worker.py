@@ -53,7 +53,7 @@ def test_accepted_batch_goes_live_with_its_report_and_its_version_on_disk(place:
     shown = place.ledger.edits.get(edits[0].id)
     assert (shown.status, shown.version) == (EditStatus.LIVE, record.version)
     assert shown.report is not None
-    assert isinstance(shown.report["taken"], bool)
+    assert isinstance(shown.report["holds"], bool)
     assert place.ledger.batches.edit_outcomes()["applied"] >= 2
     stages = {"queued", "computing", "applying", "keys", "solve", "checking", "publishing"}
     assert set(place.ledger.batches.stage_times()) == stages

@@ -109,7 +109,7 @@ def test_protected_and_unprotected_neighbours_are_told_apart(place: WorkerBench)
         report = found[subject]
         assert report is not None
         assert {row["protected"] for row in report["neighbors"]["prompts"]} <= {is_protected}
-    told = manifest.checks["neighbors"]
+    told = manifest.checks["specificity"]
     assert isinstance(told, dict)
     assert told["total"] == told["protected"]["total"] + told["unprotected"]["total"]
 
@@ -122,7 +122,7 @@ def test_an_edit_that_is_already_true_spends_no_z_and_says_so(place: WorkerBench
     assert set(place.store.layout.targets_dir.rglob("*.safetensors")) == before
     report = place.ledger.edits.get(row.id).report
     assert report is not None
-    assert (report["already_true"], report["taken"], "search" in report) == (True, True, False)
+    assert (report["already_true"], report["holds"], "search" in report) == (True, True, False)
     batch = place.ledger.batches.get(row.batch).report
     assert batch is not None
     assert batch["already_true"] == [row.id]

@@ -32,10 +32,10 @@ CONTEXT_SEEDS = (0, 1, 2)
 SENTENCES_PER_LINE = 8
 WIKITEXT_SHARE = 2 / 3
 """Bytes of wikitext for one of taught sentences."""
-PUBLIC = {"ES": 87.0, "PS": 82.5, "taken": 85.0, "NS": 98.8}
+PUBLIC = {"ES": 87.0, "PS": 82.5, "reliability": 85.0, "NS": 98.8}
 """What kmeng01/memit reached on these records with layers 1-4, λ 30, clamp 0.75."""
-TOLERANCE = {"ES": 2.0, "PS": 2.0, "taken": 2.0, "NS": 1.0}
-WANTED = {"S": 96.0, "taken": 93.0, "NS": 97.0}
+TOLERANCE = {"ES": 2.0, "PS": 2.0, "reliability": 2.0, "NS": 1.0}
+WANTED = {"S": 96.0, "reliability": 93.0, "NS": 97.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _named(metrics: Metrics) -> dict[str, float]:
         "PS": metrics.paraphrase_score,
         "NS": metrics.neighborhood_score,
         "S": metrics.score,
-        "taken": metrics.taken,
+        "reliability": metrics.reliability,
     }
     assert None not in shares.values()
     return {name: 100 * float(share) for name, share in shares.items() if share is not None}

@@ -82,7 +82,7 @@ def tiny_version(
         edits=tuple(edit.to_json() for edit in _taken(loaded, tensors, num_edits)),
         batches={},
         delta_norms={},
-        checks={"taken": {"count": 1, "total": 2, "share": 0.5}, "drift": 0.25},
+        checks={"reliability": {"count": 1, "total": 2, "share": 0.5}, "drift": 0.25},
         tensors={},
     )
     return TinyVersion(model=model, store=store, manifest=store.write(manifest, tensors))

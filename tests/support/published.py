@@ -10,7 +10,7 @@ from worker.protocol.ledger.ledger import Ledger
 LEASE_SECONDS = 60.0
 
 
-def publish(ledger: Ledger, batch: str, *, taken: bool = True, candidate_until: str | None = None) -> str:
+def publish(ledger: Ledger, batch: str, *, holds: bool = True, candidate_until: str | None = None) -> str:
     """Take the batch from ``queued`` to ``applied`` (or ``candidate``) and return the version that holds it."""
     _compute(ledger, batch)
     pointer = ledger.versions.pointer()
@@ -23,7 +23,7 @@ def publish(ledger: Ledger, batch: str, *, taken: bool = True, candidate_until: 
     new = ledger.batches.edits(batch)
     known = edit_set(record.accepted for record in ledger.edits.get_many(sorted(held)))
     edits = known.joined(new, without=ledger.batches.get(batch).spec.remove)
-    ledger.edits.set_reports({row.id: {"taken": taken} for row in new})
+    ledger.edits.set_reports({row.id: {"holds": holds} for row in new})
     record = VersionRecord(
         id=version,
         parent=pointer.version,

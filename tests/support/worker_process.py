@@ -29,8 +29,8 @@ QUICK = {"lease_seconds": 2.0, "reconcile_seconds": 0.5, "num_threads": 1, "log_
 """Settings under which a killed worker is missed soon, and many processes share few cores."""
 WAIT_SECONDS = 240.0
 LAX: dict[str, object] = {
-    "min_taken": 0.0,
-    "min_neighbors_kept": 0.0,
+    "min_reliability": 0.0,
+    "min_specificity": 0.0,
     "min_earlier_kept": 0.0,
     "max_drift": 1e9,
     "max_perplexity_rise": 1e9,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.rooms import circles
 from worker.protocol.settings_table import with_table
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,17 @@ def test_no_folder_holds_more_than_fifteen_modules() -> None:
     assert not {name: count for name, count in modules.items() if count > MAX_FOLDER_FILES}
 
 
-def test_the_readme_holds_the_table_of_settings_that_the_code_makes() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme == with_table(readme), "run: make settings-table"
+def test_no_folder_inside_a_package_holds_a_single_module() -> None:
+    folders = [path.parent for path in PRODUCT if path.name == "__init__.py" and path.parent.parent != ROOT]
+    inside = Counter(path.parent for path in PRODUCT if path.name != "__init__.py")
+    inside.update(folder.parent for folder in folders)
+    assert not [_name(folder) for folder in folders if inside[folder] == 1]
+
+
+def test_no_two_rooms_of_a_package_import_each_other() -> None:
+    assert circles() == []
+
+
+def test_the_docs_hold_the_tables_of_settings_that_the_code_makes() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == with_table(page), "run: make settings-table"

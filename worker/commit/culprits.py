@@ -82,7 +82,7 @@ class CulpritFinder:
         rest = self._session.candidate_of(found.rest, group.guards)
         self._session.tell_standing(final, rest)
         searched = {name: blaming.summary[name] for name in ("culprits", "culprit_search")}
-        dropped = tuple(Dropped(named[edit], {**blaming.edits[edit], "taken": False}) for edit in found.culprits)
+        dropped = tuple(Dropped(named[edit], {**blaming.edits[edit], "holds": False}) for edit in found.culprits)
         own = {row.accepted.id: row.report for row in dropped} if group.options.dry_run else {}
         return (
             group.without(found.culprits, dropped=dropped),

@@ -9,22 +9,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from editing_core.checks.limits import CheckLimits
 from editing_core.errors import InvalidSettings
 from worker.protocol.configuration.effective import Effective, Source, effective
 from worker.protocol.configuration.file import read_file
 from worker.protocol.configuration.names import explain, twin
 
+_T = TypeVar("_T")
+_BASIC = "basic"
+Basic = Annotated[_T, _BASIC]
+"""A setting that operators usually set; all others are advanced."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MOST_SECONDS = 10 * 366 * 24 * 3600
-"""Ten years: what is longer was not meant, and some clocks overflow."""
+"""Ten years: longer times are mistakes, and some clocks overflow."""
 Seconds = Annotated[float, Field(le=MOST_SECONDS)]
 MOST_THREADS = 1024
-"""More than any machine has cores: a slip of the pen would end in an error of the system's."""
+"""More than any machine has cores: a typing mistake would otherwise end in an error of the operating system."""
+_LIMITS = CheckLimits()
 
 
 class Settings(BaseSettings):
@@ -34,118 +40,181 @@ class Settings(BaseSettings):
         env_prefix="ERRATA_", extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
 
-    config: Path | None = Field(None, description="TOML file of settings; each variable wins over its line there")
+    config: Basic[Path | None] = Field(
+        None, description="TOML file with settings. An environment variable overrides its line in the file"
+    )
 
     # What is served, and where its files are.
-    model: str = Field("demo-gptj", description="Hugging Face id, folder, demo-gptj or demo-gptneox")
-    data: Path = Field(Path("var"), description="folder of the version store, model artefacts and embedded Redis")
-    redis_url: str | None = Field(None, validation_alias="REDIS_URL", description="Redis to use; none: one is started")
-    accept_unsafe_redis: bool = Field(False, description="start with a Redis that may lose accepted batches")
-    corpus: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (), description="text files, ':' between; none: the demo's own"
+    model: Basic[str] = Field(
+        "demo-gptj", description="Hugging Face id or folder of the model, demo-gptj or demo-gptneox"
     )
-    dataset: str | None = Field(
-        None, description="Hugging Face dataset as text instead, NAME[:CONFIG][@SPLIT], or a folder of one"
+    data: Basic[Path] = Field(
+        Path("var"), description="Folder for the version store, the model's artefacts and the embedded Redis"
     )
-    text_column: str = Field("text", description="column of the dataset that holds the text")
+    redis_url: Basic[str | None] = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="Redis to use, as redis://host:port/0. If not set, `errata up` starts its own",
+    )
+    accept_unsafe_redis: bool = Field(
+        False, description="Start even if the Redis is configured such that it may lose accepted batches"
+    )
+    corpus: Basic[Annotated[tuple[Path, ...], NoDecode]] = Field(
+        (),
+        description="Text files for covariances, probes and perplexity, separated by ':' in the environment. "
+        "The demo models have their own",
+    )
+    dataset: Basic[str | None] = Field(
+        None,
+        description="Hugging Face dataset to read instead of text files, as NAME, NAME:CONFIG or NAME@SPLIT, "
+        "or a folder with a dataset",
+    )
+    text_column: str = Field("text", description="Column of the dataset that holds the text")
     statistics: Path | None = Field(
-        None, description="folder of published .npz second moments; none: made from the text"
+        None, description="Folder of published .npz second moments. If not set, covariances are computed from the text"
     )
-    device: str | None = Field(
-        None, description="torch device; none: cuda if there, else cpu; auto: spread over all CUDA devices"
+    device: Basic[str | None] = Field(
+        None,
+        description="Torch device; auto spreads the model over all CUDA devices. If not set, cuda if there is one, "
+        "else cpu",
     )
-    generation_device: str | None = Field(
-        None, description="torch device of generation, where it is not the worker's; none: ERRATA_DEVICE"
+    generation_device: Basic[str | None] = Field(
+        None, description="Torch device for generation. If not set, ERRATA_DEVICE"
     )
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, description="none: the checkpoint's on CUDA, float32 on CPU"
+    dtype: Basic[Literal["float32", "bfloat16", "float16"] | None] = Field(
+        None, description="Dtype of the model. If not set, the checkpoint's on CUDA and float32 on CPU"
     )
     num_threads: int | None = Field(
         None,
         ge=1,
         le=MOST_THREADS,
-        description="torch threads of each process; none: torch's default, and one for answers of a model below 64 MiB",
+        description="Torch threads per process. If not set, torch's default; generation with a model below 64 MiB uses "
+        "one",
     )
 
-    # What is made once per model (`errata prepare`).
-    tokens: int | None = Field(None, ge=1, description="tokens for the covariances; none: 10 · d_ff, at least 120,000")
-    context_seed: int = Field(0, ge=0, lt=2**63, description="seed of the context templates")
+    # Computed once per model (`errata prepare`).
+    tokens: int | None = Field(
+        None, ge=1, description="Number of tokens for the covariances. If not set, 10 · d_ff and at least 120,000"
+    )
+    context_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the context templates")
 
-    # How edits are solved; none: the model's preset.
-    layers: str | None = Field(None, description="edited layers, as 3-8 or 1,2,3,4")
-    prior_weight: float | None = Field(None, gt=0, description="λ, weight of old associations against new ones")
-    clamp: float | None = Field(None, gt=0, description="largest ‖δ‖ as a share of ‖h‖ at the look-up token")
-    guard_weight: float | None = Field(None, gt=0, description="weight of a held key in the solve; an edit's is 1")
+    # How edits are solved. If not set, the model's preset.
+    layers: str | None = Field(None, description="Edited layers, as 3-8 or 1,2,3,4. If not set, the model's preset")
+    prior_weight: float | None = Field(
+        None, gt=0, description="λ, the weight of old associations against new ones. If not set, the model's preset"
+    )
+    clamp: float | None = Field(
+        None,
+        gt=0,
+        description="Largest ‖δ‖ as a share of ‖h‖ at the subject's last token. If not set, the model's preset",
+    )
+    guard_weight: float | None = Field(
+        None, gt=0, description="Weight of a guard's key in the solve; an edit's key has 1. If not set, 0.05"
+    )
 
     # HTTP.
-    host: str = Field("127.0.0.1", description="address that HTTP listens on")
-    port: int = Field(8000, ge=0, le=65535, description="port that HTTP listens on; 0: any free one")
-    role: Literal["all", "api", "generation"] = Field("all", description="which routes this process serves")
-    stop_seconds: Seconds = Field(8.0, ge=0, description="how long running answers may take to end after SIGTERM")
-    max_edits: int = Field(10_000, ge=1, description="edits in one batch")
-    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="size of a request's body")
-    max_open_batches: int = Field(1_000, ge=1, description="batches without a final state; more are refused (429)")
-    max_wait_seconds: Seconds = Field(300.0, ge=0, description="largest ?wait= of POST /edits")
+    host: Basic[str] = Field("127.0.0.1", description="Address that the HTTP service listens on")
+    port: Basic[int] = Field(
+        8000, ge=0, le=65535, description="Port that the HTTP service listens on; 0 picks a free port"
+    )
+    role: Basic[Literal["all", "api", "generation"]] = Field("all", description="Routes that this process serves")
+    stop_seconds: Seconds = Field(8.0, ge=0, description="Time that running answers get to finish after SIGTERM")
+    max_edits: Basic[int] = Field(10_000, ge=1, description="Largest number of edits in a batch")
+    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body")
+    max_open_batches: int = Field(
+        1_000, ge=1, description="Largest number of batches without a final state. Further batches are refused (429)"
+    )
+    max_wait_seconds: Seconds = Field(300.0, ge=0, description="Largest value of ?wait= in POST /edits")
 
     # The queue and its workers.
-    shard_size: int = Field(64, ge=1, description="edits in one job")
-    lease_seconds: Seconds = Field(10.0, gt=0, description="how long a silent worker keeps its work")
-    reconcile_seconds: Seconds = Field(10.0, gt=0, description="pause between two looks for forgotten work")
-    job_timeout_seconds: int = Field(6 * 3600, ge=60, le=MOST_SECONDS, description="longest single job")
-    max_attempts: int = Field(3, ge=1, description="starts of one unit of work before it is failed")
+    shard_size: int = Field(64, ge=1, description="Number of edits in one job")
+    lease_seconds: Seconds = Field(10.0, gt=0, description="Time after which the work of a silent worker is given away")
+    reconcile_seconds: Seconds = Field(10.0, gt=0, description="Interval between two searches for abandoned work")
+    job_timeout_seconds: int = Field(6 * 3600, ge=60, le=MOST_SECONDS, description="Longest time for one job")
+    max_attempts: int = Field(3, ge=1, description="Number of attempts before a job or a commit fails")
     culprit_tries: int = Field(
-        40, ge=0, description="sets tested to find which edits of a failed batch are to blame; 0: none are sought"
+        40, ge=0, description="Number of edit sets that are tested to find the edits that break a failed batch; 0: none"
     )
     worker_threads: int | None = Field(
-        None, ge=1, le=MOST_THREADS, description="torch threads of a worker; none: ERRATA_NUM_THREADS"
+        None, ge=1, le=MOST_THREADS, description="Torch threads of a worker. If not set, ERRATA_NUM_THREADS"
     )
     worker_niceness: int = Field(
-        10, ge=0, le=19, description="how far a worker stands back for answers on the same cores"
+        10, ge=0, le=19, description="Niceness of a worker's process: higher values leave more CPU time to generation"
     )
     worker_memory_share: float | None = Field(
-        None, gt=0, le=1, description="share of a CUDA device's memory that a worker takes at most; none: all"
+        None, gt=0, le=1, description="Largest share of a CUDA device's memory for a worker. If not set, all of it"
     )
-    worker_metrics_port: int | None = Field(
-        None, ge=1, le=65535, description="port of the worker's own /metrics; none: they are not exposed"
+    worker_metrics_port: Basic[int | None] = Field(
+        None, ge=1, le=65535, description="Port of the worker's own /metrics. If not set, the worker exposes none"
     )
-    keep_versions: int = Field(5, ge=1, description="latest versions that are kept; the live one always is")
-    candidate_seconds: Seconds = Field(7 * 24 * 3600.0, gt=0, description="how long a candidate waits to be promoted")
+    keep_versions: Basic[int] = Field(
+        5, ge=1, description="Number of latest versions to keep. The live version is always kept"
+    )
+    candidate_seconds: Seconds = Field(
+        7 * 24 * 3600.0, gt=0, description="Time after which a candidate that nobody promotes is discarded"
+    )
 
     # Generation.
-    num_places: int = Field(16, ge=1, le=4096, description="requests decoded together, per version")
-    max_new_tokens: int = Field(1024, ge=1, description="largest max_new_tokens of a request")
-    max_waiting: int = Field(256, ge=1, description="requests waiting for a place; more are refused (429)")
+    num_places: Basic[int] = Field(
+        16, ge=1, le=4096, description="Number of requests that are decoded together, per version"
+    )
+    max_new_tokens: Basic[int] = Field(1024, ge=1, description="Largest max_new_tokens of a request")
+    max_waiting: int = Field(
+        256, ge=1, description="Number of requests that may wait to be decoded. Further requests are refused (429)"
+    )
     prefill_tokens: int = Field(
-        128,
-        ge=1,
-        description="tokens of prompts read between two steps of running answers: what these wait for at most",
+        128, ge=1, description="Largest number of prompt tokens that are read between two steps of running answers"
     )
-    max_answer_seconds: Seconds = Field(300.0, gt=0, description="longest time from a request to its whole answer")
+    max_answer_seconds: Basic[Seconds] = Field(
+        300.0, gt=0, description="Longest time from a request to the end of its answer"
+    )
     resident_bytes: int | None = Field(
-        None, ge=0, description="memory for the matrices of versions; none: what the device has free"
+        None, ge=0, description="Memory for the matrices of versions. If not set, the free memory of the device"
     )
-    resident_versions: int = Field(4, ge=1, description="versions held in memory, the live one counted")
-    pointer_poll_seconds: Seconds = Field(0.1, gt=0, description="pause between two looks at the pointer")
-    min_version_wait_seconds: Seconds = Field(10.0, ge=0, description="longest wait for min_version")
+    resident_versions: int = Field(
+        4, ge=1, description="Largest number of versions held in memory, including the live version"
+    )
+    pointer_poll_seconds: Seconds = Field(0.1, gt=0, description="Interval between two checks for a new live version")
+    min_version_wait_seconds: Seconds = Field(
+        10.0, ge=0, description="Longest time that a request waits for min_version"
+    )
 
     # Limits of the checks.
-    min_taken: Share = Field(0.7, description="share of new edits that must take")
-    min_neighbors_kept: Share = Field(0.8, description="share of neighbours that must keep their answer")
-    min_earlier_kept: Share = Field(0.9, description="share of earlier edits that must still hold")
-    min_guards_kept: Share = Field(0.95, description="share of guards that must keep their answer")
-    max_drift: float = Field(0.5, gt=0, description="mean KL divergence on the probe set, in nats")
-    max_perplexity_rise: float = Field(0.10, gt=0, description="rise of perplexity on held-out text, as a share")
-    max_delta_norm: float = Field(15.0, gt=0, description="largest ‖Δ‖/‖W‖ of one layer")
+    min_reliability: Share = Field(_LIMITS.min_reliability, description="Smallest share of new edits that must succeed")
+    min_specificity: Share = Field(
+        _LIMITS.min_specificity, description="Smallest share of neighbours that must keep their answer"
+    )
+    min_earlier_kept: Share = Field(
+        _LIMITS.min_earlier_kept, description="Smallest share of earlier edits that must still hold"
+    )
+    min_guards_kept: Share = Field(
+        _LIMITS.min_guards_kept, description="Smallest share of guards that must keep their answer"
+    )
+    max_drift: float = Field(
+        _LIMITS.max_drift, gt=0, description="Largest mean KL divergence on the probe set, in nats"
+    )
+    max_perplexity_rise: float = Field(
+        _LIMITS.max_perplexity_rise, gt=0, description="Largest rise of the perplexity on held-out text, as a share"
+    )
+    max_delta_norm: float = Field(_LIMITS.max_delta_norm, gt=0, description="Largest ‖Δ‖/‖W‖ of one layer")
     max_delta_per_edit: float = Field(
-        0.72, gt=0, description="the same over the square root of the number of live edits"
+        _LIMITS.max_delta_per_edit,
+        gt=0,
+        description="Largest ‖Δ‖/‖W‖ of one layer, divided by the square root of the number of live edits",
     )
 
     # Clients of the service: the other commands of ``errata``.
-    url: str | None = Field(None, description="service that commands talk to; none: at host and port")
-    api_key: SecretStr | None = Field(None, description="key that commands send")
+    url: Basic[str | None] = Field(
+        None, description="Address of the service that commands talk to. If not set, ERRATA_HOST and ERRATA_PORT"
+    )
+    api_key: Basic[SecretStr | None] = Field(None, description="API key that commands send")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else json")
+    log_level: Basic[Literal["debug", "info", "warning", "error"]] = Field(
+        "info", description="Lowest level that is logged"
+    )
+    log_format: Basic[Literal["auto", "json", "text"]] = Field(
+        "auto", description="Format of the log; auto is text on a terminal and json elsewhere"
+    )
 
     @field_validator("corpus", mode="before")
     @classmethod
@@ -184,6 +253,11 @@ def variables() -> dict[str, str]:
     return {name: twin(name) for name in Settings.model_fields}
 
 
+def is_basic(name: str) -> bool:
+    """Whether operators usually set this setting."""
+    return _BASIC in Settings.model_fields[name].metadata
+
+
 def known_environment() -> set[str]:
     """Names of all environment variables that are read."""
     return set(variables().values())
@@ -217,7 +291,7 @@ def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
     unknown = sorted(name for name in os.environ if name.startswith("ERRATA_") and name not in known_environment())
     if unknown:
         raise InvalidSettings(
-            f"unknown environment variable {unknown[0]}: `errata config` and the README list those that are read"
+            f"unknown environment variable {unknown[0]}: `errata config` and docs/settings.md list the known ones"
         )
     path = given.get("config", os.environ.get("ERRATA_CONFIG"))
     names = Settings.model_fields.keys() - {"config"}

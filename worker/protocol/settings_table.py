@@ -1,6 +1,6 @@
-"""The table of all settings, made from their class: ``python -m worker.protocol.settings_table README.md``.
+"""The tables of all settings, made from their class: ``python -m worker.protocol.settings_table docs/settings.md``.
 
-Writes it between the two marks of the file that is named.
+Writes them between the two marks of that file: first the settings that operators usually set, then all others.
 """
 
 from __future__ import annotations
@@ -10,32 +10,42 @@ from pathlib import Path
 
 from editing_core.errors import InvalidSettings
 from worker.protocol.configuration.effective import as_text
-from worker.protocol.settings import Settings, variables
+from worker.protocol.settings import Settings, is_basic, variables
 
-BEGIN, END = "<!-- settings -->\n", "\n<!-- end of settings -->"
+BEGIN, END = "<!-- settings -->\n\n", "\n\n<!-- end of settings -->"
 
 
-def settings_table() -> str:
-    """Markdown: variable, meaning, default."""
+def settings_tables() -> str:
+    """Markdown: a table of the basic settings and one of the advanced settings, each under its heading."""
+    basic = [name for name in Settings.model_fields if is_basic(name)]
+    advanced = [name for name in Settings.model_fields if not is_basic(name)]
+    return f"## Basic settings\n\n{_table(basic)}\n\n## Advanced settings\n\n{_table(advanced)}"
+
+
+def _table(names: list[str]) -> str:
     rows = ["| variable | meaning | default |", "|---|---|---|"]
-    for name, variable in variables().items():
+    for name in names:
         field = Settings.model_fields[name]
         default = as_text(field.default)
-        rows.append(f"| `{variable}` | {field.description} | {f'`{default}`' if default is not None else ''} |")
+        rows.append(
+            f"| `{variables()[name]}` | {field.description} | {f'`{default}`' if default is not None else ''} |"
+        )
     return "\n".join(rows)
 
 
 def with_table(text: str) -> str:
-    """The text with the table between its marks. Raises InvalidSettings when they are missing."""
+    """The text with the tables between its marks. Raises InvalidSettings if a mark is missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise InvalidSettings(f"the marks {BEGIN.strip()} and {END.strip()} are missing: put them where the table goes")
-    return f"{before}{begin}{settings_table()}{end}{after}"
+        raise InvalidSettings(
+            f"the marks {BEGIN.strip()} and {END.strip()} are missing: put them where the tables belong"
+        )
+    return f"{before}{begin}{settings_tables()}{end}{after}"
 
 
 def main() -> None:
-    """Write the table into the file."""
+    """Write the tables into the file."""
     path = Path(sys.argv[1])
     path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -89,7 +89,7 @@ EDITING = BoardSpec(
         ),
         PanelSpec(
             title="Checks of the live version",
-            about="Shares of new edits and of their paraphrases that took, of what held, of told answers.",
+            about="Reliability, generalization, specificity, generation success; earlier edits and guards that hold.",
             unit="percentunit",
             queries=(("min by (check) (errata_check_share)", "{{check}}"),),
             thresholds=((0.7, ORANGE), (0.9, GREEN)),

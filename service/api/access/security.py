@@ -14,7 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from editing_core.errors import InvalidSettings
 from service.api.access.keys import KeyFile, Scope
-from service.api.problems import ForeignOrigin, KeyRequired, ScopeMissing
+from service.api.problems.kinds import ForeignOrigin, KeyRequired, ScopeMissing
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,10 @@ from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-SHARES = ("taken", "paraphrases", "neighbors", "earlier", "guards")
-PLAIN = {"told": "told", "probe_answers": "probe_answers_kept"}
+from editing_core.versions.measures import recorded
+
+SHARES = ("reliability", "generalization", "specificity", "earlier", "guards")
+PLAIN = {"generation_success": "generation_success", "probe_answers": "probe_answers_kept"}
 
 
 def check_figures(checks: Mapping[str, Any]) -> Iterator[Metric]:
@@ -18,9 +20,9 @@ def check_figures(checks: Mapping[str, Any]) -> Iterator[Metric]:
     )
     family = GaugeMetricFamily("errata_check_share", "What the live version's checks found.", labels=("check",))
     for name in SHARES:
-        family.add_metric((name,), _number((checks.get(name) or {}).get("share"), 1.0))
+        family.add_metric((name,), _number((recorded(checks, name) or {}).get("share"), 1.0))
     for label, name in PLAIN.items():
-        family.add_metric((label,), _number(checks.get(name), 1.0))
+        family.add_metric((label,), _number(recorded(checks, name), 1.0))
     yield family
     perplexity = checks.get("perplexity") or {}
     figures = (

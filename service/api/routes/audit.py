@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from editing_core.versions.layout import StoreLayout
 from service.api.access.security import Admin
 from service.api.openapi import refusals
-from service.api.problems import InvalidInput
+from service.api.problems.kinds import InvalidInput
 from service.api.schemas.answers import Page
 from service.api.state import ApiState, State
 from worker.protocol.audit.chain import AuditEntry, Verdict, verify_chain

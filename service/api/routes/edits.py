@@ -14,7 +14,7 @@ from editing_core.formats.own import LONGEST_ID
 from service.api.access.security import Editor, Reader
 from service.api.bodies import json_body
 from service.api.openapi import refusals
-from service.api.problems import InvalidInput
+from service.api.problems.kinds import InvalidInput
 from service.api.routes.events import wait_for_end
 from service.api.routes.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
 from service.api.schemas.answers import BatchOut, Page

@@ -14,8 +14,8 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from editing_core.errors import ErrataError
-from service.api.errors import problem
-from service.api.problems import ServiceStopping
+from service.api.problems.kinds import ServiceStopping
+from service.api.problems.rendering import problem_document
 from service.api.schemas.from_ledger import batch_line, batch_out
 from service.api.state import ApiState
 from worker.protocol.entities import BatchRecord
@@ -73,5 +73,4 @@ def _event(record: BatchRecord, state: ApiState) -> str:
 
 
 def _problem_event(error: ErrataError) -> str:
-    body = json.loads(bytes(problem(error).body))
-    return f"event: problem\ndata: {json.dumps(body)}\n\n"
+    return f"event: problem\ndata: {json.dumps(problem_document(error))}\n\n"

@@ -13,7 +13,7 @@ from editing_core.versions.layout import StoreLayout
 from service.api.access.security import Admin, Principal, Reader
 from service.api.bodies import described_body, json_body, read_as
 from service.api.openapi import refusals
-from service.api.problems import InvalidInput, RequestProblem
+from service.api.problems.kinds import InvalidInput, RequestProblem
 from service.api.routes.batches import Paging
 from service.api.schemas.answers import Page
 from service.api.schemas.exports import ExportIn, ExportOut

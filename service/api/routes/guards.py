@@ -14,7 +14,7 @@ from editing_core.guards import AcceptedGuard, Guard, validate_guard
 from service.api.access.security import Admin, Principal, Reader
 from service.api.bodies import json_body, read_as
 from service.api.openapi import refusals
-from service.api.problems import FieldError, InvalidInput, TooManyEdits
+from service.api.problems.kinds import FieldError, InvalidInput, TooManyEdits
 from service.api.routes.batches import Paging
 from service.api.schemas.answers import Page
 from service.api.schemas.guards import GuardList, GuardOut, GuardsOut

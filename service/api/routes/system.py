@@ -11,10 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from editing_core.errors import ErrataError, NotFound
-from service.api.errors import all_problems
 from service.api.openapi import refusals
+from service.api.problems.statuses import all_problems, next_step, status_of
 from service.api.state import ApiState, State
-from service.api.statuses import next_step, status_of
 from service.ledger_calls import LEDGER_TIMEOUT_SECONDS, call_with_timeout
 from worker.protocol.errors import LedgerDown
 

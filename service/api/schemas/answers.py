@@ -44,7 +44,7 @@ class EditOut(BaseModel):
     version: str | None = Field(description="the version that took it in")
     created: str
     author: str | None = Field(description="name of the API key; null: a local client")
-    taken: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
+    holds: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
 
 
 class EditDetail(EditOut):
@@ -65,7 +65,7 @@ class BatchEditOut(BaseModel):
     target_new: str
     relation: str
     status: EditStatus
-    taken: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
+    holds: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
     supersedes: str | None = Field(
         description="id of the live edit about the same subject and relation; only the answer that accepts the batch "
         "reports it"
@@ -122,7 +122,7 @@ class EditCountsByStatus(EditCounts):
     """How many edits a batch has, and what became of them."""
 
     by_status: dict[EditStatus, int] = Field(description="number of added edits in each status that occurs")
-    taken: int | None = Field(description="edits that the model answers with the new object; null: not tested yet")
+    holding: int | None = Field(description="edits that the model answers with the new object; null: not tested yet")
 
 
 class BatchLine(BaseModel):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from editing_core.edits import AcceptedEdit
+from editing_core.versions.measures import recorded
 from service.api.schemas.answers import (
     BatchEditOut,
     BatchLine,
@@ -49,7 +50,7 @@ def _edit_fields(record: EditRecord) -> dict[str, object]:
         "version": record.version,
         "created": accepted.created,
         "author": accepted.author,
-        "taken": (record.report or {}).get("taken"),
+        "holds": recorded(record.report or {}, "holds"),
     }
 
 
@@ -80,11 +81,11 @@ def batch_with(
     warnings: Sequence[WarningOut] = (),
 ) -> BatchOut:
     """A batch with edits that were put together already."""
-    tested = [edit.taken for edit in edits if edit.taken is not None]
+    tested = [edit.holds for edit in edits if edit.holds is not None]
     counts = EditCountsByStatus(
         **_sizes(record),
         by_status=dict(Counter(edit.status for edit in edits)),
-        taken=sum(tested) if tested else None,
+        holding=sum(tested) if tested else None,
     )
     return BatchOut(
         **_batch_fields(record),
@@ -108,7 +109,7 @@ def batch_edit(
     return BatchEditOut(
         **_named(accepted),
         status=record.status if record else EditStatus.PENDING,
-        taken=report.get("taken"),
+        holds=recorded(report, "holds"),
         supersedes=supersedes,
         same_as=same_as or report.get("same_as"),
     )

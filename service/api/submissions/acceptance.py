@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from service.api.access.security import Principal
+from service.api.live_index import LiveSet, Removal, same_as
 from service.api.schemas.answers import BatchEditOut, BatchOut, WarningOut
 from service.api.schemas.from_ledger import batch_edit, batch_out, batch_with, removed_edit
 from service.api.schemas.requests import Submission
 from service.api.state import ApiState
-from service.api.submissions.live_index import LiveSet, Removal, same_as
 from service.api.submissions.reading import MAX_LISTED, fingerprint, usable_edits, warnings_about
 from worker.protocol.entities import Accepted, BatchOptions
 from worker.protocol.errors import LedgerDown

@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 from editing_core.edits import Edit, conflicts, normalise, validate_edit
 from editing_core.errors import EditConflict, InvalidEdit
 from service.api.bodies import read_object
-from service.api.errors import invalid_input
-from service.api.problems import FieldError, InvalidInput, TooManyEdits
+from service.api.problems.kinds import FieldError, InvalidInput, TooManyEdits
+from service.api.problems.validation import invalid_input
 from service.api.schemas.answers import WarningOut
 from service.api.schemas.requests import Submission
 

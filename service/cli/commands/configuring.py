@@ -3,76 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
-from service.cli.options import (
-    ClampOption,
-    ConfigOption,
-    CorpusOption,
-    DataOption,
-    DatasetOption,
-    DeviceOption,
-    DtypeOption,
-    GuardWeightOption,
-    HostOption,
-    JsonOption,
-    LayersOption,
-    ModelOption,
-    PortOption,
-    PriorWeightOption,
-    RedisOption,
-    StatisticsOption,
-    TextColumnOption,
-)
+from service.cli.options import LISTEN_SETTINGS, PROCESS_SETTINGS, SOLVE_SETTINGS, JsonOption, takes_settings
 from service.cli.output import print_json, stdout, table
-from worker.protocol.settings import explained_settings
+from worker.protocol.configuration.effective import Source
+from worker.protocol.settings import explained_settings, is_basic
+
+AllOption = Annotated[bool, typer.Option("--all", help="Print all advanced settings too.")]
 
 
+@takes_settings(*PROCESS_SETTINGS, *LISTEN_SETTINGS, *SOLVE_SETTINGS)
 def config(
-    context: typer.Context,
-    *,
-    config: ConfigOption = None,
-    model: ModelOption = None,
-    data: DataOption = None,
-    host: HostOption = None,
-    port: PortOption = None,
-    redis: RedisOption = None,
-    corpus: CorpusOption = None,
-    dataset: DatasetOption = None,
-    text_column: TextColumnOption = None,
-    statistics: StatisticsOption = None,
-    layers: LayersOption = None,
-    prior_weight: PriorWeightOption = None,
-    clamp: ClampOption = None,
-    guard_weight: GuardWeightOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    as_json: JsonOption = False,
+    context: typer.Context, options: dict[str, object], show_all: AllOption = False, as_json: JsonOption = False
 ) -> None:
-    """Print every setting with its value and its source: default, file, environment or option; secrets are hidden.
+    """Print the settings with their values and sources: default, file, environment or option. Secrets are hidden.
 
-    With the options of `errata up`, what that would run with. Wrong or contradictory settings are refused as there.
+    Without --all, an advanced setting is left out if it has its default.
+
+    With the options of `errata up`, it prints what `errata up` would run with, and refuses the same wrong settings.
     """
-    options: dict[str, object] = {
-        "config": config,
-        "model": model,
-        "data": data,
-        "host": host,
-        "port": port,
-        "redis_url": redis,
-        "corpus": tuple(corpus) if corpus else None,
-        "dataset": dataset,
-        "text_column": text_column,
-        "statistics": statistics,
-        "layers": layers,
-        "prior_weight": prior_weight,
-        "clamp": clamp,
-        "guard_weight": guard_weight,
-        "device": device,
-        "dtype": dtype,
-    }
     found = explained_settings(**{name: value for name, value in options.items() if _is_typed(context, name)})
+    if not show_all:
+        found = [row for row in found if is_basic(row.name) or row.source is not Source.DEFAULT]
     if as_json:
         print_json([asdict(row) for row in found])
         return
@@ -81,6 +36,6 @@ def config(
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
-    """Whether the command line gave the option; its environment twin is read with all the others."""
-    source = context.get_parameter_source(name.removesuffix("_url"))
+    """Whether the command line gives the option. Its environment variable is read with all the others."""
+    source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

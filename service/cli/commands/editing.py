@@ -133,9 +133,9 @@ def _show(client: Client, batch: Batch, *, as_json: bool, waited: bool) -> None:
         stderr().print(line)
     if not found:
         return
-    found.sort(key=lambda record: record.taken is not False)  # those to look at come first
+    found.sort(key=lambda record: record.holds is not False)  # those to look at come first
     shown = [client.edit(record.id) for record in found[:_NUM_SHOWN]]
-    columns = ("edit", "subject", "new object", "taken", "probability")
+    columns = ("edit", "subject", "new object", "holds", "probability")
     stdout().print(table(columns, (_row(record, is_dry_run=batch.status == "reported") for record in shown)))
     if len(found) > len(shown):
         stdout().print(f"and {len(found) - len(shown)} more: errata edits --batch {batch.id}")
@@ -152,15 +152,15 @@ def _row(record: EditRecord, *, is_dry_run: bool) -> tuple[object, ...]:
     report = record.report or {}
     before, after = (_probability(report.get(when)) for when in ("before", "after"))
     change = f"{before} -> {after}" if before or after else ""
-    return (record.id, record.subject, record.target_new, _taken(record, is_dry_run=is_dry_run), change)
+    return (record.id, record.subject, record.target_new, _holds(record, is_dry_run=is_dry_run), change)
 
 
-def _taken(record: EditRecord, *, is_dry_run: bool) -> Text:
+def _holds(record: EditRecord, *, is_dry_run: bool) -> Text:
     if same := (record.report or {}).get("same_as"):
         return Text(f"same as {same}")
-    if record.taken is None or (record.status == "dropped" and not is_dry_run):
+    if record.holds is None or (record.status == "dropped" and not is_dry_run):
         return Text(record.status)
-    return Text("yes", style="green") if record.taken else Text("no", style="red")
+    return Text("yes", style="green") if record.holds else Text("no", style="red")
 
 
 def _probability(side: object) -> str:

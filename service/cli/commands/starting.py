@@ -6,83 +6,25 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated, NoReturn
+from dataclasses import asdict
+from typing import NoReturn
 
 import typer
 
-from service.cli.options import (
-    ClampOption,
-    ConfigOption,
-    CorpusOption,
-    DataOption,
-    DatasetOption,
-    DeviceOption,
-    DtypeOption,
-    GuardWeightOption,
-    HostOption,
-    LayersOption,
-    ModelOption,
-    PortOption,
-    PriorWeightOption,
-    RedisOption,
-    StatisticsOption,
-    TextColumnOption,
-)
+from editing_core.checks.limits import CheckLimits
+from editing_core.command_line import MACHINE_OPTIONS, SOLVE_OPTIONS, TEXT_OPTIONS
+from service.cli.options import LISTEN_SETTINGS, PROCESS_SETTINGS, SOLVE_SETTINGS, takes_settings
 from service.cli.output import stderr
 from service.cli.up import run_whole
 from worker.protocol.settings import child_environment, read_settings
 
 
-class Role(StrEnum):
-    """Which routes a service serves."""
+@takes_settings(*PROCESS_SETTINGS, *LISTEN_SETTINGS, *SOLVE_SETTINGS)
+def up(options: dict[str, object]) -> None:
+    """Run Redis, the HTTP service and a worker together. Restarts processes that die; Ctrl-C stops all of them.
 
-    ALL = "all"
-    API = "api"
-    GENERATION = "generation"
-
-
-def up(
-    *,
-    config: ConfigOption = None,
-    model: ModelOption = None,
-    data: DataOption = None,
-    host: HostOption = None,
-    port: PortOption = None,
-    redis: RedisOption = None,
-    corpus: CorpusOption = None,
-    dataset: DatasetOption = None,
-    text_column: TextColumnOption = None,
-    statistics: StatisticsOption = None,
-    layers: LayersOption = None,
-    prior_weight: PriorWeightOption = None,
-    clamp: ClampOption = None,
-    guard_weight: GuardWeightOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-) -> None:
-    """Run Redis, service and worker together; restart what dies; Ctrl-C stops all.
-
-    Without --redis a Redis of its own is started, which keeps its data in the data folder.
+    Without --redis, a Redis of its own is started, which keeps its files in the data folder.
     """
-    options: dict[str, object] = {
-        "config": config,
-        "model": model,
-        "data": data,
-        "host": host,
-        "port": port,
-        "redis_url": redis,
-        "corpus": tuple(corpus) if corpus else None,
-        "dataset": dataset,
-        "text_column": text_column,
-        "statistics": statistics,
-        "layers": layers,
-        "prior_weight": prior_weight,
-        "clamp": clamp,
-        "guard_weight": guard_weight,
-        "device": device,
-        "dtype": dtype,
-    }
     console = stderr()
     run_whole(
         read_settings(**options),
@@ -91,79 +33,27 @@ def up(
     )
 
 
-def serve(
-    *,
-    role: Annotated[Role | None, typer.Option(envvar="ERRATA_ROLE", help="Routes to serve; default all.")] = None,
-    config: ConfigOption = None,
-    model: ModelOption = None,
-    data: DataOption = None,
-    host: HostOption = None,
-    port: PortOption = None,
-    redis: RedisOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-) -> None:
-    """Run the HTTP service alone, with a Redis that is already there."""
-    _become(
-        "service.serve",
-        role=role.value if role else None,
-        config=config,
-        model=model,
-        data=data,
-        host=host,
-        port=port,
-        redis_url=redis,
-        device=device,
-        dtype=dtype,
-    )
+@takes_settings("role", *PROCESS_SETTINGS, *LISTEN_SETTINGS)
+def serve(options: dict[str, object]) -> None:
+    """Run the HTTP service alone, with a Redis that is running already."""
+    _become("service.serve", options)
 
 
-def worker(
-    *,
-    config: ConfigOption = None,
-    model: ModelOption = None,
-    data: DataOption = None,
-    redis: RedisOption = None,
-    corpus: CorpusOption = None,
-    dataset: DatasetOption = None,
-    text_column: TextColumnOption = None,
-    statistics: StatisticsOption = None,
-    layers: LayersOption = None,
-    prior_weight: PriorWeightOption = None,
-    clamp: ClampOption = None,
-    guard_weight: GuardWeightOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-) -> None:
-    """Run one worker alone, with a Redis that is already there; start as many as there are GPUs."""
-    _become(
-        "worker.main",
-        config=config,
-        model=model,
-        data=data,
-        redis_url=redis,
-        corpus=tuple(corpus) if corpus else None,
-        dataset=dataset,
-        text_column=text_column,
-        statistics=statistics,
-        layers=layers,
-        prior_weight=prior_weight,
-        clamp=clamp,
-        guard_weight=guard_weight,
-        device=device,
-        dtype=dtype,
-    )
+@takes_settings(*PROCESS_SETTINGS, *SOLVE_SETTINGS)
+def worker(options: dict[str, object]) -> None:
+    """Run one worker alone, with a Redis that is running already. Start one worker per GPU."""
+    _become("worker.main", options)
 
 
 def prepare(context: typer.Context) -> None:
     """Make a model's statistics once, from text files or a dataset: errata prepare MODEL …; its --help has the rest."""
-    names = ("data", "context_seed", *_OFFLINE_TWINS)
+    names = ("data", "context_seed", "layers", *TEXT_OPTIONS, *MACHINE_OPTIONS)
     _run("editing_core.covariance.command", _with_twins(context.args, *names), child_environment())
 
 
 def evaluate(context: typer.Context) -> None:
     """Measure a file of CounterFact records offline, before and after; its own --help has the rest."""
-    names = ("model", "prior_weight", "clamp", *_OFFLINE_TWINS)
+    names = ("model", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
     _run("editing_core.measuring.evaluate", _with_twins(context.args, *names), child_environment())
 
 
@@ -194,26 +84,12 @@ def migrate(context: typer.Context) -> None:
     _run("editing_core.remaking.migrate", _of_a_store(context.args), child_environment())
 
 
-_OFFLINE_TWINS = ("layers", "device", "dtype", "corpus", "dataset", "text_column", "statistics", "tokens")
-
-
-_LIMITS = (
-    "min_taken",
-    "min_neighbors_kept",
-    "min_earlier_kept",
-    "max_drift",
-    "max_perplexity_rise",
-    "max_delta_norm",
-    "max_delta_per_edit",
-)
-
-
 def _of_a_store(arguments: Sequence[str]) -> list[str]:
     """The options of what reads one store and writes another, with what the environment says of the first."""
     settings = read_settings()
-    limits = json.dumps({name: getattr(settings, name) for name in _LIMITS})
+    limits = json.dumps(asdict(CheckLimits.read(settings)))
     seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
-    twins = _with_twins(arguments, "prior_weight", "clamp", "guard_weight", "num_threads", *_OFFLINE_TWINS)
+    twins = _with_twins(arguments, "num_threads", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
     return ["--from", str(settings.data), "--limits", limits, *seed, *twins]
 
 
@@ -232,8 +108,8 @@ def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
     return [*twins, *arguments]
 
 
-def _become(module: str, **options: object) -> NoReturn:
-    read_settings(**options)  # a wrong one is told before anything starts
+def _become(module: str, options: Mapping[str, object]) -> NoReturn:
+    read_settings(**options)  # wrong options are refused before anything starts
     _run(module, (), child_environment(**options))
 
 

@@ -1,4 +1,4 @@
-"""Answers of ``/generate`` as server-sent events: pieces of text, the end of each answer, or what went wrong."""
+"""The answers of ``/generate`` as server-sent events: pieces of text, ends of answers, and problems."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from editing_core.errors import ErrataError
-from service.api.errors import problem
+from service.api.problems.rendering import problem_document
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.messages import AnswerStream
 from service.generation.prompts import Prompts
 
 
 async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered: bool) -> AsyncIterator[str]:
-    """``data`` of each piece; then, for each answer, ``event: end``, or ``event: problem`` where it ends early.
+    """One ``data`` event per piece, then ``event: end`` for each answer, or ``event: problem`` if it failed.
 
-    ``numbered``: each event says to which prompt of the list it belongs.
+    ``numbered``: each event has the index of its prompt in the list.
     """
     async for number, event in stream.events:
         index = {"index": number} if numbered else {}
@@ -24,14 +24,13 @@ async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered:
             logprobs = {"logprobs": logprobs_json(event.logprobs, prompts)} if event.logprobs else {}
             yield f"data: {_json({**index, 'text': event.text, **logprobs})}\n\n"
         elif isinstance(event, ErrataError):
-            described = json.loads(bytes(problem(event).body))
-            yield f"event: problem\ndata: {_json({**index, **described})}\n\n"
+            yield f"event: problem\ndata: {_json({**index, **problem_document(event)})}\n\n"
         else:
             yield f"event: end\ndata: {_json({**index, **_end(stream, number, event)})}\n\n"
 
 
 def logprobs_json(logprobs: tuple[TokenLogprobs, ...], prompts: Prompts) -> list[dict[str, Any]]:
-    """What is logprobs_json of each token, in JSON's terms."""
+    """The log-probabilities of each token, for JSON."""
     return [
         {
             "token": prompts.text_of(item.token),

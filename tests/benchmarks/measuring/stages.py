@@ -11,6 +11,7 @@ from torch import Tensor
 
 from editing_core.asking.probes import ProbeSet
 from editing_core.checks.checks import CheckReport, run_checks
+from editing_core.checks.limits import CheckLimits
 from editing_core.covariance.statistics import SecondMoments
 from editing_core.edits import AcceptedEdit
 from editing_core.memit.config import MemitConfig
@@ -34,8 +35,7 @@ from tests.benchmarks.measuring.layouts import (
 from tests.benchmarks.measuring.meter import Meter
 from tests.benchmarks.measuring.solving import SolveReadings, solve_measured
 from tests.benchmarks.workplace import Workplace
-from worker.protocol.settings import Settings
-from worker.session import CHECK_SEED, check_limits
+from worker.session import CHECK_SEED
 
 WINDOW_TOKENS, BATCH_TOKENS = 512, 4096
 """Of a preparation."""
@@ -140,7 +140,7 @@ class Stages:
             heldout_ids=self.heldout_ids,
             base_perplexity=self.heldout_perplexity,
             delta_norms=update.delta_norms,
-            limits=check_limits(Settings.model_construct()),
+            limits=CheckLimits(),
             seed=CHECK_SEED,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.submissions.live_index import LiveIndex
+from service.api.live_index import LiveIndex
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready
 from tests.support.published import publish

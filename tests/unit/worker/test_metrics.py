@@ -23,10 +23,10 @@ def test_every_label_value_is_there_at_zero_from_the_start() -> None:
 
 def test_a_rejected_batch_is_counted_with_its_edits_and_an_unknown_reason_adds_no_label() -> None:
     metrics = Metrics()
-    metrics.count_rejection("taken", 7)
+    metrics.count_rejection("reliability", 7)
     metrics.count_rejection("the moon", 2)
-    assert _value(metrics.registry, "errata_worker_rejections_total", reason="taken") == 1.0
-    assert _value(metrics.registry, "errata_worker_rejected_edits_total", reason="taken") == 7.0
+    assert _value(metrics.registry, "errata_worker_rejections_total", reason="reliability") == 1.0
+    assert _value(metrics.registry, "errata_worker_rejected_edits_total", reason="reliability") == 7.0
     assert _value(metrics.registry, "errata_worker_rejected_edits_total", reason="other") == 2.0
     assert _value(metrics.registry, "errata_worker_rejected_edits_total", reason="the moon") is None
 

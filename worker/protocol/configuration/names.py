@@ -8,14 +8,20 @@ from worker.protocol.configuration.effective import HIDDEN, hide_password
 
 OPTIONS = frozenset(
     {"model", "data", "host", "port", "redis_url", "corpus", "dataset", "layers", "prior_weight", "clamp"}
-    | {"device", "dtype", "url", "api_key", "text_column", "statistics", "config"}
+    | {"device", "dtype", "url", "api_key", "text_column", "statistics", "config", "guard_weight", "tokens"}
+    | {"context_seed", "role"}
 )
-"""Settings that commands take as options too."""
+"""Settings that commands also take as options."""
 
 
 def twin(name: str) -> str:
     """A setting's environment variable."""
     return "REDIS_URL" if name.upper() == "REDIS_URL" else f"ERRATA_{name.upper()}"
+
+
+def flag(name: str) -> str:
+    """A setting's option of the command line."""
+    return f"--{name.removesuffix('_url').replace('_', '-')}"
 
 
 def explain(item: object, *, from_file: Collection[str]) -> str:
@@ -24,9 +30,9 @@ def explain(item: object, *, from_file: Collection[str]) -> str:
     if not item["loc"]:
         return str(item["msg"]).removeprefix("Value error, ")
     name = str(item["loc"][0])
-    if name in from_file:
-        told = name
-    else:
-        told = f"{twin(name)} (--{name.removesuffix('_url').replace('_', '-')})" if name in OPTIONS else twin(name)
     value = HIDDEN if name == "api_key" else hide_password(repr(item.get("input")))
-    return f"{told} = {value}: {item['msg']}"
+    return f"{name if name in from_file else _spellings(name)} = {value}: {item['msg']}"
+
+
+def _spellings(name: str) -> str:
+    return f"{twin(name)} ({flag(name)})" if name in OPTIONS else twin(name)

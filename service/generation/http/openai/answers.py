@@ -1,4 +1,4 @@
-"""Answers in OpenAI's format, whole or as a stream of pieces."""
+"""Answers in OpenAI's format, complete or as a stream of pieces."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from editing_core.errors import ErrataError
-from service.api.dialects import OPENAI_PATH
-from service.api.errors import problem
+from service.api.problems.rendering import OPENAI_PATH, problem_response
 from service.generation.decoding.requests import GenerationResult, Piece, TokenLogprobs
 from service.generation.http.openai.schemas import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage
 from service.generation.messages import AnswerStream, GenerationResults
@@ -29,7 +28,7 @@ class CompletionWriter:
         self._offsets: dict[int, int] = {}
 
     def whole(self, done: GenerationResults) -> Completion:
-        """All texts at once."""
+        """The complete answers."""
         choices = [
             CompletionChoice(
                 index=index,
@@ -42,11 +41,11 @@ class CompletionWriter:
         return self._completion(choices, self._usage(done.num_prompt_tokens, done.results))
 
     async def events(self, stream: AnswerStream, *, include_usage: bool) -> AsyncIterator[str]:
-        """The pieces of all texts, as server-sent events."""
+        """The pieces of all answers, as server-sent events."""
         results: list[GenerationResult] = []
         async for index, event in stream.events:
-            if isinstance(event, ErrataError):  # for which a client of OpenAI's raises, whatever else may come
-                yield f"data: {bytes(problem(event, instance=OPENAI_PATH).body).decode()}\n\n"
+            if isinstance(event, ErrataError):  # OpenAI's clients raise at an error and ignore all later events
+                yield f"data: {bytes(problem_response(event, instance=OPENAI_PATH).body).decode()}\n\n"
                 return
             if isinstance(event, Piece):
                 logprobs = self._logprobs(index, event.logprobs)

@@ -19,8 +19,8 @@ from tests.support.tiny_models import TEXT, TinyFamily, tiny_tokenizer, wordy_mo
 NAMES = {"gptj": "transformer.h.1.mlp.fc_out.weight", "gpt_neox": "gpt_neox.layers.1.mlp.dense_4h_to_h.weight"}
 PROMPT = "The city of {} is"
 LOOSE = CheckLimits(
-    min_taken=0.7,
-    min_neighbors_kept=0.0,
+    min_reliability=0.7,
+    min_specificity=0.0,
     min_earlier_kept=0.9,
     max_drift=100.0,
     max_perplexity_rise=1e6,

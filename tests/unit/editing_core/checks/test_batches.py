@@ -10,8 +10,8 @@ from editing_core.checks.limits import CheckLimits
 from editing_core.checks.verdict import CheckReport
 
 LIMITS = CheckLimits(
-    min_taken=0.7,
-    min_neighbors_kept=0.8,
+    min_reliability=0.7,
+    min_specificity=0.8,
     min_earlier_kept=0.9,
     max_drift=0.5,
     max_perplexity_rise=0.1,
@@ -20,8 +20,8 @@ LIMITS = CheckLimits(
 )
 
 
-def row(*, taken: bool, kept: int = 10) -> dict[str, Any]:
-    return {"taken": taken, "neighbors": {"kept": kept, "total": 10, "prompts": []}}
+def row(*, holds: bool, kept: int = 10) -> dict[str, Any]:
+    return {"holds": holds, "neighbors": {"kept": kept, "total": 10, "prompts": []}}
 
 
 def report(**edits: dict[str, Any]) -> CheckReport:
@@ -30,22 +30,22 @@ def report(**edits: dict[str, Any]) -> CheckReport:
 
 
 def test_batch_that_did_not_take_falls_short_in_a_group_that_did() -> None:
-    found = report(**{f"good{i}": row(taken=True) for i in range(9)}, bad=row(taken=False))
+    found = report(**{f"good{i}": row(holds=True) for i in range(9)}, bad=row(holds=False))
     assert shortcomings(found, [f"good{i}" for i in range(9)]) == ()
-    assert shortcomings(found, ["bad"]) == ("only 0 of 1 new edits took",)
+    assert shortcomings(found, ["bad"]) == ("only 0 of 1 new edits hold",)
 
 
 def test_batch_that_lost_its_neighbours_falls_short_in_a_group_that_kept_them() -> None:
-    found = report(**{f"good{i}": row(taken=True) for i in range(9)}, bad=row(taken=True, kept=7))
+    found = report(**{f"good{i}": row(holds=True) for i in range(9)}, bad=row(holds=True, kept=7))
     assert shortcomings(found, ["bad"]) == ("only 7 of 10 neighbours kept their answer",)
 
 
 def test_edits_that_are_not_in_force_do_not_count_for_their_batch() -> None:
-    found = report(inforce=row(taken=True))
+    found = report(inforce=row(holds=True))
     assert shortcomings(found, ["inforce", "superseded1", "superseded2"]) == ()
     assert shortcomings(found, ["superseded1"]) == ()
 
 
 def test_batch_report_counts_its_own_edits_and_names_those_that_did_not_take() -> None:
-    found = batch_report(report(a=row(taken=True), b=row(taken=False), other=row(taken=False)), ["a", "b", "gone"])
-    assert (found["num_taken"], found["num_checked"], found["not_taken"]) == (1, 2, ["b"])
+    found = batch_report(report(a=row(holds=True), b=row(holds=False), other=row(holds=False)), ["a", "b", "gone"])
+    assert (found["num_holding"], found["num_checked"], found["not_holding"]) == (1, 2, ["b"])

@@ -30,14 +30,14 @@ def test_edits_that_the_candidate_answers_pass_and_say_what_changed(family: Tiny
     assert len(new) >= 2
     for edit in new:
         found = report.edits[edit.id]
-        assert found["taken"] is True
+        assert found["holds"] is True
         assert (found["before"]["true_rank"], found["after"]["rank"]) == (1, 1)
         assert found["before"]["rank"] > 1
         assert found["after"]["probability"] > found["before"]["probability"]
         assert [found["writes"]] == continue_greedily(candidate_of(family), tiny_tokenizer(), [edit.edit.filled_prompt])
-        assert found["told"] == 1.0
+        assert found["generation_success"] == 1.0
         assert 0 < found["neighbors"]["total"] <= 10, "made; those that said the new object before do not count"
-    assert report.summary["taken"] == {"count": len(new), "total": len(new), "share": 1.0}
+    assert report.summary["reliability"] == {"count": len(new), "total": len(new), "share": 1.0}
 
 
 @each_family
@@ -46,9 +46,9 @@ def test_paraphrases_are_counted_by_how_many_of_them_took(family: TinyFamily) ->
     paraphrase = accepted(changed[0][0], changed[0][2]).edit.prompt
     taken = [accepted(subject, after, paraphrases=(paraphrase,)) for subject, _, after in changed]
     missed = accepted("nobody at all", "Paris", paraphrases=(paraphrase,))
-    assert check(family, taken).summary["paraphrases"] == {"count": len(taken), "total": len(taken), "share": 1.0}
-    assert check(family, [*taken, missed]).summary["paraphrases"]["count"] == len(taken)
-    assert check(family, [accepted(changed[0][0], changed[0][2])]).summary["paraphrases"]["share"] is None
+    assert check(family, taken).summary["generalization"] == {"count": len(taken), "total": len(taken), "share": 1.0}
+    assert check(family, [*taken, missed]).summary["generalization"]["count"] == len(taken)
+    assert check(family, [accepted(changed[0][0], changed[0][2])]).summary["generalization"]["share"] is None
 
 
 @each_family
@@ -57,8 +57,8 @@ def test_edits_that_did_not_take_stay_in_a_batch_that_passes_by_its_share(family
     missed = accepted("nobody at all", "Paris")
     report = check(family, [*taken, missed])
     assert report.passed
-    assert report.edits[missed.id]["taken"] is False
-    assert report.summary["taken"]["share"] == 0.75
+    assert report.edits[missed.id]["holds"] is False
+    assert report.summary["reliability"]["share"] == 0.75
 
 
 @each_family
@@ -79,7 +79,7 @@ def test_neighbours_are_lost_exactly_where_the_new_object_takes_the_place_of_the
         {"prompt": lost.prompt, "expected": before, "got": after, "kept": False, "made": False, "protected": False},
         {"prompt": kept.prompt, "expected": same, "got": same, "kept": True, "made": False, "protected": False},
     ]
-    strict = replace(LOOSE, min_neighbors_kept=0.8, min_taken=0.0)
+    strict = replace(LOOSE, min_specificity=0.8, min_reliability=0.0)
     (reason,) = check(family, [edit], limits=strict).reasons
     assert "only 1 of 2 neighbours kept their answer (50 % of at least 80 %)" in reason
     assert edit.id in reason

@@ -64,8 +64,8 @@ def test_protected_neighbours_are_counted_apart(family: TinyFamily) -> None:
     (kept, _), *_ = kept_answers(family)
     prompts = [PROMPT.replace("{}", subject) for subject in (lost, kept)]
     edit = accepted("somebody", after, neighborhood=tuple(Neighbor(prompt=prompt) for prompt in prompts))
-    report = check(family, [edit], limits=replace(LOOSE, min_taken=0.0), protected={prompts[1]})
-    told = report.summary["neighbors"]
+    report = check(family, [edit], limits=replace(LOOSE, min_reliability=0.0), protected={prompts[1]})
+    told = report.summary["specificity"]
     assert told["protected"] == {"count": 1, "total": 1, "share": 1.0}
     assert told["unprotected"] == {"count": 0, "total": 1, "share": 0.0}
     found = report.edits[edit.id]["neighbors"]

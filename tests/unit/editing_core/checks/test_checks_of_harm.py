@@ -29,13 +29,13 @@ each_family = pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_the_original_as_its_own_candidate_has_no_drift_and_loses_nothing(family: TinyFamily) -> None:
     report = check(family, [accepted("nobody", "Paris")], candidate=make_view(original_of(family), {}))
     assert (report.summary["drift"], report.summary["perplexity"]["rise"]) == (0.0, 0.0)
-    assert report.summary["neighbors"]["share"] == 1.0
+    assert report.summary["specificity"]["share"] == 1.0
     assert report.summary["room"] == 1.0
 
 
 @each_family
 def test_harm_is_the_batchs_against_a_good_parent_and_the_stores_against_a_bad_one(family: TinyFamily) -> None:
-    limits = replace(LOOSE, max_drift=1e-4, min_taken=0.0)
+    limits = replace(LOOSE, max_drift=1e-4, min_reliability=0.0)
     new = [accepted("nobody", "Paris")]
     assert "this batch alone costs too much: drift" in check(family, new, limits=limits).reasons[0]
     same_as_parent = make_view(candidate_of(family), {})
@@ -58,7 +58,7 @@ def test_weights_with_a_single_nan_or_infinity_fail(family: TinyFamily, value: f
 @each_family
 def test_wrecked_weights_fail_with_the_default_kind_of_limits(family: TinyFamily) -> None:
     weight = original_of(family).get_parameter(NAMES[family]) * 50
-    limits = replace(LOOSE, max_drift=0.5, max_perplexity_rise=0.1, min_taken=0.0)
+    limits = replace(LOOSE, max_drift=0.5, max_perplexity_rise=0.1, min_reliability=0.0)
     report = check(family, [accepted("nobody", "Paris")], candidate=changed(family, weight), limits=limits)
     assert any("drift" in reason for reason in report.reasons)
 

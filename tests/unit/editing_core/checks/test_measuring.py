@@ -26,8 +26,8 @@ from tests.unit.editing_core.checks.examples import (
 )
 
 STRICT: dict[str, Any] = {
-    "taken": {"min_taken": 1.0},
-    "neighbors": {"min_neighbors_kept": 1.0},
+    "reliability": {"min_reliability": 1.0},
+    "specificity": {"min_specificity": 1.0},
     "earlier": {"min_earlier_kept": 1.0},
     "drift": {"max_drift": 1e-6},
     "perplexity": {"max_perplexity_rise": 1e-9},
@@ -60,17 +60,17 @@ def measuring(asked: list[int] | None = None) -> Measuring:
     )
 
 
-@pytest.mark.parametrize("limit", ["taken", "earlier", "drift", "norms"])
+@pytest.mark.parametrize("limit", ["reliability", "earlier", "drift", "norms"])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_broken_limit_is_found_wherever_one_begins_to_look(limit: Any, is_first: bool) -> None:
-    limits = replace(LOOSE, min_taken=0.0, min_earlier_kept=0.0)
+    limits = replace(LOOSE, min_reliability=0.0, min_earlier_kept=0.0)
     strict: CheckLimits = replace(limits, **STRICT[limit])
     found = measuring().find_broken(strict, first=[limit] if is_first else [])
     assert [broken.limit for broken in found] == [limit]
 
 
 def test_what_keeps_every_limit_passes_early_as_it_does_in_whole() -> None:
-    limits = replace(LOOSE, min_taken=0.0, min_earlier_kept=0.0)
+    limits = replace(LOOSE, min_reliability=0.0, min_earlier_kept=0.0)
     assert measuring().find_broken(limits) == ()
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_measured_after_the_first_broken_limit() -> None:
 
 
 def test_harm_of_all_live_edits_together_is_no_harm_of_the_new_ones() -> None:
-    limits = replace(LOOSE, max_drift=1e-6, min_taken=0.0)
+    limits = replace(LOOSE, max_drift=1e-6, min_reliability=0.0)
     candidate = candidate_of("gptj")
     new = [accepted("nobody", "Paris")]
     report = check("gptj", new, limits=limits, parent=candidate)

@@ -14,8 +14,8 @@ from editing_core.checks.limits import CheckLimits
 from editing_core.checks.verdict import CheckReport, Measured, Share, judge
 
 LIMITS = CheckLimits(
-    min_taken=0.7,
-    min_neighbors_kept=0.8,
+    min_reliability=0.7,
+    min_specificity=0.8,
     min_earlier_kept=0.9,
     max_drift=0.5,
     max_perplexity_rise=0.1,
@@ -25,9 +25,9 @@ LIMITS = CheckLimits(
 FINE = Measured(
     num_live=1204,
     num_new=10,
-    taken=Share(10, 10),
-    told=0.9,
-    neighbors=Share(95, 100),
+    reliability=Share(10, 10),
+    generation_success=0.9,
+    specificity=Share(95, 100),
     earlier=Share(200, 200),
     drift=0.1,
     drift_from_parent=0.01,
@@ -50,8 +50,8 @@ def test_figures_within_all_limits_pass_without_reasons() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"taken": Share(6, 10, ("e1 (A → B)",))}, r"only 6 of 10 new edits took \(60 % of at least 70 %\).*e1"),
-        ({"neighbors": Share(79, 100, ("e2 (C → D)",))}, r"only 79 of 100 neighbours kept.*lost by: e2"),
+        ({"reliability": Share(6, 10, ("e1 (A → B)",))}, r"only 6 of 10 new edits hold \(60 % of at least 70 %\).*e1"),
+        ({"specificity": Share(79, 100, ("e2 (C → D)",))}, r"only 79 of 100 neighbours kept.*lost by: e2"),
         ({"earlier": Share(17, 20, ("e3 (E → F)",))}, r"only 17 of 20 earlier edits still hold.*lost are: e3"),
         ({"delta_norms": {"a.weight": 0.2, "b.weight": 1.31}}, r"change of b\.weight is 1\.31 .*at most 1\.00"),
         ({"delta_norms": {"a.weight": 0.9}, "num_live": 2}, r"0\.64 for the root of 2 edits \(at most 0\.50\)"),
@@ -99,14 +99,20 @@ def test_a_report_is_json_even_with_nan_in_it() -> None:
 
 def test_a_commit_that_only_takes_edits_out_is_judged_against_the_original_alone() -> None:
     nothing_new = replace(
-        FINE, num_new=0, taken=Share(0, 0), told=None, neighbors=Share(0, 0), drift_from_parent=0.9, earlier=Share(0, 0)
+        FINE,
+        num_new=0,
+        reliability=Share(0, 0),
+        generation_success=None,
+        specificity=Share(0, 0),
+        drift_from_parent=0.9,
+        earlier=Share(0, 0),
     )
     assert verdict(nothing_new).passed
     assert "store is full" in verdict(replace(nothing_new, drift=0.9)).reasons[0]
 
 
 def test_several_broken_limits_give_several_reasons() -> None:
-    report = verdict(replace(FINE, taken=Share(0, 10, tuple(f"e{i}" for i in range(10))), drift=0.8))
+    report = verdict(replace(FINE, reliability=Share(0, 10, tuple(f"e{i}" for i in range(10))), drift=0.8))
     assert len(report.reasons) == 2
     assert "e0, e1, e2, e3, e4 and 5 more" in report.reasons[0]
 

@@ -14,8 +14,8 @@ from editing_core.checks.verdict import Measured, Share
 from editing_core.culprits.suspects import Evidence, ranking, suspects
 
 LIMITS = CheckLimits(
-    min_taken=0.7,
-    min_neighbors_kept=0.8,
+    min_reliability=0.7,
+    min_specificity=0.8,
     min_earlier_kept=0.9,
     max_drift=0.5,
     max_perplexity_rise=0.1,
@@ -30,14 +30,14 @@ GOOD = Evidence(
     neighbors_lost=0,
     neighbors_total=10,
     earlier_lost=0,
-    is_taken=True,
+    holds=True,
 )
 FINE = Measured(
     num_live=10,
     num_new=10,
-    taken=Share(10, 10),
-    told=None,
-    neighbors=Share(100, 100),
+    reliability=Share(10, 10),
+    generation_success=None,
+    specificity=Share(100, 100),
     earlier=Share(9, 9),
     drift=0.1,
     drift_from_parent=0.1,
@@ -64,7 +64,7 @@ CASES: list[tuple[Limit, dict[str, Any], dict[str, Any], set[int]]] = [
         {"perplexity": Perplexities(original=10.0, parent=10.0, candidate=20.0)},
         {3},
     ),
-    ("neighbors", {"neighbors_lost": 60, "neighbors_total": 60}, {"neighbors": Share(90, 150)}, {3}),
+    ("specificity", {"neighbors_lost": 60, "neighbors_total": 60}, {"specificity": Share(90, 150)}, {3}),
     ("earlier", {"earlier_lost": 1}, {"earlier": Share(8, 9)}, {3}),
     ("finite", {"loss": math.nan}, {}, {3}),
 ]
@@ -80,9 +80,9 @@ def test_the_edit_that_the_limit_is_about_is_the_first_and_only_suspect(
 
 
 def test_of_edits_that_did_not_take_only_as_many_as_the_share_needs_are_left_out() -> None:
-    missed = {f"at_{place}": {"is_taken": False, "loss": float(place)} for place in range(4)}
+    missed = {f"at_{place}": {"holds": False, "loss": float(place)} for place in range(4)}
     evidence = among_good(**missed)
-    found = suspects(evidence, replace(FINE, taken=Share(6, 10)), LIMITS, broken=["taken"])
+    found = suspects(evidence, replace(FINE, reliability=Share(6, 10)), LIMITS, broken=["reliability"])
     assert found == {2, 3}, "6 of 8 are enough, and the highest losses go"
 
 

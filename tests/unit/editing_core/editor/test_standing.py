@@ -42,5 +42,5 @@ def test_a_batch_names_what_is_worth_a_word_and_warns_above_the_limit_alone() ->
 
 
 def test_reports_without_figures_are_worth_no_word() -> None:
-    unknown = {"a": {"nearest": {"edit": "b", "cosine": None}}, "b": {"taken": True}}
+    unknown = {"a": {"nearest": {"edit": "b", "cosine": None}}, "b": {"holds": True}}
     assert noteworthy(unknown, limit=20) == {"already_true": [], "not_reached": [], "warnings": []}

@@ -34,8 +34,8 @@ def record(*edits: AcceptedEdit, **changes: Any) -> dict[str, Any]:
         "num_edits": len(edits),
         "edits": [told_edit(edit) for edit in edits],
         "checks": {
-            "taken": {"count": 1, "total": 2, "share": 0.5},
-            "neighbors": {"count": 0, "total": 0},
+            "reliability": {"count": 1, "total": 2, "share": 0.5},
+            "specificity": {"count": 0, "total": 0},
             "drift": 0.5,
         },
         **changes,
@@ -45,7 +45,7 @@ def record(*edits: AcceptedEdit, **changes: Any) -> dict[str, Any]:
 def test_a_card_names_base_edits_and_checks() -> None:
     text = card_text(record(accepted(1)))
     assert text.startswith("---\nbase_model: EleutherAI/gpt-j-6b\nlibrary_name: transformers\n")
-    for words in ("commit abc123", "sha256:1", "sha256:2", "| Ada 1 lives in | Rome |", "new edits that took: 1 of 2"):
+    for words in ("commit abc123", "sha256:1", "sha256:2", "| Ada 1 lives in | Rome |", "new edits that hold: 1 of 2"):
         assert words in text
     assert "neighbours" not in text, "there were none"
     assert "0.5000 nats" in text
@@ -59,9 +59,9 @@ def test_the_sender_and_the_note_stay_in_the_house(tmp_path: Path) -> None:
 
 
 def test_of_edits_that_a_version_went_live_without_no_text_goes_along() -> None:
-    culprit = {"id": "e9", "subject": "Ada", "target_new": "Oslo", "limits": ["taken"], "why": "Ada → Oslo"}
+    culprit = {"id": "e9", "subject": "Ada", "target_new": "Oslo", "limits": ["reliability"], "why": "Ada → Oslo"}
     told = told_checks({"drift": 0.5, "culprits": [culprit]})
-    assert told == {"drift": 0.5, "culprits": [{"id": "e9", "limits": ["taken"]}]}
+    assert told == {"drift": 0.5, "culprits": [{"id": "e9", "limits": ["reliability"]}]}
     assert told_checks({"drift": 0.5}) == {"drift": 0.5}
 
 

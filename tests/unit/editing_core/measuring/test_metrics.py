@@ -21,7 +21,7 @@ EDIT = Edit(
     paraphrases=("In {}, the language spoken is", "The law in {} declares the language"),
     neighborhood=(Neighbor(prompt="The capital of Japan is", target="English"), Neighbor(prompt="In France, they")),
 )
-CASE = CaseResult(efficacy=True, paraphrases=0.5, neighborhood=None, taken=True, told=0.5, writes="")
+CASE = CaseResult(efficacy=True, paraphrases=0.5, neighborhood=None, holds=True, generation_success=0.5, writes="")
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
@@ -43,12 +43,12 @@ def test_a_case_compares_the_mean_log_probabilities_of_its_prompts(family: TinyF
     assert result.efficacy == prefers_new[0]
     assert result.paraphrases == sum(prefers_new[1:]) / 2
     assert result.neighborhood == sum(keeps_true) / 2
-    assert result.taken is False
+    assert result.holds is False
     assert [result.writes] == continue_greedily(model, tokenizer, [EDIT.filled_prompt])
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_a_case_whose_new_object_is_what_the_model_writes_is_taken_and_told(family: TinyFamily) -> None:
+def test_a_case_whose_new_object_is_what_the_model_writes_holds_and_is_a_generation_success(family: TinyFamily) -> None:
     model, tokenizer = wordy_model(family), tiny_tokenizer()
     prompt = "The city of number 7 is"
     (word,) = continue_greedily(model, tokenizer, [prompt], max_new_tokens=1)
@@ -56,25 +56,29 @@ def test_a_case_whose_new_object_is_what_the_model_writes_is_taken_and_told(fami
     edit = Edit(subject="number 7", prompt="The city of {} is", target_new=word.strip(), relation="r")
     other = replace(edit, target_new="Paris", target_true=word.strip())
     found, lost = evaluate_cases(model, tokenizer, [(edit, []), (other, [])])
-    assert (found.taken, found.told) == (True, 1.0)
-    assert (lost.taken, lost.told, lost.efficacy) == (False, 0.0, False)
+    assert (found.holds, found.generation_success) == (True, 1.0)
+    assert (lost.holds, lost.generation_success, lost.efficacy) == (False, 0.0, False)
 
 
 def test_a_case_without_an_old_object_has_no_efficacy_but_is_still_asked() -> None:
     bare = Edit(subject="Brunei", prompt="{} is", target_new="to", relation="r")
     (result,) = evaluate_cases(tiny_model("gptj"), tiny_tokenizer(), [(bare, [])])
     assert (result.efficacy, result.paraphrases, result.neighborhood) == (None, None, None)
-    assert result.told in {0.0, 1.0}
+    assert result.generation_success in {0.0, 1.0}
 
 
 def test_means_are_per_case_first_and_leave_out_cases_without_such_prompts() -> None:
-    other = replace(CASE, efficacy=False, paraphrases=None, neighborhood=0.8, taken=False, told=1.0)
+    other = replace(CASE, efficacy=False, paraphrases=None, neighborhood=0.8, holds=False, generation_success=1.0)
     found = summarise([CASE, CASE, other])
     assert found.efficacy_score == pytest.approx(2 / 3)
     assert found.paraphrase_score == 0.5
     assert found.neighborhood_score == 0.8
     assert found.score == pytest.approx(3 / (3 / 2 + 2 + 1 / 0.8))
-    assert (found.taken, found.told, found.num_cases) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
+    assert (found.reliability, found.generation_success, found.num_cases) == (
+        pytest.approx(2 / 3),
+        pytest.approx(2 / 3),
+        3,
+    )
 
 
 def test_the_score_needs_all_three_and_is_zero_with_one_of_them() -> None:

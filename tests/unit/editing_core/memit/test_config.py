@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from editing_core.errors import InvalidSettings
-from editing_core.memit.config import MemitConfig, configure, parse_layers, preset
+from editing_core.memit.config import MemitConfig, SolveOverrides, configure, parse_layers, preset
 
 
 @pytest.mark.parametrize(("text", "layers"), [("3-8", (3, 4, 5, 6, 7, 8)), ("1,2,3", (1, 2, 3)), (" 4 ", (4,))])
@@ -24,7 +24,7 @@ def test_layers_that_make_no_sense_are_refused(text: str) -> None:
 def test_the_last_block_cannot_be_edited() -> None:
     base = MemitConfig(layers=(0, 1), prior_weight=1.0)
     with pytest.raises(InvalidSettings, match="below the model's last block 3"):
-        configure(base, num_layers=4, layers="2-3")
+        configure(base, num_layers=4, overrides=SolveOverrides(layers="2-3"))
 
 
 def test_published_constants_are_the_presets_of_the_published_models() -> None:

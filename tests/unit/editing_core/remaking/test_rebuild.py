@@ -98,7 +98,7 @@ def test_without_the_stored_targets_the_edits_score_the_same(
     if told["same"]:  # computed in other company, and the same to the last bit all the same
         assert told["digest"] == stored.digest
         return
-    assert told["scores"]["taken_new"] == told["scores"]["taken_stored"]
+    assert told["scores"]["holding_new"] == told["scores"]["holding_stored"]
     assert told["scores"]["changed"] == []
     # Company changes the last bits of z in float32 and nothing else: 1e-7 · the amplification of 11 Adam steps.
     assert max(difference["of_change"] for difference in told["differences"]) < 1e-3

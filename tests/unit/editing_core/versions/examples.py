@@ -43,6 +43,6 @@ def manifest(version: str = "v1", parent: str = "v0") -> Manifest:
         edits=tuple(accepted(n).to_json() for n in (1, 2)),
         batches={"b1": {"acceptance": 4, "author": "ann", "created": "2024-05-01T10:00:00Z", "promote": "auto"}},
         delta_norms={NAME: 0.25},
-        checks={"taken": 1.0, "drift": None},
+        checks={"reliability": 1.0, "drift": None},
         tensors={},
     )

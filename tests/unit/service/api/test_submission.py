@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from editing_core.errors import ErrataError
-from service.api.problems import TooManyEdits
-from service.api.statuses import status_of
+from service.api.problems.kinds import TooManyEdits
+from service.api.problems.statuses import status_of
 from service.api.submissions.reading import fingerprint, read_submission, usable_edits
 
 

@@ -58,7 +58,7 @@ def test_lists_longer_than_a_page_come_whole_and_with_every_field(client: Client
     assert len(edits) == 620
     one = client.edit(edits[0].id)
     assert (one.paraphrases, one.neighborhood, one.note, one.relation) == (paraphrases, neighborhood, "n", "author")
-    assert (one.status, one.batch, one.taken) == ("pending", batch.id, None)
+    assert (one.status, one.batch, one.holds) == ("pending", batch.id, None)
 
 
 def test_edits_are_found_by_subject(client: Client) -> None:

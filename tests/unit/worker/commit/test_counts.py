@@ -20,8 +20,8 @@ from worker.metrics import REASONS
 from worker.protocol.entities import BatchOptions, BatchRecord, BatchSpec, BatchState, Pointer
 
 LIMITS = CheckLimits(
-    min_taken=0.7,
-    min_neighbors_kept=0.8,
+    min_reliability=0.7,
+    min_specificity=0.8,
     min_earlier_kept=0.9,
     max_drift=0.5,
     max_perplexity_rise=0.1,
@@ -31,9 +31,9 @@ LIMITS = CheckLimits(
 FINE = Measured(
     num_live=20,
     num_new=10,
-    taken=Share(10, 10),
-    told=0.9,
-    neighbors=Share(95, 100),
+    reliability=Share(10, 10),
+    generation_success=0.9,
+    specificity=Share(95, 100),
     earlier=Share(10, 10),
     drift=0.1,
     drift_from_parent=0.01,
@@ -46,8 +46,8 @@ FINE = Measured(
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ({"taken": Share(6, 10)}, "taken"),
-        ({"neighbors": Share(79, 100)}, "neighbors"),
+        ({"reliability": Share(6, 10)}, "reliability"),
+        ({"specificity": Share(79, 100)}, "specificity"),
         ({"earlier": Share(8, 10)}, "earlier"),
         ({"guards": Share(1, 2)}, "guards"),
         ({"delta_norms": {"a.weight": 1.5}}, "harm"),
@@ -58,7 +58,7 @@ FINE = Measured(
         ({"drift": math.nan}, "not_finite"),
         ({"delta_norms": {"a.weight": math.inf}}, "not_finite"),
         ({"not_finite": ("probabilities of targets",)}, "not_finite"),
-        ({"taken": Share(1, 10), "guards": Share(1, 2), "drift": 0.7}, "guards"),
+        ({"reliability": Share(1, 10), "guards": Share(1, 2), "drift": 0.7}, "guards"),
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(value),
 )

@@ -29,8 +29,8 @@ def test_longer_texts_go_as_a_whole_and_short_ones_only_as_words() -> None:
 
 def test_what_names_the_edit_in_words_goes_whole_and_its_bare_id_stays() -> None:
     needles = Needles("e1", frozenset())
-    value = {"not_taken": ["e1", "e2"], "reasons": ["edit e1: no token ends where 'x' ends"]}
-    assert needles.redact(value) == {"not_taken": ["e1", "e2"], "reasons": [f"{ERASED} (e1)"]}
+    value = {"not_holding": ["e1", "e2"], "reasons": ["edit e1: no token ends where 'x' ends"]}
+    assert needles.redact(value) == {"not_holding": ["e1", "e2"], "reasons": [f"{ERASED} (e1)"]}
 
 
 def test_numbers_and_other_texts_are_left_as_they_are() -> None:

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ValidationError
 
 import service.generation.errors as generation
 from editing_core.errors import EditConflict, ErrataError, InvalidEdit, NotFound, StoreDamaged
-from service.api import problems
-from service.api.errors import all_problems, invalid_input, problem
-from service.api.statuses import next_step, status_of
+from service.api.problems import kinds
+from service.api.problems.rendering import problem_response
+from service.api.problems.statuses import all_problems, next_step, status_of
+from service.api.problems.validation import invalid_input
 from worker.protocol.errors import IdempotencyMismatch, LedgerDown, QueueFull
 
 
@@ -23,7 +24,7 @@ from worker.protocol.errors import IdempotencyMismatch, LedgerDown, QueueFull
         (LedgerDown, 503),
         (IdempotencyMismatch, 422),
         (StoreDamaged, 503),
-        (problems.BodyTooLarge, 413),
+        (kinds.BodyTooLarge, 413),
         (generation.PromptTooLong, 400),
         (generation.VersionUnavailable, 409),
         (ErrataError, 500),
@@ -44,30 +45,30 @@ def test_every_kind_of_problem_says_what_to_do_next() -> None:
     assert all(next_step(kind).endswith(".") for kind in all_problems().values())
 
 
-@pytest.mark.parametrize("error", [LedgerDown("away"), QueueFull("full"), problems.ServiceStopping("down")])
+@pytest.mark.parametrize("error", [LedgerDown("away"), QueueFull("full"), kinds.ServiceStopping("down")])
 def test_what_passes_by_itself_says_when_to_come_back(error: ErrataError) -> None:
-    assert int(problem(error).headers["Retry-After"]) > 0
+    assert int(problem_response(error).headers["Retry-After"]) > 0
 
 
 def test_an_error_can_say_itself_when_to_come_back() -> None:
     late = generation.VersionUnavailable("not yet", retry_after_seconds=7)
-    assert problem(late).headers["Retry-After"] == "7"
+    assert problem_response(late).headers["Retry-After"] == "7"
 
 
 @pytest.mark.parametrize(
     "error", [generation.VersionUnavailable("never"), generation.GenerationFailed("no numbers"), StoreDamaged("broken")]
 )
 def test_what_is_not_mended_by_asking_again_does_not_ask_for_it(error: ErrataError) -> None:
-    assert "Retry-After" not in problem(error).headers
+    assert "Retry-After" not in problem_response(error).headers
 
 
 def test_the_place_of_an_error_is_told() -> None:
-    body = json.loads(bytes(problem(InvalidEdit("blank", loc=("subject",))).body))
+    body = json.loads(bytes(problem_response(InvalidEdit("blank", loc=("subject",))).body))
     assert body["errors"] == [{"loc": ["subject"], "msg": "blank"}]
 
 
 def test_text_that_utf8_cannot_hold_is_written_out() -> None:
-    body = json.loads(bytes(problem(InvalidEdit("has \ud800 in it")).body))
+    body = json.loads(bytes(problem_response(InvalidEdit("has \ud800 in it")).body))
     assert body["detail"] == "has \\ud800 in it"
 
 

@@ -17,7 +17,7 @@ import torch
 from editing_core.covariance.artefacts import RECORD_FILE, ModelArtefacts, read_artefacts, read_record
 from editing_core.covariance.prepare import PrepareOptions, artefact_key, prepare
 from editing_core.editor.editor import JointEditor
-from editing_core.editor.opening import EditorOptions, corpus_of, open_editor
+from editing_core.editor.opening import corpus_of, open_editor
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import StoreDamaged, StoreMismatch
 from editing_core.memit.config import MemitConfig
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class NewStore:
     """All that the solve needs."""
 
     editor: JointEditor
@@ -45,7 +45,7 @@ class Workplace:
         return self.editor.loaded
 
 
-def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> Workplace:
+def open_new_store(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> NewStore:
     """Load the model, find or make its statistics, and bind the new store to both.
 
     Raises StoreMismatch where ``same_model`` is wanted and the model is another, and InvalidSettings.
@@ -59,7 +59,7 @@ def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress:
     base = MemitConfig.from_json(source.manifest.settings) if same_model else None
     editor = open_editor(
         loaded,
-        _editor_options(task),
+        task.options,
         root=task.out,
         base=base,
         make_artefacts=lambda wanted: _artefacts(task, source, loaded, wanted, on_progress=on_progress),
@@ -72,7 +72,7 @@ def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress:
         settings=settings_fingerprint(values),
         settings_values=values,
     )
-    return Workplace(editor=editor, identity=identity)
+    return NewStore(editor=editor, identity=identity)
 
 
 def take_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
@@ -100,21 +100,6 @@ def _load(task: Task, source: Source, *, same_model: bool) -> LoadedModel:
     return loaded
 
 
-def _editor_options(task: Task) -> EditorOptions:
-    return EditorOptions(
-        corpus=task.corpus,
-        dataset=task.dataset,
-        text_column=task.text_column,
-        statistics=task.statistics,
-        num_tokens=task.tokens,
-        context_seed=task.context_seed,
-        layers=task.layers,
-        prior_weight=task.prior_weight,
-        clamp=task.clamp,
-        guard_weight=task.guard_weight,
-    )
-
-
 def _artefacts(
     task: Task, source: Source, loaded: LoadedModel, wanted: PrepareOptions, *, on_progress: Progress
 ) -> ModelArtefacts:
@@ -125,7 +110,7 @@ def _artefacts(
         on_progress("copying the statistics", 0, 1)
         _copy(folder, root / folder.name)
         return artefacts
-    corpus = corpus_of(loaded.source, _editor_options(task))
+    corpus = corpus_of(loaded.source, task.options)
     made = source.layout.artefacts_dir / artefact_key(loaded, corpus, wanted).folder_name()
     if (made / RECORD_FILE).is_file():
         _copy(made, root / made.name)
@@ -140,8 +125,8 @@ def _solved_with(
         "model": loaded.fingerprint,
         "layers": list(layers),
         "dtype": str(loaded.dtype).removeprefix("torch."),
-        **({"num_tokens": task.tokens} if task.tokens is not None else {}),
-        **({"context_seed": task.context_seed} if task.context_seed is not None else {}),
+        **({"num_tokens": task.options.num_tokens} if task.options.num_tokens is not None else {}),
+        **({"context_seed": task.options.context_seed} if task.options.context_seed is not None else {}),
     }
     for record in sorted(source.layout.artefacts_dir.glob(f"*/{RECORD_FILE}")):
         key = read_record(record.parent)["key"]

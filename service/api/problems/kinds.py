@@ -1,41 +1,41 @@
-"""What HTTP itself can refuse, in the same error tree as everything else.
+"""The refusals of the HTTP layer, in the same error tree as all others.
 
 ErrataError
 └── RequestProblem
-    ├── InvalidInput        a body, query or header that does not fit        422
+    ├── InvalidInput        a body, query or header that is not valid        422
     ├── MalformedJson       a body that is not JSON                          422
     ├── WrongMediaType      a body that is not declared as JSON              415
-    ├── BodyTooLarge        more bytes than are taken                        413
-    ├── TooManyEdits        more edits than are taken in one batch           413
-    ├── KeyRequired         no key, or one that is not known                 401
-    ├── ScopeMissing        a key that may not do this                       403
-    ├── ForeignOrigin       a request that a web page of others caused       403
+    ├── BodyTooLarge        more bytes than the service accepts              413
+    ├── TooManyEdits        more edits than one batch may hold               413
+    ├── KeyRequired         no key, or an unknown one                        401
+    ├── ScopeMissing        a key without the scope                          403
+    ├── ForeignOrigin       a request that a foreign web page caused         403
     ├── UnknownRoute        a path that is not served                        404
-    ├── MethodNotAllowed    a path that does not take this method            405
+    ├── MethodNotAllowed    a path that does not support this method         405
     ├── RequestRefused      any other refusal of the framework               its own
-    ├── ServiceStopping     the process is going down                        503
-    └── InternalError       a fault of Errata itself                         500
+    ├── ServiceStopping     the process is shutting down                     503
+    └── InternalError       a bug in Errata                                  500
 
-Knows no route and no response; those are in ``service.api.errors``.
+Knows no route and no response.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from editing_core.errors import ErrataError
 
 
 class FieldError(TypedDict):
-    """One thing that is wrong with the input, and where."""
+    """One fault of the input, and its place."""
 
     loc: list[str | int]
     msg: str
 
 
 class RequestProblem(ErrataError):
-    """A request that HTTP itself refuses."""
+    """A request that the HTTP layer refuses."""
 
     status: int = 400
     slug = "bad-request"
@@ -53,7 +53,7 @@ class RequestProblem(ErrataError):
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
-        """Members of the problem beside those of RFC 9457."""
+        """Further members of the problem document."""
 
 
 class InvalidInput(RequestProblem):
@@ -65,7 +65,7 @@ class InvalidInput(RequestProblem):
 
 
 class MalformedJson(RequestProblem):
-    """The body is empty, is not JSON, is nested too deep, or is not valid Unicode."""
+    """The body is empty, is not JSON, is nested too deeply, or is not valid Unicode."""
 
     status = 422
     slug = "malformed-json"
@@ -73,7 +73,7 @@ class MalformedJson(RequestProblem):
 
 
 class WrongMediaType(RequestProblem):
-    """Bodies are taken as JSON only, and must say so."""
+    """The service accepts JSON only, and the Content-Type must say so."""
 
     status = 415
     slug = "wrong-media-type"
@@ -84,13 +84,13 @@ class WrongMediaType(RequestProblem):
 
 
 def is_json(media_type: str) -> bool:
-    """Tell whether a Content-Type says that the body is JSON."""
+    """Whether a Content-Type says that the body is JSON."""
     essence = media_type.partition(";")[0].strip().lower()
     return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
 
 
 class BodyTooLarge(RequestProblem):
-    """The body holds more bytes than this service takes; nothing of it was used."""
+    """The body holds more bytes than this service accepts; nothing was changed."""
 
     status = 413
     slug = "body-too-large"
@@ -98,7 +98,7 @@ class BodyTooLarge(RequestProblem):
 
 
 class TooManyEdits(RequestProblem):
-    """The batch holds more edits than this service takes at once; none was taken."""
+    """The batch holds more edits than this service accepts at once; none was accepted."""
 
     status = 413
     slug = "too-many-edits"
@@ -106,7 +106,7 @@ class TooManyEdits(RequestProblem):
 
 
 class KeyRequired(RequestProblem):
-    """This service takes requests with a known API key only."""
+    """This service answers requests with a known API key only."""
 
     status = 401
     slug = "key-required"
@@ -122,7 +122,7 @@ class ScopeMissing(RequestProblem):
 
 
 class ForeignOrigin(RequestProblem):
-    """Without keys, only local programs are served, not what a web page from elsewhere makes a browser send."""
+    """Without keys the service answers local programs only, not requests that a web page makes a browser send."""
 
     status = 403
     slug = "foreign-origin"
@@ -142,7 +142,7 @@ class MethodNotAllowed(RequestProblem):
 
     status = 405
     slug = "method-not-allowed"
-    title = "The path does not take this method"
+    title = "The path does not support this method"
 
 
 class RequestRefused(RequestProblem):
@@ -153,15 +153,16 @@ class RequestRefused(RequestProblem):
 
 
 class ServiceStopping(RequestProblem):
-    """The process is going down and ends what it held open."""
+    """The process is shutting down and ends open requests."""
 
     status = 503
     slug = "service-stopping"
     title = "The service is stopping"
+    retry_after_seconds: ClassVar[int] = 2
 
 
 class InternalError(RequestProblem):
-    """A fault of Errata itself; the log holds it under the request's id."""
+    """A bug in Errata; the log has it under the id of the request."""
 
     status = 500
     slug = "internal-error"
