@@ -46,13 +46,13 @@ from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_loaded
 from worker.commit.committer import Committer
 from worker.commit.culprits import CulpritFinder
 from worker.commit.outcomes import Outcomes
+from worker.current_job import CurrentJob
 from worker.manifest_records import version_record
 from worker.metrics import Metrics
 from worker.protocol.entities import BatchState
 from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.settings import Settings
 from worker.session import EditingSession
-from worker.work_in_hand import Hands
 
 LIVE = (10, 100, 1_000, 10_000)
 BATCHES = (1, 10, 100)
@@ -210,7 +210,7 @@ class Workbench:
         self.committer = Committer(
             ledger=self.ledger,
             session=self.session,
-            hands=Hands(self.ledger, bench.queue, lease_seconds=3600, holder="benchmark"),
+            current=CurrentJob(self.ledger, bench.queue, lease_seconds=3600, holder="benchmark"),
             metrics=metrics,
             outcomes=Outcomes(
                 ledger=self.ledger,
