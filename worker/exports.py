@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 NOT_KEPT = ("edits", "checks")
-"""What of an export's own record the ledger has elsewhere."""
+"""Fields of the record of an export that the ledger does not repeat."""
 
 
 class ExportStage:
-    """Writes what was asked for into the data folder."""
+    """Writes requested exports into the data folder."""
 
     def __init__(
         self, *, ledger: Ledger, exporter: Exporter, current: CurrentJob, metrics: Metrics, max_attempts: int
@@ -46,7 +46,7 @@ class ExportStage:
         self._max_attempts = max_attempts
 
     def run(self, export: str) -> None:
-        """Write the export, unless another does or nothing is left to do."""
+        """Write the export, unless another process does or nothing is left to do."""
         try:
             with self._current.leased(export_unit(export), max_attempts=self._max_attempts) as lease:
                 if lease is not None and self._ledger.exports.begin(export, lease):
@@ -58,9 +58,9 @@ class ExportStage:
     def _make(self, export: str, lease: Lease) -> None:
         record = self._ledger.exports.get(export)
         with log_context(export=export, version=record.request.version, **of_requests([record.asked_by])):
-            self._make_what(record.request, lease)
+            self._write(record.request, lease)
 
-    def _make_what(self, request: ExportRequest, lease: Lease) -> None:
+    def _write(self, request: ExportRequest, lease: Lease) -> None:
         export = request.id
         log_event(LOGGER, "export.started", export=export, attempt=lease.attempt)
         try:
@@ -69,7 +69,7 @@ class ExportStage:
                 self._metrics.stage("exporting"),
                 self._held(request.version),
             ):
-                record = self._written(request, work)
+                record = self._record_of(request, work)
         except (StaleLease, WorkerStopping, LedgerDown):
             raise
         except ErrataError as error:
@@ -79,8 +79,8 @@ class ExportStage:
         self._ledger.exports.finish(export, result, lease)
         log_event(LOGGER, "export.done", export=export, size_bytes=record["size_bytes"])
 
-    def _written(self, request: ExportRequest, work: LeasedWork) -> dict[str, Any]:
-        """The record of the export, which is there already where the last worker died just after the rename."""
+    def _record_of(self, request: ExportRequest, work: LeasedWork) -> dict[str, Any]:
+        """Return the record of the export; it exists already if the last worker died just after the rename."""
         folder = self._folder(request.id)
         if folder.exists() and any(folder.iterdir()):
             return read_record(folder)
@@ -102,7 +102,7 @@ class ExportStage:
 
     @contextmanager
     def _held(self, version: str) -> Iterator[None]:
-        """Keep the version's files from being removed meanwhile; of one that has none the export says so itself."""
+        """Protect the files of the version from removal. If there are none, the export itself reports that."""
         folder = self._exporter.store.layout.versions_dir / version
         if not folder.is_dir():
             yield

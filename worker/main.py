@@ -1,7 +1,7 @@
 """The worker process (``python -m worker.main``): one model, one queue, no fork.
 
-Exit codes: 0 after SIGTERM or SIGINT, 2 when it refuses to start (settings, store, Redis that may lose data), 1 for
-what may pass when it is started again.
+Exit codes: 0 after SIGTERM or SIGINT; 2 if it refuses to start (settings, store, a Redis that may lose data); 1 for
+errors that a restart may fix.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from worker.upkeep.thread import Upkeep
 
 LOGGER = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
-"""Before the queue is tried again when Redis went away."""
+"""Pause before the queue is read again after Redis did not answer."""
 SILENCE_SECONDS = 30
-"""RQ waits for a job nearly so long before it looks round, and raises its connection's timeout to that."""
+"""RQ waits almost this long for a job, and raises the timeout of its connection to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """All that one worker process works with."""
+class WorkerParts:
+    """The parts of one worker process."""
 
     queue: WorkQueue
     current: CurrentJob
@@ -69,21 +69,21 @@ class Workplace:
 
 
 def take_share(settings: Settings) -> None:
-    """Leave the cores, and the GPU's memory, to answers where both are on one machine; before threads are started."""
+    """Limit the share of cores and GPU memory, in favour of answers on the same machine. Call before threads start."""
     os.nice(settings.worker_niceness)
     if settings.worker_memory_share is not None and torch.cuda.is_available():
         for device in devices_named(settings.device):
             torch.cuda.set_per_process_memory_fraction(settings.worker_memory_share, device)
 
 
-def open_workplace(settings: Settings) -> Workplace:
-    """Put the process together: Redis, store, model. Raises ErrataError when it must not start."""
+def open_worker(settings: Settings) -> WorkerParts:
+    """Create the parts of the process. Raises ErrataError if it must not start."""
     url = required_url(settings.redis_url)
     store_id = open_identity(settings.data).id
     redis = connect(url)
     require_durable(redis, accept_unsafe=settings.accept_unsafe_redis)
     metrics = Metrics()
-    if settings.worker_metrics_port is not None:  # before the model: a slow load is no silence
+    if settings.worker_metrics_port is not None:  # before the model, so that a slow load can be observed
         metrics.expose(settings.host, settings.worker_metrics_port)
     ledger = Ledger(redis, Keys(store_id))
     ledger.format.require()
@@ -104,7 +104,7 @@ def open_workplace(settings: Settings) -> Workplace:
     )
     committer = _committer(settings, ledger=ledger, session=session, current=current, metrics=metrics)
     exporter = _exporter(settings, ledger=ledger, session=session, current=current, metrics=metrics)
-    return Workplace(
+    return WorkerParts(
         queue=queue,
         current=current,
         stages=Stages(targets=targets, committer=committer, exporter=exporter),
@@ -153,70 +153,70 @@ class QueueWorker(SimpleWorker):
     max_connection_wait_time = 5.0
     """Longest pause, in seconds, between two tries to reach a Redis that is away."""
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, parts: WorkerParts) -> None:
         super().__init__(
-            [place.queue.rq],
-            connection=place.queue.redis,
+            [parts.queue.rq],
+            connection=parts.queue.redis,
             serializer=JSONSerializer,
             job_class=UnitJob,
             log_job_description=False,
             worker_ttl=SILENCE_SECONDS,
         )
-        self._place = place
+        self._parts = parts
 
     @property
     def was_stopped(self) -> bool:
         """Whether a signal has asked it to end."""
-        return self._place.current.is_stopping
+        return self._parts.current.is_stopping
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a job under the heartbeat, then enqueue what it left undone; fail a job that Errata did not write."""
         assert isinstance(job, UnitJob)
-        unit = self._place.queue.unit(job.id)
+        unit = self._parts.queue.unit(job.id)
         try:
             job.require_call(*(call_of(unit) or (None, ())))
         except ForeignJob as error:
             self._refuse(job, queue, error)
             return
-        with self._place.current.job(unit), log_context(unit=unit):
-            token = STAGES.set(self._place.stages)
+        with self._parts.current.job(unit), log_context(unit=unit):
+            token = STAGES.set(self._parts.stages)
             try:
                 super().execute_job(job, queue)
             finally:
                 STAGES.reset(token)
-        if not self._place.stages.is_held_up(unit):
-            self._place.reconciler.follow_up(unit)
+        if not self._parts.stages.is_held_up(unit):
+            self._parts.reconciler.follow_up(unit)
 
     def _refuse(self, job: Job, queue: Queue, error: ForeignJob) -> None:
         """Fail the job without running it; its content may be hostile and is not logged."""
         log_event(LOGGER, "job.refused", level=logging.ERROR, reason=error.title, job=ascii(job.id)[:100])
-        self._place.metrics.refused_jobs.inc()
+        self._parts.metrics.refused_jobs.inc()
         self.handle_job_failure(job, queue, exc_string=error.title)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at the work's next step and give the work back; at once when there is none."""
-        self._place.current.stop()
+        self._parts.current.stop()
         super().request_stop(signum, frame)
 
 
-def serve(place: Workplace) -> None:
+def serve(parts: WorkerParts) -> None:
     """Work until asked to stop; RQ's loop ends when Redis goes away, the model stays."""
-    place.heartbeat.start()
-    place.upkeep.start()
+    parts.heartbeat.start()
+    parts.upkeep.start()
     try:
         while True:
             try:
-                place.reconciler.look()
-                worker: Any = QueueWorker(place)
+                parts.reconciler.look()
+                worker: Any = QueueWorker(parts)
                 worker.work(logging_level="WARNING")
             except (LedgerDown, RedisError, OSError) as error:
                 log_event(LOGGER, "redis.away", level=logging.WARNING, reason=str(error))
-            if place.current.is_stopping:
+            if parts.current.is_stopping:
                 return
             time.sleep(PAUSE_SECONDS)
     finally:
-        place.upkeep.stop()
-        place.heartbeat.stop()
+        parts.upkeep.stop()
+        parts.heartbeat.stop()
 
 
 def main() -> int:
@@ -225,9 +225,9 @@ def main() -> int:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)
         take_share(settings)
-        place = open_workplace(settings)
-        log_event(LOGGER, "worker.started", holder=place.current.holder, queue=place.queue.rq.name)
-        serve(place)
+        parts = open_worker(settings)
+        log_event(LOGGER, "worker.started", holder=parts.current.holder, queue=parts.queue.rq.name)
+        serve(parts)
     except ErrataError as error:
         sys.stderr.write(f"errata: {error.detail}\n")
         return 1 if isinstance(error, LedgerDown) else 2

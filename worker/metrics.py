@@ -1,7 +1,7 @@
-"""What the worker tells Prometheus.
+"""The Prometheus metrics of a worker.
 
-The API shows the figures of all workers together: the ledger counts edits by outcome as it moves batches, and is told
-the stages' times from here.
+The API exports the metrics of all workers together: the ledger counts edits by outcome, and this module adds the times
+of stages to it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ STAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
 OUTCOMES = ("applied", "rejected", "failed", "dropped")
 KINDS = ("versions", "targets", "artefacts", "exports")
 REASONS = ("input", "reliability", "specificity", "earlier", "guards", "harm", "capacity", "not_finite", "other")
-"""Why a batch was rejected: its edits do not fit the model, a limit of the checks, or weights that cannot be served."""
+"""Reasons of rejections: edits that do not fit the model, limits of the checks, weights that cannot be served."""
 
 
 class _Counts:
-    """What is counted from the process's start on; every label value is there at 0."""
+    """Counters since the start of the process; every label value starts at 0."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.stage = Histogram(
@@ -67,7 +67,7 @@ class _Counts:
 
 
 class Metrics:
-    """The worker's figures, in a registry of their own."""
+    """The metrics of the worker, in a registry of their own."""
 
     def __init__(self) -> None:
         self._ledger: Ledger | None = None
@@ -90,13 +90,13 @@ class Metrics:
         )
 
     def watch(self, unit_age_seconds: Callable[[], float], *, gpu_bytes: Callable[[], int]) -> None:
-        """Read these when Prometheus asks; the process is ready for work from now on."""
+        """Report these values to Prometheus, and mark the process as ready."""
         self._unit_age.set_function(unit_age_seconds)
         self._gpu.set_function(gpu_bytes)
         self._ready.set(1)
 
-    def keep_in(self, ledger: Ledger) -> None:
-        """Add the stages' times to the ledger's too, from now on."""
+    def report_to(self, ledger: Ledger) -> None:
+        """Also add the times of stages to the ledger."""
         self._ledger = ledger
 
     @contextmanager
@@ -110,7 +110,7 @@ class Metrics:
             self.went_through(stage, seconds)
 
     def went_through(self, stage: str, seconds: float) -> None:
-        """Note a stage that was measured elsewhere."""
+        """Record a stage that was measured elsewhere."""
         self._counts.stage.labels(stage).observe(seconds)
         self._keep(stage, seconds)
 
@@ -125,17 +125,17 @@ class Metrics:
         self._counts.rejected_edits.labels(known).inc(num_edits)
 
     def count_set(self, *, num_superseded: int, num_taken_out: int) -> None:
-        """Count what a published version did to edits that were there."""
+        """Count earlier edits that a published version superseded or removed."""
         self._counts.superseded.inc(num_superseded)
         self._counts.taken_out.inc(num_taken_out)
 
     def count_targets(self, num_edits: int, num_steps: int) -> None:
-        """Count edits whose z is on disk now, and the steps that it took to search those that were not there."""
+        """Count edits whose z is now on disk, and the steps of the searches for missing ones."""
         self._counts.targets.inc(num_edits)
         self._counts.steps.inc(num_steps)
 
     def count_requeues(self, num_units: int) -> None:
-        """Count units of work that somebody had forgotten."""
+        """Count forgotten units of work."""
         self._counts.requeues.inc(num_units)
 
     def _keep(self, stage: str, seconds: float) -> None:
@@ -143,14 +143,14 @@ class Metrics:
             return
         try:
             self._ledger.transitions.add_stage_seconds(stage, seconds)
-        except (LedgerDown, RedisError) as error:  # a figure is not worth the work
+        except (LedgerDown, RedisError) as error:  # a lost metric must not stop the work
             log_event(LOGGER, "figure.lost", level=logging.DEBUG, stage=stage, reason=str(error))
 
     def show_bytes(self, sizes: Mapping[str, int]) -> None:
-        """Show how large the store is, by kind: versions, targets, artefacts, exports."""
+        """Set the size of the store by kind: versions, targets, artefacts, exports."""
         for kind, size in sizes.items():
             self._bytes.labels(kind).set(size)
 
     def expose(self, host: str, port: int) -> None:
-        """Answer GET /metrics on this port, in a thread."""
+        """Serve GET /metrics on this port, in a thread."""
         start_http_server(port, addr=host, registry=self.registry)

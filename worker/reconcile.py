@@ -1,7 +1,7 @@
-"""Finding forgotten work, and the heartbeat thread that looks for it.
+"""Finding forgotten work, and the heartbeat thread that does so.
 
-The ledger says what is to be done; a unit is enqueued again when its job neither waits in the queue nor is in a living
-worker's hand. The main thread may compute for minutes, so this runs beside it.
+The ledger lists the open units of work. A unit is enqueued again if its job neither waits nor runs. The main thread may
+compute for minutes, so this runs in a thread of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Looks for forgotten work."""
+    """Enqueues forgotten work again."""
 
     def __init__(
         self, *, ledger: Ledger, queue: WorkQueue, store: VersionStore, metrics: Metrics, current: CurrentJob
@@ -41,10 +41,10 @@ class Reconciler:
         self._current = current
 
     def look(self) -> list[str]:
-        """Enqueue every forgotten unit and return those, unless another process looks just now.
+        """Enqueue every forgotten unit and return them, unless another process is doing so.
 
-        The lock lasts as long as a lease: after a process that died while it looked, the others look soon again; a
-        look that takes longer may meet another's, which does no harm.
+        The lock lasts as long as a lease, so that a process that died delays the others only briefly. If a search takes
+        longer, two may run at once, which is harmless.
         """
         lock = self._ledger.leases.acquire(
             RECONCILE_UNIT, holder=self._current.holder, ttl_seconds=self._current.lease_seconds, max_attempts=None
@@ -63,7 +63,7 @@ class Reconciler:
         return woken
 
     def follow_up(self, unit: str) -> None:
-        """After a job: wake what it left undone, and the commit if batches became ready while one was running."""
+        """After a job, enqueue its unit if it is unfinished, and the commit if batches are ready."""
         units = [COMMIT_UNIT] if self._ledger.batches.commit_queue() else []
         if (export := export_of(unit)) is not None:
             units += [unit] if export in self._ledger.exports.open() else []
@@ -82,7 +82,7 @@ class Reconciler:
         return list(units)
 
     def _expire(self) -> list[str]:
-        """Give up candidates that nobody has promoted in time; a commit removes their files."""
+        """Discard candidates that were not promoted in time; a commit removes their files."""
         doomed = self._ledger.publication.expired_candidates()
         if not doomed or not (gone := self._ledger.publication.discard(doomed, reason="it was not promoted in time")):
             return []
@@ -101,7 +101,7 @@ class Reconciler:
 
 
 class Heartbeat(threading.Thread):
-    """Keeps leases, tells progress while the work is silent, and looks for forgotten work now and then."""
+    """Renews leases, reports progress while the work does not, and regularly looks for forgotten work."""
 
     def __init__(self, current: CurrentJob, reconciler: Reconciler, *, reconcile_seconds: float) -> None:
         super().__init__(name="heartbeat", daemon=True)
@@ -112,9 +112,9 @@ class Heartbeat(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Beat until stopped; a Redis that is away is waited for.
+        """Run until stopped; waits for Redis if it does not answer.
 
-        Without a heartbeat every lease would be lost again and again: if it breaks, the process ends with it.
+        Without a heartbeat every lease would end, so the process exits if this thread fails.
         """
         try:
             self._beat_until_stopped()
@@ -137,6 +137,6 @@ class Heartbeat(threading.Thread):
                 log_event(LOGGER, "reconcile.failed", level=logging.ERROR, reason=str(error))
 
     def stop(self) -> None:
-        """End the thread, and wait for its end."""
+        """Stop the thread and wait until it has ended."""
         self._stopped.set()
         self.join()

@@ -1,6 +1,6 @@
-"""Ledger and store brought together again, after one of them lost its memory or a process died between the two.
+"""Reconciling ledger and store, after one of them lost data or a process died between two writes.
 
-Run as a program (``python -m worker.recovery``) it makes HEAD on disk the pointer again, whatever Redis says.
+Run as a program (``python -m worker.recovery``), it sets the pointer to HEAD on disk, whatever Redis holds.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ LOGGER = logging.getLogger(__name__)
 
 
 def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
-    """Bring HEAD and the ledger's pointer together, and return the pointer.
+    """Make HEAD and the pointer of the ledger agree, and return the pointer.
 
-    * Redis knows no pointer: the ledger is written anew from the manifests, up to HEAD.
-    * Redis is ahead of HEAD: HEAD is written (its writer died first, or the API promoted).
+    * Redis has no pointer: the ledger is restored from the manifests, up to HEAD.
+    * Redis is ahead of HEAD, since a worker died or the API promoted a version: HEAD is written.
     * HEAD is ahead of Redis: raises LedgerBehind.
     """
-    head = store.read_head()  # before the pointer: read after it, it might tell of a later publication
+    head = store.read_head()  # before the pointer: after it, HEAD could belong to a later publication
     pointer = ledger.versions.known_pointer()
     if pointer is None:
         try:
@@ -61,19 +61,18 @@ def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
 
 
 def copy_to_head(ledger: Ledger, store: VersionStore, pointer: Pointer) -> None:
-    """Tell the files what is published: the versions' marks first, then HEAD."""
+    """Record the published versions on disk: first their marks, then HEAD."""
     for version in ledger.versions.published(and_candidates=False).intersection(store.folders()):
         mark_published(store.layout, version)
     store.write_head(pointer.revision, pointer.version)
 
 
 def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer | None) -> Pointer:
-    """Write the ledger anew from the manifests of published versions; the pointer is HEAD's.
+    """Restore the ledger from the manifests of published versions, with the pointer of HEAD.
 
-    The guards are those of their copy, or of the newest version where there is none, unless the ledger has not lost its
-    memory: no rollback touches them.
-    Published are those that bear the mark, and HEAD's version with its ancestors. Any other folder may be what a commit
-    left behind that died before it published: its batches are not taken as applied. Raises StoreDamaged, LostRace.
+    If the ledger has lost its data, the guards come from their copy on disk, or else from the newest version. Published
+    versions are those with a mark, and the version of HEAD with its ancestors. Other folders may be left by a commit
+    that died before it published, so their batches do not count as applied. Raises StoreDamaged, LostRace.
     """
     head = store.read_head()
     versions = _published_on_disk(store, head.version if head else ORIGINAL)
@@ -119,7 +118,7 @@ def _kept_guards(store: VersionStore, manifests: Sequence[Manifest]) -> tuple[Ac
 def _chain_after(
     store: VersionStore, pointer: Pointer, *, anything: bool
 ) -> Callable[[Sequence[str]], Sequence[str]] | None:
-    """How the audit chain goes on; None for a store of which nothing is known yet."""
+    """Return how the audit chain continues; None for a new store."""
     copy = read_copy(store.layout)
     if not copy and not anything:
         return None
@@ -128,10 +127,10 @@ def _chain_after(
 
 
 def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
-    """Remove what commits that died have left: half-written folders, and versions that were never published.
+    """Remove the remains of commits that died: incomplete folders, and versions that were never published.
 
-    Damaged versions stay: what they are can no longer be told; one that is being read goes the next time. Only for
-    the holder of the commit's lease: no other process writes versions then.
+    Damaged versions are kept, since their state is unknown. Versions that are being read are removed the next time.
+    Requires the lease of the commit: then no other process writes versions.
     """
     swept = store.sweep_partial()
     published = ledger.versions.published()
@@ -147,15 +146,12 @@ def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
 
 
 def retain_versions(ledger: Ledger, store: VersionStore, *, keep: int) -> None:
-    """Remove all versions but those that ``worker.protocol.ledger.versions`` keeps.
-
-    Only for the holder of the commit's lease.
-    """
+    """Remove all versions except those that ``Versions.retention`` keeps. Requires the lease of the commit."""
     remove_versions(ledger, store, ledger.versions.retention(keep=keep, among=store.list()))
 
 
 def highest_on_disk(store: VersionStore) -> int:
-    """The highest number of a version that has a folder, damaged ones too; from the names alone."""
+    """Return the highest version number among the folders, including damaged versions."""
     return max(version_number(version) for version in (ORIGINAL, *store.folders()))
 
 
@@ -170,7 +166,7 @@ def _published_on_disk(store: VersionStore, live: str) -> list[str]:
 
 
 def main() -> int:
-    """Make HEAD the pointer again, and tell the ledger all that the files tell."""
+    """Set the pointer to HEAD, and restore the ledger from the files."""
     try:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)

@@ -46,13 +46,13 @@ class TargetStage:
         self._session = session
         self._current = current
         self._metrics = metrics
-        metrics.keep_in(ledger)
+        metrics.report_to(ledger)
         self._max_attempts = max_attempts
         self.is_held_up = False
-        """The last run failed for a reason that lies in no batch: it would fail so again at once."""
+        """The last run failed for a reason that no batch caused, so a retry at once would fail too."""
 
     def run(self, batch: str, shard: int) -> None:
-        """Compute the shard, unless another does or nothing is left to do."""
+        """Compute the shard, unless another process does or nothing is left to do."""
         self.is_held_up = False
         unit = targets_unit(batch, shard)
         try:
@@ -75,9 +75,9 @@ class TargetStage:
         """Report why the batch waits; the reconciler tries again after its pause."""
         self.is_held_up = True
         log_event(LOGGER, "targets.held_up", level=logging.ERROR, batch=batch, reason=describe(error))
-        told = f"its targets cannot be computed, and it is tried again: {describe(error)}"
+        reason = f"its targets cannot be computed, and it is tried again: {describe(error)}"
         with suppress(LedgerDown, LostRace):
-            self._ledger.transitions.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=told)
+            self._ledger.transitions.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=reason)
 
     def _fail(self, batch: str, reason: str) -> None:
         with suppress(LostRace):
@@ -114,15 +114,16 @@ class TargetStage:
                 self._queue.enqueue_unit(COMMIT_UNIT)
 
     def _can_go_on(self, spec: BatchSpec) -> bool:
-        """Whether the batch may drop edits and has others that can be used."""
+        """Return whether the batch may drop edits and has others that are usable."""
         if spec.options.on_failure != "drop":
             return False
         return len(self._session.problems(self._ledger.batches.edits(spec.id))) < spec.num_edits
 
     def _same_subjects(self, edits: Sequence[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
-        """What will be in force about these subjects if all that waits goes in: z depends on the subject's group.
+        """Return the edits about these subjects that are live once everything pending is committed.
 
-        A batch that is committed alone meets none of the others that wait, and they do not meet it.
+        The z of an edit depends on them, since one subject is one group. Batches that are committed alone are not
+        combined with other pending batches.
         """
         subjects = {normalise(accepted.edit.subject) for accepted in edits}
         manifest = self._session.store.read_manifest(self._ledger.versions.pointer().version)
@@ -157,8 +158,8 @@ def _age_seconds(created: str) -> float:
 
 
 def _of_batch(progress: Progress, done: int, total: int) -> Progress:
-    """A shard's progress as the whole batch's, at the shard's pace."""
+    """Return the progress of the batch, with a remaining time at the speed of the shard."""
     if progress.eta_s is None or progress.done >= progress.total:
         return Progress(phase=progress.phase, done=done, total=total)
-    pace_seconds = progress.eta_s / (progress.total - progress.done)
-    return Progress(phase=progress.phase, done=done, total=total, eta_s=round(pace_seconds * (total - done), 1))
+    seconds_per_edit = progress.eta_s / (progress.total - progress.done)
+    return Progress(phase=progress.phase, done=done, total=total, eta_s=round(seconds_per_edit * (total - done), 1))

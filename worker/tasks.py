@@ -1,4 +1,4 @@
-"""What RQ calls, by dotted name. Everything they need is in the workplace that the worker process has set up."""
+"""The functions that RQ calls by dotted name. They use the stages that the worker process has set up."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from worker.targets import TargetStage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """The stages of the work, with model and store resident."""
+    """The stages of the work, with model and store loaded."""
 
     targets: TargetStage
     committer: Committer
     exporter: ExportStage
 
     def is_held_up(self, unit: str) -> bool:
-        """Whether the unit's last run failed for a reason that would hold it up again at once."""
+        """Return whether the last run of the unit failed for a reason that no batch caused."""
         if export_of(unit) is not None:
             return False
         return self.committer.is_held_up if unit == COMMIT_UNIT else self.targets.is_held_up
@@ -36,7 +36,7 @@ def compute_targets(batch: str, shard: int) -> None:
 
 
 def commit() -> None:
-    """Put all ready batches into the weights."""
+    """Commit all ready batches."""
     STAGES.get().committer.run()
 
 

@@ -13,7 +13,7 @@ import typer
 from editing_core.command_line import SOLVE_OPTIONS, TEXT_OPTIONS
 from service.client.client import Client
 from worker.protocol.configuration.effective import as_text
-from worker.protocol.configuration.names import flag, twin
+from worker.protocol.configuration.names import flag, variable_of
 from worker.protocol.settings import Settings, read_settings
 
 _CONNECTING = "Connection"
@@ -31,7 +31,7 @@ def _option(name: str) -> Any:
     default = as_text(field.default)
     return typer.Option(
         flag(name),
-        envvar=twin(name),
+        envvar=variable_of(name),
         help=f"{field.description}.{'' if default is None else f' Default: {default}.'}",
         rich_help_panel=_PANELS.get(name, "Process"),
     )

@@ -122,7 +122,7 @@ def test_figures_tell_edits_by_outcome_stage_times_and_what_room_is_left(api: Ap
     publish(api.ledger, post(client, edit("Anna"), edit("Bert"))["id"])
     client.delete(f"/batches/{post(client, edit('Carl'))['id']}")
     metrics = Metrics()
-    metrics.keep_in(api.ledger)
+    metrics.report_to(api.ledger)
     with metrics.stage("checking"):
         pass
     after = set(client.get("/metrics").text.splitlines())

@@ -1,4 +1,4 @@
-"""One structured line per event: JSON for machines, a readable line on a terminal."""
+"""Structured logs: one line per event, as JSON or as text on a terminal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FIELDS = "errata_fields"
 
 
 _IDS: ContextVar[Mapping[str, Any]] = ContextVar("ids", default=MappingProxyType({}))
-"""What every line says at this place of the program: the request, or the unit of work and its batch."""
+"""Ids that are added to every line: the request, or the unit of work and its batch."""
 
 
 @contextmanager
 def log_context(**ids: Any) -> Iterator[None]:
-    """Add these ids to every event of the block, in this task or thread and what it awaits."""
+    """Add these ids to every event within the block, in this task or thread."""
     token = _IDS.set({**_IDS.get(), **ids})
     try:
         yield
@@ -32,13 +32,13 @@ def log_context(**ids: Any) -> Iterator[None]:
 
 
 def context_id(name: str) -> str | None:
-    """What the surrounding ``log_context`` says under this name."""
+    """Return the value of this name in the surrounding ``log_context``."""
     found = _IDS.get().get(name)
     return None if found is None else str(found)
 
 
 def of_requests(requests: Iterable[str | None]) -> dict[str, Any]:
-    """Ids for ``log_context`` of work that HTTP requests asked for: ``request``, or ``requests`` of several."""
+    """Return ids for ``log_context`` of work for HTTP requests: ``request``, or ``requests`` for several."""
     known = [request for request in requests if request is not None]
     if len(known) > 1:
         return {"requests": known}
@@ -46,14 +46,14 @@ def of_requests(requests: Iterable[str | None]) -> dict[str, Any]:
 
 
 def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log ``event`` with its ids and figures; a running exception is added with ``level`` ERROR."""
+    """Log ``event`` with fields; from level ERROR on, the current exception is added."""
     if logger.isEnabledFor(level):
         exc_info = level >= logging.ERROR and sys.exc_info()[0] is not None
         logger.log(level, event, extra={FIELDS: {**_IDS.get(), **fields}}, exc_info=exc_info)
 
 
 def start_logging(level: str, *, form: Literal["auto", "json", "text"] = "auto", stream: TextIO | None = None) -> None:
-    """Send every log line of this process to ``stream`` (standard error); called once, by each process's root."""
+    """Send the log lines of this process to ``stream`` (default: standard error); called once per process."""
     stream = stream if stream is not None else sys.stderr
     handler = logging.StreamHandler(stream)
     as_text = form == "text" or (form == "auto" and stream.isatty())
@@ -67,7 +67,7 @@ class JsonLines(logging.Formatter):
     """``{"time", "level", "logger", "event", …}``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
+        """Return a line of JSON."""
         line: dict[str, Any] = {
             "time": timestamp(_time(record)),
             "level": record.levelname.lower(),
@@ -81,10 +81,10 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """``12:00:01 event key=value``, with a level when it matters."""
+    """``12:00:01 event key=value``, with the level from WARNING on."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One readable line, and a traceback below it."""
+        """Return a readable line, with a traceback below it."""
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
         pairs = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{_time(record):%H:%M:%S} {level}{record.getMessage()}{pairs}"
@@ -92,7 +92,7 @@ class TextLines(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Ids and figures; a line of a library gets the ids of the place too."""
+    """Return the fields; lines of libraries get the ids of the context too."""
     return {**_IDS.get(), **getattr(record, FIELDS, {})}
 
 

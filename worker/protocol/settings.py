@@ -1,7 +1,7 @@
-"""Every setting of every process, in one class, so that all processes of an installation agree.
+"""The settings of all processes, in one class, so that the processes of an installation agree.
 
-Read in one place: from a file (``ERRATA_CONFIG``), over it from the environment (``ERRATA_…``, ``REDIS_URL``), over
-both from options of the command line. Knows no meaning beyond type and range.
+The environment (``ERRATA_…``, ``REDIS_URL``) overrides the settings file (``ERRATA_CONFIG``), and command-line options
+override both. Only types, ranges and contradictions are checked here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from editing_core.checks.limits import CheckLimits
 from editing_core.errors import InvalidSettings
 from worker.protocol.configuration.effective import Effective, Source, effective
 from worker.protocol.configuration.file import read_file
-from worker.protocol.configuration.names import explain, twin
+from worker.protocol.configuration.names import explain, variable_of
 
 _T = TypeVar("_T")
 _BASIC = "basic"
@@ -249,8 +249,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
 
 
 def variables() -> dict[str, str]:
-    """Every setting's environment variable, by the setting's name."""
-    return {name: twin(name) for name in Settings.model_fields}
+    """Return the environment variable of every setting, by its name."""
+    return {name: variable_of(name) for name in Settings.model_fields}
 
 
 def is_basic(name: str) -> bool:
@@ -259,21 +259,21 @@ def is_basic(name: str) -> bool:
 
 
 def known_environment() -> set[str]:
-    """Names of all environment variables that are read."""
+    """Return the names of all environment variables that are read."""
     return set(variables().values())
 
 
 def read_settings(**options: object) -> Settings:
-    """Settings from file and environment, with ``options`` (those that are not None) winning.
+    """Return the settings from file and environment, overridden by ``options`` that are not None.
 
     Raises InvalidSettings for an unknown ``ERRATA_…`` variable or line of the file, for a value of the wrong type or
-    range, and for settings that contradict each other.
+    range, and for contradictory settings.
     """
     return _read(_given(options))[0]
 
 
 def explained_settings(**options: object) -> list[Effective]:
-    """Every setting in force with its source, secrets hidden. Raises as ``read_settings``."""
+    """Return every setting in force with its source; secrets are hidden. Raises like ``read_settings``."""
     given = _given(options)
     settings, from_file = _read(given)
     from_environment = {name for name, variable in variables().items() if variable in os.environ}
@@ -287,7 +287,7 @@ def _given(options: dict[str, object]) -> dict[str, object]:
 
 
 def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
-    """The settings, and what the file gave of them."""
+    """Return the settings, and those that come from the file."""
     unknown = sorted(name for name in os.environ if name.startswith("ERRATA_") and name not in known_environment())
     if unknown:
         raise InvalidSettings(
@@ -296,29 +296,31 @@ def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
     path = given.get("config", os.environ.get("ERRATA_CONFIG"))
     names = Settings.model_fields.keys() - {"config"}
     content = read_file(Path(str(path)), names) if path else {}
-    from_file = {name: value for name, value in content.items() if twin(name) not in os.environ and name not in given}
+    from_file = {
+        name: value for name, value in content.items() if variable_of(name) not in os.environ and name not in given
+    }
     try:
         return Settings(**{**from_file, **given}), from_file  # type: ignore[arg-type]
     except ValidationError as error:
-        told = "; ".join(explain(item, from_file=from_file) for item in error.errors())
-        raise InvalidSettings(f"{path}: {told}" if from_file else told) from None
+        faults = "; ".join(explain(item, from_file=from_file) for item in error.errors())
+        raise InvalidSettings(f"{path}: {faults}" if from_file else faults) from None
 
 
 def child_environment(**options: object) -> dict[str, str]:
-    """The environment for a child process: this one and the twins of ``options``, those that are not None.
+    """Return the environment of a child process: that of this process, and the variables of ``options``.
 
-    Service and worker share the cores, so torch's idle threads are told to sleep and not to spin.
+    Service and worker share the cores, so idle threads of torch sleep instead of spinning.
     """
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
         **os.environ,
-        **{twin(name): _as_text(value) for name, value in options.items() if value is not None},
+        **{variable_of(name): _as_text(value) for name, value in options.items() if value is not None},
     }
 
 
 def fresh_environment(**options: object) -> dict[str, str]:
-    """The same with no setting of this process's environment: for an Errata of one's own that disturbs no other."""
-    unwanted = known_environment() - {twin(name) for name, value in options.items() if value is not None}
+    """Return the same without the settings in the environment of this process."""
+    unwanted = known_environment() - {variable_of(name) for name, value in options.items() if value is not None}
     return {name: value for name, value in child_environment(**options).items() if name not in unwanted}
 
 

@@ -1,8 +1,8 @@
-"""The audit chain as text: how a line is made, and whether lines follow on each other.
+"""The lines of the audit chain: writing, reading and verifying them. No access to Redis or files.
 
-The hash of a line covers all of it that stands before the hash, the hash of the line before included: a line that was
-changed, removed, put in or put elsewhere shows at its place. The hash has no key: whoever can write everything anew,
-both Redis and the copy on disk, can make another chain that holds. Knows no Redis and no file.
+The hash of a line covers everything before it in the line, including the hash of the previous line. Lines that are
+changed, removed, inserted or moved are therefore detected. The hash has no key: a person who can rewrite both Redis and
+the copy on disk can forge a valid chain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 BEGINNING = "0" * 40
-"""What the first line names as the hash before it."""
+"""The previous hash in the first line."""
 INDEXED = frozenset({
     "batch",
     "batches",
@@ -29,29 +29,29 @@ INDEXED = frozenset({
     "note",
     "remove",
 })
-"""Fields whose ids an entry can be found by."""
+"""Fields whose ids are indexed."""
 _HASH = ',"hash":"'
 FRAME = frozenset({"number", "at", "what", "who", "before", "hash"})
-"""What every entry has; no field may have such a name."""
+"""Names that every entry has; fields may not use them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One thing that was done."""
+    """One event."""
 
     number: int
     at: str
     what: str
-    """As ``batch.accepted``."""
+    """Name of the event, such as ``batch.accepted``."""
     who: str | None
-    """Name of the API key, ``commit``, ``worker``; None: a local client without a key."""
+    """Name of the API key, ``commit`` or ``worker``; None for a local client without a key."""
     fields: dict[str, Any]
-    """Ids and figures."""
+    """Ids and numbers."""
     before: str
     hash: str
 
     def ids(self) -> set[str]:
-        """Ids by which the entry can be found."""
+        """Return the ids by which the entry can be found."""
         found: set[str] = set()
         for name in INDEXED & set(self.fields):
             value = self.fields[name]
@@ -61,24 +61,24 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether a chain holds, and where it does not."""
+    """The result of verifying a chain."""
 
     num_entries: int
     """Entries before the first fault."""
     last_hash: str
     fault: str | None
-    """None: every entry follows on the one before."""
+    """The first fault; None if the chain is valid."""
 
 
 def make_line(number: int, before: str, *, at: str, what: str, who: str | None, fields: Mapping[str, Any]) -> str:
-    """One entry as it stands in Redis and on disk."""
+    """Return an entry as it is stored in Redis and on disk."""
     record = {"number": number, "at": at, "what": what, "who": who, **fields, "before": before}
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))[:-1]
     return f'{text}{_HASH}{hashlib.sha1(text.encode()).hexdigest()}"}}'  # noqa: S324  # what Redis can compute too
 
 
 def read_line(line: str) -> AuditEntry:
-    """The entry of a line. Raises ValueError when it is none."""
+    """Return the entry of a line. Raises ValueError for an invalid line."""
     try:
         record = json.loads(line)
         return AuditEntry(
@@ -95,7 +95,7 @@ def read_line(line: str) -> AuditEntry:
 
 
 def follow_on(lines: Iterable[str], *, number: int, before: str) -> list[str]:
-    """The same entries as the continuation of a chain whose last number and hash are given."""
+    """Return the same entries renumbered, as the continuation of a chain with this last number and hash."""
     made: list[str] = []
     for line in lines:
         entry = read_line(line)
@@ -106,7 +106,7 @@ def follow_on(lines: Iterable[str], *, number: int, before: str) -> list[str]:
 
 
 def verify_chain(lines: Iterable[str], *, number: int = 0, before: str = BEGINNING) -> Verdict:
-    """Check lines in order, after a chain that ended with ``number`` and ``before``; stops at the first fault."""
+    """Verify lines that follow a chain with last number ``number`` and last hash ``before``, up to the first fault."""
     for line in lines:
         fault = _fault(line, number=number, before=before)
         if fault is not None:
@@ -116,7 +116,7 @@ def verify_chain(lines: Iterable[str], *, number: int = 0, before: str = BEGINNI
 
 
 def valid_part(lines: Sequence[str]) -> Sequence[str]:
-    """The lines up to the first fault."""
+    """Return the lines before the first fault."""
     return lines[: verify_chain(lines).num_entries]
 
 

@@ -1,6 +1,6 @@
-"""Things that were done where no Redis was at hand, left in the data folder for the audit chain.
+"""Notes for the audit chain, stored in the data folder by commands that run without Redis.
 
-``errata keys`` works while nothing runs: it leaves a note, and the worker puts it into the chain within seconds.
+``errata keys`` works while no service runs. It leaves a note, and a worker adds the note to the chain within seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from editing_core.durable import write_once
 
 
 def leave_note(folder: Path, what: str, *, who: str | None, **fields: Any) -> None:
-    """Leave a note; it is on disk when this returns."""
+    """Write a note; it is on disk when this returns."""
     now = timestamp(utc_now())
     name = f"{now.replace(':', '').replace('.', '')}-{secrets.token_hex(4)}"
     told = {"what": what, "who": who, "fields": {"done_at": now, **fields}}
@@ -24,7 +24,7 @@ def leave_note(folder: Path, what: str, *, who: str | None, **fields: Any) -> No
 
 
 def notes_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The notes that were left, oldest first; one that cannot be read stays where it is."""
+    """Yield the notes, oldest first; unreadable ones are skipped and kept."""
     if not folder.is_dir():
         return
     for path in sorted(folder.glob("[!.]*.json")):

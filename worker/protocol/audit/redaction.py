@@ -1,4 +1,4 @@
-"""Taking an edit's texts out of what others wrote about it: reports, errors, checks. Knows no Redis and no file."""
+"""Removing the texts of an edit from reports, errors and checks. No access to Redis or files."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from editing_core.edits import Edit
 
 ERASED = "[erased]"
-"""What stands where a text was."""
+"""Replacement of a removed text."""
 SHORT = 4
-"""A shorter text is looked for as a whole word only: it would be found inside of many others."""
+"""Shorter texts are matched as whole words only, since they occur inside many others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needles:
-    """The texts of one edit that are to be found nowhere any more."""
+    """The texts of one edit that must be removed."""
 
     edit: str
-    """The edit's id: a string that names it, in an error, is taken out whole."""
+    """Id of the edit. A string that contains it, such as an error, is replaced as a whole."""
     texts: frozenset[str]
     _pattern: re.Pattern[str] | None = field(init=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
-        """Longest first, so that a text which holds another goes with it."""
+        """Compile the pattern, longest texts first, so that a text that contains another is matched as a whole."""
         parts = [_part(text) for text in sorted(self.texts, key=lambda text: (-len(text), text))]
         object.__setattr__(self, "_pattern", re.compile("|".join(parts)) if parts else None)
 
     def redact(self, value: Any) -> Any:
-        """The same JSON value without the texts."""
+        """Return the JSON value without the texts."""
         if isinstance(value, str):
             return self._redact_text(value)
         if isinstance(value, dict):
@@ -40,7 +40,7 @@ class Needles:
         return value
 
     def quoted_in(self, text: str) -> bool:
-        """Whether the text quotes the edit."""
+        """Return whether the text quotes the edit."""
         return self._pattern is not None and self._pattern.search(text) is not None
 
     def _redact_text(self, text: str) -> str:
@@ -50,7 +50,7 @@ class Needles:
 
 
 def texts_of(edit: Edit) -> frozenset[str]:
-    """Every text that an edit brought in, also as it stands when it is used."""
+    """Return all texts of an edit, including its filled templates."""
     given: Iterable[str | None] = (
         *(edit.subject, edit.prompt, edit.relation, edit.target_new, edit.target_true, edit.source, edit.note),
         *(edit.filled_prompt, *edit.paraphrases, *edit.filled_paraphrases),

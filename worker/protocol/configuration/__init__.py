@@ -1,1 +1,1 @@
-"""Where settings come from, whether they agree, and how they are told."""
+"""The settings file, the names of settings, and the settings in force with their sources."""

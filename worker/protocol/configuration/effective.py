@@ -1,4 +1,4 @@
-"""The settings in force, each with where it comes from; secrets are hidden. Reads no environment by itself."""
+"""The settings in force with their sources; secrets are hidden. Does not read the environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HIDDEN = "********"
 
 
 class Source(StrEnum):
-    """Where a setting comes from; a later one wins over an earlier one."""
+    """The source of a setting; later ones override earlier ones."""
 
     DEFAULT = "default"
     FILE = "file"
@@ -24,12 +24,12 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effective:
-    """One setting as it is in force."""
+    """One setting in force."""
 
     name: str
     variable: str
     value: str | None
-    """As it would be written in the environment, with secrets hidden; None: not given."""
+    """The value as the environment would hold it, with secrets hidden; None if not set."""
     source: Source
 
 
@@ -53,7 +53,7 @@ def effective(
 
 
 def as_text(value: object) -> str | None:
-    """A setting as the environment would give it; None for one that is not given."""
+    """Return a setting as the environment would hold it; None if not set."""
     match value:
         case None | ():
             return None
@@ -67,5 +67,5 @@ def as_text(value: object) -> str | None:
 
 
 def hide_password(text: str) -> str:
-    """An address without the user and password that it may hold."""
+    """Return an address without its user and password."""
     return _PASSWORD.sub(lambda found: f"{found[1] or ''}{HIDDEN}", text)

@@ -1,6 +1,6 @@
 """The settings file: TOML, one line for each setting, named as its variable is in lower case without ``ERRATA_``.
 
-Knows no meaning and no range: what it reads is checked as if it stood in the environment.
+Values are validated later, like those of the environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from editing_core.errors import InvalidSettings
 
 
 def read_file(path: Path, names: Collection[str]) -> dict[str, object]:
-    """Settings by name. Raises InvalidSettings for a file that cannot be read, and for a name not among ``names``."""
+    """Return the settings by name. Raises InvalidSettings for an unreadable file and for names not in ``names``."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -32,4 +32,4 @@ def read_file(path: Path, names: Collection[str]) -> dict[str, object]:
 def _nearest(name: str, names: Collection[str]) -> str:
     plain = name.lower().removeprefix("errata_")
     found = [plain] if plain in names else difflib.get_close_matches(plain, names, n=1)
-    return f": is {found[0]} meant?" if found else ": `errata config` lists all settings"
+    return f": did you mean {found[0]}?" if found else ": `errata config` lists all settings"

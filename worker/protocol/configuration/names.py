@@ -1,4 +1,4 @@
-"""What a setting is called: in the environment, and in the words that refuse a value of it."""
+"""Names of settings, in the environment and in error messages."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ OPTIONS = frozenset(
 """Settings that commands also take as options."""
 
 
-def twin(name: str) -> str:
-    """A setting's environment variable."""
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
     return "REDIS_URL" if name.upper() == "REDIS_URL" else f"ERRATA_{name.upper()}"
 
 
@@ -25,7 +25,7 @@ def flag(name: str) -> str:
 
 
 def explain(item: object, *, from_file: Collection[str]) -> str:
-    """One error of pydantic's, with the setting's name where it was given; secrets are hidden."""
+    """Return a validation error of pydantic with the name under which the setting was given; secrets are hidden."""
     assert isinstance(item, dict)
     if not item["loc"]:
         return str(item["msg"]).removeprefix("Value error, ")
@@ -35,4 +35,4 @@ def explain(item: object, *, from_file: Collection[str]) -> str:
 
 
 def _spellings(name: str) -> str:
-    return f"{twin(name)} ({flag(name)})" if name in OPTIONS else twin(name)
+    return f"{variable_of(name)} ({flag(name)})" if name in OPTIONS else variable_of(name)

@@ -47,7 +47,7 @@ def test_children_are_told_the_file(file: Path) -> None:
     ("content", "words"),
     [
         ("prot = 1", "unknown setting 'prot'"),
-        ("ERRATA_PORT = 1", "is port meant?"),
+        ("ERRATA_PORT = 1", "did you mean port?"),
         ("[http]\nport = 1", "unknown setting 'http'"),
         ("[port]\nnumber = 1", "port in "),
         ('config = "other.toml"', "unknown setting 'config'"),
