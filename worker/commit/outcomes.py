@@ -54,7 +54,7 @@ class Outcomes:
             manifest = self._write(version, group, candidate, report)
         waits = group.options.promote == "manual"
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
-        self._tell_repeats(group)
+        self._report_repeats(group)
         try:
             pointer = self._ledger.publication.publish(
                 lease,
@@ -62,7 +62,7 @@ class Outcomes:
                 version=version_record(manifest, group.ids),
                 edit_ids=[accepted.id for accepted in edits.live],
                 superseded_ids=[accepted.id for accepted in edits.superseded],
-                reports={batch: _told(group, report, batch) for batch in group.ids},
+                reports={batch: _batch_report(group, report, batch) for batch in group.ids},
                 candidate_until=until,
                 dropped={row.accepted.id: row.report for row in group.dropped},
             )
@@ -87,16 +87,16 @@ class Outcomes:
         self._metrics.count_rejection(rejection(report), len(group.edits))
         log_event(LOGGER, "batch.rejected", batch=group.ids[0], reason="; ".join(report.reasons))
 
-    def tell(self, group: Group, report: CheckReport, lease: Lease) -> None:
+    def report_dry_run(self, group: Group, report: CheckReport, lease: Lease) -> None:
         """The one batch of the group only asked what would happen."""
-        self._tell_repeats(group)
+        self._report_repeats(group)
         error = "; ".join(report.reasons) or None
         self._end(group, BatchState.REPORTED, report, lease=lease, error=error)
         log_event(LOGGER, "batch.reported", batch=group.ids[0], passed=report.passed)
 
     def leave(self, group: Group, lease: Lease) -> None:
         """Nothing changes: the live version holds all that the batches ask for."""
-        self._tell_repeats(group)
+        self._report_repeats(group)
         state = BatchState.REPORTED if group.options.dry_run else BatchState.APPLIED
         for batch in group.ids:
             report = {"passed": True, "reasons": [], "unchanged": True, **_of_the_set(group, batch)}
@@ -120,17 +120,17 @@ class Outcomes:
     def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
         (batch,) = group.ids
         self._ledger.edits.set_reports({row.accepted.id: row.report for row in group.dropped})
-        told = {"report": _told(group, report, batch), "error": error}
-        self._ledger.transitions.move(batch, state, expected=BatchState.CHECKING, lease=lease, **told)
+        fields = {"report": _batch_report(group, report, batch), "error": error}
+        self._ledger.transitions.move(batch, state, expected=BatchState.CHECKING, lease=lease, **fields)
 
-    def _tell_repeats(self, group: Group) -> None:
+    def _report_repeats(self, group: Group) -> None:
         self._ledger.edits.set_reports({edit: {"same_as": held} for edit, held in group.repeats().items()})
 
 
-def _told(group: Group, report: CheckReport, batch: str) -> dict[str, Any]:
+def _batch_report(group: Group, report: CheckReport, batch: str) -> dict[str, Any]:
     """The batch's report: what was measured, and what it does to the set."""
-    told = {**batch_report(report, group.edits_of(batch)), **_of_the_set(group, batch)}
-    return told | ({"dropped": dropped} if (dropped := group.dropped_of(batch)) else {})
+    fields = {**batch_report(report, group.edits_of(batch)), **_of_the_set(group, batch)}
+    return fields | ({"dropped": dropped} if (dropped := group.dropped_of(batch)) else {})
 
 
 def _of_the_set(group: Group, batch: str) -> dict[str, Any]:
