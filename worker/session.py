@@ -94,7 +94,12 @@ class EditingSession:
             settings=settings_fingerprint(values),
             settings_values=values,
         )
-        return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=CheckLimits.read(settings))
+        return cls(
+            editor=editor,
+            store=VersionStore(layout, keep_manifest=True),
+            identity=identity,
+            limits=CheckLimits.read(settings),
+        )
 
     def open_parent(self, version: str) -> None:
         """Load the version that the next candidate is compared with. Raises NotFound, StoreError, OSError."""
