@@ -60,5 +60,5 @@ demo-model: install ## train the demo models again from the tables in editing_co
 	done
 	$(PYTHON) -m editing_core.demo.recall
 
-bench: install ## the figures the README quotes, measured on this machine; FOLDER=… times the core on its model
+bench: install ## measure the figures of docs/benchmarks.md on this machine; FOLDER=… times the core on its model
 	$(PYTHON) -m tests.benchmarks $(if $(FOLDER),--folder $(FOLDER))

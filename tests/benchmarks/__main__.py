@@ -1,4 +1,4 @@
-"""``make bench``: the figures that the README quotes, measured here; exit code 1 when one is not reached."""
+"""``make bench``: the figures of docs/benchmarks.md, measured here; exits with code 1 if one misses its target."""
 
 from __future__ import annotations
 

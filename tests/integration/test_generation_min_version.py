@@ -81,7 +81,7 @@ def test_a_removed_version_is_not_answered_from_memory(bench: Bench, store: Vers
         assert ask(client, version="v2").status_code == 200
 
 
-def test_what_was_served_without_redis_is_confirmed_once_it_is_back(tmp_path: Path, store: VersionStore) -> None:
+def test_the_version_served_without_redis_is_confirmed_once_redis_is_back(tmp_path: Path, store: VersionStore) -> None:
     with running_redis(tmp_path / "redis") as server, open_bench(server.url) as bench:
         manifest = write_version(store, LOADED, "v1")
         publish(bench.ledger, manifest)

@@ -156,14 +156,14 @@ def test_min_version_waits_for_a_version_that_is_about_to_be_served(bench: Bench
         assert (answer.status_code, answer.json().get("version")) == (200, "v1")
 
 
-def test_min_version_that_does_not_come_is_told_when_to_ask_again(bench: Bench, store: VersionStore) -> None:
+def test_a_min_version_that_is_not_served_in_time_gets_a_time_to_retry(bench: Bench, store: VersionStore) -> None:
     with serving(bench, store, LOADED, min_version_wait_seconds=0.2) as (_, client):
         manifest = write_version(store, LOADED, "v1")
         flip_last_byte(store, "v1")
         publish(bench.ledger, manifest)
         answer = client.get("/generate", params={"prompt": "x", "min_version": "v1"})
         assert (answer.status_code, answer.headers.get("Retry-After")) == (409, "1")
-        assert "not served here yet" in answer.json()["detail"]
+        assert "not served here after" in answer.json()["detail"]
 
 
 def test_min_version_of_a_rolled_back_version_is_refused_with_the_reason(bench: Bench, store: VersionStore) -> None:

@@ -182,7 +182,7 @@ def test_a_stream_that_takes_too_long_ends_with_a_problem(served: Served) -> Non
     assert "/problems/answer-late" in rest[rest.index("event: problem") + 1]
 
 
-def test_the_python_client_reads_a_stream_and_raises_what_it_is_refused(client: httpx.Client) -> None:
+def test_the_python_client_reads_a_stream_and_raises_its_errors(client: httpx.Client) -> None:
     whole = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 20}).json()
     with Client(str(client.base_url)) as asking:
         pieces = list(asking.stream(PROMPT, max_new_tokens=20))

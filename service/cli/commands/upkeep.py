@@ -87,7 +87,7 @@ def recover(
             _recover_from_files(settings, url)
         head, pointer = read_head(layout), _pointer(settings, url)
     damage = _damage(layout, pointer or head)
-    for line in (f"on disk: {_told(head)}", f"in Redis: {_told(pointer)}", damage or _advice(head, pointer)):
+    for line in (f"on disk: {_described(head)}", f"in Redis: {_described(pointer)}", damage or _advice(head, pointer)):
         stdout().print(line, soft_wrap=True)
 
 
@@ -143,8 +143,8 @@ def _recover_from_files(settings: Settings, url: str) -> None:
     head, pointer = read_head(StoreLayout(settings.data)), _pointer(settings, url)
     if pointer is not None and (head is None or head.revision < pointer.revision):
         raise InvalidSettings(
-            f"Redis knows more than the files ({_told(pointer)}; on disk: {_told(head)}): going on from the files "
-            "would undo that. Start Errata: the worker brings the files up to date by itself"
+            f"Redis knows more than the files ({_described(pointer)}; on disk: {_described(head)}): "
+            "going on from the files would undo that. Start Errata: the worker brings the files up to date by itself"
         )
     environment = child_environment(data=settings.data, redis_url=url)
     command = [sys.executable, "-m", "worker.recovery"]
@@ -160,7 +160,7 @@ def _pointer(settings: Settings, url: str) -> Pointer | None:
         raise CommandFailed(str(error), ExitCode.UNREACHABLE) from None
 
 
-def _told(place: Head | Pointer | None) -> str:
+def _described(place: Head | Pointer | None) -> str:
     return "no promotion is known" if place is None else f"promotion {place.revision}, version {place.version}"
 
 

@@ -47,9 +47,9 @@ def verify(
     findings = [*_files(settings), *_ledger(settings), *_memory(settings, api_key)]
     problems = [finding for finding in findings if finding.problem is not None]
     if as_json:
-        print_json([{"what": f.what, "problem": f.problem, "told": f.told} for f in findings])
+        print_json([{"what": f.what, "problem": f.problem, "detail": f.detail} for f in findings])
     else:
-        rows = [(f.what, _state(f), f.problem or f.told) for f in findings]
+        rows = [(f.what, _state(f), f.problem or f.detail) for f in findings]
         stdout().print(table(("what", "", "found"), rows))
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -59,7 +59,7 @@ def verify(
 def _state(finding: Finding) -> str:
     if finding.problem is not None:
         return "DIFFERS"
-    return "not compared" if "not compared" in finding.told else "ok"
+    return "not compared" if "not compared" in finding.detail else "ok"
 
 
 def _files(settings: Settings) -> list[Finding]:
@@ -90,7 +90,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         ledger = Ledger(connect(_redis_url(settings)), Keys(open_identity(settings.data).id))
         pointer, records = ledger.versions.known_pointer(), list(_records(ledger))
     except ErrataError as error:
-        yield Finding(what=what, told=f"not reached, not compared: {error}")
+        yield Finding(what=what, detail=f"not reached, not compared: {error}")
         return
     yield _pointer(settings, pointer)
     for record in records:
@@ -98,7 +98,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         if found is None and _is_removed(ledger, record.id):
             continue
         if expected == found:
-            yield Finding(what=f"{what}, {record.id}", told=expected)
+            yield Finding(what=f"{what}, {record.id}", detail=expected)
         else:
             words = f"{expected} in the ledger, {found or 'no manifest that can be read'} on disk"
             yield Finding(what=f"{what}, {record.id}", problem=words)
@@ -143,17 +143,19 @@ def _pointer(settings: Settings, pointer: Pointer | None) -> Finding:
     except StoreDamaged as error:
         return Finding(what=what, problem=str(error))
     if pointer is None:
-        told = "the ledger knows none: the next start writes it again from the files"
-        return Finding(what=what, told=told)
+        detail = "the ledger knows none: the next start writes it again from the files"
+        return Finding(what=what, detail=detail)
     if head is not None and (head.revision, head.version) == (pointer.revision, pointer.version):
-        return Finding(what=what, told=f"promotion {head.revision}, version {head.version}, in HEAD too")
-    told = f"{_told(pointer)} in the ledger, {_told(head)} in HEAD"
+        return Finding(what=what, detail=f"promotion {head.revision}, version {head.version}, in HEAD too")
+    detail = f"{_described(pointer)} in the ledger, {_described(head)} in HEAD"
     if head is None or head.revision < pointer.revision:
-        return Finding(what=what, told=f"{told}: a step behind, which the worker mends")
-    return Finding(what=what, problem=f"{told}: an older Redis was restored, or this is another; see `errata recover`")
+        return Finding(what=what, detail=f"{detail}: a step behind, which the worker mends")
+    return Finding(
+        what=what, problem=f"{detail}: an older Redis was restored, or this is another; see `errata recover`"
+    )
 
 
-def _told(place: Head | Pointer | None) -> str:
+def _described(place: Head | Pointer | None) -> str:
     return "nothing" if place is None else f"promotion {place.revision} ({place.version})"
 
 
@@ -163,10 +165,10 @@ def _memory(settings: Settings, api_key: str | None) -> Iterator[Finding]:
         with open_client(settings.url, api_key, timeout_seconds=_FINGERPRINT_SECONDS) as client:
             resident = client.resident_digests()
     except (ErrataApiError, ServiceUnreachable, UnexpectedAnswer) as error:
-        yield Finding(what=what, told=f"not reached, not compared: {error}")
+        yield Finding(what=what, detail=f"not reached, not compared: {error}")
         return
     if resident.store != open_identity(settings.data).id:
-        yield Finding(what=what, told=f"not compared: the service at {where} serves another store")
+        yield Finding(what=what, detail=f"not compared: the service at {where} serves another store")
         return
     yield from _resident(settings, resident, where)
 
@@ -177,9 +179,9 @@ def _resident(settings: Settings, resident: ResidentDigests, where: str) -> Iter
         expected = _digest_on_disk(settings, held.version)
         is_live = held.version in {resident.live, ORIGINAL}
         if not is_live and not StoreLayout(settings.data).version_dir(held.version).exists():
-            yield Finding(what=what, told="no longer kept on disk, and let go soon")
+            yield Finding(what=what, detail="no longer kept on disk, and let go soon")
         elif held.digest == expected:
-            yield Finding(what=what, told=held.digest)
+            yield Finding(what=what, detail=held.digest)
         else:
             words = f"{held.digest} in the memory of {where}, {expected or 'no manifest that can be read'} on disk"
             yield Finding(what=what, problem=words)

@@ -1,4 +1,4 @@
-"""What a model needs is told from its files, and refused where it does not fit, before anything is loaded."""
+"""What a model needs is fields from its files, and refused where it does not fit, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def test_the_needs_told_are_those_of_the_loaded_model(family: TinyFamily, tmp_pa
 
 
 def test_the_demo_models_needs_are_told_in_gb() -> None:
-    told = outlook("demo-gptj", device="cpu", dtype=None).told("model", "version")
-    assert told["device"] == "cpu"
-    assert 0.01 < float(told["model_gb"]) < 0.05
-    assert float(told["free_gb_cpu"]) > 0
+    fields = outlook("demo-gptj", device="cpu", dtype=None).log_fields("model", "version")
+    assert fields["device"] == "cpu"
+    assert 0.01 < float(fields["model_gb"]) < 0.05
+    assert float(fields["free_gb_cpu"]) > 0
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(

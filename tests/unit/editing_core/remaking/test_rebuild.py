@@ -66,7 +66,7 @@ def test_with_the_stored_targets_the_digest_is_the_same(
     before = sorted(path for path in settings.data.rglob("*"))
     code, told = rebuild(settings, tmp_path / "out")
     assert (code, told["same"], told["digest"]) == (0, True, stored.digest)
-    assert told["targets"] == {"taken": 8, "searched": 0}
+    assert told["targets"] == {"reused": 8, "searched": 0}
     assert "equal to the stored one" in capsys.readouterr().out
     assert sorted(path for path in settings.data.rglob("*")) == before, "the source stays as it was"
 
@@ -94,7 +94,7 @@ def test_without_the_stored_targets_the_edits_score_the_same(
     settings: Settings, stored: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, told = rebuild(settings, tmp_path / "out", "--without-targets")
-    assert (code, told["targets"]) == (0, {"taken": 0, "searched": 8})
+    assert (code, told["targets"]) == (0, {"reused": 0, "searched": 8})
     if told["same"]:  # computed in other company, and the same to the last bit all the same
         assert told["digest"] == stored.digest
         return
@@ -113,7 +113,7 @@ def test_damaged_targets_are_searched_anew(settings: Settings, stored: Manifest,
     content[-1] ^= 1
     first.write_bytes(content)
     code, told = rebuild(settings.model_copy(update={"data": data}), tmp_path / "out")
-    assert (code, told["targets"]) == (0, {"taken": 7, "searched": 1})
+    assert (code, told["targets"]) == (0, {"reused": 7, "searched": 1})
 
 
 def test_a_version_whose_matrices_are_gone_is_made_anew(settings: Settings, stored: Manifest, tmp_path: Path) -> None:

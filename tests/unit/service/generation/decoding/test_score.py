@@ -45,7 +45,7 @@ def test_the_logprob_is_the_sum_over_the_targets_tokens(family: TinyFamily) -> N
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_greedy_match_holds_for_what_greedy_decoding_writes_and_for_nothing_else(family: TinyFamily) -> None:
+def test_greedy_match_holds_exactly_for_the_greedy_continuation(family: TinyFamily) -> None:
     model = tiny_model(family)
     written = greedy_ids(model, PROMPT, 6)
     assert score(model, PROMPT, written).greedy_match
