@@ -1,4 +1,4 @@
-"""``errata verify``: whether disk, ledger and the running service's memory hold what was written."""
+"""``errata verify``: compares the digests of files, ledger and the running service's memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.protocol.settings import Settings, child_environment, read_settings
 
 _REDIS_SECONDS = 0.5
 _FINGERPRINT_SECONDS = 600.0
-"""The service computes its digests when it is asked."""
+"""Long, because the service computes its digests during the request."""
 
 
 def verify(
@@ -36,9 +36,10 @@ def verify(
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the digests of disk, manifests, ledger and resident weights; changes nothing.
+    """Compare the digests of files, manifests, ledger and weights in memory. Changes nothing.
 
-    Exit code 0: nothing differs; 1: something does, and is named. What cannot be reached is told and not compared.
+    Exit code 0: no difference. 1: there are differences, which are printed. Parts that do not answer are named and
+    not compared.
     """
     settings = read_settings(data=data, redis_url=redis, url=url)
     if not StoreLayout(settings.data).store_file.exists():
@@ -62,7 +63,7 @@ def _state(finding: Finding) -> str:
 
 
 def _files(settings: Settings) -> list[Finding]:
-    """What a program with torch finds in the files; its progress goes to our stderr."""
+    """Examine the files in a process with torch, whose progress goes to our stderr."""
     command = [sys.executable, "-m", "editing_core.verifying", str(settings.data)]
     done = subprocess.run(  # noqa: S603  # our own module
         command, env=child_environment(), check=False, stdout=subprocess.PIPE, text=True
@@ -73,7 +74,7 @@ def _files(settings: Settings) -> list[Finding]:
 
 
 def _digest_on_disk(settings: Settings, version: str) -> str | None:
-    """What the version's manifest says; None where there is none that can be read."""
+    """The digest in the version's manifest; None if no manifest can be read."""
     if version == ORIGINAL:
         return EMPTY_DIGEST
     file = StoreLayout(settings.data).manifest_file(version)
@@ -104,7 +105,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 
 def _is_removed(ledger: Ledger, version: str) -> bool:
-    """Whether retention has removed it since the ledger was read."""
+    """Whether retention has removed the version since the ledger was read."""
     try:
         return ledger.versions.get(version).removed
     except ErrataError:
@@ -112,7 +113,7 @@ def _is_removed(ledger: Ledger, version: str) -> bool:
 
 
 def _redis_url(settings: Settings) -> str:
-    """The Redis that is given, or the embedded one if it runs: none is started for this."""
+    """The Redis of the settings, or the embedded one if it runs. Starts none."""
     if settings.redis_url is not None:
         return settings.redis_url
     embedded = plan_embedded_redis(settings.data)

@@ -106,7 +106,7 @@ def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
     capsys.readouterr()
     place_options = ["--data", str(place.data), "--redis", place.redis_url]
     assert run(["backup", str(target), *place_options]) == ExitCode.USAGE
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     (tmp_path / "backups").mkdir()
     assert run(["backup", str(tmp_path / "backups"), *place_options]) == ExitCode.OK
     (made,) = (tmp_path / "backups").iterdir()

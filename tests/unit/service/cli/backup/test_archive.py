@@ -72,13 +72,13 @@ def test_link_is_refused(tmp_path: Path) -> None:
         info = tarfile.TarInfo("store/link")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(info)
-    with pytest.raises(BackupRefused, match="no plain file"):
+    with pytest.raises(BackupRefused, match="not a plain file"):
         unpack(tmp_path / "evil.tar", tmp_path / "out", on_bytes=silent)
 
 
 def test_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
-    with pytest.raises(BackupRefused, match="no backup"):
+    with pytest.raises(BackupRefused, match="not a backup"):
         unpack(tmp_path / "notes.txt", tmp_path / "out", on_bytes=silent)
 
 
@@ -120,7 +120,7 @@ def test_member_that_unpacks_to_more_than_the_archive_holds_is_refused(tmp_path:
         info = tarfile.TarInfo("store/targets/sparse")
         info.size, info.pax_headers = len(content), headers
         tar.addfile(info, io.BytesIO(content))
-    with pytest.raises(BackupRefused, match="no plain file"):
+    with pytest.raises(BackupRefused, match="not a plain file"):
         unpack(tmp_path / "sparse.tar", tmp_path / "out", on_bytes=silent)
 
 
