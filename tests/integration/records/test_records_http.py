@@ -148,9 +148,9 @@ def test_purge_is_asked_once_and_refused_while_the_edit_is_needed(
     shown = client.get(f"/edits/{row['id']}").json()
     assert (shown["subject"], shown["purged"]["hash"]) == ("", asked["hash"])
     assert client.get("/edits", params={"subject": "Anna"}).json()["items"] == []
-    told = client.get("/audit", params={"edit": row["id"]}).json()["items"]
-    assert [entry["what"] for entry in told][:2] == ["purge.done", "purge.asked"]
-    assert told[1]["details"]["reason"] == "on request"
+    reported = client.get("/audit", params={"edit": row["id"]}).json()["items"]
+    assert [entry["what"] for entry in reported][:2] == ["purge.done", "purge.asked"]
+    assert reported[1]["details"]["reason"] == "on request"
     require_problem(client.post("/edits/e-none/purge"), 404, "not-found")
 
 
