@@ -58,7 +58,7 @@ def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
             yield Place(store=store, ledger=bench.ledger, runtime=runtime, options=options)
 
 
-def test_nothing_differs_where_nothing_is_wrong(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_intact_store_shows_no_difference(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = place.verify(capsys)
     assert (code, [row for row in found.values() if row["problem"]]) == (ExitCode.OK, [])
     digest = place.store.read_manifest("v1").digest
@@ -108,7 +108,7 @@ def test_files_a_step_behind_are_no_fault(place: Place, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_what_is_not_reached_is_told_and_not_compared(
+def test_unreachable_parts_are_reported_and_not_compared(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other"
