@@ -87,7 +87,7 @@ def copies(device: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_captured_steps_write_what_the_library_writes(family: TinyFamily, device: str) -> None:
+def test_captured_steps_write_the_same_text_as_the_library(family: TinyFamily, device: str) -> None:
     model: Any = copy.deepcopy(tiny_model(family))
     expected = [tuple(greedy_ids(model, list(row), NUM_TOKENS)) for row in rows()]
     captures = Captures(device)
@@ -98,7 +98,7 @@ def test_captured_steps_write_what_the_library_writes(family: TinyFamily, device
     assert captures.num_captured >= 3
 
 
-def test_steps_are_captured_again_when_the_cache_has_grown(device: str) -> None:
+def test_steps_are_captured_again_after_the_cache_has_grown(device: str) -> None:
     model: Any = copy.deepcopy(tiny_model("gptj"))
     expected = [tuple(greedy_ids(model, list(row), 150)) for row in rows()]
     captures = Captures(device)

@@ -97,9 +97,7 @@ def test_the_version_served_without_redis_is_confirmed_once_redis_is_back(tmp_pa
             assert (runtime.readiness()["ready"], runtime.readiness()["reason"]) == (True, None)
 
 
-def test_while_redis_has_forgotten_all_the_files_tell_which_versions_there_are(
-    bench: Bench, store: VersionStore
-) -> None:
+def test_while_redis_is_empty_the_files_decide_which_versions_exist(bench: Bench, store: VersionStore) -> None:
     for version, parent in (("v1", "v0"), ("v2", "v1")):
         publish(bench.ledger, write_version(store, LOADED, version, parent=parent))
         mark_published(store.layout, version)
