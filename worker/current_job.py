@@ -32,13 +32,13 @@ def logged_progress() -> Callable[[str, int, int], None]:
     """Return a progress callback of the preparation that logs a line every ``LOG_SECONDS``."""
     next_line = time.monotonic() + LOG_SECONDS
 
-    def tell(what: str, done: int, total: int) -> None:
+    def report_progress(what: str, done: int, total: int) -> None:
         nonlocal next_line
         if time.monotonic() >= next_line:
             next_line = time.monotonic() + LOG_SECONDS
             log_event(LOGGER, "prepare.progress", what=what, done=done, total=total)
 
-    return tell
+    return report_progress
 
 
 class WorkerStopping(ErrataError):

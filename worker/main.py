@@ -56,7 +56,7 @@ SILENCE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerParts:
+class WorkerProcess:
     """The parts of one worker process."""
 
     queue: WorkQueue
@@ -76,7 +76,7 @@ def take_share(settings: Settings) -> None:
             torch.cuda.set_per_process_memory_fraction(settings.worker_memory_share, device)
 
 
-def open_worker(settings: Settings) -> WorkerParts:
+def open_worker(settings: Settings) -> WorkerProcess:
     """Create the parts of the process. Raises ErrataError if it must not start."""
     url = required_url(settings.redis_url)
     store_id = open_identity(settings.data).id
@@ -104,7 +104,7 @@ def open_worker(settings: Settings) -> WorkerParts:
     )
     committer = _committer(settings, ledger=ledger, session=session, current=current, metrics=metrics)
     exporter = _exporter(settings, ledger=ledger, session=session, current=current, metrics=metrics)
-    return WorkerParts(
+    return WorkerProcess(
         queue=queue,
         current=current,
         stages=Stages(targets=targets, committer=committer, exporter=exporter),
@@ -153,7 +153,7 @@ class QueueWorker(SimpleWorker):
     max_connection_wait_time = 5.0
     """Longest pause, in seconds, between two tries to reach a Redis that is away."""
 
-    def __init__(self, parts: WorkerParts) -> None:
+    def __init__(self, parts: WorkerProcess) -> None:
         super().__init__(
             [parts.queue.rq],
             connection=parts.queue.redis,
@@ -199,7 +199,7 @@ class QueueWorker(SimpleWorker):
         super().request_stop(signum, frame)
 
 
-def serve(parts: WorkerParts) -> None:
+def serve(parts: WorkerProcess) -> None:
     """Work until asked to stop; RQ's loop ends when Redis goes away, the model stays."""
     parts.heartbeat.start()
     parts.upkeep.start()

@@ -68,10 +68,10 @@ class TargetStage:
             with log_context(batch=batch, **of_requests([spec.request])):
                 self._search(spec, shard, lease)
         except STORE_FAILURES as error:
-            self._report_hold_up(batch, error)
+            self._report_delay(batch, error)
             raise
 
-    def _report_hold_up(self, batch: str, error: Exception) -> None:
+    def _report_delay(self, batch: str, error: Exception) -> None:
         """Report why the batch waits; the reconciler tries again after its pause."""
         self.is_held_up = True
         log_event(LOGGER, "targets.held_up", level=logging.ERROR, batch=batch, reason=describe(error))

@@ -123,7 +123,7 @@ class GenerationRuntime:
             LOGGER,
             "generation.memory",
             level=logging.INFO,
-            **needs.told("model", "version"),
+            **needs.log_fields("model", "version"),
             resident_versions=settings.resident_versions,
         )
         if (num_threads := settings.num_threads or _threads_for(needs.needs.model)) is not None:
