@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from editing_core.formats.lines import Row, complaint
+from editing_core.formats.lines import FileRecord, complaint
 
 EDITS, REMOVE = "edits", "remove"
 """The fields of a body: the records, and ids of edits to take out."""
@@ -26,7 +26,7 @@ class _Refused(ValueError):
     """What the library takes and we do not."""
 
 
-def json_rows(path: Path, lines: Iterable[str], options: dict[str, Row] | None = None) -> Iterator[Row]:
+def json_rows(path: Path, lines: Iterable[str], options: dict[str, FileRecord] | None = None) -> Iterator[FileRecord]:
     """The records of a file's lines, whichever of the three it is: read line by line where it is one a line.
 
     A body's other fields are put into ``options``, each with its line. Raises InvalidSettings with line and column.
@@ -53,7 +53,7 @@ def _is_one_a_line(path: Path, first: str) -> bool:
     return isinstance(record, dict) and not {EDITS, REMOVE} & record.keys()
 
 
-def line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+def line_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
     """One document a line; blank lines are skipped. Raises InvalidSettings with line and column."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -62,7 +62,7 @@ def line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             scanner.expect_end()
 
 
-def document_rows(path: Path, text: str, options: dict[str, Row]) -> Iterator[Row]:
+def document_rows(path: Path, text: str, options: dict[str, FileRecord]) -> Iterator[FileRecord]:
     """The records of a list, of a body's ``edits``, or of objects one after another, each with its line.
 
     A body's other fields are put into ``options``, each with its line. Raises InvalidSettings with line and column.
@@ -99,7 +99,7 @@ def _is_body(scanner: _Scanner) -> bool:
     return False
 
 
-def _body_rows(scanner: _Scanner, options: dict[str, Row]) -> Iterator[Row]:
+def _body_rows(scanner: _Scanner, options: dict[str, FileRecord]) -> Iterator[FileRecord]:
     seen: set[str] = set()
     for name in scanner.names():
         line = scanner.line
@@ -107,7 +107,7 @@ def _body_rows(scanner: _Scanner, options: dict[str, Row]) -> Iterator[Row]:
             raise complaint(scanner.path, line, f"names the field {name!r} twice")
         seen.add(name)
         if name != EDITS:
-            options[name] = Row(line, scanner.value())
+            options[name] = FileRecord(line, scanner.value())
         elif scanner.next_is("["):
             yield from scanner.items()
         else:
@@ -143,10 +143,10 @@ class _Scanner:
         self._skip()
         return self.text.startswith(mark, self._at)
 
-    def row(self) -> Row:
+    def row(self) -> FileRecord:
         """The next value with its line."""
         line = self.line
-        return Row(line, self.value())
+        return FileRecord(line, self.value())
 
     def value(self) -> Any:
         """The next value."""
@@ -161,7 +161,7 @@ class _Scanner:
             raise complaint(self.path, line, str(error)) from None
         return value
 
-    def items(self) -> Iterator[Row]:
+    def items(self) -> Iterator[FileRecord]:
         """The items of the list that comes next."""
         self._take("[")
         if not self._took("]"):

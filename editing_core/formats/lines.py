@@ -19,7 +19,7 @@ Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileRecord:
     """One record of a file, not looked at yet, and the line on which it begins."""
 
     line: int

@@ -16,7 +16,7 @@ from typing import Any
 
 from editing_core.edits import Edit
 from editing_core.errors import InvalidEdit
-from editing_core.formats.lines import MOST_BYTES, Row, complaint
+from editing_core.formats.lines import MOST_BYTES, FileRecord, complaint
 from editing_core.formats.own import FLAGS, LISTS, NAMES, REQUIRED, as_input, check_names
 
 DELIMITERS = (",", ";", "\t")
@@ -27,7 +27,7 @@ _ANSWERS = "=>"
 """Between a neighbour's prompt and its target."""
 
 
-def table_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+def table_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
     """Records as ``own.parse`` reads them. Raises InvalidSettings with the line on which the row begins."""
     csv.field_size_limit(MOST_BYTES)
     lines, blank, first = iter(lines), 0, ""
@@ -44,7 +44,7 @@ def table_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
         line = blank + reader.line_num + 1
         for cells in reader:
             if cells:
-                yield Row(line, _record(path, line, header=header, cells=cells))
+                yield FileRecord(line, _record(path, line, header=header, cells=cells))
             line = blank + reader.line_num + 1
     except csv.Error as error:
         raise complaint(path, blank + reader.line_num, f"is not CSV: {error}") from None

@@ -43,7 +43,7 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ModelScores:
     """The figures of one model."""
 
     name: str
@@ -57,9 +57,9 @@ class CampaignResult:
     """Before, and after for each context seed."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[ModelScores, ...]
 
-    def mean_rows(self) -> tuple[Row, ...]:
+    def mean_rows(self) -> tuple[ModelScores, ...]:
         """The mean over the context seeds, where there are several."""
         after = self.rows[1:]
         if len(after) < 2:  # noqa: PLR2004  one is its own mean
@@ -67,7 +67,7 @@ class CampaignResult:
         names = [item.name for item in fields(Metrics) if item.name != "num_cases"]
         means = {name: _mean([getattr(row.metrics, name) for row in after]) for name in names}
         metrics = Metrics(num_cases=after[0].metrics.num_cases, **means)  # type: ignore[arg-type]
-        return (Row("after, mean", metrics, sum(row.perplexity for row in after) / len(after)),)
+        return (ModelScores("after, mean", metrics, sum(row.perplexity for row in after) / len(after)),)
 
 
 def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, done, total: None) -> CampaignResult:
@@ -116,14 +116,14 @@ def _refuse_problems(editor: JointEditor, live: Sequence[AcceptedEdit]) -> None:
 
 def _row(
     name: str, loaded: LoadedModel, model: nn.Module, campaign: Campaign, *, corpus: Corpus, on_progress: Progress
-) -> Row:
+) -> ModelScores:
     cases = [(record.edit, record.generation_prompts) for record in campaign.records]
 
-    def tell(done: int, total: int) -> None:
+    def report_progress(done: int, total: int) -> None:
         on_progress(f"asking {name}", done, total)
 
-    results = evaluate_cases(model, loaded.tokenizer, cases, on_progress=tell)
-    return Row(name, summarise(results), perplexity(model, heldout_ids(loaded, corpus)))
+    results = evaluate_cases(model, loaded.tokenizer, cases, on_progress=report_progress)
+    return ModelScores(name, summarise(results), perplexity(model, heldout_ids(loaded, corpus)))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,7 +1,7 @@
-"""The search for z by gradient descent (MEMIT, Eqn. 16, with the public implementation's two extra terms).
+"""The fast search for z by gradient descent. ``objective`` has its loss; ``plain`` is the same search, written simply.
 
-Searches are independent and Adam is elementwise, so many share one graph whose loss is their sum; each stops on its
-own, at the δ whose loss was read, and gives its place to the next one waiting. Knows no files.
+Searches are independent and Adam works elementwise. So many searches share one graph whose loss is their sum. Each
+stops on its own, at the δ whose loss was computed last, and gives its rows' room to the next search. Knows no files.
 """
 
 # Dims: G groups (one δ each), E edits of a group, H hidden size.

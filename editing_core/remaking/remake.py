@@ -20,7 +20,7 @@ from editing_core.models.machine import circumstances
 from editing_core.models.views import make_view
 from editing_core.remaking.comparison import MatrixDifference, ScoreDifference, matrix_differences, score_difference
 from editing_core.remaking.guards import before_their_edits, kept_by_stored
-from editing_core.remaking.target_store import Progress, Workplace, open_workplace, take_stored_targets
+from editing_core.remaking.new_store import NewStore, Progress, copy_stored_targets, open_new_store
 from editing_core.remaking.task import Source, Task, open_source, require_room_for_store
 from editing_core.verifying.digests import tensors_digest
 from editing_core.versions.head import mark_published
@@ -44,7 +44,7 @@ class Outcome:
     is_written: bool
     command: str
     """That serves the new store."""
-    targets_taken: int
+    targets_reused: int
     targets_searched: int
     left_out: Mapping[str, str] = field(default_factory=dict)
     """By edit id: why this model cannot take it. Of another model only."""
@@ -69,9 +69,9 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
     """
     source = open_source(task.source, task.version)
     require_room_for_store(task.out, task.source)
-    place = open_workplace(task, source, same_model=same_model, on_progress=on_progress)
+    place = open_new_store(task, source, same_model=same_model, on_progress=on_progress)
     live, left_out = _usable(place.editor, source.manifest, same_model=same_model)
-    taken = take_stored_targets(place.editor, source, live) if same_model and task.with_targets else 0
+    num_reused = copy_stored_targets(place.editor, source, live) if same_model and task.with_targets else 0
     live, unreachable = _search(place.editor, live, same_model=same_model, on_progress=on_progress)
     if not live and source.manifest.live:
         raise InvalidEdit("this model can take none of the edits: there is nothing to solve")
@@ -97,8 +97,8 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
         report=report,
         is_written=is_written,
         command=_command(task, place),
-        targets_taken=taken,
-        targets_searched=len(place.editor.target_keys(live)) - taken,
+        targets_reused=num_reused,
+        targets_searched=len(place.editor.target_keys(live)) - num_reused,
         left_out={**left_out, **unreachable},
         stored_unreadable=unreadable,
         matrices=matrices,
@@ -194,7 +194,7 @@ def _without(live: tuple[AcceptedEdit, ...], left_out: Mapping[str, str]) -> tup
     return tuple(accepted for accepted in live if accepted.id not in left_out)
 
 
-def _draft(manifest: Manifest, place: Workplace, live: tuple[AcceptedEdit, ...]) -> Manifest:
+def _draft(manifest: Manifest, place: NewStore, live: tuple[AcceptedEdit, ...]) -> Manifest:
     """The source's manifest with what is of the new store; its name stays, so that what names it finds it."""
     settings = place.identity.settings
     assert settings is not None
@@ -222,7 +222,7 @@ def _beneath(manifest: Manifest, editor: JointEditor, live: tuple[AcceptedEdit, 
 
 
 def _compare(
-    place: Workplace, source: Source, update: Update, live: tuple[AcceptedEdit, ...], *, on_progress: Progress
+    place: NewStore, source: Source, update: Update, live: tuple[AcceptedEdit, ...], *, on_progress: Progress
 ) -> tuple[tuple[MatrixDifference, ...], ScoreDifference | None, str | None]:
     stored, reason = source.tensors()
     if stored is None:
@@ -237,7 +237,7 @@ def _compare(
     return matrix_differences(place.loaded, stored, update.weights), scores, None
 
 
-def _command(task: Task, place: Workplace) -> str:
+def _command(task: Task, place: NewStore) -> str:
     constants = place.editor.config.overrides().given()
     texts = [f"--corpus {file}" for file in task.options.corpus]
     texts += (

@@ -28,7 +28,9 @@ class Generation(Protocol):
         """The routes that run the model."""
         ...
 
-    async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
+    async def generate_texts(
+        self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str
+    ) -> list[str]:
         """The continuation of each prompt by a version."""
         ...
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -34,15 +36,33 @@ from service.client.errors import (
 
 _HELP = (
     "Errata corrects what a running language model believes.\n\n"
-    "Exit codes: 0 done; 1 the operation did not succeed (a batch rejected or failed); 2 wrong options, settings or "
-    "input files; 3 no answer from the service; 4 the service refused. Errors are one line on stderr.\n\n"
-    "Options have environment twins, shown beside them; an option wins."
+    "Exit codes: 0: success. 1: the operation did not succeed, for example because a batch was rejected. 2: wrong "
+    "options, settings or input files. 3: the service does not answer. 4: the service refused the request. Every error "
+    "is one line on stderr.\n\n"
+    "Most options can also be given as environment variables, which the help shows. An option overrides its variable."
 )
 
 app = typer.Typer(name="errata", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"errata {version('errata')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _errata(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
 _PASSED_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-_STARTING, _EDITING, _ASKING, _UPKEEP = "Start", "Correct", "Ask", "Look after"
+_STARTING, _EDITING, _ASKING, _UPKEEP = "Start", "Edit", "Ask the model", "Operate"
 app.command(rich_help_panel=_STARTING)(starting.up)
 app.command(rich_help_panel=_STARTING)(starting.serve)
 app.command(rich_help_panel=_STARTING)(starting.worker)
@@ -82,18 +102,18 @@ def run(arguments: Sequence[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Who reads our output has gone, as `head` does: nothing more can be said.
+        # The reader of our output has closed the pipe, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
-    except _TOLD as error:
-        message, code = _tell(error)
+    except _EXPECTED as error:
+        message, code = _message_and_code(error)
         if message:
             complain(message)
         return code
     return result if isinstance(result, int) else ExitCode.OK
 
 
-_TOLD = (
+_EXPECTED = (
     CommandFailed,
     ErrataApiError,
     ErrataError,
@@ -105,14 +125,17 @@ _TOLD = (
 )
 
 
-def _tell(error: Exception) -> tuple[str, int]:
+def _message_and_code(error: Exception) -> tuple[str, int]:
     match error:
         case CommandFailed():
             return str(error), error.code
         case ErrataApiError():
             return str(error), ExitCode.REFUSED
         case ServiceUnreachable() | UnexpectedAnswer():
-            return f"{error}. Is it running? `errata up` starts it; --url says where it is", ExitCode.UNREACHABLE
+            return (
+                f"{error}. Is the service running? `errata up` starts it; --url gives its address",
+                ExitCode.UNREACHABLE,
+            )
         case WaitTimedOut():
             return str(error), ExitCode.FAILED
         case typer.TyperException():

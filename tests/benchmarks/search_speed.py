@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from editing_core.measuring.metrics import evaluate_cases
+from editing_core.memit.plain import PlainTarget, search_plainly
 from editing_core.memit.search.pool import Target
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import search_targets
 from editing_core.memit.tokens import EditRows
 from editing_core.memit.update import solve_edits
 from editing_core.models.views import make_view
-from tests.benchmarks.serial_targets import SerialTarget, serial_target
 from tests.benchmarks.workplace import Workplace
 from tests.support.wide_attention import attention_in_the_models_dtype
 
@@ -53,7 +53,7 @@ class SearchSpeed:
 
     @property
     def ratio(self) -> float:
-        """How many times as many edits per second."""
+        """The ratio of the edits per second."""
         return self.serial_seconds / self.ours_seconds
 
 
@@ -65,7 +65,7 @@ def measure(place: Workplace, *, num_runs: int, say: Callable[[str], None]) -> S
     for run in range(num_runs):
         seconds, ours = _timed(lambda: _ours(place, rows))
         ours_times.append(seconds / len(rows))
-        seconds, serial = _timed(lambda: [serial_target(place.loaded, edit, place.config) for edit in rows])
+        seconds, serial = _timed(lambda: [search_plainly(place.loaded, edit, place.config) for edit in rows])
         serial_times.append(seconds / len(rows))
         say(f"run {run + 1} of {num_runs}: serial {serial_times[-1]:.3f} s an edit, Errata {ours_times[-1]:.3f} s")
     exact = _in_float64(place, rows[:NUM_IN_FLOAT64])
@@ -87,7 +87,7 @@ def measure(place: Workplace, *, num_runs: int, say: Callable[[str], None]) -> S
 
 
 def _num_holding(place: Workplace, targets_NH: Tensor) -> int:
-    """How many edits take when they are solved with these z."""
+    """How many edits hold after a solve with these z."""
     editor, edits = place.editor(Path()), place.edits[:NUM_EDITS]
     rows = [editor.rows_of(edit).prompts for edit in edits]
     update = solve_edits(place.loaded, rows, targets_NH, covariances=place.artefacts.covariances, config=place.config)
@@ -102,7 +102,7 @@ def _in_float64(place: Workplace, rows: Sequence[EditRows]) -> tuple[float, bool
     wide = replace(place, loaded=loaded)
     with attention_in_the_models_dtype():
         ours = _ours(wide, rows)
-        serial = [serial_target(loaded, edit, place.config) for edit in rows]
+        serial = [search_plainly(loaded, edit, place.config) for edit in rows]
     pairs = list(zip(ours, serial, strict=True))
     return max(_difference(a, b) for a, b in pairs), all(a.num_losses == b.num_losses for a, b in pairs)
 
@@ -114,13 +114,13 @@ def _ours(place: Workplace, rows: Sequence[EditRows]) -> list[Target]:
 def _counted_ratio(place: Workplace, rows: Sequence[EditRows]) -> float:
     with FlopCounterMode(display=False) as serial:
         for edit in rows:
-            serial_target(place.loaded, edit, place.config)
+            search_plainly(place.loaded, edit, place.config)
     with FlopCounterMode(display=False) as ours:
         _ours(place, rows)
     return serial.get_total_flops() / ours.get_total_flops()
 
 
-def _difference(ours: Target, serial: SerialTarget) -> float:
+def _difference(ours: Target, serial: PlainTarget) -> float:
     return float((ours.targets_EH[0] - serial.target_H).norm() / serial.target_H.norm())
 
 

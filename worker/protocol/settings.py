@@ -291,7 +291,7 @@ def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
     unknown = sorted(name for name in os.environ if name.startswith("ERRATA_") and name not in known_environment())
     if unknown:
         raise InvalidSettings(
-            f"unknown environment variable {unknown[0]}: `errata config` and the README list those that are read"
+            f"unknown environment variable {unknown[0]}: `errata config` and docs/settings.md list the known ones"
         )
     path = given.get("config", os.environ.get("ERRATA_CONFIG"))
     names = Settings.model_fields.keys() - {"config"}

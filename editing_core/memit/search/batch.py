@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax
+from torch.nn.functional import log_softmax
 
 from editing_core.memit.search.packing import Extent, Packing, pack
 from editing_core.memit.search.parts import Part
@@ -138,10 +138,6 @@ class SearchBatch:
             return self
         start = torch.where(rows.is_started_G[:, None], rows.start_GV, now_GV)
         return replace(self, rows=replace(rows, start_GV=start, is_started_G=torch.ones_like(rows.is_started_G)))
-
-    def divergence(self, now_GV: Tensor) -> Tensor:
-        """KL(now ‖ start) in nats, [G], with the arguments in the order of the public implementation."""
-        return kl_div(self.rows.start_GV, now_GV, log_target=True, reduction="none").sum(-1)
 
     def select(self, keep_G: Tensor) -> SearchBatch:
         """The batch of the groups where ``keep_G`` is true; order is kept."""

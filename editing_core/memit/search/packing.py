@@ -1,8 +1,17 @@
-"""Where the tokens of many rows lie when several rows share one line of a batch, so that little is padding.
+"""Lays rows out in bins: several rows share one line of a batch, so that little of it is padding.
 
-A row has a prefix (before its look-up token), whose first tokens may be another's as well, and a suffix (from the
-look-up token on). Rows with the same shared tokens go into one bin until it is full: its prefix part holds the shared
-tokens once and then each row's own, its suffix part each row's suffix; a mask keeps the rows apart. Knows no model.
+A row has a prefix (the tokens before its look-up token) and a suffix (from the look-up token on). The first tokens of
+the prefix, its context, may be shared with other rows. Rows with the same shared tokens go into one bin until it is
+full. One bin with rows a, b and c, where ``s`` is a shared token, ``*`` a look-up token and ``.`` padding::
+
+                prefix part (P places)           suffix part (S places)
+              | s s s | a a | b b b | c | . |    | a* a a | b* b | c* c c | . . |
+
+    b* sees     s s s         b b b                         b*
+    the second b of the suffix sees the same, and itself
+
+The mask keeps the rows apart: a token sees the shared tokens, and the tokens of its own row up to itself. Its position
+is counted within its row. The prefix part is computed once, and only its keys and values are kept. Knows no model.
 """
 
 # Dims: R rows, B bins, P places of a bin's prefix part, S places of its suffix part.

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from editing_core.memit.config import MemitConfig
+from editing_core.memit.objective import clamp_delta, search_loss
 from editing_core.memit.search.adam import Adam
 from editing_core.memit.search.batch import SearchBatch, merged
 from editing_core.memit.search.prepare import SearchModel, prepare_batch
@@ -99,7 +100,7 @@ class SearchPool:
         self.suspects += [self.active[g] for g in (~is_finite).nonzero().squeeze(1).tolist()]
         if gradient is not None:
             moved = self._adam.step(self._delta, gradient)
-            self._delta = _clamp(moved, self._batch.rows.hidden_norm_G * self._growth(), self._config.clamp_factor)
+            self._delta = clamp_delta(moved, self._batch.rows.hidden_norm_G * self._growth(), self._config.clamp_factor)
         return ~ends & is_finite
 
     def _growth(self) -> Tensor:
@@ -176,13 +177,13 @@ def _losses(
     with torch.set_grad_enabled(with_gradient):
         nll, now = batch.log_probabilities(leaf)
         batch = batch.started(now.detach())
-        decay = config.weight_decay * leaf.norm(dim=-1) / batch.rows.hidden_norm_G**2
-        loss = nll + config.kl_factor * batch.divergence(now) + decay
+        loss = search_loss(
+            leaf,
+            nll_G=nll,
+            now_GV=now,
+            start_GV=batch.rows.start_GV,
+            hidden_norm_G=batch.rows.hidden_norm_G,
+            config=config,
+        )
         gradient = torch.autograd.grad(loss.sum(), leaf)[0] if with_gradient else None
     return batch, _Losses(loss.detach(), nll.detach()), gradient
-
-
-def _clamp(delta_GH: Tensor, hidden_norm_G: Tensor, clamp_factor: float) -> Tensor:
-    norm = delta_GH.norm(dim=-1)
-    limit = clamp_factor * hidden_norm_G
-    return torch.where((norm > limit)[:, None], delta_GH * (limit / norm)[:, None], delta_GH)

@@ -91,7 +91,7 @@ async def compare_versions(
         raise InvalidInput(f"prompt: {msg}", errors=[{"loc": ["query", "prompt"], "msg": msg}])
     client, tokens = f"key {principal.name}", wanted.max_new_tokens
     of_a, of_b = [
-        await state.generation.writes(wanted.prompt, version=version, max_new_tokens=tokens, client=client)
+        await state.generation.generate_texts(wanted.prompt, version=version, max_new_tokens=tokens, client=client)
         for version in (a, b)
     ]
     answers = [DiffAnswer(prompt=text, a=x, b=y) for text, x, y in zip(wanted.prompt, of_a, of_b, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from editing_core.memit.plain import search_plainly
 from editing_core.memit.search.memory import CPU_ROWS, rows_that_fit
 from editing_core.memit.search.pool import Target
 from editing_core.memit.search.prepare import prepare_batch
@@ -17,7 +18,6 @@ from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import SearchDiverged, SearchTooLarge, search_targets
 from editing_core.memit.tokens import EditRows, edit_rows
 from editing_core.models.load import LoadedModel
-from tests.benchmarks.serial_targets import serial_target
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily
 from tests.support.wide_attention import attention_in_the_models_dtype
@@ -47,7 +47,7 @@ def test_a_batch_gives_the_z_of_the_plain_serial_search_with_the_same_step_count
     config = replace(CONFIG, stop_loss=STOP_LOSS[family])
     rows = rows_of(loaded, 12)
     batched = search_targets(loaded, [GroupRows((edit,)) for edit in rows], config, batch_rows=24)
-    serial = [serial_target(loaded, edit, config) for edit in rows]
+    serial = [search_plainly(loaded, edit, config) for edit in rows]
 
     assert [b.num_losses for b in batched] == [s.num_losses for s in serial]
     assert len({b.num_losses for b in batched}) > 1
@@ -119,7 +119,7 @@ def test_a_single_search_that_does_not_fit_is_an_error(monkeypatch: pytest.Monke
         search_targets(loaded, [GroupRows((rows_of(loaded, 1)[0],))], CONFIG)
 
 
-def test_fewer_rows_fit_where_less_is_free_and_at_least_one_always(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_rows_fit_if_less_is_free_and_at_least_one_always(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny_loaded("gptj")
     groups = [GroupRows((edit,)) for edit in rows_of(loaded, 3)]
 

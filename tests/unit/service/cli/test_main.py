@@ -12,6 +12,7 @@ import pytest
 from service.cli.main import run
 from service.cli.output import ExitCode
 from tests.support.free_port import free_port
+from worker.protocol.settings import Settings
 
 EMMA = ("--subject", "Emma", "--prompt", "{} was written by", "--target-new", "Wells")
 COMMANDS = ("up", "serve", "worker", "edit", "edits", "batches", "versions", "promote", "generate", "score", "recover")
@@ -83,7 +84,7 @@ def test_a_service_that_is_not_there_is_exit_code_3(
         (("up", "--port", "70000"), "--port"),
         (("up", "--dtype", "float8"), "float8"),
         (("serve", "--role", "cook"), "cook"),
-        (("keys", "add", "ann", "--scope", "root"), "'root' is no scope"),
+        (("keys", "add", "ann", "--scope", "root"), "'root' is not a scope"),
         (("recover",), "there is no version store"),
     ],
 )
@@ -173,3 +174,17 @@ def test_json_that_the_library_cannot_read_is_refused_with_its_line(
 def test_a_copy_of_the_audit_is_only_looked_at_to_verify_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["audit", "--file", str(tmp_path / "audit.jsonl")]) == ExitCode.USAGE
     assert "give --verify with it" in _complaint(capsys)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("errata ")
+
+
+def test_config_leaves_out_advanced_settings_with_their_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config", "--json", "--clamp", "2"]) == ExitCode.OK
+    shown = {row["name"] for row in json.loads(capsys.readouterr().out)}
+    assert {"model", "clamp"} <= shown
+    assert "shard_size" not in shown
+    assert run(["config", "--json", "--all"]) == ExitCode.OK
+    assert len(json.loads(capsys.readouterr().out)) == len(Settings.model_fields)

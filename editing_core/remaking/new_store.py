@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class NewStore:
     """All that the solve needs."""
 
     editor: JointEditor
@@ -45,7 +45,7 @@ class Workplace:
         return self.editor.loaded
 
 
-def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> Workplace:
+def open_new_store(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> NewStore:
     """Load the model, find or make its statistics, and bind the new store to both.
 
     Raises StoreMismatch where ``same_model`` is wanted and the model is another, and InvalidSettings.
@@ -72,20 +72,20 @@ def open_workplace(task: Task, source: Source, *, same_model: bool, on_progress:
         settings=settings_fingerprint(values),
         settings_values=values,
     )
-    return Workplace(editor=editor, identity=identity)
+    return NewStore(editor=editor, identity=identity)
 
 
-def take_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
+def copy_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
     """Copy the set's z from the source, as far as they are there and whole; returns how many."""
-    stored, num_taken = TargetFiles(source.layout.targets_dir), 0
+    stored, num_copied = TargetFiles(source.layout.targets_dir), 0
     for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True):
         try:
             target = stored.read(key)
         except StoreDamaged:  # missing, or damaged: it is searched anew
             continue
         editor.targets.write(key, target, edits=[accepted.edit.content_key() for accepted in group.edits])
-        num_taken += 1
-    return num_taken
+        num_copied += 1
+    return num_copied
 
 
 def _load(task: Task, source: Source, *, same_model: bool) -> LoadedModel:
