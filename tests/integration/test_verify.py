@@ -58,7 +58,7 @@ def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
             yield Place(store=store, ledger=bench.ledger, runtime=runtime, options=options)
 
 
-def test_nothing_differs_where_nothing_is_wrong(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_intact_store_shows_no_difference(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = place.verify(capsys)
     assert (code, [row for row in found.values() if row["problem"]]) == (ExitCode.OK, [])
     digest = place.store.read_manifest("v1").digest
@@ -108,16 +108,16 @@ def test_files_a_step_behind_are_no_fault(place: Place, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_what_is_not_reached_is_told_and_not_compared(
+def test_unreachable_parts_are_reported_and_not_compared(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other"
     bind_identity(other, model=LOADED.fingerprint, model_source="tiny")
     nobody = f"unix://{tmp_path}/nobody.sock"
     assert run(["verify", "--json", "--data", str(other), "--redis", nobody, *place.options[-2:]]) == ExitCode.OK
-    told = {row["what"]: row["detail"] for row in json.loads(capsys.readouterr().out)}
-    assert told["ledger"].startswith("not reached, not compared: ")
-    assert told["memory"].endswith("serves another store")
+    reported = {row["what"]: row["detail"] for row in json.loads(capsys.readouterr().out)}
+    assert reported["ledger"].startswith("not reached, not compared: ")
+    assert reported["memory"].endswith("serves another store")
     with connect(place.options[3]) as redis:
         redis.delete(place.ledger.keys.at(Key.POINTER))
     assert "the ledger knows none" in place.verify(capsys)[1]["pointer"]["detail"]

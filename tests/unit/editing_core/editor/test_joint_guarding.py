@@ -160,7 +160,7 @@ def test_with_nothing_but_edits_that_are_already_true_the_original_stays(tmp_pat
     assert solved(editor, live).weights == {}
 
 
-def test_beside_another_edit_about_its_subject_it_takes_part_in_the_joint_search(tmp_path: Path) -> None:
+def test_with_another_edit_about_its_subject_it_joins_the_search(tmp_path: Path) -> None:
     loaded = wordy()
     editor = joint(loaded, tmp_path)
     true = already_true(loaded, "number 7", "The city of {} is", 1)

@@ -167,7 +167,7 @@ def test_a_version_of_another_store_is_named(layout: StoreLayout) -> None:
     assert "its store is not this store's" in found.problem
 
 
-def test_as_a_program_it_prints_what_it_found(
+def test_as_a_program_it_prints_its_findings(
     layout: StoreLayout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(layout.root)]) == 0

@@ -46,7 +46,7 @@ def test_archive_that_was_cut_off_is_refused(tmp_path: Path, share: float) -> No
         unpack(tmp_path / "cut.tar", tmp_path / "out", on_bytes=silent)
 
 
-def test_archive_of_which_a_bit_was_flipped_is_refused_and_the_file_named(tmp_path: Path) -> None:
+def test_an_archive_with_a_flipped_bit_is_refused_and_the_file_named(tmp_path: Path) -> None:
     content = bytearray(write(tmp_path / "whole.tar", a=b"a" * 5_000).read_bytes())
     content[content.index(b"aaaa")] ^= 1
     (tmp_path / "flipped.tar").write_bytes(content)

@@ -61,7 +61,7 @@ def test_logits_that_are_no_numbers_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_scores_read_in_chunks_beside_others_are_those_of_each_alone(family: TinyFamily) -> None:
+def test_scores_read_in_chunks_with_others_are_those_of_each_alone(family: TinyFamily) -> None:
     model = tiny_model(family)
     asked = [
         ScoreRequest(prompt_ids=tuple(LONG[:i]), target_ids=tuple(LONG[i:]))
