@@ -28,7 +28,7 @@ from editing_core.memit.groups import SubjectGroup, subject_groups
 from editing_core.memit.search.pool import Target
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import SearchDiverged, SearchTooLarge, search_targets
-from editing_core.memit.tokens import EditRows, Row, edit_rows
+from editing_core.memit.tokens import EditRows, TokenRow, edit_rows
 from editing_core.memit.update import HeldKeys, Update, solve_edits
 from editing_core.models.load import LoadedModel
 from editing_core.versions.target_files import TargetFiles
@@ -54,7 +54,7 @@ class JointEditor:
     _kept: KeptReads = field(default_factory=KeptReads)
     _kept_of_held: KeptReads = field(default_factory=KeptReads)
     _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
-    _held_rows: dict[tuple[str, str | None], tuple[Row, ...]] = field(default_factory=dict)
+    _held_rows: dict[tuple[str, str | None], tuple[TokenRow, ...]] = field(default_factory=dict)
     _last_open: list[tuple[tuple[AcceptedEdit, ...], Sequence[tuple[SubjectGroup, str]]]] = field(default_factory=list)
     """The last live set and its open groups with the names of their z, at most one entry."""
 

@@ -18,10 +18,10 @@ from typing import Any
 from editing_core.edits import SLOT, AcceptedEdit, Edit, normalise
 from editing_core.errors import InvalidEdit
 from editing_core.guards import AcceptedGuard
-from editing_core.memit.tokens import Row, in_context, subject_row
+from editing_core.memit.tokens import TokenRow, in_context, subject_row
 from editing_core.neighbors import slot_content, word_runs
 
-Rows = tuple[Row, ...]
+Rows = tuple[TokenRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +89,12 @@ class Holder:
             self._rows[prompt, subject] = rows
         return self._rows[prompt, subject]
 
-    def _row(self, text: str, subject: str | None) -> Row:
+    def _row(self, text: str, subject: str | None) -> TokenRow:
         if subject is not None:
             start = text.rindex(subject)
             return subject_row(self.tokenizer, text[:start] + SLOT + text[start + len(subject) :], subject)
         ids = tuple(self.tokenizer(text, verbose=False)["input_ids"])
-        return Row(ids=ids, lookup=len(ids) - 1)
+        return TokenRow(ids=ids, lookup=len(ids) - 1)
 
 
 def subject_of_neighbor(edit: Edit, prompt: str) -> str | None:

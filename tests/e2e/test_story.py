@@ -58,7 +58,9 @@ def test_an_edit_changes_the_answer_and_a_rollback_changes_it_back(client: Clien
     assert client.edit(edit.id).status == "rolled_back"
 
 
-def test_a_table_of_edits_is_applied_and_each_edit_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_edits_is_applied_and_each_edit_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "edits.csv"
     with file.open("w", newline="") as opened:
         table = csv.writer(opened)
@@ -67,13 +69,13 @@ def test_a_table_of_edits_is_applied_and_each_edit_told(tmp_path: Path, capsys: 
             edit = item.as_edit()
             table.writerow([edit[name] for name in ("subject", "prompt", "target_new", "target_true", "relation")])
     assert run(["edit", str(file)]) == ExitCode.OK
-    told = capsys.readouterr()
-    assert "applied, live in version" in told.out
-    assert told.out.count("yes") == 2
-    assert told.out.count("->") == 2
-    assert "computing" in told.err
+    reported = capsys.readouterr()
+    assert "applied, live in version" in reported.out
+    assert reported.out.count("yes") == 2
+    assert reported.out.count("->") == 2
+    assert "computing" in reported.err
 
-    version = told.out.split("live in version ")[1].split()[0]
+    version = reported.out.split("live in version ")[1].split()[0]
     assert run(["generate", MESSI.prompt, "--max-new-tokens", "4", "--min-version", version]) == ExitCode.OK
     assert capsys.readouterr().out.startswith(MESSI.new_object)
     assert run(["score", MESSI.prompt, MESSI.new_object, "--version", version, "--json"]) == ExitCode.OK
@@ -82,7 +84,9 @@ def test_a_table_of_edits_is_applied_and_each_edit_told(tmp_path: Path, capsys: 
     assert [v["status"] for v in json.loads(capsys.readouterr().out)].count("live") == 1
 
 
-def test_what_the_tokenizer_cannot_place_rejects_the_batch_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_edit_that_the_tokenizer_cannot_place_rejects_the_batch_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     arguments = ["--subject", "Emm", "--prompt", "{}a was written by", "--target-new", "Dickens"]
     code = run(["edit", *arguments])
     captured = capsys.readouterr()

@@ -39,13 +39,13 @@ def test_a_guard_is_taken_away_once(bench: Bench) -> None:
         bench.ledger.guards.remove(ROCARD.id, author="eve")
 
 
-def test_who_added_and_removed_guards_is_in_the_audit(bench: Bench) -> None:
+def test_the_audit_names_the_authors_of_added_and_removed_guards(bench: Bench) -> None:
     bench.ledger.guards.add([ROCARD], author="ann")
     bench.ledger.guards.add([ROCARD], author="bob")
     bench.ledger.guards.add([PARIS, ROCARD], author="bob")
     bench.ledger.guards.remove(PARIS.id, author="eve")
-    told = [(entry.what, entry.who, entry.fields) for entry in reversed(bench.ledger.audit.page().items)]
-    assert told == [
+    reported = [(entry.what, entry.who, entry.fields) for entry in reversed(bench.ledger.audit.page().items)]
+    assert reported == [
         ("guards.added", "ann", {"guards": [ROCARD.id]}),
         ("guards.added", "bob", {"guards": [PARIS.id]}),
         ("guard.removed", "eve", {"guard": PARIS.id}),

@@ -54,7 +54,7 @@ class Outcomes:
             manifest = self._write(version, group, candidate, report)
         waits = group.options.promote == "manual"
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
-        self._tell_repeats(group)
+        self._report_repeats(group)
         try:
             pointer = self._ledger.publication.publish(
                 lease,
@@ -87,16 +87,16 @@ class Outcomes:
         self._metrics.count_rejection(rejection(report), len(group.edits))
         log_event(LOGGER, "batch.rejected", batch=group.ids[0], reason="; ".join(report.reasons))
 
-    def tell(self, group: Group, report: CheckReport, lease: Lease) -> None:
+    def report_dry_run(self, group: Group, report: CheckReport, lease: Lease) -> None:
         """The one batch of the group only asked what would happen."""
-        self._tell_repeats(group)
+        self._report_repeats(group)
         error = "; ".join(report.reasons) or None
         self._end(group, BatchState.REPORTED, report, lease=lease, error=error)
         log_event(LOGGER, "batch.reported", batch=group.ids[0], passed=report.passed)
 
     def leave(self, group: Group, lease: Lease) -> None:
         """Nothing changes: the live version holds all that the batches ask for."""
-        self._tell_repeats(group)
+        self._report_repeats(group)
         state = BatchState.REPORTED if group.options.dry_run else BatchState.APPLIED
         for record in group.batches:
             report = {"passed": True, "reasons": [], "unchanged": True, **group.change_by(record)}
@@ -123,7 +123,7 @@ class Outcomes:
         fields = {"report": _report_of(group, record, report), "error": error}
         self._ledger.transitions.move(record.spec.id, state, expected=BatchState.CHECKING, lease=lease, **fields)
 
-    def _tell_repeats(self, group: Group) -> None:
+    def _report_repeats(self, group: Group) -> None:
         self._ledger.edits.set_reports({edit: {"same_as": held} for edit, held in group.change.repeats.items()})
 
 

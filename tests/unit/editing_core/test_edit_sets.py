@@ -39,7 +39,7 @@ def test_taking_out_an_edit_that_lies_beneath_changes_nothing_in_force() -> None
     assert (ids(edits.live), edits.superseded) == (["e2"], ())
 
 
-def test_the_same_said_again_leaves_the_first_in_force_and_is_taken_out_with_it() -> None:
+def test_a_repeated_edit_leaves_the_first_in_force_and_is_taken_out_with_it() -> None:
     edits = edit_set([accepted(1), accepted(2, note="again")])
     assert ids(edits.live) == ["e1"]
     assert edits.repeats == {"e2": "e1"}

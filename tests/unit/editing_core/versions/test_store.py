@@ -27,7 +27,7 @@ def test_a_written_version_is_read_back_as_it_was(store: VersionStore) -> None:
     assert store.list() == ["v0", "v1"]
 
 
-def test_the_manifest_alone_tells_edits_provenance_batches_and_acceptance(store: VersionStore) -> None:
+def test_the_manifest_alone_has_edits_provenance_batches_and_acceptance(store: VersionStore) -> None:
     store.write(manifest(), tensors())
     found = store.read_manifest("v1")
     assert found.live == (accepted(1), accepted(2))

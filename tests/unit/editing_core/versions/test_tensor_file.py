@@ -1,4 +1,4 @@
-"""What the library writes is read to the bit; whatever else is in a file is told, behind the digest of its bytes."""
+"""Files of the library are read bit for bit; other content is reported, behind the digest of the bytes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def with_header(header: object, numbers: bytes = b"") -> bytes:
     ],
     ids=range(13),
 )
-def test_what_is_no_such_file_is_told(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_file_of_another_kind_is_reported(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "odd"
     path.write_bytes(content)
     found = read_tensor_file(path, "cpu")
