@@ -76,7 +76,7 @@ def test_missing_and_changed_entries_are_reported_in_the_ledger_and_in_the_copy(
     api.queue.redis.rpop(api.ledger.keys.at(Key.AUDIT))
     verified = client.get("/audit/verification").json()
     assert (verified["whole"], verified["ledger"]["fault"]) == (False, None)
-    assert verified["difference"] == "the copy holds entry 3, which the ledger has lost"
+    assert verified["difference"] == "the copy holds entry 3, which the ledger lacks"
     lines = layout.audit_file.read_text().splitlines(keepends=True)
     layout.audit_file.write_text("".join([lines[0], *lines[2:]]))
     assert run(["audit", "--verify"]) == ExitCode.FAILED
