@@ -91,7 +91,7 @@ class PointerWatcher:
         self._verified = False
         """Whether the ledger has confirmed the digest of the served version."""
         self._format_is_known = False
-        self._ledger_is_away = False
+        self._ledger_is_down = False
         self._stopping = False
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-pointer", daemon=True)
@@ -102,9 +102,9 @@ class PointerWatcher:
         return self._state
 
     @property
-    def ledger_is_away(self) -> bool:
+    def ledger_is_down(self) -> bool:
         """Whether the ledger failed to answer, or had no pointer, at the last check."""
-        return self._ledger_is_away
+        return self._ledger_is_down
 
     def start(self) -> None:
         """Check once in the calling thread, then start polling."""
@@ -126,7 +126,7 @@ class PointerWatcher:
         """Read the pointer and serve the version that it names."""
         try:
             wanted, degraded = self._read_wanted()
-            self._ledger_is_away = degraded is not None
+            self._ledger_is_down = degraded is not None
         except StoreMismatch as error:  # the ledger has the format of a later Errata
             self._set_state(replace(self._state, problem=error.detail))
             return
