@@ -90,7 +90,7 @@ def kind_of(value: object) -> str:
 
 
 def _is_body(scanner: _Scanner) -> bool:
-    """Whether the object at this place is no edit, but a body of them; what cannot be read is told later, in place."""
+    """Whether the object at this position is a body of edits instead of an edit; errors are raised later, in place."""
     look = _Scanner(scanner.path, scanner.text)
     for name in look.names():
         if name in {EDITS, REMOVE}:

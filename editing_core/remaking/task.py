@@ -73,7 +73,7 @@ def open_source(folder: Path, version: str | None) -> Source:
         raise InvalidSettings(f"{name!r} is not the name of a version, as v3")
     if name == ORIGINAL:
         raise InvalidSettings(
-            f"{'v0' if version else f'{folder} serves v0, which'} is the untouched model, with nothing to make anew: "
+            f"{'v0' if version else f'{folder} serves v0, which'} is the untouched model, which has nothing to solve: "
             "name a version by --version"
         )
     file = layout.manifest_file(name)

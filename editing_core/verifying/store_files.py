@@ -107,10 +107,10 @@ def _targets(layout: StoreLayout, on_progress: Progress) -> Iterator[Finding]:
         if damage is None:
             whole += 1
         else:
-            yield Finding(what="z", problem=f"{path}: {damage}. It is searched anew where it is needed")
+            yield Finding(what="z", problem=f"{path}: {damage}. It is searched again if needed")
     yield Finding(what="z", detail=f"{whole} whole")
     for path in damaged_answers(layout.targets_dir):
-        yield Finding(what="answers", problem=f"{path} cannot be read. It is asked anew where it is needed")
+        yield Finding(what="answers", problem=f"{path} cannot be read. It is computed again if needed")
 
 
 def _artefacts(layout: StoreLayout, identity: StoreIdentity, on_progress: Progress) -> Iterator[Finding]:
