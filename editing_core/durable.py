@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,6 +64,20 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[b
             yield True
     finally:
         os.close(descriptor)
+
+
+def remove_abandoned(folders: Iterable[Path]) -> list[str]:
+    """Remove those of the folders whose writer died, which are the unlocked ones; return their names."""
+    removed = []
+    for folder in folders:
+        try:
+            with locked(folder, wait=False) as is_abandoned:
+                if is_abandoned:
+                    shutil.rmtree(folder)
+                    removed.append(folder.name)
+        except FileNotFoundError:  # its writer has just finished
+            continue
+    return removed
 
 
 def _write_beside(path: Path, write: Callable[[Path], object]) -> Path:

@@ -30,11 +30,6 @@ class Solution:
     """(λC + K Kᵀ)⁻¹ K: where a key's change comes from. Δ k = R (K'ᵀ k), with K' this."""
 
 
-def solve_delta(keys_MN: Tensor, residuals_HN: Tensor, covariance_MM: Tensor, *, prior_weight: float) -> Tensor:
-    """Return delta_HM = R Kᵀ (λC + K Kᵀ)⁻¹ in float64 (MEMIT, Eqn. 14). Raises NotPositiveDefinite."""
-    return solve_holding(keys_MN, residuals_HN, covariance_MM, prior_weight=prior_weight).delta_HM
-
-
 def solve_holding(
     keys_MN: Tensor,
     residuals_HN: Tensor,

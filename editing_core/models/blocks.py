@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from editing_core.models.families.family import Family
-from editing_core.models.shallow_copies import twin_alone
+from editing_core.models.shallow_copies import shallow_copy
 
 
 def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_norm: bool = False) -> nn.Module:
     """The base model reduced to blocks ``first`` … ``last`` (both counted), with the final norm only if asked for."""
-    base = twin_alone(family.base_model(model))
+    base = shallow_copy(family.base_model(model))
     blocks = list(base.get_submodule(family.blocks).children())[first : last + 1]
     base._modules[family.blocks] = nn.ModuleList(blocks)
     if not with_norm:

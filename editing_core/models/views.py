@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from editing_core.errors import StoreMismatch
-from editing_core.models.shallow_copies import ModuleT, UnsupportedHook, twin_tree
+from editing_core.models.shallow_copies import ModuleT, UnsupportedHook, shallow_copy_tree
 
 
 class CastingLinear(nn.Linear):
@@ -52,7 +52,7 @@ def make_view(model: ModuleT, weights: Mapping[str, Tensor]) -> ModuleT:
     Raises StoreMismatch for a name or a shape that the model does not have, UnsupportedHook as told above.
     """
     _require_match(model, weights)
-    view = twin_tree(model)
+    view = shallow_copy_tree(model)
     for name, tensor in weights.items():
         _replace(view, name, tensor)
     return view

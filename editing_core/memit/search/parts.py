@@ -1,6 +1,6 @@
 """The parts of a model as a search runs them: the same function as the library's, computed where somebody asks.
 
-A stretch of twins of the model's blocks. In the last one the MLP is computed at the places that are read, and at no
+A stretch of copies of the model's blocks. In the last one the MLP is computed at the places that are read, and at no
 other; an activation that the library writes as a chain of operations is torch's own. Knows no batches and no losses.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.activations import NewGELUActivation
 
+from editing_core.models.activations import fuse_gelu
 from editing_core.models.blocks import run_stretch, stretch
 from editing_core.models.load import LoadedModel
-from editing_core.models.shallow_copies import twin_tree
+from editing_core.models.shallow_copies import shallow_copy_tree
 
 TO_THE_TOP = 10**6
 """Beyond any model's last block."""
@@ -63,21 +63,14 @@ class Part:
 
 
 def _exchange(part: nn.Module, loaded: LoadedModel) -> _OnlyWhereRead:
-    """Put twins in the blocks' places, with what they compute otherwise; returns the last one's MLP."""
+    """Put copies in the blocks' places, with what they compute otherwise; returns the last one's MLP."""
     blocks = part.get_submodule(loaded.family.blocks)
-    twins = [twin_tree(block) for block in blocks.children()]
-    for twin in twins:
-        _exchange_activations(twin)
+    copies = [shallow_copy_tree(block) for block in blocks.children()]
+    for copy in copies:
+        fuse_gelu(copy)
     path, _, _ = loaded.family.projection.rpartition(".")
     parent, _, name = path.rpartition(".")
-    last_mlp = _OnlyWhereRead(twins[-1].get_submodule(path))
-    twins[-1].get_submodule(parent)._modules[name] = last_mlp
-    part._modules[loaded.family.blocks] = nn.ModuleList(twins)
+    last_mlp = _OnlyWhereRead(copies[-1].get_submodule(path))
+    copies[-1].get_submodule(parent)._modules[name] = last_mlp
+    part._modules[loaded.family.blocks] = nn.ModuleList(copies)
     return last_mlp
-
-
-def _exchange_activations(module: nn.Module) -> None:
-    for inner in module.modules():
-        for name, child in inner._modules.items():
-            if isinstance(child, NewGELUActivation):
-                inner._modules[name] = nn.GELU(approximate="tanh")
