@@ -21,11 +21,11 @@ from editing_core.errors import InvalidPrompt
 from editing_core.memit.tokens import target_ids
 
 OnRows = Callable[[int], None]
-"""Told how many more rows are done; may raise."""
+"""Called with the number of rows that were done since the last call; may raise."""
 
 
 def counting_rows(on_progress: Callable[[int, int], None], total: int) -> OnRows:
-    """Add up the rows of several stages and tell (done, total) after each batch."""
+    """Add up the rows of several stages, and report (done, total) after each batch."""
     done = 0
 
     def count(num_rows: int) -> None:
@@ -38,7 +38,7 @@ def counting_rows(on_progress: Callable[[int, int], None], total: int) -> OnRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetScore:
-    """What a model thinks of one target after one prompt."""
+    """The probabilities that a model gives one target after one prompt."""
 
     mean_logprob: float
     """Mean over the target's tokens of ln p(token | those before); what CounterFact's metrics compare."""

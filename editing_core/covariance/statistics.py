@@ -82,7 +82,7 @@ class SecondMoments:
         self.num_tokens += ids.numel()
 
     def mark_half_way(self) -> None:
-        """Note where the diagonals stand, so that ``changes_since_half_way`` can tell how far they have settled."""
+        """Note the diagonals at half way, for ``changes_since_half_way``."""
         self.half_way = {layer: total.diagonal().cpu() / self.num_tokens for layer, total in self.sums.items()}
 
     def changes_since_half_way(self) -> dict[int, float]:

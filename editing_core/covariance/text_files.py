@@ -41,9 +41,9 @@ class TextFiles:
         if self.heldout_files:
             yield from _lines(self.heldout_files if heldout else self.files)
         else:
-            yield from self._lines_beside_border(heldout=heldout)
+            yield from self._lines_by_border(heldout=heldout)
 
-    def _lines_beside_border(self, *, heldout: bool) -> Iterator[str]:
+    def _lines_by_border(self, *, heldout: bool) -> Iterator[str]:
         """By the byte at which a line begins."""
         border = int(sum(file.stat().st_size for file in self.files) * (1 - HELDOUT_SHARE))
         place = 0

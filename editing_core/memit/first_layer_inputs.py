@@ -70,7 +70,7 @@ class KeptReads:
         """Chunks that had to be read."""
 
     def chunks(self, rows: ChunkRows, size: ChunkSize) -> Iterator[ChunkRows]:
-        """Cut a set into its chunks; it is the one that is in use from now on."""
+        """Cut a set into its chunks. From now on this set is the one in use."""
         self._used.clear()
         first = 0
         for i, edit in enumerate(rows):
@@ -79,7 +79,7 @@ class KeptReads:
                 first = i + 1
 
     def get(self, rows: ChunkRows, *, device: torch.device, make: Callable[[], FirstRead]) -> FirstRead:
-        """What was kept of a chunk, else what ``make`` reads."""
+        """The kept read of a chunk, or the result of ``make``."""
         key = tuple(tuple(edit) for edit in rows)
         if (kept := self._reads.get(key)) is not None:
             self._used.add(key)
@@ -92,7 +92,7 @@ class KeptReads:
         return made
 
     def _make_room(self, size_bytes: int) -> bool:
-        """Drop what the present set does not use; where all is in use nothing more is kept, and what is there stays."""
+        """Drop reads that the present set does not use. If all are in use, they stay and nothing more is kept."""
         held = sum(read.size_bytes for read in self._reads.values())
         for key in [key for key in self._reads if key not in self._used]:
             if held + size_bytes <= self._most_bytes:

@@ -1,8 +1,8 @@
-"""Copies: shallow copies of modules that share every tensor and behave as the original, so that parts can be exchanged.
+"""Shallow copies of modules. They share every tensor with the original, so that single parts can be replaced.
 
-Guards a trap: whatever hangs on a module and is *bound* to it (accelerate's ``device_map`` replaces ``forward`` by a
-partial over the module) would, copied as it is, silently run the original. Bound methods and partials are bound anew to
-the copies; what cannot be bound anew is refused. Knows no weights by name and no families.
+A method or partial that is bound to the original module would silently run the original if it were copied as it is.
+(Accelerate's ``device_map``, for example, replaces ``forward`` by a partial over the module.) Such attributes are bound
+to the copies. If one cannot be bound again, the copy is refused. Knows no weights by name and no families.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Copies = dict[int, nn.Module]
 """From the id of an original module to its copy."""
 MOVERS = frozenset({"to", "cuda", "npu", "xpu", "mlu", "musa", "sdaa"})
-"""Methods that accelerate wraps, in functions that hold the original, to forbid moves; a copy has its class's own."""
+"""Methods that accelerate replaces by functions that hold the original, to forbid moves; a copy uses its class's."""
 
 
 class UnsupportedHook(ErrataError):
@@ -30,9 +30,9 @@ class UnsupportedHook(ErrataError):
 
 
 def shallow_copy_tree(module: ModuleT) -> ModuleT:
-    """Copy a module with all that is below it; own modules, parameters, buffers and hooks, the same tensors.
+    """Copy a module and everything below it. Modules and their tables of hooks are new; tensors are shared.
 
-    Raises UnsupportedHook as told above.
+    Raises UnsupportedHook if an attribute cannot be bound to the copy.
     """
     copies: Copies = {}
     made = _copy_tree(module, copies)
@@ -42,7 +42,7 @@ def shallow_copy_tree(module: ModuleT) -> ModuleT:
 
 
 def shallow_copy(module: ModuleT) -> ModuleT:
-    """Copy one module; its children are the original's, in a table of its own. Raises UnsupportedHook as told above."""
+    """Copy one module, with its own table of the original's children. Raises UnsupportedHook as above."""
     copy = _copy(module)
     _rebind_attributes(copy, {id(module): copy})
     return copy
@@ -67,7 +67,7 @@ def _copy_tree(module: ModuleT, copies: Copies) -> ModuleT:
 
 
 def _rebind_attributes(copy: nn.Module, copies: Copies) -> None:
-    """Bind to the view whatever is bound to the original: methods and partials, among attributes and hooks."""
+    """Bind methods and partials of the original, among attributes and hooks, to the copies."""
     for name in MOVERS & copy.__dict__.keys():
         del copy.__dict__[name]
     for name, value in copy.__dict__.items():

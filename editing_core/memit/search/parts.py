@@ -1,4 +1,4 @@
-"""The parts of a model as a search runs them: the same function as the library's, computed where somebody asks.
+"""The parts of a model as a search runs them: the library's function, computed only where it is read.
 
 A stretch of copies of the model's blocks. In the last one the MLP is computed at the places that are read, and at no
 other; an activation that the library writes as a chain of operations is torch's own. Knows no batches and no losses.
@@ -63,7 +63,7 @@ class Part:
 
 
 def _exchange(part: nn.Module, loaded: LoadedModel) -> _OnlyWhereRead:
-    """Put copies in the blocks' places, with what they compute otherwise; returns the last one's MLP."""
+    """Replace the blocks by copies with faster parts, and return the last block's MLP."""
     blocks = part.get_submodule(loaded.family.blocks)
     copies = [shallow_copy_tree(block) for block in blocks.children()]
     for copy in copies:

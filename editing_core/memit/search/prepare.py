@@ -110,7 +110,7 @@ def _take(flat_TH: Tensor, index: Tensor, num_bins: int) -> Tensor:
 
 
 def _record(model: SearchModel, prefix_BPH: Tensor, packing: Packing) -> PrefixCache:
-    """Keys and values above L of the prefix parts; nobody reads what the last MLP says of them."""
+    """Keys and values above L of the prefix parts. The last MLP is not run, since its output is not read."""
     device = prefix_BPH.device
     cache = PrefixCache()
     model.upper.run(
