@@ -140,7 +140,7 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[
 
 
 def pad_right(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids [R, T] padded with 0 on the right, and the mask that is 1 where there is a token."""
+    """Ids [R, T] padded with 0 on the right, and the mask that is 1 for tokens."""
     longest = max(len(row) for row in rows)
     ids_RT = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     lengths_R = torch.tensor([len(row) for row in rows], device=device)

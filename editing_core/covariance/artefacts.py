@@ -67,7 +67,7 @@ class ModelArtefacts:
     num_tokens: int
     """Tokens in the covariances."""
     change_since_half: float | None = None
-    """How much the second half of the tokens changed their diagonals, relative, in the layer where it was most."""
+    """Relative change of the diagonals by the second half of the tokens, in the layer with the largest change."""
 
     def fingerprint(self) -> str:
         """Sha256 over the contexts and the covariances' bytes, the parts of the artefacts that change an edit."""

@@ -1,6 +1,6 @@
 """Text files as a corpus, each line a document: one part for statistics, the other held out.
 
-Held out are files of their own, where there are any, else the last 2 % of the text. Memory is bounded by one line.
+If there are held-out files, they are held out; otherwise the last 2 % of the text is. Memory is bounded by one line.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Holder:
 
 
 def subject_of_neighbor(edit: Edit, prompt: str) -> str | None:
-    """What a neighbour is about: the content of the slot, where it is worded as the edit or one of its paraphrases."""
+    """A neighbour's subject: the content of the slot, if it is worded like the edit or one of its paraphrases."""
     templates = (edit.prompt, *(text for text in edit.paraphrases if SLOT in text))
     found = (slot_content(template, prompt) for template in templates)
     return next((subject for subject in found if subject is not None and not subject[-1:].isspace()), None)
@@ -112,7 +112,7 @@ def _neighbors(live: Iterable[AcceptedEdit]) -> Iterator[tuple[str, str | None]]
 
 
 def _touched(prompt: str, subject: str | None, changed: Collection[str]) -> str | None:
-    """The edited subject that ends where the fact is looked up; without a subject, one that is named anywhere."""
+    """The edited subject at whose end the fact is looked up; without a subject, an edited one that is named anywhere."""
     if subject is None:
         return next((run for run in word_runs(prompt) if run in changed), None)
     words = normalise(prompt[: prompt.rindex(subject) + len(subject)]).split()

@@ -64,7 +64,7 @@ def nearest_keys(keys_MN: Tensor, solved_MN: Tensor, kinds: Sequence[object]) ->
     """For each edit, the index and cosine of the most similar key that belongs to another kind.
 
     The cosine is that of Kᵀ (λC + K Kᵀ)⁻¹ K, whose entry (i, j) is the share of edit j's residual that lands on
-    edit i: it is 1 where the solve must treat both alike. Edits of one kind (one subject) share their residual.
+    edit i. It is 1 if the solve must treat both alike. Edits of one kind (one subject) share their residual.
     """
     keys = keys_MN.to(solved_MN.dtype)
     norms_N = (keys * solved_MN).sum(0).clamp(min=torch.finfo(keys.dtype).tiny).sqrt()

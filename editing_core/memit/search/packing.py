@@ -174,7 +174,7 @@ class _Bins:
         )
 
     def put(self, row: int, shared: tuple[int, ...], size: int, other: int) -> None:
-        """Put a row into the fullest bin where it fits, else into a new one."""
+        """Put a row into the fullest bin that has room, or into a new one."""
         stacks = self._open[shared]
         for left in range(size, self._room + 1):
             if stacks[left] and self._other_used[stacks[left][-1]] + other <= self._other_room:

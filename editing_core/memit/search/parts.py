@@ -23,7 +23,7 @@ TO_THE_TOP = 10**6
 
 
 class _OnlyWhereRead(nn.Module):
-    """An MLP that is computed at some flat places [Q] of its input; elsewhere it answers 0."""
+    """An MLP that is computed at some flat places [Q] of its input, and returns 0 elsewhere."""
 
     def __init__(self, mlp: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _OnlyWhereRead(nn.Module):
 
 
 class Part:
-    """Some consecutive blocks of a model, with the final norm if asked for."""
+    """Some consecutive blocks of a model, on request with the final norm."""
 
     def __init__(self, loaded: LoadedModel, first: int, *, last: int, with_norm: bool = False) -> None:
         self._stretch = stretch(loaded.model, loaded.family, first, last=last, with_norm=with_norm)
@@ -57,7 +57,7 @@ class Part:
         cache: Any = None,
         read_Q: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states [B, T, H] after the blocks; where ``read_Q`` is given, right at those flat places only."""
+        """Hidden states [B, T, H] after the blocks. If ``read_Q`` is given, only those flat places are right."""
         self._last_mlp.places_Q = read_Q
         return run_stretch(self._stretch, hidden_BTH, mask, positions_RT=positions_BT, cache=cache)
 
