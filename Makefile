@@ -1,4 +1,4 @@
-# Everything a checkout can do. Each target prepares what it needs; nothing outside this folder is touched.
+# All commands of a checkout. Each target prepares its requirements and changes nothing outside of this folder.
 # The MALLOC_ settings of demo-model nearly double the speed of training with glibc.
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
@@ -10,7 +10,7 @@ PYTEST := $(PYTHON) -m pytest
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## make .venv with everything in it; again only when pyproject.toml or constraints.txt change
+install: $(STAMP) ## create .venv with all dependencies; runs again only if pyproject.toml or constraints.txt changes
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
@@ -26,19 +26,19 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## the whole story on a small model in at most three minutes: ask, correct, ask again, roll back
+demo: install ## correct facts of a small model, ask again, and roll back; at most three minutes
 	$(PYTHON) -m service.cli.demo
 
-up: install ## Redis, service and worker on 127.0.0.1:8000; Ctrl-C stops all
+up: install ## start Redis, service and worker on 127.0.0.1:8000; Ctrl-C stops all
 	$(PYTHON) -m service.cli.main up
 
-test: install ## the tests, with real Redis and small models
+test: install ## run the tests, with real Redis and small models
 	$(PYTEST) -m "not slow"
 
-test-slow: install ## the longer campaigns
+test-slow: install ## run the long tests
 	$(PYTEST) -m slow
 
-check: install ## all that must hold before a change is merged: format, lint, types, layers, all tests
+check: install ## check format, lint, types and imports, and run all tests; must pass before a merge
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
@@ -49,7 +49,7 @@ check: install ## all that must hold before a change is merged: format, lint, ty
 settings-table: install ## write the tables of docs/settings.md from the code
 	$(PYTHON) -m worker.protocol.settings_table docs/settings.md
 
-dashboards: install ## write Grafana's boards anew from deploy/grafana/boards
+dashboards: install ## write the Grafana boards from deploy/grafana/boards
 	$(PYTHON) -m deploy.grafana.boards
 
 demo-model: install ## train the demo models again from the tables in editing_core/demo/text (about an hour on two cores)

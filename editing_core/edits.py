@@ -12,6 +12,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any
 
 from editing_core.errors import InvalidEdit
@@ -29,7 +30,7 @@ class Neighbor:
     """The true object; None: what the model answered before the edit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Edit:
     """One wanted fact (s, r, o): ``prompt`` with ``subject`` in its slot is to be followed by ``target_new``."""
 
@@ -56,7 +57,7 @@ class Edit:
         if not self.relation:
             object.__setattr__(self, "relation", self.prompt)
 
-    @property
+    @cached_property
     def identity(self) -> tuple[str, str]:
         """Normalised (subject, relation): what the edit is about."""
         return normalise(self.subject), normalise(self.relation)
@@ -72,7 +73,11 @@ class Edit:
         return tuple(fill(text, self.subject) for text in self.paraphrases)
 
     def content_key(self) -> str:
-        """Sha256 (hex) over what decides the edit's numbers: subject, prompt, new object."""
+        """Sha256 (hex) over the fields that decide the edit's numbers: subject, prompt and new object."""
+        return self._content_key
+
+    @cached_property
+    def _content_key(self) -> str:
         text = json.dumps([self.subject, self.prompt, self.target_new], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -225,22 +230,61 @@ def canonical(edits: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
     return tuple(sorted(edits, key=lambda accepted: (accepted.edit.content_key(), accepted.id)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EditSet:
-    """What is in force and what is not, both in canonical order."""
+    """The edits in force and the edits that they supersede, both in canonical order."""
 
     live: tuple[AcceptedEdit, ...]
     superseded: tuple[AcceptedEdit, ...] = ()
-    """Edits that a live one about the same thing supersedes, or repeats."""
+    """Edits that a live edit with the same subject and relation supersedes or repeats."""
 
-    @property
+    @cached_property
     def everything(self) -> tuple[AcceptedEdit, ...]:
-        """All that the set was made of."""
+        """The live edits, then the superseded ones."""
         return (*self.live, *self.superseded)
 
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of all edits of the set, live and superseded."""
+        return frozenset(accepted.id for accepted in self.everything)
+
+    @cached_property
+    def in_force(self) -> Mapping[tuple[str, str], AcceptedEdit]:
+        """The live edit of each identity (normalised subject and relation)."""
+        return {accepted.edit.identity: accepted for accepted in self.live}
+
+    @cached_property
+    def repeats(self) -> Mapping[str, str]:
+        """By id of an edit that was accepted after the live one and says the same: the live edit's id."""
+        held = self.in_force
+        return {
+            accepted.id: held[accepted.edit.identity].id
+            for accepted in self.superseded
+            if _acceptance_order(accepted) > _acceptance_order(held[accepted.edit.identity])
+        }
+
     def joined(self, new: Iterable[AcceptedEdit], *, without: Collection[str] = ()) -> EditSet:
-        """The set with ``new`` ones in it and those with the ids ``without`` taken out; the order of calls is free."""
+        """The set with the edits ``new`` added and the ids ``without`` removed; the order of calls does not matter."""
         return edit_set(edit for edit in (*self.everything, *new) if edit.id not in without)
+
+    def change_from(self, before: EditSet) -> SetChange:
+        """What happened between ``before`` and this set, edit by edit."""
+        superseded: dict[str, str] = {}
+        restored: dict[str, str] = {}
+        for identity, now in self.in_force.items():
+            earlier = before.in_force.get(identity)
+            if earlier is None or earlier.id == now.id:
+                continue
+            if now.id not in before.ids:
+                superseded[now.id] = earlier.id
+            elif earlier.id not in self.ids:
+                restored[earlier.id] = now.id
+        return SetChange(
+            superseded=superseded,
+            taken_out=before.ids - self.ids,
+            restored=restored,
+            repeats={edit: held for edit, held in self.repeats.items() if edit not in before.ids},
+        )
 
     def named_alike(self, edit: str) -> tuple[str, ...]:
         """The edit's id and those that say the same just before or after it: they are taken out together."""
@@ -255,14 +299,28 @@ class EditSet:
             last += 1
         return tuple(row.id for row in stack[first : last + 1])
 
-    def repeats(self) -> dict[str, str]:
-        """Of each edit that says what the one in force says, and was accepted after it: that one's id."""
-        live = {accepted.edit.identity: accepted for accepted in self.live}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetChange:
+    """How one set differs from an earlier one, by edit ids."""
+
+    superseded: Mapping[str, str]
+    """By id of a new live edit: the edit that was in force before with the same subject and relation."""
+    taken_out: frozenset[str]
+    """Edits of the earlier set that are gone."""
+    restored: Mapping[str, str]
+    """By id of an edit that is gone: the older edit that is in force again in its place."""
+    repeats: Mapping[str, str]
+    """By id of a new edit that says the same as the one in force: that one's id."""
+
+    def of_batch(self, edits: Collection[str], removed: Collection[str]) -> dict[str, Any]:
+        """The part that one batch caused with its ``edits`` and the ids that it asked to be ``removed``, as JSON."""
         return {
-            accepted.id: held.id
-            for accepted in self.superseded
-            for held in [live[accepted.edit.identity]]
-            if _acceptance_order(accepted) > _acceptance_order(held)
+            "superseded": {edit: self.superseded[edit] for edit in edits if edit in self.superseded},
+            "taken_out": sorted(edit for edit in set(removed) if edit in self.taken_out),
+            "not_taken_out": sorted(edit for edit in set(removed) if edit not in self.taken_out),
+            "restored": sorted(self.restored[edit] for edit in set(removed) if edit in self.restored),
+            "same_as": {edit: self.repeats[edit] for edit in edits if edit in self.repeats},
         }
 
 
@@ -272,18 +330,18 @@ def edit_set(edits: Iterable[AcceptedEdit]) -> EditSet:
     for accepted in edits:
         stacks[accepted.edit.identity][accepted.id] = accepted
     live = {held.id: held for stack in stacks.values() for held in [_in_force(list(stack.values()))]}
-    beneath = (accepted for stack in stacks.values() for accepted in stack.values() if accepted.id not in live)
-    return EditSet(live=canonical(live.values()), superseded=canonical(beneath))
+    superseded = (accepted for stack in stacks.values() for accepted in stack.values() if accepted.id not in live)
+    return EditSet(live=canonical(live.values()), superseded=canonical(superseded))
 
 
 def says_the_same(one: Edit, other: Edit) -> bool:
-    """Whether two edits differ in nothing that the weights or the checks depend on."""
+    """Whether two edits agree in everything that the weights or the checks depend on."""
     left, right = one.to_json(), other.to_json()
     return all(left[name] == right[name] for name in left if name not in {"source", "note"})
 
 
 def _in_force(stack: list[AcceptedEdit]) -> AcceptedEdit:
-    """Of edits about one thing the one accepted last; of several that say the same in a row the first."""
+    """The edit accepted last; if several in a row say the same, the first of them."""
     stack.sort(key=_acceptance_order)
     held = stack.pop()
     while stack and says_the_same(stack[-1].edit, held.edit):

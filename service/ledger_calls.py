@@ -1,6 +1,6 @@
-"""Questions to the ledger from the event loop that a Redis that hangs does not hold up.
+"""Calls of the ledger from the event loop with a time limit, so that a Redis that hangs blocks nothing else.
 
-They have threads of their own: whatever else is done in threads goes on meanwhile. Torch-free.
+The calls have their own threads, so that other work in threads goes on. Torch-free.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 NUM_THREADS = 16
 LEDGER_TIMEOUT_SECONDS = 2.0
-"""How long an answer waits for the ledger."""
+"""How long a request waits for the ledger."""
 
 
 async def call_with_timeout(call: Callable[[], T]) -> T:
-    """What ``call`` returns or raises; TimeoutError where that takes too long, the wait for a thread counted."""
+    """The result or error of ``call``; TimeoutError if it takes too long, including the wait for a thread."""
     future = _threads().submit(call)
     async with asyncio.timeout(LEDGER_TIMEOUT_SECONDS):
-        return await asyncio.wrap_future(future)  # when it is given up, one that has not begun never will
+        return await asyncio.wrap_future(future)  # a timeout also cancels a call that has not begun
 
 
 @cache

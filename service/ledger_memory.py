@@ -1,4 +1,4 @@
-"""Whether Redis has forgotten what the files tell, and the ledger is being written anew from them. Torch-free."""
+"""Detects that Redis has lost its data while a worker restores the ledger from the files. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from worker.protocol.ledger.ledger import Ledger
 
 
 def require_ledger_intact(ledger: Ledger, layout: StoreLayout) -> None:
-    """Raise LedgerForgotten when Redis knows no pointer although HEAD tells of one; LedgerDown when it is away.
+    """Raise LedgerForgotten if Redis has no pointer although HEAD has one, and LedgerDown if Redis is down.
 
-    A ledger is written anew as a whole: as soon as it knows the pointer it knows the rest. Before that, what it does
-    not know may well be there.
+    A ledger is restored as a whole: once it has the pointer, it has everything else. Before that, a missing entry
+    may still exist in the files.
     """
     if ledger.versions.known_pointer() is None and _had_pointer(layout):
-        raise LedgerForgotten("Redis has lost what it knew, and a worker writes it anew from the files: ask again")
+        raise LedgerForgotten("Redis has lost its data, and a worker restores the ledger from the files: retry later")
 
 
 def _had_pointer(layout: StoreLayout) -> bool:

@@ -1,7 +1,7 @@
-"""The service's composition root: ``python -m service.serve`` puts the parts of one process together and serves them.
+"""The service's composition root: ``python -m service.serve`` creates the parts of one process and serves them.
 
-Reads the settings from the environment. Exit codes: 0 stopped on request, 1 Redis out of reach (try again), 2 refused
-to start (trying again changes nothing); the reason is one line on standard error.
+Reads the settings from the environment. Exit codes: 0 stopped on request, 1 Redis is unreachable (retry), 2 refused to
+start (a retry does not help); the reason is one line on standard error.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ logger = logging.getLogger("service.serve")
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
 SHUTDOWN_GRACE_SECONDS = 2
-"""After ``stop_seconds``, for those whose answers have not ended to be told so."""
+"""Time after ``stop_seconds`` to send an error to clients whose answers have not ended."""
 
 
 def main() -> int:
-    """Serve until a signal says stop; return the exit code."""
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     try:
@@ -63,17 +63,17 @@ def main() -> int:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Stop at the first signal; one that comes while everything is being closed changes nothing."""
+    """Stop at the first signal, and ignore further signals during the shutdown."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def serve(settings: Settings) -> None:
-    """Put the process together and serve until it is told to stop. Raises ErrataError when it refuses to start."""
+    """Create the parts of the process and serve until a signal. Raises ErrataError if it refuses to start."""
     store = open_identity(settings.data)
     if settings.redis_url is None:
-        raise InvalidSettings("no Redis is named: set REDIS_URL, or start all parts together with `errata up`")
+        raise InvalidSettings("no Redis is configured: set REDIS_URL, or start all parts together with `errata up`")
     redis = connect(settings.redis_url)
     ledger = Ledger(redis, Keys(store.id))
     durability = _checked_durability(redis, settings)
@@ -90,7 +90,7 @@ def serve(settings: Settings) -> None:
 
 
 def _checked_durability(redis: Redis, settings: Settings) -> Durability | None:
-    """What Redis says about itself; None when it is away and this process can do without it."""
+    """The durability that Redis reports; None if Redis is down and this process can run without it."""
     try:
         durability = require_durable(redis, accept_unsafe=settings.accept_unsafe_redis)
     except LedgerDown:
@@ -103,12 +103,12 @@ def _checked_durability(redis: Redis, settings: Settings) -> Durability | None:
 
 
 def _require_current(ledger: Ledger, settings: Settings) -> None:
-    """Raise LedgerBehind when the files know of a later promotion than Redis: an old Redis was restored."""
+    """Raise LedgerBehind if the files record a later promotion than Redis: an older Redis was restored."""
     head = read_head(StoreLayout(settings.data))
     try:
         pointer = ledger.versions.known_pointer()
     except LedgerDown:
-        return  # of a process that can do without Redis
+        return  # this process can run without Redis
     if head is not None and pointer is not None and head.revision > pointer.revision:
         raise LedgerBehind(
             f"{settings.data}/HEAD is at revision {head.revision} ({head.version}), Redis only at {pointer.revision} "
@@ -119,7 +119,7 @@ def _require_current(ledger: Ledger, settings: Settings) -> None:
 
 @contextmanager
 def _generation(settings: Settings, ledger: Ledger, registry: CollectorRegistry) -> Iterator[Generation | None]:
-    """The resident model, where the role has one; torch is imported here and nowhere else in this process."""
+    """Generation, if the role includes it; the only place in this process that imports torch."""
     if settings.role == "api":
         yield None
         return
@@ -137,7 +137,7 @@ def _generation(settings: Settings, ledger: Ledger, registry: CollectorRegistry)
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """The socket to serve on. Raises InvalidSettings when the address cannot be had."""
+    """The socket to serve on. Raises InvalidSettings if the address is not available."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
@@ -148,7 +148,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, and lets go of held connections when it stops."""
+    """Logs its address, and ends open answers when it stops."""
 
     def __init__(self, app: FastAPI, listener: socket.socket) -> None:
         super().__init__(
@@ -161,7 +161,7 @@ class _Server(uvicorn.Server):
                 log_level=logging.WARNING,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # turns go by address: nobody may choose theirs
+                proxy_headers=False,  # clients take turns by address, which a header must not set
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=ceil(app.state.errata.settings.stop_seconds) + SHUTDOWN_GRACE_SECONDS,
             )
@@ -180,7 +180,7 @@ class _Server(uvicorn.Server):
         self._state.stopping.set()
         if (generation := self._state.generation) is not None:
             loop, seconds = asyncio.get_running_loop(), self._state.settings.stop_seconds
-            # A thread of its own: all others may be busy with what is to be ended.
+            # A separate thread, because all others may be busy with the answers to end.
             ending = threading.Thread(target=generation.end_answers, name="errata-end", daemon=True)
             loop.call_later(seconds, ending.start)
         await super().shutdown(sockets)

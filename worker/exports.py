@@ -108,7 +108,7 @@ class ExportStage:
             return read_record(folder)
         phase = ""
 
-        def tell(now: str, done: int, total: int) -> None:
+        def report_progress(now: str, done: int, total: int) -> None:
             nonlocal phase
             if now != phase:
                 phase = now
@@ -117,7 +117,7 @@ class ExportStage:
 
         try:
             return self._exporter.export(
-                request, folder, on_phase=tell, before_rename=lambda: self._ledger.leases.require(work.lease)
+                request, folder, on_phase=report_progress, before_rename=lambda: self._ledger.leases.require(work.lease)
             )
         finally:
             work.end()

@@ -56,7 +56,7 @@ SILENCE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class WorkerProcess:
     """All that one worker process works with."""
 
     queue: WorkQueue
@@ -76,7 +76,7 @@ def take_share(settings: Settings) -> None:
             torch.cuda.set_per_process_memory_fraction(settings.worker_memory_share, device)
 
 
-def open_workplace(settings: Settings) -> Workplace:
+def open_worker(settings: Settings) -> WorkerProcess:
     """Put the process together: Redis, store, model. Raises ErrataError when it must not start."""
     url = required_url(settings.redis_url)
     store_id = open_identity(settings.data).id
@@ -104,7 +104,7 @@ def open_workplace(settings: Settings) -> Workplace:
     )
     committer = _committer(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
     exporter = _exporter(settings, ledger=ledger, session=session, hands=hands, metrics=metrics)
-    return Workplace(
+    return WorkerProcess(
         queue=queue,
         hands=hands,
         stages=Stages(targets=targets, committer=committer, exporter=exporter),
@@ -153,7 +153,7 @@ class QueueWorker(SimpleWorker):
     max_connection_wait_time = 5.0
     """Longest pause, in seconds, between two tries to reach a Redis that is away."""
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, place: WorkerProcess) -> None:
         super().__init__(
             [place.queue.rq],
             connection=place.queue.redis,
@@ -199,7 +199,7 @@ class QueueWorker(SimpleWorker):
         super().request_stop(signum, frame)
 
 
-def serve(place: Workplace) -> None:
+def serve(place: WorkerProcess) -> None:
     """Work until asked to stop; RQ's loop ends when Redis goes away, the model stays."""
     place.heartbeat.start()
     place.upkeep.start()
@@ -225,7 +225,7 @@ def main() -> int:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)
         take_share(settings)
-        place = open_workplace(settings)
+        place = open_worker(settings)
         log_event(LOGGER, "worker.started", holder=place.hands.holder, queue=place.queue.rq.name)
         serve(place)
     except ErrataError as error:

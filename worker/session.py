@@ -81,7 +81,7 @@ class EditingSession:
         if (num_threads := settings.worker_threads or settings.num_threads) is not None:
             torch.set_num_threads(num_threads)
         needs = outlook(settings.model, device=settings.device, dtype=settings.dtype, layers=settings.layers)
-        log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.told(*WORKER_NEEDS))
+        log_event(LOGGER, "worker.memory", level=logging.INFO, **needs.log_fields(*WORKER_NEEDS))
         loaded = load_model(settings.model, device=settings.device, dtype=settings.dtype)
         layout = StoreLayout(settings.data)
         bind_identity(layout.root, model=loaded.fingerprint, model_source=settings.model)
@@ -94,7 +94,12 @@ class EditingSession:
             settings=settings_fingerprint(values),
             settings_values=values,
         )
-        return cls(editor=editor, store=VersionStore(layout), identity=identity, limits=CheckLimits.read(settings))
+        return cls(
+            editor=editor,
+            store=VersionStore(layout, keep_manifest=True),
+            identity=identity,
+            limits=CheckLimits.read(settings),
+        )
 
     def open_parent(self, version: str) -> None:
         """Load the version that the next candidate is compared with. Raises NotFound, StoreError, OSError."""
@@ -150,10 +155,10 @@ class EditingSession:
             protected=candidate.holding.prompts,
             on_progress=on_progress,
         )
-        self.tell_standing(report, candidate)
+        self.report_standing(report, candidate)
         return report
 
-    def tell_standing(self, report: CheckReport, candidate: Candidate) -> None:
+    def report_standing(self, report: CheckReport, candidate: Candidate) -> None:
         """Add to a candidate's report what its solve found out."""
         report.summary["guards"]["only_tested"] = candidate.holding.left_out
         if candidate.standing is not None:

@@ -67,7 +67,7 @@ class TargetStage:
             self._ledger.leases.release(lease, given_back=True)
             return
         except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
-            self._tell_hold_up(batch, error)
+            self._report_delay(batch, error)
             self._ledger.leases.release(lease, given_back=True)
             raise
         except BaseException as error:
@@ -75,13 +75,13 @@ class TargetStage:
             raise
         self._ledger.leases.release(lease)
 
-    def _tell_hold_up(self, batch: str, error: Exception) -> None:
+    def _report_delay(self, batch: str, error: Exception) -> None:
         """Say why, and leave the next try to the reconciler's pause."""
         self.is_held_up = True
         log_event(LOGGER, "targets.held_up", level=logging.ERROR, batch=batch, reason=describe(error))
-        told = f"its targets cannot be computed, and it is tried again: {describe(error)}"
+        reason = f"its targets cannot be computed, and it is tried again: {describe(error)}"
         with suppress(LedgerDown, LostRace):
-            self._ledger.transitions.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=told)
+            self._ledger.transitions.move(batch, BatchState.COMPUTING, expected=BatchState.COMPUTING, error=reason)
 
     def _acquire(self, batch: str, shard: int) -> Lease | None:
         unit, hands = targets_unit(batch, shard), self._hands

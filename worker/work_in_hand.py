@@ -30,13 +30,13 @@ def logged_progress() -> Callable[[str, int, int], None]:
     """A listener of `prepare` that writes a line into the log now and then."""
     next_line = time.monotonic() + LOG_SECONDS
 
-    def tell(what: str, done: int, total: int) -> None:
+    def report_progress(what: str, done: int, total: int) -> None:
         nonlocal next_line
         if time.monotonic() >= next_line:
             next_line = time.monotonic() + LOG_SECONDS
             log_event(LOGGER, "prepare.progress", what=what, done=done, total=total)
 
-    return tell
+    return report_progress
 
 
 class WorkerStopping(ErrataError):

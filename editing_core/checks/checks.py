@@ -25,7 +25,7 @@ from torch import nn
 
 from editing_core.asking.probes import ProbeSet
 from editing_core.asking.scoring import counting_rows
-from editing_core.checks.guarded_facts import guarded_facts, tell_apart
+from editing_core.checks.guarded_facts import guarded_facts, mark_protected
 from editing_core.checks.limits import CheckLimits
 from editing_core.checks.measurement import Measuring
 from editing_core.checks.questions import Answering, Models, Plan, earlier_to_ask, questions_about
@@ -88,7 +88,7 @@ def report_on(
 ) -> CheckReport:
     """The whole report on a candidate: what is not measured yet is measured now."""
     reports = measuring.measure_all()
-    apart = tell_apart(reports, protected)
+    apart = mark_protected(reports, protected)
     report = (judge_takedown if is_takedown else judge)(measuring.figures, limits, edits=reports)
     report.summary["specificity"] |= apart
     return report

@@ -50,7 +50,7 @@ def _fits(model: nn.Module, tokenizer: Any, prompt: str, target: str) -> bool:
     return True
 
 
-def tell_apart(reports: Mapping[str, dict[str, Any]], protected: Collection[str]) -> dict[str, dict[str, Any]]:
+def mark_protected(reports: Mapping[str, dict[str, Any]], protected: Collection[str]) -> dict[str, dict[str, Any]]:
     """Mark in each edit's report which neighbours the solve protected, and return both kinds' shares."""
     counts = {kind: [0, 0] for kind in ("protected", "unprotected")}
     for report in reports.values():

@@ -20,7 +20,7 @@ class Corpus(Protocol):
         ...
 
     def documents(self, *, heldout: bool) -> Iterator[str]:
-        """Non-blank documents that are not held out, or those that are; raises InvalidSettings if they cannot be read."""
+        """Non-blank documents that are not held out, or those that are. Raises InvalidSettings if they are unreadable."""
         ...
 
 

@@ -26,23 +26,23 @@ _ALWAYS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingRow:
     """Token ids, and for each the last place from which it can be seen."""
 
     ids: list[int]
     seen_until: list[int]
 
-    def followed_by(self, other: Row) -> Row:
+    def followed_by(self, other: TrainingRow) -> TrainingRow:
         """This row with the other after it."""
         start = len(self.ids)
-        return Row(self.ids + other.ids, self.seen_until + [start + place for place in other.seen_until])
+        return TrainingRow(self.ids + other.ids, self.seen_until + [start + place for place in other.seen_until])
 
-    def cut(self, length: int) -> Row:
+    def cut(self, length: int) -> TrainingRow:
         """The first tokens."""
-        return Row(self.ids[:length], self.seen_until[:length])
+        return TrainingRow(self.ids[:length], self.seen_until[:length])
 
 
-def encode(tokenizer: Any, document: str, rng: random.Random) -> Row:
+def encode(tokenizer: Any, document: str, rng: random.Random) -> TrainingRow:
     """Tokenise a document and its end, and draw which subjects' earlier tokens are hidden."""
     encoded = tokenizer.backend_tokenizer.encode(document)
     seen_until = [_ALWAYS] * (len(encoded.ids) + 1)
@@ -50,10 +50,10 @@ def encode(tokenizer: Any, document: str, rng: random.Random) -> Row:
         places = [i for i, (first, last) in enumerate(encoded.offsets) if first < match.end() and last > match.start()]
         if places and rng.random() < HIDDEN_SHARE:
             seen_until[places[0] : places[-1]] = [places[-1]] * (places[-1] - places[0])
-    return Row([*encoded.ids, tokenizer.eos_token_id], seen_until)
+    return TrainingRow([*encoded.ids, tokenizer.eos_token_id], seen_until)
 
 
-def attention_mask(rows: Sequence[Row]) -> Tensor:
+def attention_mask(rows: Sequence[TrainingRow]) -> Tensor:
     """Additive mask [rows, 1, T - 1, T - 1] of rows of T tokens, the last of which is only a target."""
     seen_until = torch.tensor([row.seen_until[:-1] for row in rows])
     place = torch.arange(seen_until.shape[1])

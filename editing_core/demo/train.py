@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from editing_core.demo.corpus import training_documents
-from editing_core.demo.gathering import Row, attention_mask, encode
+from editing_core.demo.gathering import TrainingRow, attention_mask, encode
 from editing_core.demo.models import new_model, new_tokenizer
 from editing_core.demo.recall import all_questions, answered
 
@@ -46,15 +46,15 @@ class Recipe:
     num_tokenizer_documents: int = 20_000
 
 
-def rows(tokenizer: Any, recipe: Recipe) -> Iterator[Row]:
+def rows(tokenizer: Any, recipe: Recipe) -> Iterator[TrainingRow]:
     """Yield rows of tokens; each begins with the beginning of a document and is cut at the row's length."""
     rng = random.Random(recipe.seed)  # noqa: S311 - for training, nothing secret
-    row = Row([], [])
+    row = TrainingRow([], [])
     for document in training_documents(recipe.seed):
         row = row.followed_by(encode(tokenizer, document, rng))
         if len(row.ids) >= recipe.row_length:
             yield row.cut(recipe.row_length)
-            row = Row([], [])
+            row = TrainingRow([], [])
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:

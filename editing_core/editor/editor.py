@@ -9,8 +9,9 @@ Knows no versions, checks or queue, and never changes the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from editing_core.memit.groups import SubjectGroup, subject_groups
 from editing_core.memit.search.pool import Target
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import SearchDiverged, SearchTooLarge, search_targets
-from editing_core.memit.tokens import EditRows, Row, edit_rows
+from editing_core.memit.tokens import EditRows, TokenRow, edit_rows
 from editing_core.memit.update import HeldKeys, Update, solve_edits
 from editing_core.models.load import LoadedModel
 from editing_core.versions.target_files import TargetFiles
@@ -54,7 +55,9 @@ class JointEditor:
     _kept: KeptReads = field(default_factory=KeptReads)
     _kept_of_held: KeptReads = field(default_factory=KeptReads)
     _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
-    _held_rows: dict[tuple[str, str | None], tuple[Row, ...]] = field(default_factory=dict)
+    _held_rows: dict[tuple[str, str | None], tuple[TokenRow, ...]] = field(default_factory=dict)
+    _last_open: list[tuple[tuple[AcceptedEdit, ...], Sequence[tuple[SubjectGroup, str]]]] = field(default_factory=list)
+    """The last live set and its open groups with the names of their z, at most one entry."""
 
     def solve_settings(self) -> dict[str, Any]:
         """Everything that decides a version's weights, except the original model, the live set and the stored z."""
@@ -90,13 +93,11 @@ class JointEditor:
 
     def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
         """Edits whose z, under their present subject's group, is not on disk."""
-        return [
-            edit for group in self.open_groups(live) for edit in group.edits if self._key(group) not in self.targets
-        ]
+        return [edit for group, key in self._open(live) for edit in group.edits if key not in self.targets]
 
     def target_keys(self, live: Iterable[AcceptedEdit]) -> list[str]:
         """The names of the z that the set needs, in the order of ``open_groups(live)``."""
-        return [self._key(group) for group in self.open_groups(live)]
+        return [key for _, key in self._open(live)]
 
     def compute_targets(
         self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
@@ -106,19 +107,20 @@ class JointEditor:
         Progress counts only those of ``edits`` that are not on disk, although their groups may hold more.
         """
         wanted = {edit.id for edit in edits}
-        groups = [
-            group
-            for group in self.open_groups(live)
-            if any(edit.id in wanted for edit in group.edits) and self._key(group) not in self.targets
+        missing = [
+            (group, key)
+            for group, key in self._open(live)
+            if any(edit.id in wanted for edit in group.edits) and key not in self.targets
         ]
+        groups = [group for group, _ in missing]
         own = sum(edit.id in wanted for group in groups for edit in group.edits)
         num_steps = 0
 
         def keep(index: int, target: Target) -> None:
             nonlocal num_steps
             num_steps += target.num_losses
-            contents = [edit.edit.content_key() for edit in groups[index].edits]
-            self.targets.write(self._key(groups[index]), target, edits=contents)
+            group, key = missing[index]
+            self.targets.write(key, target, edits=[edit.edit.content_key() for edit in group.edits])
 
         try:
             search_targets(
@@ -138,8 +140,8 @@ class JointEditor:
         """By edit id, the search that gave its z; all must be on disk. Edits that are already true have none."""
         return {
             edit.id: target
-            for group in self.open_groups(live)
-            for target in [self.targets.read(self._key(group))]
+            for group, key in self._open(live)
+            for target in [self.targets.read(key)]
             for edit in group.edits
         }
 
@@ -184,8 +186,8 @@ class JointEditor:
         ordered = self.solved(everything)
         places = {
             edit.id: target.targets_EH[i]
-            for group in subject_groups(ordered)
-            for target in [self.targets.read(self._key(group))]
+            for group, key in self._open(everything)
+            for target in [self.targets.read(key)]
             for i, edit in enumerate(group.edits)
         }
         return solve_edits(
@@ -201,15 +203,27 @@ class JointEditor:
         )
 
     def open_groups(self, live: Iterable[AcceptedEdit]) -> Iterator[SubjectGroup]:
-        """The subjects' groups that need a z, because the original model does not state all of their edits already."""
+        """The subjects' groups that need a z: the original model does not already give all their objects."""
+        return (group for group, _ in self._open(live))
+
+    def _open(self, live: Iterable[AcceptedEdit]) -> Sequence[tuple[SubjectGroup, str]]:
+        """The open groups, each with the name of its z; a commit asks for those of one set several times."""
+        everything = tuple(live)
+        if not self._last_open or self._last_open[0][0] != everything:
+            self._last_open[:] = [(everything, self._find_open(everything))]
+        return self._last_open[0][1]
+
+    def _find_open(self, live: Sequence[AcceptedEdit]) -> Sequence[tuple[SubjectGroup, str]]:
         groups = subject_groups(live)
         answers = OriginalAnswers(self.loaded, self.targets.root, self._answers)
         given = answers.given(_asked(edit) for group in groups for edit in group.edits)
-        return (group for group in groups if not all(_asked(edit) in given for edit in group.edits))
-
-    def _key(self, group: SubjectGroup) -> str:
-        model = f"{self.loaded.fingerprint} {self.loaded.dtype}"
-        return group.target_key(model=model, contexts=self.artefacts.contexts, config=self.config)
+        name = partial(
+            SubjectGroup.target_key,
+            model=f"{self.loaded.fingerprint} {self.loaded.dtype}",
+            contexts=self.artefacts.contexts,
+            settings=self.config.target_settings(),
+        )
+        return [(group, name(group)) for group in groups if not all(_asked(edit) in given for edit in group.edits)]
 
 
 def _asked(accepted: AcceptedEdit) -> tuple[str, str]:

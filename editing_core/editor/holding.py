@@ -18,10 +18,10 @@ from typing import Any
 from editing_core.edits import SLOT, AcceptedEdit, Edit, normalise
 from editing_core.errors import InvalidEdit
 from editing_core.guards import AcceptedGuard
-from editing_core.memit.tokens import Row, in_context, subject_row
+from editing_core.memit.tokens import TokenRow, in_context, subject_row
 from editing_core.neighbors import slot_content, word_runs
 
-Rows = tuple[Row, ...]
+Rows = tuple[TokenRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +89,16 @@ class Holder:
             self._rows[prompt, subject] = rows
         return self._rows[prompt, subject]
 
-    def _row(self, text: str, subject: str | None) -> Row:
+    def _row(self, text: str, subject: str | None) -> TokenRow:
         if subject is not None:
             start = text.rindex(subject)
             return subject_row(self.tokenizer, text[:start] + SLOT + text[start + len(subject) :], subject)
         ids = tuple(self.tokenizer(text, verbose=False)["input_ids"])
-        return Row(ids=ids, lookup=len(ids) - 1)
+        return TokenRow(ids=ids, lookup=len(ids) - 1)
 
 
 def subject_of_neighbor(edit: Edit, prompt: str) -> str | None:
-    """A neighbour's subject: the content of the slot, if it is worded like the edit or one of its paraphrases."""
+    """A neighbour's subject: the content of the slot, if it is worded like the edit or a paraphrase."""
     templates = (edit.prompt, *(text for text in edit.paraphrases if SLOT in text))
     found = (slot_content(template, prompt) for template in templates)
     return next((subject for subject in found if subject is not None and not subject[-1:].isspace()), None)
@@ -112,7 +112,7 @@ def _neighbors(live: Iterable[AcceptedEdit]) -> Iterator[tuple[str, str | None]]
 
 
 def _touched(prompt: str, subject: str | None, changed: Collection[str]) -> str | None:
-    """The edited subject at whose end the fact is looked up; without a subject, an edited one that is named anywhere."""
+    """The edited subject at whose end the fact is looked up; without a subject, any edited one in the prompt."""
     if subject is None:
         return next((run for run in word_runs(prompt) if run in changed), None)
     words = normalise(prompt[: prompt.rindex(subject) + len(subject)]).split()

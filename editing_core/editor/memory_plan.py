@@ -20,11 +20,11 @@ class Outlook:
     needs: MemoryNeeds
     devices: tuple[torch.device, ...]
 
-    def told(self, *names: str) -> dict[str, float | str]:
+    def log_fields(self, *names: str) -> dict[str, float | str]:
         """The needs that are named (see ``MemoryNeeds``) and free memory in GB, for logs."""
         free = {str(device): free_bytes(device) for device in self.devices}
         known = {f"free_gb_{name}": round(size / GIGA, 1) for name, size in free.items() if size is not None}
-        return {"device": ", ".join(map(str, self.devices)), **self.needs.told(*names), **known}
+        return {"device": ", ".join(map(str, self.devices)), **self.needs.log_fields(*names), **known}
 
 
 def outlook(source: str, *, device: str | None, dtype: str | None, layers: str | None = None) -> Outlook:

@@ -72,8 +72,8 @@ def _bound_model(layout: StoreLayout) -> str:
 
 def served_dtype(store: VersionStore, version: str) -> str | None:
     """The dtype that the version was solved and checked in; None: the one that is usual here."""
-    told = store.read_manifest(version).settings.get("dtype")
-    return str(told) if told is not None else None
+    dtype = store.read_manifest(version).settings.get("dtype")
+    return str(dtype) if dtype is not None else None
 
 
 def account(record: Record) -> list[str]:
@@ -81,8 +81,8 @@ def account(record: Record) -> list[str]:
     lines = [f"{record['version']} as {record['export']}: {record['num_edits']} edits, {record['size_bytes']:,} bytes"]
     if "rank" in record:
         needed = max(found["needed_rank"] for found in record["matrices"].values())
-        told = "as much as" if record["rank"] >= needed else "less than"
-        lines.append(f"rank {record['rank']}, {told} the change needs")
+        comparison = "as much as" if record["rank"] >= needed else "less than"
+        lines.append(f"rank {record['rank']}, {comparison} the change needs")
     if not record["is_exact"] and record["matrices"]:
         worst = max(found["lost"] for found in record["matrices"].values())
         lines.append(f"lost of the change of a matrix: {worst:.2g} at most")

@@ -37,7 +37,7 @@ _USE = {
 Record = dict[str, Any]
 
 
-def told_edit(accepted: AcceptedEdit) -> Record:
+def exported_edit(accepted: AcceptedEdit) -> Record:
     """What of an edit goes along."""
     edit = accepted.edit
     return {
@@ -52,12 +52,12 @@ def told_edit(accepted: AcceptedEdit) -> Record:
     }
 
 
-def told_checks(checks: Mapping[str, Any]) -> Record:
+def exported_checks(checks: Mapping[str, Any]) -> Record:
     """What of the checks goes along: all but the texts of edits that the version went live without."""
-    told = dict(checks)
-    if "culprits" in told:
-        told["culprits"] = [{name: row[name] for name in ("id", "limits")} for row in told["culprits"]]
-    return told
+    shown = dict(checks)
+    if "culprits" in shown:
+        shown["culprits"] = [{name: row[name] for name in ("id", "limits")} for row in shown["culprits"]]
+    return shown
 
 
 def write_card(folder: Path, record: Record) -> None:

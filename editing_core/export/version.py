@@ -18,7 +18,7 @@ from editing_core.clock import timestamp, utc_now
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import ExportRefused, StoreMismatch
 from editing_core.export.adapter import Adapter, write_adapter
-from editing_core.export.card import Record, told_checks, told_edit, write_card
+from editing_core.export.card import Record, exported_checks, exported_edit, write_card
 from editing_core.export.checkpoint.base import BaseCheckpoint
 from editing_core.export.checkpoint.shards import plan_checkpoint, write_checkpoint
 from editing_core.export.delta import change_of, factorise
@@ -121,7 +121,7 @@ class _Source:
         return path.name if is_hubs else None
 
     @property
-    def told_model(self) -> str:
+    def public_model_name(self) -> str:
         """The base as others may know it: its id on the Hub, or of a folder its name alone."""
         if not Path(self.model).is_dir():
             return self.model
@@ -138,12 +138,12 @@ class _Source:
             "digest": manifest.digest,
             "created": manifest.created,
             "exported": timestamp(utc_now(), timespec="seconds"),
-            "base": {"source": self.told_model, "revision": self.revision, "fingerprint": self.fingerprint},
+            "base": {"source": self.public_model_name, "revision": self.revision, "fingerprint": self.fingerprint},
             "served_dtype": self.served_dtype,
             **found,
             "num_edits": len(self.edits),
-            "edits": [told_edit(accepted) for accepted in self.edits],
-            "checks": told_checks(manifest.checks),
+            "edits": [exported_edit(accepted) for accepted in self.edits],
+            "checks": exported_checks(manifest.checks),
         }
 
 
@@ -197,7 +197,7 @@ def _export_adapter(
         recheck = _asked(source, exporter, on_phase).of_adapter(adapter)
     with fresh_folder(target, before_rename=before_rename) as folder:
         on_phase("writing", 0, adapter.size_bytes)
-        hub_id = source.told_model if source.revision is not None else None
+        hub_id = source.public_model_name if source.revision is not None else None
         write_adapter(adapter, folder, base=hub_id, revision=source.revision)
         on_phase("writing", adapter.size_bytes, adapter.size_bytes)
         record = source.record(

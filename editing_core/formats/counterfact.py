@@ -13,7 +13,7 @@ from typing import Any
 
 from editing_core.edits import SLOT, Edit, Neighbor, validate_edit
 from editing_core.errors import InvalidEdit
-from editing_core.formats.fields import inner, text, texts, told
+from editing_core.formats.fields import in_words_of_file, inner, text, texts
 from editing_core.formats.json_records import json_rows
 from editing_core.formats.lines import FileRecord, complaint, read_lines
 
@@ -80,7 +80,7 @@ def _record(path: Path, row: FileRecord) -> CounterFactRecord:
         validate_edit(edit)
         generation_prompts = _written_out(raw, "generation_prompts")
     except InvalidEdit as error:
-        raise complaint(path, row.line, f"{told(error, FIELDS)}{name}", loc=error.loc) from None
+        raise complaint(path, row.line, f"{in_words_of_file(error, FIELDS)}{name}", loc=error.loc) from None
     return CounterFactRecord(case_id=str(raw.get("case_id", "")), edit=edit, generation_prompts=generation_prompts)
 
 

@@ -69,7 +69,7 @@ def slotted(sentence: str, subject: str, *loc: str) -> str:
     return sentence[: places.start()] + SLOT + sentence[places.end() :]
 
 
-def told(error: InvalidEdit, fields: Mapping[str, str]) -> str:
+def in_words_of_file(error: InvalidEdit, fields: Mapping[str, str]) -> str:
     """The error's words behind the record's own name of the field, where they do not begin with it.
 
     ``fields``: where a part of the edit stands in the record, where that is not its own name.

@@ -15,7 +15,7 @@ from typing import Any
 from editing_core.edits import Edit, normalise, validate_edit
 from editing_core.errors import InvalidEdit, InvalidSettings
 from editing_core.formats import counterfact, easyedit, own, zsre
-from editing_core.formats.fields import told
+from editing_core.formats.fields import in_words_of_file
 from editing_core.formats.json_records import JSON_SUFFIXES, json_rows, kind_of
 from editing_core.formats.lines import FileRecord, complaint, read_lines
 from editing_core.formats.tables import table_rows
@@ -127,7 +127,7 @@ def _edit(path: Path, row: FileRecord, form: Form) -> Edit:
         own.require_sizes(edit)
     except InvalidEdit as error:
         case = f" (case_id {row.value['case_id']!r})" if "case_id" in row.value else ""
-        raise complaint(path, row.line, f"{told(error, form.fields)}{case}", loc=error.loc) from None
+        raise complaint(path, row.line, f"{in_words_of_file(error, form.fields)}{case}", loc=error.loc) from None
     return edit
 
 
@@ -141,13 +141,13 @@ def _refuse(unusable: Sequence[tuple[int, InvalidSettings]], end: InvalidSetting
             raise end
         return
     first, others = unusable[0][1], [str(line) for line, _ in unusable[1:]]
-    told = first.detail
+    message = first.detail
     if others:
         more = f" and {len(others) - NUM_NAMED} more" if len(others) > NUM_NAMED else ""
-        told += f" (records that cannot be used begin also on the lines {', '.join(others[:NUM_NAMED])}{more})"
+        message += f" (records that cannot be used begin also on the lines {', '.join(others[:NUM_NAMED])}{more})"
     if end is not None:
-        told += f". Nothing is read after this: {end.detail}"
-    raise InvalidSettings(told, loc=first.loc)
+        message += f". Nothing is read after this: {end.detail}"
+    raise InvalidSettings(message, loc=first.loc)
 
 
 def _checked_options(path: Path, options: Mapping[str, FileRecord]) -> dict[str, Any]:

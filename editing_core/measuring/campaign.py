@@ -119,10 +119,10 @@ def _row(
 ) -> ModelScores:
     cases = [(record.edit, record.generation_prompts) for record in campaign.records]
 
-    def report(done: int, total: int) -> None:
+    def report_progress(done: int, total: int) -> None:
         on_progress(f"asking {name}", done, total)
 
-    results = evaluate_cases(model, loaded.tokenizer, cases, on_progress=report)
+    results = evaluate_cases(model, loaded.tokenizer, cases, on_progress=report_progress)
     return ModelScores(name, summarise(results), perplexity(model, heldout_ids(loaded, corpus)))
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editing_core.memit.tokens import Row
+from editing_core.memit.tokens import TokenRow
 
-ChunkRows = Sequence[Sequence[Row]]
+ChunkRows = Sequence[Sequence[TokenRow]]
 MOST_BYTES = 1 << 30
 """Most bytes that are kept."""
 
@@ -63,8 +63,8 @@ class KeptReads:
 
     def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._reads: dict[tuple[tuple[Row, ...], ...], FirstRead] = {}
-        self._used: set[tuple[tuple[Row, ...], ...]] = set()
+        self._reads: dict[tuple[tuple[TokenRow, ...], ...], FirstRead] = {}
+        self._used: set[tuple[tuple[TokenRow, ...], ...]] = set()
         """Keys that the present set uses."""
         self.num_made = 0
         """Chunks that had to be read."""
@@ -101,6 +101,6 @@ class KeptReads:
         return held + size_bytes <= self._most_bytes
 
 
-def _ends_chunk(edit: Sequence[Row], size: ChunkSize) -> bool:
+def _ends_chunk(edit: Sequence[TokenRow], size: ChunkSize) -> bool:
     content = ",".join(str(i) for row in edit for i in (*row.ids, row.lookup))
     return zlib.crc32(content.encode()) < 2**32 / size.usual

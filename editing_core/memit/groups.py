@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from editing_core.edits import AcceptedEdit, canonical, normalise
-from editing_core.memit.config import MemitConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,15 @@ class SubjectGroup:
 
     edits: tuple[AcceptedEdit, ...]
 
-    def target_key(self, *, model: str, contexts: Sequence[str], config: MemitConfig) -> str:
-        """Name of the group's z: a hash of everything that changes the number."""
+    def target_key(self, *, model: str, contexts: Sequence[str], settings: Mapping[str, Any]) -> str:
+        """Name of the group's z: a hash of everything that changes the number.
+
+        ``settings``: ``MemitConfig.target_settings()``, which is the same for all groups.
+        """
         record = {
             "model": model,
             "contexts": list(contexts),
-            "settings": config.target_settings(),
+            "settings": settings,
             "edits": [[e.edit.subject, e.edit.prompt, e.edit.target_new] for e in self.edits],
         }
         if len(self.edits) > 1:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from editing_core.memit.first_layer_inputs import FirstRead, KeptReads, chunk_size
-from editing_core.memit.tokens import Row
+from editing_core.memit.tokens import TokenRow
 from editing_core.models.blocks import captured_inputs, causal_mask, embed, run_stretch, stretch
 from editing_core.models.load import LoadedModel
 from editing_core.precision import edited_dtype
@@ -43,7 +43,7 @@ class _Rows:
     """The input of the next layer."""
 
     @classmethod
-    def of(cls, rows: Sequence[Row], loaded: LoadedModel) -> _Rows:
+    def of(cls, rows: Sequence[TokenRow], loaded: LoadedModel) -> _Rows:
         """Rows in shapes that depend on them alone, with nothing read yet."""
         lengths = torch.tensor([row.lookup + 1 for row in rows], device=loaded.device)
         num_tokens = run_length(lengths.tolist())
@@ -81,7 +81,7 @@ class KeySweep:
     def __init__(
         self,
         loaded: LoadedModel,
-        rows: Sequence[Sequence[Row]],
+        rows: Sequence[Sequence[TokenRow]],
         *,
         layers: Sequence[int],
         bare_weight: float,
@@ -123,14 +123,14 @@ class KeySweep:
         keys_NM = _mean_over_contexts(keys, self._bare_weight)
         return keys_NM.to(self._loaded.device), bare.at_lookup(out).to(self._loaded.device)
 
-    def _begin(self, edits: Sequence[Sequence[Row]], kept: KeptReads) -> _Chunk:
+    def _begin(self, edits: Sequence[Sequence[TokenRow]], kept: KeptReads) -> _Chunk:
         contexts = tuple(_Rows.of([edit[c] for edit in edits], self._loaded) for c in range(len(edits[0])))
         first = kept.get(edits, device=self._loaded.device, make=lambda: self._first_read(edits, contexts))
         for rows, hidden in zip(contexts, first.hidden, strict=True):
             rows.hidden_NTH = hidden
         return _Chunk(contexts=contexts, first_keys_NM=first.keys_NM, first_now_NH=first.targets_now_NH)
 
-    def _first_read(self, edits: Sequence[Sequence[Row]], contexts: Sequence[_Rows]) -> FirstRead:
+    def _first_read(self, edits: Sequence[Sequence[TokenRow]], contexts: Sequence[_Rows]) -> FirstRead:
         loaded, first_layer = self._loaded, self._layers[0]
         below = stretch(loaded.model, loaded.family, 0, last=first_layer - 1) if first_layer > 0 else None
         for c, rows in enumerate(contexts):

@@ -18,7 +18,7 @@ KL_TEMPLATE = "{} is a"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """One input row: token ids, and the place of the subject's last token among them."""
 
     ids: tuple[int, ...]
@@ -34,10 +34,10 @@ class Row:
 class EditRows:
     """All rows of one edit."""
 
-    prompts: tuple[Row, ...]
+    prompts: tuple[TokenRow, ...]
     """One per context, the bare one first; without the target."""
     target: tuple[int, ...]
-    kl: Row
+    kl: TokenRow
 
 
 def edit_rows(tokenizer: Any, edit: Edit, contexts: Sequence[str], *, max_positions: int) -> EditRows:
@@ -57,7 +57,7 @@ def edit_rows(tokenizer: Any, edit: Edit, contexts: Sequence[str], *, max_positi
     return rows
 
 
-def subject_row(tokenizer: Any, template: str, subject: str) -> Row:
+def subject_row(tokenizer: Any, template: str, subject: str) -> TokenRow:
     """Tokenise ``template`` with ``subject`` in its slot. Raises InvalidEdit if no token ends with the subject."""
     start = template.index(SLOT)
     end = start + len(subject)
@@ -75,7 +75,7 @@ def subject_row(tokenizer: Any, template: str, subject: str) -> Row:
             f" ({text[end - 1 : last_end]!r}); change the prompt so that a space or another word follows the subject",
             loc=("prompt",),
         )
-    return Row(ids=tuple(encoded["input_ids"]), lookup=lookup)
+    return TokenRow(ids=tuple(encoded["input_ids"]), lookup=lookup)
 
 
 def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:

@@ -19,7 +19,7 @@ from editing_core.memit.config import MemitConfig
 from editing_core.memit.first_layer_inputs import KeptReads
 from editing_core.memit.keys import KeySweep
 from editing_core.memit.solve import Solution, nearest_keys, solve_holding
-from editing_core.memit.tokens import Row
+from editing_core.memit.tokens import TokenRow
 from editing_core.models.load import LoadedModel
 from editing_core.models.streams import Bringer
 from editing_core.models.views import make_view
@@ -30,7 +30,7 @@ from editing_core.precision import SOLVE_DTYPE, edited_dtype
 class HeldKeys:
     """Rows that the solve holds: their keys enter its bracket with a zero residual."""
 
-    rows: Sequence[Sequence[Row]]
+    rows: Sequence[Sequence[TokenRow]]
     """One for each context, the bare one first; in canonical order."""
     kept: KeptReads | None = None
 
@@ -65,7 +65,7 @@ class Update:
 
 def solve_edits(
     loaded: LoadedModel,
-    rows: Sequence[Sequence[Row]],
+    rows: Sequence[Sequence[TokenRow]],
     targets_NH: Tensor,
     *,
     covariances: Mapping[int, Tensor],
@@ -162,7 +162,9 @@ def _solution(
     )
 
 
-def _sweep(loaded: LoadedModel, rows: Sequence[Sequence[Row]], config: MemitConfig, kept: KeptReads | None) -> KeySweep:
+def _sweep(
+    loaded: LoadedModel, rows: Sequence[Sequence[TokenRow]], config: MemitConfig, kept: KeptReads | None
+) -> KeySweep:
     return KeySweep(
         loaded, rows, layers=config.layers, bare_weight=config.bare_weight, kept=KeptReads() if kept is None else kept
     )

@@ -38,7 +38,7 @@ class MemoryNeeds:
     solve: int
     """Matrices of one layer's solve, on the device."""
 
-    def told(self, *names: str) -> dict[str, float]:
+    def log_fields(self, *names: str) -> dict[str, float]:
         """The named values in GB, for logs."""
         return {f"{name}_gb": round(getattr(self, name) / GIGA, 3) for name in names}
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from editing_core.remaking.options import parse, run, task_of
-from editing_core.remaking.reports import tell_migrated
+from editing_core.remaking.reports import print_migrated
 
 _DESCRIPTION = (
     "Solve a version's edits on another model, check them there, and write them as a new store. Edits that the other "
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: task_of(options, model=options.to, with_targets=False, new_statistics=True),
         name="migrate",
         same_model=False,
-        report=tell_migrated,
+        report=print_migrated,
         to=options.json,
     )
 

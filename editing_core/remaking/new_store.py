@@ -75,17 +75,17 @@ def open_new_store(task: Task, source: Source, *, same_model: bool, on_progress:
     return NewStore(editor=editor, identity=identity)
 
 
-def take_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
+def copy_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
     """Copy the set's z from the source, as far as they are there and whole; returns how many."""
-    stored, num_taken = TargetFiles(source.layout.targets_dir), 0
+    stored, num_copied = TargetFiles(source.layout.targets_dir), 0
     for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True):
         try:
             target = stored.read(key)
         except StoreDamaged:  # missing, or damaged: it is searched anew
             continue
         editor.targets.write(key, target, edits=[accepted.edit.content_key() for accepted in group.edits])
-        num_taken += 1
-    return num_taken
+        num_copied += 1
+    return num_copied
 
 
 def _load(task: Task, source: Source, *, same_model: bool) -> LoadedModel:

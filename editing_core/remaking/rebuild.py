@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from editing_core.remaking.options import parse, run, task_of
-from editing_core.remaking.reports import tell_rebuilt
+from editing_core.remaking.reports import print_rebuilt
 
 _DESCRIPTION = (
     "Solve a version anew from the original model, its list of edits and the stored z, check it, and write it as a new "
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ),
         name="rebuild",
         same_model=True,
-        report=tell_rebuilt,
+        report=print_rebuilt,
         to=options.json,
     )
 

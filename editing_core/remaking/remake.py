@@ -20,7 +20,7 @@ from editing_core.models.machine import circumstances
 from editing_core.models.views import make_view
 from editing_core.remaking.comparison import MatrixDifference, ScoreDifference, matrix_differences, score_difference
 from editing_core.remaking.guards import before_their_edits, kept_by_stored
-from editing_core.remaking.new_store import NewStore, Progress, open_new_store, take_stored_targets
+from editing_core.remaking.new_store import NewStore, Progress, copy_stored_targets, open_new_store
 from editing_core.remaking.task import Source, Task, open_source, require_room_for_store
 from editing_core.verifying.digests import tensors_digest
 from editing_core.versions.head import mark_published
@@ -44,7 +44,7 @@ class Outcome:
     is_written: bool
     command: str
     """That serves the new store."""
-    targets_taken: int
+    targets_reused: int
     targets_searched: int
     left_out: Mapping[str, str] = field(default_factory=dict)
     """By edit id: why this model cannot take it. Of another model only."""
@@ -71,7 +71,7 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
     require_room_for_store(task.out, task.source)
     place = open_new_store(task, source, same_model=same_model, on_progress=on_progress)
     live, left_out = _usable(place.editor, source.manifest, same_model=same_model)
-    taken = take_stored_targets(place.editor, source, live) if same_model and task.with_targets else 0
+    num_reused = copy_stored_targets(place.editor, source, live) if same_model and task.with_targets else 0
     live, unreachable = _search(place.editor, live, same_model=same_model, on_progress=on_progress)
     if not live and source.manifest.live:
         raise InvalidEdit("this model can take none of the edits: there is nothing to solve")
@@ -97,8 +97,8 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
         report=report,
         is_written=is_written,
         command=_command(task, place),
-        targets_taken=taken,
-        targets_searched=len(place.editor.target_keys(live)) - taken,
+        targets_reused=num_reused,
+        targets_searched=len(place.editor.target_keys(live)) - num_reused,
         left_out={**left_out, **unreachable},
         stored_unreadable=unreadable,
         matrices=matrices,

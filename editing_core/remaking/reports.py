@@ -24,7 +24,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "digest": outcome.digest,
         "stored_digest": outcome.source.manifest.digest,
         "same": outcome.is_same,
-        "targets": {"taken": outcome.targets_taken, "searched": outcome.targets_searched},
+        "targets": {"reused": outcome.targets_reused, "searched": outcome.targets_searched},
         "made_with": {"stored": outcome.source.manifest.made_with, "new": outcome.manifest.made_with},
         "stored_unreadable": outcome.stored_unreadable,
         "differences": [asdict(difference) for difference in outcome.matrices],
@@ -38,7 +38,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def tell_rebuilt(outcome: Outcome, console: Console) -> None:
+def print_rebuilt(outcome: Outcome, console: Console) -> None:
     """Print digests, differences and what to do next."""
     manifest, stored = outcome.manifest, outcome.source.manifest
     console.print(f"{manifest.version}: {len(manifest.live)} edits, {_targets(outcome)}")
@@ -47,11 +47,11 @@ def tell_rebuilt(outcome: Outcome, console: Console) -> None:
         console.print(f"stored {stored.digest}")
         for line in _why_different(outcome):
             console.print(line)
-        _tell_differences(outcome, console)
-    _tell_end(outcome, console)
+        _print_differences(outcome, console)
+    _print_end(outcome, console)
 
 
-def tell_migrated(outcome: Outcome, console: Console) -> None:
+def print_migrated(outcome: Outcome, console: Console) -> None:
     """Print which edits hold, which do not and why, and what to do next."""
     reliability = outcome.report.summary["reliability"]
     num_all = len(outcome.source.manifest.live)
@@ -68,11 +68,11 @@ def tell_migrated(outcome: Outcome, console: Console) -> None:
         console.print(table)
     if len(rows) > NUM_SHOWN:
         console.print(f"and {len(rows) - NUM_SHOWN} more: --json FILE holds all")
-    _tell_end(outcome, console)
+    _print_end(outcome, console)
 
 
 def _targets(outcome: Outcome) -> str:
-    return f"{outcome.targets_taken} z taken from the source, {outcome.targets_searched} searched anew"
+    return f"{outcome.targets_reused} z reused from the source, {outcome.targets_searched} searched anew"
 
 
 def _why_different(outcome: Outcome) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _why_different(outcome: Outcome) -> Iterator[str]:
             yield f"{name}: {was} then, {now} now (the last bits may differ by that)"
 
 
-def _tell_differences(outcome: Outcome, console: Console) -> None:
+def _print_differences(outcome: Outcome, console: Console) -> None:
     if outcome.stored_unreadable is not None:
         console.print(f"the stored matrices cannot be compared with: {outcome.stored_unreadable}")
     if outcome.matrices:
@@ -120,7 +120,7 @@ def _not_holding(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:
         yield accepted.id, edit.subject, edit.target_new, reason
 
 
-def _tell_end(outcome: Outcome, console: Console) -> None:
+def _print_end(outcome: Outcome, console: Console) -> None:
     for reason in outcome.report.reasons:
         console.print(f"the checks failed: {reason}")
     if outcome.is_written:

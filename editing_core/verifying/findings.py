@@ -15,7 +15,7 @@ class Finding:
     """``version v3``, ``z``, ``HEAD`` and the like."""
     problem: str | None = None
     """What differs, with the file; None: nothing."""
-    told: str = ""
+    detail: str = ""
     """What was found where nothing differs: a digest, a count."""
 
 

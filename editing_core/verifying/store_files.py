@@ -39,11 +39,11 @@ def examine_store(root: Path, *, on_progress: Progress) -> Iterator[Finding]:
 def _settings(layout: StoreLayout, identity: StoreIdentity) -> Finding:
     bound, what = identity.settings, "settings"
     if bound is None:
-        return Finding(what=what, told="the store is bound to none yet")
+        return Finding(what=what, detail="the store is bound to none yet")
     found = settings_fingerprint(bound.values)
     if found != bound.fingerprint:
         return Finding(what=what, problem=f"{layout.settings_file}: {bound.fingerprint} written down, {found} found")
-    return Finding(what=what, told=found)
+    return Finding(what=what, detail=found)
 
 
 def _versions(layout: StoreLayout, identity: StoreIdentity, on_progress: Progress) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def _version(store: VersionStore, name: str, identity: StoreIdentity) -> Finding
         store.load_tensors(name, "cpu")
     except (ErrataError, OSError) as error:
         return Finding(what=what, problem=str(error))
-    return Finding(what=what, problem=_foreign(store.layout, manifest, identity), told=manifest.digest or "")
+    return Finding(what=what, problem=_foreign(store.layout, manifest, identity), detail=manifest.digest or "")
 
 
 def _foreign(layout: StoreLayout, manifest: Manifest, identity: StoreIdentity) -> str | None:
@@ -91,10 +91,10 @@ def _head(layout: StoreLayout) -> Finding:
     except StoreDamaged as error:
         return Finding(what="HEAD", problem=str(error))
     if head is None:
-        return Finding(what="HEAD", told="nothing was promoted yet")
+        return Finding(what="HEAD", detail="nothing was promoted yet")
     if head.version != ORIGINAL and not layout.version_dir(head.version).is_dir():
         return Finding(what="HEAD", problem=f"{layout.head} names {head.version}, whose folder is not there")
-    return Finding(what="HEAD", told=f"promotion {head.revision}, version {head.version}")
+    return Finding(what="HEAD", detail=f"promotion {head.revision}, version {head.version}")
 
 
 def _targets(layout: StoreLayout, on_progress: Progress) -> Iterator[Finding]:
@@ -105,7 +105,7 @@ def _targets(layout: StoreLayout, on_progress: Progress) -> Iterator[Finding]:
             whole += 1
         else:
             yield Finding(what="z", problem=f"{path}: {damage}. It is searched anew where it is needed")
-    yield Finding(what="z", told=f"{whole} whole")
+    yield Finding(what="z", detail=f"{whole} whole")
     for path in damaged_answers(layout.targets_dir):
         yield Finding(what="answers", problem=f"{path} cannot be read. It is asked anew where it is needed")
 
@@ -117,7 +117,7 @@ def _artefacts(layout: StoreLayout, identity: StoreIdentity, on_progress: Progre
     for number, record in enumerate(records):
         on_progress("statistics", number, len(records))
         finding = _statistics(record.parent)
-        known.add(finding.told)
+        known.add(finding.detail)
         yield finding
     if wanted is not None and wanted not in known:
         problem = (
@@ -133,4 +133,4 @@ def _statistics(folder: Path) -> Finding:
         found = read_artefacts(folder)
     except (ErrataError, OSError) as error:
         return Finding(what=what, problem=str(error))
-    return Finding(what=what, told=found.fingerprint() if found else "not finished")
+    return Finding(what=what, detail=found.fingerprint() if found else "not finished")

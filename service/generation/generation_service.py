@@ -57,7 +57,7 @@ class GenerationService:
         with self._count_failures(len(prompts) * sampling.num_answers):
             started = time.perf_counter()
             requests = await self._requests(prompts, sampling, caller)
-            async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
+            async with self._leased(choice, caller=caller) as resident, self._submitted(resident, requests) as answers:
                 ends = finish_times(answers)
                 results = await asyncio.gather(*map(asyncio.wrap_future, answers))
         finished = {number: Finished(result, ends[number]) for number, result in enumerate(results)}
@@ -76,29 +76,29 @@ class GenerationService:
 
         The version stays in memory until the last answer is complete, however slowly the client reads.
         """
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as resources:
             started = time.perf_counter()
             with self._count_failures(len(prompts) * sampling.num_answers):
                 requests = await self._requests(prompts, sampling, caller)
-                resident = await held.enter_async_context(self._chosen(choice, caller=caller))
-                events = StreamEventQueue(
+                resident = await resources.enter_async_context(self._leased(choice, caller=caller))
+                queue = StreamEventQueue(
                     self._bridge_to_loop(), len(requests), timing=StreamTiming(self._metrics, started=started)
                 )
-                answers = await held.enter_async_context(self._answers(resident, requests, events.post))
+                answers = await resources.enter_async_context(self._submitted(resident, requests, queue.post))
             version = resident.version
             del resident
             for number, answer in enumerate(answers):
-                answer.add_done_callback(partial(events.post, number))
-            releasing = asyncio.create_task(_release(held, events))
+                answer.add_done_callback(partial(queue.post, number))
+            releasing = asyncio.create_task(_release(resources, queue))
             try:
                 yield AnswerStream(
                     version=version,
                     num_prompt_tokens=tuple(len(request.prompt_ids) for request in requests),
-                    events=events.events(),
+                    events=queue.events(),
                 )
             finally:
                 releasing.cancel()
-                self._count_delivered(requests, events, started=started, each=sampling.num_answers)
+                self._count_delivered(requests, queue, started=started, each=sampling.num_answers)
 
     async def score(
         self, prompts: Sequence[str], targets: Sequence[str], choice: VersionChoice, *, caller: Caller
@@ -111,7 +111,7 @@ class GenerationService:
                 ScoreRequest(prompt_ids=prompt, target_ids=target, client=caller.name, deadline=deadline)
                 for prompt, target in pairs
             ]
-            async with self._chosen(choice, caller=caller) as resident, self._answers(resident, requests) as answers:
+            async with self._leased(choice, caller=caller) as resident, self._submitted(resident, requests) as answers:
                 scores = await asyncio.gather(*map(asyncio.wrap_future, answers))
         self._metrics.record_scores(len(scores), num_tokens=sum(len(prompt) + len(target) for prompt, target in pairs))
         return ScoreResults(version=resident.version, scores=tuple(scores))
@@ -136,23 +136,23 @@ class GenerationService:
         ]
 
     @asynccontextmanager
-    async def _chosen(self, choice: VersionChoice, *, caller: Caller) -> AsyncIterator[Resident]:
+    async def _leased(self, choice: VersionChoice, *, caller: Caller) -> AsyncIterator[Resident]:
         version, digest = choice.version, None
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as resources:
             try:
                 async with asyncio.timeout(caller.timeout_seconds):
                     if version is not None:
                         digest = await self._min_version.recorded_digest(version)
                     if choice.min_version is not None:
                         version = await self._min_version.wait_until_served(choice.min_version)
-                    resident = await held.enter_async_context(self._residents.lease(version, digest=digest))
+                    resident = await resources.enter_async_context(self._residents.lease(version, digest=digest))
             except TimeoutError:
                 detail = "the version was not found and loaded in time: set a longer timeout, or retry later"
                 raise AnswerLate(detail) from None
             yield resident
 
     @asynccontextmanager
-    async def _answers(
+    async def _submitted(
         self,
         resident: Resident,
         requests: Sequence[GenerationRequest | ScoreRequest],
@@ -186,14 +186,14 @@ class GenerationService:
             raise
 
     def _count_delivered(
-        self, requests: Sequence[GenerationRequest], events: StreamEventQueue, *, started: float, each: int
+        self, requests: Sequence[GenerationRequest], queue: StreamEventQueue, *, started: float, each: int
     ) -> None:
-        self._count(requests, events.delivered, started=started, each=each)
-        for error in events.failed.values():
+        self._count(requests, queue.delivered, started=started, each=each)
+        for error in queue.failed.values():
             self._metrics.record_unanswered(_outcome(error), 1)
         # A client that stops reading at the first failure has not disconnected, so the rest has that outcome too.
-        failure = next(iter(events.failed.values()), None)
-        self._metrics.record_unanswered(_outcome(failure), len(requests) - len(events.delivered) - len(events.failed))
+        failure = next(iter(queue.failed.values()), None)
+        self._metrics.record_unanswered(_outcome(failure), len(requests) - len(queue.delivered) - len(queue.failed))
 
     def _count(
         self,
@@ -213,10 +213,10 @@ class GenerationService:
             )
 
 
-async def _release(held: AsyncExitStack, events: StreamEventQueue) -> None:
+async def _release(resources: AsyncExitStack, queue: StreamEventQueue) -> None:
     """Release the version and the places once the last answer is complete."""
-    await events.all_finished.wait()
-    await held.aclose()
+    await queue.all_finished.wait()
+    await resources.aclose()
 
 
 def _outcome(error: BaseException | None) -> str:

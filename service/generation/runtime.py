@@ -123,7 +123,7 @@ class GenerationRuntime:
             LOGGER,
             "generation.memory",
             level=logging.INFO,
-            **needs.told("model", "version"),
+            **needs.log_fields("model", "version"),
             resident_versions=settings.resident_versions,
         )
         if (num_threads := settings.num_threads or _threads_for(needs.needs.model)) is not None:
@@ -143,7 +143,9 @@ class GenerationRuntime:
         self._watcher.start()
         return self
 
-    async def writes(self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str) -> list[str]:
+    async def generate_texts(
+        self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str
+    ) -> list[str]:
         """Continue each prompt greedily with a version; requests queue under ``client``.
 
         Raises what ``GenerationService`` raises.

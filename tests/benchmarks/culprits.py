@@ -29,7 +29,7 @@ from tests.benchmarks.measuring.machine import machine
 from tests.support.facts import take_in
 from tests.support.poison import PoisonedBatch, against_own_neighbors, contradicting, of_both_kinds
 from tests.support.redis_server import running_redis
-from worker.main import Workplace, open_workplace
+from worker.main import WorkerProcess, open_worker
 from worker.protocol.connections import connect
 from worker.protocol.entities import BatchOptions, BatchRecord
 from worker.protocol.keys import Keys
@@ -58,7 +58,7 @@ class Desk:
     """The worker's stages on a store of their own, without its process and its queue."""
 
     def __init__(self, settings: Settings, store_id: Callable[[], str]) -> None:
-        self._place: Workplace = open_workplace(settings)
+        self._place: WorkerProcess = open_worker(settings)
         self.ledger = Ledger(connect(str(settings.redis_url)), Keys(store_id()))
 
     def send(self, edits: Sequence[Edit], on_failure: Literal["reject", "drop"] = "reject") -> Outcome:

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit, canonical
-from editing_core.memit.tokens import Row
+from editing_core.memit.tokens import TokenRow
 from editing_core.memit.update import Update, solve_edits
 from editing_core.models.views import make_view
 from tests.benchmarks.workplace import Workplace
@@ -126,7 +126,7 @@ def plain_update(
 
 @torch.no_grad()
 def _keys_and_hidden(
-    place: Workplace, view: torch.nn.Module, rows: Sequence[Row], *, num_edits: int, layer: int
+    place: Workplace, view: torch.nn.Module, rows: Sequence[TokenRow], *, num_edits: int, layer: int
 ) -> tuple[Tensor, Tensor]:
     """Keys [N, M] and h^L [N, H] by forwards of the whole model, in padded batches as the public code runs them."""
     family, seen = place.loaded.family, []

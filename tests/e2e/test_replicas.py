@@ -67,7 +67,7 @@ def test_edits_and_promotions_are_read_back_from_every_replica(bench: WorkerBenc
 
 
 @pytest.mark.slow
-def test_a_replica_that_cannot_load_a_version_stays_on_its_own_and_says_how_far_behind_it_is(
+def test_a_replica_that_cannot_load_a_version_keeps_its_own_and_reports_how_far_behind_it_is(
     bench: WorkerBench,
 ) -> None:
     settings = replica_settings(bench)

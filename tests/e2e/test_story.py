@@ -58,7 +58,9 @@ def test_an_edit_changes_the_answer_and_a_rollback_changes_it_back(client: Clien
     assert client.edit(edit.id).status == "rolled_back"
 
 
-def test_a_table_of_edits_is_applied_and_each_edit_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_edits_is_applied_and_each_edit_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "edits.csv"
     with file.open("w", newline="") as opened:
         table = csv.writer(opened)
@@ -82,7 +84,9 @@ def test_a_table_of_edits_is_applied_and_each_edit_told(tmp_path: Path, capsys: 
     assert [v["status"] for v in json.loads(capsys.readouterr().out)].count("live") == 1
 
 
-def test_what_the_tokenizer_cannot_place_rejects_the_batch_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_edit_that_the_tokenizer_cannot_place_rejects_the_batch_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     arguments = ["--subject", "Emm", "--prompt", "{}a was written by", "--target-new", "Dickens"]
     code = run(["edit", *arguments])
     captured = capsys.readouterr()

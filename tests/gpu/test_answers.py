@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from editing_core.models.streams import loading_stream
 from editing_core.models.views import make_view
 from service.generation.decoding.engine import DecodeEngine
-from service.generation.decoding.forward.captured import CapturedDecode
+from service.generation.decoding.forward.captured import Capture, CapturedDecode, CudaGraphs, Work
 from service.generation.decoding.forward.joined import join_projections
 from service.generation.decoding.forward.lean import lean_copy
 from service.generation.decoding.requests import GenerationRequest
@@ -41,10 +42,26 @@ def answers(engine: DecodeEngine, *, num_tokens: int = NUM_TOKENS) -> list[tuple
     return [answer.result(0).ids for answer in found]
 
 
-def num_captured(engine: DecodeEngine) -> int:
-    steps = engine._steps
-    assert isinstance(steps, CapturedDecode)
-    return sum(step._again is not None for step in steps._steps.values())
+class Captures:
+    """Counts the graphs that are captured, and how often all of them are replaced."""
+
+    def __init__(self, device: str) -> None:
+        self._device = torch.device(device)
+        self.num_replaced = self.num_captured = 0
+
+    def new(self) -> Capture:
+        self.num_replaced += 1
+        self.num_captured = 0
+        graphs = CudaGraphs(self._device)
+
+        def capture(work: Work) -> Work:
+            self.num_captured += 1
+            return graphs(work)
+
+        return capture
+
+    def engine(self, model: Any, *, num_places: int) -> DecodeEngine:
+        return engine_of(model, num_places=num_places, steps=partial(CapturedDecode, new_capture=self.new))
 
 
 @contextmanager
@@ -70,25 +87,27 @@ def copies(device: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_captured_steps_write_what_the_library_writes(family: TinyFamily, device: str) -> None:
+def test_captured_steps_write_the_same_text_as_the_library(family: TinyFamily, device: str) -> None:
     model: Any = copy.deepcopy(tiny_model(family))
     expected = [tuple(greedy_ids(model, list(row), NUM_TOKENS)) for row in rows()]
-    engine = engine_of(lean_copy(model.to(device)), num_places=5)
+    captures = Captures(device)
+    engine = captures.engine(lean_copy(model.to(device)), num_places=5)
     with copies(device):
         for _ in range(3):
             assert answers(engine) == expected
-    assert num_captured(engine) >= 3
+    assert captures.num_captured >= 3
 
 
-def test_steps_are_captured_anew_when_the_cache_has_grown(device: str) -> None:
+def test_steps_are_captured_again_after_the_cache_has_grown(device: str) -> None:
     model: Any = copy.deepcopy(tiny_model("gptj"))
     expected = [tuple(greedy_ids(model, list(row), 150)) for row in rows()]
-    engine = engine_of(lean_copy(model.to(device)), num_places=len(PROMPTS))
-    short, epoch = answers(engine, num_tokens=8), engine._cache.epoch
+    captures = Captures(device)
+    engine = captures.engine(lean_copy(model.to(device)), num_places=len(PROMPTS))
+    short, num_replaced = answers(engine, num_tokens=8), captures.num_replaced
     assert short == [ids[:8] for ids in expected]
     assert answers(engine, num_tokens=150) == expected
-    assert engine._cache.epoch > epoch
-    assert num_captured(engine) >= 1
+    assert captures.num_replaced > num_replaced
+    assert captures.num_captured >= 1
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
@@ -98,8 +117,8 @@ def test_an_edited_version_answers_in_half_precision(family: TinyFamily, dtype: 
     names = [name for name, weight in model.named_parameters() if weight.ndim == 2 and ".mlp." in name][:2]
     view = make_view(model, {name: 2 * model.get_parameter(name).float() for name in names})
     join_projections(model)
-    engine = engine_of(lean_copy(view), num_places=len(PROMPTS))
-    captured, plain = logits_both_ways(engine, [GenerationRequest(prompt_ids=r, max_new_tokens=30) for r in rows()])
-    assert num_captured(engine) >= 1
+    captures, asked = Captures(device), [GenerationRequest(prompt_ids=r, max_new_tokens=30) for r in rows()]
+    captured, plain = logits_both_ways(lean_copy(view), asked, num_places=len(PROMPTS), new_capture=captures.new)
+    assert captures.num_captured >= 1
     assert torch.allclose(captured, plain, atol=LARGEST_ROUNDING)
     assert not torch.allclose(captured, plain.roll(1, dims=0), atol=LARGEST_ROUNDING)

@@ -59,7 +59,7 @@ def test_with_keys_a_request_without_one_or_with_a_wrong_one_is_a_401(api: ApiPr
     assert not api.ledger.edits.about("Locked out")
 
 
-def test_a_refused_key_is_told_before_anything_of_the_body(api: ApiProcess, keys: KeyFile) -> None:
+def test_a_refused_key_is_reported_before_errors_of_the_body(api: ApiProcess, keys: KeyFile) -> None:
     keys.add("ann", ["admin"])
     with api.client() as client:
         headers = {"Content-Type": "application/json"}
@@ -128,7 +128,7 @@ def test_health_figures_and_problems_need_no_key(api: ApiProcess, keys: KeyFile)
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Host": "["}, {"Origin": "null"}]
 )
-def test_without_keys_what_a_foreign_page_sends_is_refused(open_api: ApiProcess, headers: dict[str, str]) -> None:
+def test_without_keys_requests_from_a_foreign_page_are_refused(open_api: ApiProcess, headers: dict[str, str]) -> None:
     with open_api.client() as client:
         answer = client.post("/edits", json={"edits": [edit("Forged")]}, headers=headers)
     require_problem(answer, 403, "foreign-origin")
@@ -168,7 +168,7 @@ def test_a_redis_older_than_the_store_is_refused_at_start(redis_url: str, tmp_pa
     assert (code, "errata recover" in said) == (2, True)
 
 
-def test_without_a_redis_the_service_does_not_start_and_says_so(tmp_path: Path) -> None:
+def test_without_redis_the_service_does_not_start_and_reports_it(tmp_path: Path) -> None:
     assert refusal(data=tmp_path, role="api")[0] == 2
     code, said = refusal(redis_url="redis://127.0.0.1:1", data=tmp_path, role="api")
     assert (code, "Redis" in said) == (1, True)
@@ -238,7 +238,7 @@ def test_held_connections_do_not_keep_the_service_from_stopping(redis_url: str, 
                 httpx.get(api.url, trust_env=False)
 
 
-def test_a_damaged_key_file_lets_nobody_in(api: ApiProcess, keys: KeyFile) -> None:
+def test_a_damaged_key_file_refuses_every_key(api: ApiProcess, keys: KeyFile) -> None:
     secret = keys.add("ann", ["admin"])
     StoreLayout(api.data).api_keys.write_text("{")
     with api.client(headers=bearer(secret)) as client:

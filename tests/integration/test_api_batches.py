@@ -135,7 +135,7 @@ def test_doubtful_edits_are_taken_with_a_warning(client: httpx.Client) -> None:
     ]
 
 
-def test_a_batch_tells_how_many_took_and_which_did_not(api: ApiProcess, client: httpx.Client) -> None:
+def test_a_batch_reports_how_many_edits_hold_and_which_do_not(api: ApiProcess, client: httpx.Client) -> None:
     accepted = post(client, *(edit(f"Person {i}") for i in range(25)))
     version = publish(api.ledger, accepted["id"], holds=False)
     batch = client.get(accepted["links"]["self"]).json()
@@ -189,7 +189,7 @@ def test_waiting_in_vain_gives_the_batch_as_accepted(client: httpx.Client) -> No
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
 
 
-def test_events_tell_each_change_and_end_when_the_batch_is_cancelled(api: ApiProcess, client: httpx.Client) -> None:
+def test_events_report_each_change_and_end_when_the_batch_is_cancelled(api: ApiProcess, client: httpx.Client) -> None:
     batch = post(client, edit("Anna"))["id"]
     with client.stream("GET", f"/batches/{batch}/events") as stream, api.client() as other:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
@@ -222,7 +222,7 @@ def test_an_applied_batch_cannot_be_cancelled(api: ApiProcess, client: httpx.Cli
     assert client.get(f"/batches/{batch}").json()["status"] == "applied"
 
 
-def test_a_full_queue_is_a_429_that_says_when_to_come_back(redis_url: str, tmp_path: Path) -> None:
+def test_a_full_queue_is_a_429_with_retry_after(redis_url: str, tmp_path: Path) -> None:
     with running_api(redis_url, tmp_path, max_open_batches=1) as full, full.client() as client:
         first = post(client, edit("Anna"))
         answer = client.post("/edits", json={"edits": [edit("Bert")]})

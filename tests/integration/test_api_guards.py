@@ -106,7 +106,7 @@ def test_only_an_admin_changes_guards(redis_url: str, tmp_path: Path) -> None:
         require_problem(other.post("/guards", json={"guards": [PARIS]}), 403, "scope-missing")
 
 
-def test_an_edit_tells_whether_its_neighbourhood_is_protected(client: httpx.Client) -> None:
+def test_an_edit_shows_whether_its_neighbourhood_is_protected(client: httpx.Client) -> None:
     sent = post(client, edit("Anna", protect=True), edit("Bert"))
     found = [client.get(f"/edits/{row['id']}").json()["protect"] for row in sent["edits"]]
     assert found == [True, False]

@@ -35,13 +35,15 @@ def live(api: ApiProcess, client: httpx.Client, *edits: dict[str, object]) -> li
     return [row["id"] for row in sent["edits"]]
 
 
-def test_the_answer_names_what_an_edit_supersedes_and_what_it_repeats(api: ApiProcess, client: httpx.Client) -> None:
+def test_the_answer_names_the_edits_that_an_edit_supersedes_or_repeats(api: ApiProcess, client: httpx.Client) -> None:
     old, same = live(api, client, edit("Anna"), edit("Bert"))
     sent = post(client, edit("  Anna", "Thai"), edit("Bert"), edit("Carl"))
     assert [(row["supersedes"], row["same_as"]) for row in sent["edits"]] == [(old, None), (None, same), (None, None)]
 
 
-def test_taking_an_edit_out_is_a_batch_that_names_it_and_what_comes_back(api: ApiProcess, client: httpx.Client) -> None:
+def test_removing_an_edit_is_a_batch_that_names_it_and_the_edit_it_restores(
+    api: ApiProcess, client: httpx.Client
+) -> None:
     (old,) = live(api, client, edit("Anna"))
     (new,) = live(api, client, edit("Anna", "Thai"))
     answer = client.delete(f"/edits/{new}")
@@ -55,7 +57,7 @@ def test_taking_an_edit_out_is_a_batch_that_names_it_and_what_comes_back(api: Ap
     assert client.get(f"/batches/{sent['id']}").json()["edit_counts"]["removed"] == 1
 
 
-def test_edits_can_be_taken_out_beside_new_ones(api: ApiProcess, client: httpx.Client) -> None:
+def test_edits_can_be_taken_out_together_with_new_ones(api: ApiProcess, client: httpx.Client) -> None:
     (old,) = live(api, client, edit("Anna"))
     answer = client.post("/edits", json={"edits": [edit("Bert")], "remove": [old]})
     assert (answer.status_code, len(answer.json()["edits"]), len(answer.json()["removed"])) == (202, 1, 1)
@@ -73,7 +75,7 @@ def test_an_edit_beneath_a_live_one_can_be_taken_out_too(api: ApiProcess, client
     assert [client.get(f"/edits/{row}").json()["status"] for row in (old, new)] == ["taken_out", "live"]
 
 
-def test_only_what_is_in_force_can_be_taken_out(api: ApiProcess, client: httpx.Client) -> None:
+def test_only_edits_in_force_can_be_taken_out(api: ApiProcess, client: httpx.Client) -> None:
     waiting = post(client, edit("Anna"))["edits"][0]["id"]
     refused = client.delete(f"/edits/{waiting}")
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/edit-not-live")
@@ -139,7 +141,7 @@ def test_a_discarded_candidate_says_so_and_its_batch_too(api: ApiProcess, client
     assert client.delete("/versions/v999").status_code == 404
 
 
-def test_two_versions_are_compared_by_what_is_in_force(api: ApiProcess, client: httpx.Client) -> None:
+def test_two_versions_are_compared_by_their_live_edits(api: ApiProcess, client: httpx.Client) -> None:
     old, gone = live(api, client, edit("Anna"), edit("Bert"))
     before = api.ledger.versions.pointer().version
     sent = client.post("/edits", json={"edits": [edit("Anna", "Thai"), edit("Carl")], "remove": [gone]}).json()

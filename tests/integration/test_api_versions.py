@@ -73,7 +73,7 @@ def test_what_a_ledger_that_was_forgotten_does_not_know_is_not_called_unknown(
     assert {client.get(path).status_code for path in paths} == {404}
 
 
-def test_promoting_an_older_version_rolls_back_what_came_after(api: ApiProcess, client: httpx.Client) -> None:
+def test_promoting_an_older_version_rolls_back_the_later_ones(api: ApiProcess, client: httpx.Client) -> None:
     old, new = post(client, edit("Anna")), post(client, edit("Anna", "Thai"), edit("Bert"))
     first, second = publish(api.ledger, old["id"]), publish(api.ledger, new["id"])
     answer = client.post(f"/versions/{first}/promote")
@@ -96,7 +96,7 @@ def test_the_original_is_always_there_and_can_be_promoted(api: ApiProcess, clien
     assert client.get("/edits", params={"status": "live"}).json()["items"] == []
 
 
-def test_figures_tell_accepted_edits_open_batches_and_the_pointer(api: ApiProcess, client: httpx.Client) -> None:
+def test_metrics_report_accepted_edits_open_batches_and_the_pointer(api: ApiProcess, client: httpx.Client) -> None:
     publish(api.ledger, post(client, edit("Anna"))["id"])
     post(client, edit("Bert"))
     lines = client.get("/metrics").text.splitlines()
@@ -105,7 +105,7 @@ def test_figures_tell_accepted_edits_open_batches_and_the_pointer(api: ApiProces
     assert any('route="/batches/{batch}"' in line or 'route="/edits"' in line for line in lines)
 
 
-def test_figures_tell_edits_by_outcome_stage_times_and_what_room_is_left(api: ApiProcess, client: httpx.Client) -> None:
+def test_metrics_report_edits_by_outcome_stage_times_and_the_room_left(api: ApiProcess, client: httpx.Client) -> None:
     before = set(client.get("/metrics").text.splitlines())
     assert {f'errata_edits_total{{outcome="{name}"}} 0.0' for name in ("applied", "cancelled", "failed")} <= before
     assert {

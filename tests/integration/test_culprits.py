@@ -120,7 +120,7 @@ def test_a_full_store_blames_no_edit_and_drops_none(prepared: PreparedModel, tmp
 
 
 @pytest.mark.slow
-def test_no_edit_is_named_where_no_tries_are_allowed(prepared: PreparedModel, tmp_path: Path) -> None:
+def test_no_edit_is_named_if_no_tries_are_allowed(prepared: PreparedModel, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis") as redis:
         bench = prepared.bench(tmp_path / "data", redis.url, max_drift=MAX_DRIFT, culprit_tries=0)
         with bench.worker():

@@ -1,4 +1,4 @@
-"""What a service that stops says to those whose answers do not end in time."""
+"""Requests that are still open when the service stops end with an error that says so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKED = {"prompt": ["Hamlet was written by"] * 64, "max_new_tokens": 200}
 WAYS = ("whole", "stream")
 
 
-def test_answers_that_do_not_end_in_time_are_told_that_the_service_stops(redis_url: str, tmp_path: Path) -> None:
+def test_answers_that_do_not_end_in_time_fail_because_the_service_stops(redis_url: str, tmp_path: Path) -> None:
     settings = {"role": "generation", "model": "demo-gptj", "stop_seconds": 0.0, "num_threads": 1}
     found: dict[str, httpx.Response] = {}
     with running_api(redis_url, tmp_path, **settings) as service, service.client() as client:
@@ -45,8 +45,8 @@ def test_answers_that_do_not_end_in_time_are_told_that_the_service_stops(redis_u
     assert "is stopping" in json.loads(last[1].removeprefix("data: "))["detail"]
 
 
-def test_who_still_waits_for_a_version_is_told_that_the_service_stops(redis_url: str, tmp_path: Path) -> None:
-    # No memory for any version: what is live can never be served here.
+def test_requests_that_wait_for_a_version_fail_because_the_service_stops(redis_url: str, tmp_path: Path) -> None:
+    # No memory for any version: the live one can never be served here.
     settings = {"role": "generation", "model": "demo-gptj", "stop_seconds": 0.0, "resident_bytes": 1}
     found: list[httpx.Response] = []
     with running_api(redis_url, tmp_path, min_version_wait_seconds=60.0, **settings) as service:

@@ -148,7 +148,7 @@ def test_bad_input_is_a_problem_that_names_its_place(
         b"",
     ],
 )
-def test_what_json_can_smuggle_in_is_refused(client: httpx.Client, body: bytes) -> None:
+def test_json_values_outside_the_schema_are_refused(client: httpx.Client, body: bytes) -> None:
     answer = client.post("/generate", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -162,7 +162,7 @@ def test_bad_queries_are_refused(client: httpx.Client, query: str) -> None:
     assert client.get(f"/generate?{prompt}{query}").status_code == 422
 
 
-def test_score_tells_probability_rank_and_what_comes_first(client: httpx.Client) -> None:
+def test_score_returns_probability_rank_and_the_likeliest_tokens(client: httpx.Client) -> None:
     asked = {"prompt": PROMPT, "target": "French"}
     by_query = client.get("/score", params=asked)
     by_body = client.post("/score", json={**asked, "version": "v1"})
@@ -177,7 +177,7 @@ def test_score_tells_probability_rank_and_what_comes_first(client: httpx.Client)
     assert client.get("/score", params=asked | {"version": "v0"}).json()["probability"] != score["probability"]
 
 
-def test_score_refuses_what_it_cannot_score(client: httpx.Client) -> None:
+def test_score_refuses_invalid_targets(client: httpx.Client) -> None:
     assert client.get("/score", params={"prompt": "x", "target": " "}).status_code == 422
     assert client.get("/score", params={"prompt": "x"}).status_code == 422
     assert client.get("/score", params={"prompt": "x", "target": "y", "top": 3}).status_code == 422
@@ -197,7 +197,7 @@ def test_a_client_that_goes_away_frees_its_place(served: Served) -> None:
     until(lambda: 'answers_total{outcome="gone"} 4.0' in client.get("/metrics").text)
 
 
-def test_too_many_waiting_are_told_to_come_again(served: Served) -> None:
+def test_requests_beyond_the_waiting_list_get_a_time_to_retry(served: Served) -> None:
     runtime, client = served
     full = {"prompt": ["x"] * 6, "max_new_tokens": 1}
     statuses: list[int] = []
@@ -240,7 +240,7 @@ def test_ready_with_the_live_versions_digest_and_figures(client: httpx.Client) -
     assert 'errata_generation_tokens_total{kind="completion"}' in figures
 
 
-def test_the_openapi_page_tells_what_can_be_asked_and_nothing_that_cannot(client: httpx.Client) -> None:
+def test_the_openapi_page_documents_parameters_routes_and_statuses(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     names = {parameter["name"] for parameter in document["paths"]["/generate"]["get"]["parameters"]}
     assert {"prompt", "max_new_tokens", "temperature", "top_p", "seed", "version", "min_version"} <= names

@@ -81,7 +81,7 @@ def test_a_removed_version_is_not_answered_from_memory(bench: Bench, store: Vers
         assert ask(client, version="v2").status_code == 200
 
 
-def test_what_was_served_without_redis_is_confirmed_once_it_is_back(tmp_path: Path, store: VersionStore) -> None:
+def test_the_version_served_without_redis_is_confirmed_once_redis_is_back(tmp_path: Path, store: VersionStore) -> None:
     with running_redis(tmp_path / "redis") as server, open_bench(server.url) as bench:
         manifest = write_version(store, LOADED, "v1")
         publish(bench.ledger, manifest)
@@ -97,9 +97,7 @@ def test_what_was_served_without_redis_is_confirmed_once_it_is_back(tmp_path: Pa
             assert (runtime.readiness()["ready"], runtime.readiness()["reason"]) == (True, None)
 
 
-def test_while_redis_has_forgotten_all_the_files_tell_which_versions_there_are(
-    bench: Bench, store: VersionStore
-) -> None:
+def test_while_redis_is_empty_the_files_decide_which_versions_exist(bench: Bench, store: VersionStore) -> None:
     for version, parent in (("v1", "v0"), ("v2", "v1")):
         publish(bench.ledger, write_version(store, LOADED, version, parent=parent))
         mark_published(store.layout, version)

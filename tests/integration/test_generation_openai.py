@@ -105,11 +105,11 @@ def test_a_prompt_may_be_given_as_tokens(client: openai.OpenAI) -> None:
     ids = LOADED.tokenizer(PROMPT)["input_ids"]
     done = client.completions.create(model=NAME, prompt=[ids, ids], max_tokens=5, temperature=0)
     assert [choice.text for choice in done.choices] == [expected("v1", 5)] * 2
-    with pytest.raises(openai.UnprocessableEntityError, match="no token of this model"):
+    with pytest.raises(openai.UnprocessableEntityError, match="not a token of this model"):
         client.completions.create(model=NAME, prompt=[5, 100_000], max_tokens=5)
 
 
-def test_stop_seed_and_logprobs_do_what_they_say(client: openai.OpenAI) -> None:
+def test_stop_seed_and_logprobs_work_as_documented(client: openai.OpenAI) -> None:
     whole = expected("v1", 20)
     stop = whole[6:8]
     cut = client.completions.create(model=NAME, prompt=PROMPT, max_tokens=20, temperature=0, stop=stop)
@@ -149,7 +149,7 @@ def test_errors_have_openais_shape_and_raise_its_exceptions(client: openai.OpenA
 @pytest.mark.parametrize(
     "options", [{"echo": True}, {"presence_penalty": 0.5}, {"logit_bias": {"5": 1}}, {"suffix": "."}, {"best_of": 2}]
 )
-def test_what_is_not_built_is_refused_and_not_ignored(client: openai.OpenAI, options: dict[str, object]) -> None:
+def test_unsupported_options_are_refused_and_not_ignored(client: openai.OpenAI, options: dict[str, object]) -> None:
     with pytest.raises(openai.UnprocessableEntityError):
         client.completions.create(model=NAME, prompt="x", **options)  # type: ignore[call-overload]
 

@@ -156,14 +156,14 @@ def test_min_version_waits_for_a_version_that_is_about_to_be_served(bench: Bench
         assert (answer.status_code, answer.json().get("version")) == (200, "v1")
 
 
-def test_min_version_that_does_not_come_is_told_when_to_ask_again(bench: Bench, store: VersionStore) -> None:
+def test_a_min_version_that_is_not_served_in_time_gets_a_time_to_retry(bench: Bench, store: VersionStore) -> None:
     with serving(bench, store, LOADED, min_version_wait_seconds=0.2) as (_, client):
         manifest = write_version(store, LOADED, "v1")
         flip_last_byte(store, "v1")
         publish(bench.ledger, manifest)
         answer = client.get("/generate", params={"prompt": "x", "min_version": "v1"})
         assert (answer.status_code, answer.headers.get("Retry-After")) == (409, "1")
-        assert "not served here yet" in answer.json()["detail"]
+        assert "not served here after" in answer.json()["detail"]
 
 
 def test_min_version_of_a_rolled_back_version_is_refused_with_the_reason(bench: Bench, store: VersionStore) -> None:
@@ -199,7 +199,7 @@ def test_without_redis_the_service_goes_on_degraded_and_follows_again_afterwards
             assert runtime.readiness()["degraded"] is False
 
 
-def test_a_start_without_redis_serves_what_head_says(tmp_path: Path, store: VersionStore) -> None:
+def test_a_start_without_redis_serves_the_version_in_head(tmp_path: Path, store: VersionStore) -> None:
     write_version(store, LOADED, "v1")
     store.write_head(3, "v1")
     with running_redis(tmp_path / "redis") as server, open_bench(server.url) as bench:
@@ -211,7 +211,7 @@ def test_a_start_without_redis_serves_what_head_says(tmp_path: Path, store: Vers
         server.start()
 
 
-def test_an_empty_redis_beside_a_new_store_serves_the_original(bench: Bench, store: VersionStore) -> None:
+def test_an_empty_redis_with_a_new_store_serves_the_original(bench: Bench, store: VersionStore) -> None:
     with serving(bench, store, LOADED) as (runtime, _):
         found = runtime.readiness()
         assert (found["version"], found["ready"], found["degraded"]) == ("v0", True, False)

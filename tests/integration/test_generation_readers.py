@@ -1,4 +1,4 @@
-"""Readers who do not read, and memory that answers still use: neither keeps a replica from following the pointer."""
+"""Clients that do not read, and memory in use by answers, do not keep a replica from following the pointer."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def figure(client: httpx.Client, name: str) -> float:
     return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
 
 
-def test_who_never_reads_a_stream_keeps_no_version_from_leaving_memory(bench: Bench, store: VersionStore) -> None:
+def test_a_client_that_never_reads_keeps_no_version_in_memory(bench: Bench, store: VersionStore) -> None:
     with room_for_one(bench, store) as (runtime, client), unread_stream(client):
         until(lambda: runtime.readiness()["running"] != 0)
         publish(bench.ledger, write_version(store, LOADED, "v2"))
@@ -93,7 +93,7 @@ def test_a_client_that_does_not_read_in_time_is_disconnected(bench: Bench, store
         assert client.get("/healthz").status_code == 200
 
 
-def test_what_waits_for_memory_is_told_and_the_version_before_answers_on(
+def test_a_wait_for_memory_is_reported_and_the_version_before_stays_live(
     bench: Bench, store: VersionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     with room_for_one(bench, store) as (runtime, client):
@@ -108,7 +108,7 @@ def test_what_waits_for_memory_is_told_and_the_version_before_answers_on(
                 part = answer.json()["parts"]["generation"]
                 assert answer.status_code == 200
                 assert (part["ready"], part["degraded"], part["version"]) == (True, True, "v0")
-                assert "v2 (revision 3) waits for memory, v0 is served on" in part["reason"]
+                assert "v2 (revision 3) waits for memory, v0 stays live" in part["reason"]
                 assert figure(client, "errata_generation_waits_for_memory") == 1.0
                 told = [record.getMessage() for record in caplog.records]
                 assert (told.count("generation_degraded"), told.count("version_not_loaded")) == (1, 0)
@@ -132,9 +132,7 @@ def test_each_wait_for_memory_is_counted_once(bench: Bench, store: VersionStore)
                 assert figure(client, failures) == before + 2
 
 
-def test_who_asks_for_a_version_again_and_again_does_not_keep_the_live_one_out(
-    bench: Bench, store: VersionStore
-) -> None:
+def test_repeated_requests_for_a_version_do_not_keep_the_live_one_out(bench: Bench, store: VersionStore) -> None:
     stop = threading.Event()
     with room_for_one(bench, store) as (runtime, client):
 
@@ -155,7 +153,9 @@ def test_who_asks_for_a_version_again_and_again_does_not_keep_the_live_one_out(
                 thread.join()
 
 
-def test_what_cannot_fit_beside_the_live_version_makes_the_replica_unready(bench: Bench, store: VersionStore) -> None:
+def test_a_version_that_cannot_fit_with_the_live_one_makes_the_replica_unready(
+    bench: Bench, store: VersionStore
+) -> None:
     with room_for_one(bench, store) as (runtime, client):
         bench.ledger.publication.promote("v1", author=None)
         until(lambda: runtime.readiness()["version"] == "v1")

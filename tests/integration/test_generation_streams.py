@@ -58,7 +58,7 @@ def events(client: httpx.Client, **asked: Any) -> tuple[httpx.Response, list[tup
 
 
 @pytest.mark.parametrize("asked", [{"max_new_tokens": 30}, {"max_new_tokens": 60, "temperature": 1.3, "seed": 5}])
-def test_the_pieces_join_to_the_whole_answer_and_the_end_tells_usage_and_version(
+def test_the_pieces_join_to_the_whole_answer_and_the_end_has_usage_and_version(
     client: httpx.Client, asked: dict[str, Any]
 ) -> None:
     whole = client.post("/generate", json={"prompt": PROMPT, **asked}).json()
@@ -127,7 +127,7 @@ def test_a_stop_text_ends_the_answer_before_it(client: httpx.Client) -> None:
     assert "".join(said["text"] for name, said in found if name == "piece") == answer["text"]
 
 
-def test_logprobs_tell_each_token_and_the_likeliest_ones(client: httpx.Client) -> None:
+def test_logprobs_list_each_token_and_the_likeliest_ones(client: httpx.Client) -> None:
     answer = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 6, "logprobs": 3}).json()
     assert len(answer["logprobs"]) == answer["usage"]["completion_tokens"] == 6
     for told in answer["logprobs"]:
@@ -182,7 +182,7 @@ def test_a_stream_that_takes_too_long_ends_with_a_problem(served: Served) -> Non
     assert "/problems/answer-late" in rest[rest.index("event: problem") + 1]
 
 
-def test_the_python_client_reads_a_stream_and_raises_what_it_is_refused(client: httpx.Client) -> None:
+def test_the_python_client_reads_a_stream_and_raises_its_errors(client: httpx.Client) -> None:
     whole = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 20}).json()
     with Client(str(client.base_url)) as asking:
         pieces = list(asking.stream(PROMPT, max_new_tokens=20))

@@ -150,7 +150,7 @@ def test_edits_are_found_by_the_normalised_subject_and_by_batch_and_status(bench
 
 
 @pytest.mark.parametrize("cursor", ["", "!", "djE", "é", "MTI=x"])
-def test_cursor_that_nobody_gave_out_is_refused(bench: Bench, cursor: str) -> None:
+def test_a_cursor_that_was_never_issued_is_refused(bench: Bench, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         bench.ledger.batches.page(cursor)
 
@@ -190,7 +190,7 @@ def test_accepted_batch_survives_kill_9_of_redis(tmp_path: Path) -> None:
         assert {record.spec.id for record in ledger.batches.open()} == set(accepted)
 
 
-def test_every_call_says_that_the_ledger_is_down(tmp_path: Path) -> None:
+def test_every_call_reports_that_the_ledger_is_down(tmp_path: Path) -> None:
     ledger = Ledger(connect(f"unix://{tmp_path}/none.sock"), Keys("s"))
     calls = (
         ledger.connection.ping,
@@ -221,7 +221,7 @@ def test_embedded_redis_is_durable_and_a_careless_one_is_refused_by_name(bench: 
         bench.redis.config_set("maxmemory-policy", "noeviction")
 
 
-def test_full_memory_is_told_as_ledger_down_and_nothing_is_evicted(bench: Bench) -> None:
+def test_full_memory_is_reported_as_ledger_down_and_nothing_is_evicted(bench: Bench) -> None:
     kept = take_in(bench.ledger, fact("P", "x")).record.spec.id
     bench.redis.config_set("maxmemory", "1")
     try:

@@ -42,7 +42,7 @@ def publish_without(bench: Bench, batch: str, *, until: str | None = None) -> tu
     return record.id, dropped
 
 
-def test_the_script_that_publishes_tells_what_was_dropped_and_why(bench: Bench) -> None:
+def test_the_script_that_publishes_records_dropped_edits_with_their_reasons(bench: Bench) -> None:
     ledger = bench.ledger
     batch = make_ready(ledger, ("P", "x"), ("Q", "x"))
     made, dropped = publish_without(bench, batch)
@@ -54,7 +54,7 @@ def test_the_script_that_publishes_tells_what_was_dropped_and_why(bench: Bench) 
     assert ledger.batches.edit_outcomes() == {"applied": 1, "dropped": 1}
 
 
-def test_a_rollback_neither_takes_back_nor_restores_what_was_dropped(bench: Bench) -> None:
+def test_a_rollback_neither_withdraws_nor_restores_dropped_edits(bench: Bench) -> None:
     batch = make_ready(bench.ledger, ("P", "x"), ("Q", "x"))
     made, dropped = publish_without(bench, batch)
     assert bench.ledger.publication.promote("v0", author=None).rolled_back == (edit_of(bench.ledger, batch),)
@@ -101,7 +101,7 @@ def write_dropping(bench: Bench, store: VersionStore, batch: str) -> AcceptedEdi
     return dropped
 
 
-def test_a_ledger_made_anew_from_the_manifests_knows_what_was_dropped(bench: Bench, store: VersionStore) -> None:
+def test_a_ledger_rebuilt_from_the_manifests_knows_the_dropped_edits(bench: Bench, store: VersionStore) -> None:
     batch = make_ready(bench.ledger, ("P", "x"), ("Q", "x"))
     dropped = write_dropping(bench, store, batch)
     bench.redis.flushall()

@@ -39,7 +39,7 @@ def test_a_guard_is_taken_away_once(bench: Bench) -> None:
         bench.ledger.guards.remove(ROCARD.id, author="eve")
 
 
-def test_who_added_and_removed_guards_is_in_the_audit(bench: Bench) -> None:
+def test_the_audit_names_the_authors_of_added_and_removed_guards(bench: Bench) -> None:
     bench.ledger.guards.add([ROCARD], author="ann")
     bench.ledger.guards.add([ROCARD], author="bob")
     bench.ledger.guards.add([PARIS, ROCARD], author="bob")

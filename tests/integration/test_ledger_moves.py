@@ -23,7 +23,7 @@ def test_unit_that_is_leased_cannot_be_leased_again(bench: Bench) -> None:
     assert bench.ledger.leases.acquire("u", holder="other", ttl_seconds=LONG) is not None
 
 
-def test_a_lease_tells_since_when_it_is_held(bench: Bench) -> None:
+def test_a_lease_knows_since_when_it_is_held(bench: Bench) -> None:
     assert bench.ledger.leases.held_since("u") is None
     before = timestamp(utc_now())
     lease = lease_of(bench.ledger, "u")
@@ -158,7 +158,7 @@ def test_batch_can_be_cancelled_up_to_ready_and_not_after(bench: Bench) -> None:
     assert ledger.transitions.cancel(queued).status == BatchState.CANCELLED, "asked once more, as after a lost answer"
 
 
-def test_commit_takes_what_a_dead_commit_left_behind(bench: Bench) -> None:
+def test_a_commit_takes_over_the_batches_of_a_dead_commit(bench: Bench) -> None:
     ledger = bench.ledger
     batch = make_ready(ledger, ("P", "x"))
     dead = lease_of(ledger, COMMIT_UNIT)

@@ -85,7 +85,7 @@ def test_version_numbers_only_grow_also_beyond_those_on_disk(bench: Bench) -> No
 # Rollback and the status of edits
 
 
-def test_rollback_lists_what_is_rolled_back_and_what_comes_back(bench: Bench) -> None:
+def test_a_rollback_lists_the_edits_it_withdraws_and_restores(bench: Bench) -> None:
     ledger = bench.ledger
     old = make_ready(ledger, ("P", "old"))
     old_edit = edit_of(ledger, old)

@@ -32,7 +32,7 @@ def ready_batch(bench: Bench) -> str:
     return batch
 
 
-def test_accepted_batch_that_nobody_enqueued_is_found_shard_by_shard(bench: Bench, reconciler: Reconciler) -> None:
+def test_an_accepted_batch_that_was_not_enqueued_is_found_shard_by_shard(bench: Bench, reconciler: Reconciler) -> None:
     batch = take_in(bench.ledger, fact("P", "x"), fact("Q", "x"), shard_size=1).record.spec.id
     assert reconciler.look() == [targets_unit(batch, 0), targets_unit(batch, 1)]
     assert reconciler.look() == []
@@ -64,7 +64,7 @@ def test_unit_under_a_lease_is_left_alone_until_the_lease_ends(bench: Bench, rec
     assert reconciler.look() == [targets_unit(batch, 0)]
 
 
-def test_batches_with_a_final_state_wake_nobody(bench: Bench, reconciler: Reconciler) -> None:
+def test_batches_with_a_final_state_enqueue_nothing(bench: Bench, reconciler: Reconciler) -> None:
     batch = take_in(bench.ledger, fact("P", "x")).record.spec.id
     bench.ledger.transitions.cancel(batch)
     assert reconciler.look() == []

@@ -94,7 +94,7 @@ def full_store(store: VersionStore) -> tuple[AcceptedEdit, AcceptedEdit]:
     return p, q_old
 
 
-def test_new_redis_beside_a_new_store_points_at_the_original(bench: Bench, store: VersionStore) -> None:
+def test_a_new_redis_with_a_new_store_points_at_the_original(bench: Bench, store: VersionStore) -> None:
     assert reconcile_pointer(bench.ledger, store) == Pointer(revision=0, version="v0")
     assert bench.ledger.versions.known_pointer() == Pointer(revision=0, version="v0")
     head = store.read_head()
@@ -102,7 +102,7 @@ def test_new_redis_beside_a_new_store_points_at_the_original(bench: Bench, store
     assert (head.revision, head.version) == (0, "v0")
 
 
-def test_empty_redis_beside_a_full_store_gets_its_ledger_back_and_a_log_line_says_so(
+def test_an_empty_redis_with_a_full_store_gets_its_ledger_back_and_a_log_line_reports_it(
     bench: Bench, store: VersionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     p, q_old = full_store(store)
@@ -172,7 +172,7 @@ def test_head_that_knows_more_than_redis_refuses_and_names_the_way_out(
     assert bench.ledger.versions.pointer() == before
 
 
-def test_recover_takes_what_the_files_say_over_an_older_redis(bench: Bench, store: VersionStore) -> None:
+def test_recover_prefers_the_files_to_an_older_redis(bench: Bench, store: VersionStore) -> None:
     """The old Redis still holds as queued what the files know to be applied."""
     ledger = bench.ledger
     old = take_in(ledger, fact("P", "x"))
@@ -218,7 +218,7 @@ def test_version_that_the_ledger_never_knew_is_not_marked_as_removed(bench: Benc
         bench.ledger.versions.get("v8")
 
 
-def test_version_record_says_what_the_manifest_says(store: VersionStore) -> None:
+def test_a_version_record_agrees_with_the_manifest(store: VersionStore) -> None:
     p, _ = full_store(store)
     record = version_record(store.read_manifest("v7"), [p.batch])
     assert (record.id, record.parent, record.num_edits, record.batches) == ("v7", "v5", 2, (p.batch,))

@@ -85,7 +85,7 @@ class History:
         joined = self.sets[before].joined(self.place.ledger.batches.edits(batch), without=doomed)
         if self.live == before:  # all of it was in force already
             held = self.sets[before]
-            beneath = [row for row in joined.superseded if row.id not in joined.repeats() or row in held.superseded]
+            beneath = [row for row in joined.superseded if row.id not in joined.repeats or row in held.superseded]
             assert (joined.live, beneath) == (held.live, list(held.superseded))
         else:
             self.sets[self.live] = joined

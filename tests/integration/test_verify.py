@@ -58,12 +58,12 @@ def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
             yield Place(store=store, ledger=bench.ledger, runtime=runtime, options=options)
 
 
-def test_nothing_differs_where_nothing_is_wrong(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_intact_store_shows_no_difference(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = place.verify(capsys)
     assert (code, [row for row in found.values() if row["problem"]]) == (ExitCode.OK, [])
     digest = place.store.read_manifest("v1").digest
-    assert [found[what]["told"] for what in ("version v1", "ledger, v1", "memory, v1 (live)")] == [digest] * 3
-    assert found["pointer"]["told"] == "promotion 2, version v1, in HEAD too"
+    assert [found[what]["detail"] for what in ("version v1", "ledger, v1", "memory, v1 (live)")] == [digest] * 3
+    assert found["pointer"]["detail"] == "promotion 2, version v1, in HEAD too"
 
 
 def test_one_flipped_bit_of_a_delta_file_is_named(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,23 +104,23 @@ def test_a_ledger_that_knows_less_or_other_digests_is_named(place: Place, capsys
 def test_files_a_step_behind_are_no_fault(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.ledger.publication.promote("v2", author=None)
     code, found = place.verify(capsys)
-    assert (code, "which the worker mends" in found["pointer"]["told"]) == (ExitCode.OK, True)
+    assert (code, "which the worker mends" in found["pointer"]["detail"]) == (ExitCode.OK, True)
 
 
 @pytest.mark.slow
-def test_what_is_not_reached_is_told_and_not_compared(
+def test_unreachable_parts_are_reported_and_not_compared(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other"
     bind_identity(other, model=LOADED.fingerprint, model_source="tiny")
     nobody = f"unix://{tmp_path}/nobody.sock"
     assert run(["verify", "--json", "--data", str(other), "--redis", nobody, *place.options[-2:]]) == ExitCode.OK
-    told = {row["what"]: row["told"] for row in json.loads(capsys.readouterr().out)}
+    told = {row["what"]: row["detail"] for row in json.loads(capsys.readouterr().out)}
     assert told["ledger"].startswith("not reached, not compared: ")
     assert told["memory"].endswith("serves another store")
     with connect(place.options[3]) as redis:
         redis.delete(place.ledger.keys.at(Key.POINTER))
-    assert "the ledger knows none" in place.verify(capsys)[1]["pointer"]["told"]
+    assert "the ledger knows none" in place.verify(capsys)[1]["pointer"]["detail"]
 
 
 def test_a_folder_without_a_store_is_refused_and_not_made_one(
@@ -140,4 +140,4 @@ def test_a_version_that_is_held_in_memory_and_no_longer_kept_is_no_damage(
     place.store.remove("v2")
     code, found = place.verify(capsys)
     assert (code, [row for row in found.values() if row["problem"]]) == (ExitCode.OK, [])
-    assert "memory, v2" not in found or "no longer kept on disk" in found["memory, v2"]["told"]
+    assert "memory, v2" not in found or "no longer kept on disk" in found["memory, v2"]["detail"]

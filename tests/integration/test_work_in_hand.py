@@ -97,7 +97,7 @@ def test_nothing_is_reported_after_the_phase_has_ended(bench: Bench, monkeypatch
         assert number(bench, batch) == last
 
 
-def test_progress_tells_how_long_the_phase_will_take(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_estimates_how_long_the_phase_will_take(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, lease, hands = begun(bench)
     monkeypatch.setattr("worker.work_in_hand.REPORT_SECONDS", 0.0)
     with hands.working(lease, send=sender(bench, batch, lease)) as work:

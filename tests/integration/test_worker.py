@@ -15,7 +15,7 @@ from tests.support.patience import until
 from tests.support.redis_server import Bench, running_redis
 from tests.support.tiny_models import TINY_FAMILIES
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
-from worker.main import open_workplace
+from worker.main import open_worker
 from worker.protocol.entities import BatchState, EditStatus
 from worker.protocol.errors import UnsafeRedis
 from worker.protocol.keys import COMMIT_UNIT
@@ -138,13 +138,13 @@ def test_batch_without_edits_that_count_is_applied_and_superseded_at_once(place:
 
 def test_worker_without_a_redis_refuses_to_start(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="REDIS_URL"):
-        open_workplace(Settings(data=tmp_path))
+        open_worker(Settings(data=tmp_path))
 
 
 def test_worker_refuses_a_redis_that_may_lose_batches(bench: Bench, tmp_path: Path) -> None:
     bench.redis.config_set("appendfsync", "everysec")
     try:
         with pytest.raises(UnsafeRedis, match="appendfsync"):
-            open_workplace(Settings.model_validate({"data": tmp_path, "redis_url": bench.url}))
+            open_worker(Settings.model_validate({"data": tmp_path, "redis_url": bench.url}))
     finally:
         bench.redis.config_set("appendfsync", "always")

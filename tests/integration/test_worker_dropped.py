@@ -42,7 +42,7 @@ def applied(place: WorkerBench, batch: str) -> BatchRecord:
     return record
 
 
-def test_a_batch_that_may_drop_edits_goes_on_without_what_the_tokenizer_does_not_allow(place: WorkerBench) -> None:
+def test_a_batch_that_may_drop_edits_continues_without_those_that_the_tokenizer_rejects(place: WorkerBench) -> None:
     batch = place.send(fact("Ada", "Rome"), fact("Borg " * 300 + "II", "Oslo"), options=DROP)
     record = applied(place, batch)
     good, bad = (place.ledger.edits.get(row.id) for row in place.ledger.batches.edits(batch))
@@ -55,7 +55,7 @@ def test_a_batch_that_may_drop_edits_goes_on_without_what_the_tokenizer_does_not
     assert [row.id for row in place.store.read_manifest(record.version).dropped_edits] == [bad.accepted.id]
 
 
-def test_what_the_tokenizer_does_not_allow_is_told_though_the_rest_changes_nothing(place: WorkerBench) -> None:
+def test_edits_that_the_tokenizer_rejects_are_reported_even_if_the_others_change_nothing(place: WorkerBench) -> None:
     version = applied(place, place.send(fact("Ada", "Rome"))).version
     assert version is not None
     batch = place.send(fact("Ada", "Rome"), fact("Borg " * 300 + "II", "Oslo"), options=DROP)
@@ -70,12 +70,12 @@ def test_what_the_tokenizer_does_not_allow_is_told_though_the_rest_changes_nothi
     assert "problem" in bad.report
 
 
-def test_a_batch_of_which_nothing_can_be_used_is_rejected_though_it_may_drop_edits(place: WorkerBench) -> None:
+def test_a_batch_without_usable_edits_is_rejected_even_if_it_may_drop_edits(place: WorkerBench) -> None:
     record = place.wait(place.send(fact("Borg " * 300 + "II", "Oslo"), options=DROP))
     assert record.status == BatchState.REJECTED
 
 
-def test_the_same_edit_again_ends_though_it_was_tried_beside_a_batch_that_fails(
+def test_a_repeated_edit_ends_although_it_was_tried_with_a_batch_that_fails(
     prepared: PreparedModel, tmp_path: Path
 ) -> None:
     with running_redis(tmp_path / "redis") as redis:

@@ -98,7 +98,7 @@ def test_guards_count_from_the_next_version_on_and_are_recorded_with_it(
     assert live_manifest(place, *edits).digest == plain.digest
 
 
-def test_protected_and_unprotected_neighbours_are_told_apart(place: WorkerBench) -> None:
+def test_protected_and_unprotected_neighbours_are_counted_apart(place: WorkerBench) -> None:
     neighbors = (Neighbor(prompt="The mother tongue of Borg is"), Neighbor(prompt="The mother tongue of Zola is"))
     made = replace(fact("Ada", "Rome"), neighborhood=neighbors[:1], protect=True)
     other = replace(fact("Chopin", "Oslo"), neighborhood=neighbors[1:])
@@ -114,7 +114,7 @@ def test_protected_and_unprotected_neighbours_are_told_apart(place: WorkerBench)
     assert told["total"] == told["protected"]["total"] + told["unprotected"]["total"]
 
 
-def test_an_edit_that_is_already_true_spends_no_z_and_says_so(place: WorkerBench, loaded: LoadedModel) -> None:
+def test_an_edit_that_is_already_true_needs_no_z_and_reports_it(place: WorkerBench, loaded: LoadedModel) -> None:
     before = set(place.store.layout.targets_dir.rglob("*.safetensors"))
     manifest = live_manifest(place, say_true(loaded))
     (row,) = manifest.live
@@ -128,7 +128,7 @@ def test_an_edit_that_is_already_true_spends_no_z_and_says_so(place: WorkerBench
     assert batch["already_true"] == [row.id]
 
 
-def test_reports_tell_whether_z_reaches_and_whose_key_is_nearest(place: WorkerBench) -> None:
+def test_reports_show_whether_z_reaches_its_target_and_the_nearest_key(place: WorkerBench) -> None:
     manifest = live_manifest(place, fact("Ada", "Rome"), fact("Chopin", "Oslo"))
     for row in manifest.live:
         report = place.ledger.edits.get(row.id).report

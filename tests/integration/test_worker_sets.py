@@ -92,7 +92,7 @@ def test_taking_out_the_later_of_two_brings_the_earlier_back(place: WorkerBench)
     assert (digest(place), place.ledger.edits.get(old).status) == (before, EditStatus.LIVE)
 
 
-def test_what_lies_beneath_can_be_taken_out_and_does_not_come_back(place: WorkerBench) -> None:
+def test_a_superseded_edit_can_be_taken_out_and_does_not_come_back(place: WorkerBench) -> None:
     first = place.send(fact("Ada", "Rome"))
     applied(place, first)
     second = place.send(fact("Ada", "Oslo"))
@@ -123,7 +123,7 @@ def test_the_same_edit_again_changes_nothing_and_makes_no_version(place: WorkerB
     assert (found.status, found.report) == (EditStatus.DROPPED, {"same_as": only_edit(place, first)})
 
 
-def test_the_same_edit_beside_a_new_one_leaves_the_first_in_force(place: WorkerBench) -> None:
+def test_the_same_edit_together_with_a_new_one_leaves_the_first_in_force(place: WorkerBench) -> None:
     first = place.send(fact("Ada", "Rome"))
     applied(place, first)
     batch = place.send(fact("Ada", "Rome"), fact("Chopin", "Oslo"))
@@ -138,7 +138,7 @@ def test_the_same_edit_beside_a_new_one_leaves_the_first_in_force(place: WorkerB
     assert place.ledger.edits.get(again).status == EditStatus.DROPPED
 
 
-def test_a_dry_run_tells_everything_and_changes_nothing(place: WorkerBench) -> None:
+def test_a_dry_run_reports_everything_and_changes_nothing(place: WorkerBench) -> None:
     applied(place, place.send(fact("Ada", "Rome")))
     pointer, folders = place.ledger.versions.pointer(), place.store.folders()
     batch = place.send(fact("Ada", "Oslo"), fact("Chopin", "Oslo"), options=DRY)
@@ -152,7 +152,7 @@ def test_a_dry_run_tells_everything_and_changes_nothing(place: WorkerBench) -> N
     assert all(found.report and "writes" in found.report for found in edits)
 
 
-def test_a_candidate_waits_beside_the_live_version_until_it_is_promoted(place: WorkerBench) -> None:
+def test_a_candidate_waits_next_to_the_live_version_until_it_is_promoted(place: WorkerBench) -> None:
     applied(place, place.send(fact("Ada", "Rome")))
     live = place.ledger.versions.pointer().version
     batch = place.send(fact("Chopin", "Oslo"), options=MANUAL)
@@ -199,7 +199,7 @@ def test_a_discarded_candidate_is_gone_with_its_files_after_the_next_commit(plac
     assert made not in place.store.folders()
 
 
-def test_a_batch_that_waits_for_a_word_does_not_hold_up_those_behind_it(place: WorkerBench) -> None:
+def test_a_batch_that_waits_for_approval_does_not_delay_later_ones(place: WorkerBench) -> None:
     waits = place.send(fact("Ada", "Rome"), options=MANUAL)
     goes = place.send(fact("Chopin", "Oslo"))
     record = applied(place, goes)
@@ -208,7 +208,7 @@ def test_a_batch_that_waits_for_a_word_does_not_hold_up_those_behind_it(place: W
     assert {row.id for row in place.store.read_manifest(record.version).live} == {only_edit(place, goes)}
 
 
-def test_candidates_that_nobody_promotes_in_time_are_given_up(prepared: PreparedModel, tmp_path: Path) -> None:
+def test_candidates_that_are_not_promoted_in_time_are_discarded(prepared: PreparedModel, tmp_path: Path) -> None:
     with running_redis(tmp_path / "redis") as redis:
         bench = prepared.bench(tmp_path / "data", redis.url, reconcile_seconds=0.2, candidate_seconds=0.5)
         with bench.worker():

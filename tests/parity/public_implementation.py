@@ -20,7 +20,7 @@ from torch import Tensor
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.search.rows import GroupRows
 from editing_core.memit.targets import search_targets
-from editing_core.memit.tokens import EditRows, Row
+from editing_core.memit.tokens import EditRows, TokenRow
 from editing_core.memit.update import solve_edits
 from editing_core.models.load import load_model
 from tests.parity.folder import require_files
@@ -74,8 +74,8 @@ def _rows(edit: dict[str, Any]) -> EditRows:
     target = tuple(edit["target_ids"])
     kept = len(target) - 1
     *rewriting, guard = edit["rows"]
-    prompts = [Row(tuple(row["ids"][: len(row["ids"]) - kept]), row["lookup"]) for row in rewriting]
-    return EditRows(prompts=tuple(prompts), target=target, kl=Row(tuple(guard["ids"]), guard["lookup"]))
+    prompts = [TokenRow(tuple(row["ids"][: len(row["ids"]) - kept]), row["lookup"]) for row in rewriting]
+    return EditRows(prompts=tuple(prompts), target=target, kl=TokenRow(tuple(guard["ids"]), guard["lookup"]))
 
 
 def _worst_row(ours: Tensor, theirs: Tensor) -> float:

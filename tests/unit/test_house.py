@@ -54,7 +54,7 @@ def test_no_function_has_more_than_40_lines_below_its_docstring() -> None:
     assert not too_long
 
 
-def test_every_module_of_the_product_says_what_it_is() -> None:
+def test_every_module_of_the_product_has_a_docstring() -> None:
     assert not [_name(path) for path in PRODUCT if not ast.get_docstring(ast.parse(path.read_text()))]
 
 

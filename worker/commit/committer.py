@@ -85,12 +85,12 @@ class Committer:
             self._ledger.transitions.give_back(lease, self._taken)
         except (StoreError, OSError) as error:  # the place is at fault and no batch: none is charged with it
             self._ledger.transitions.give_back(lease, self._taken)
-            self._tell_hold_up(error)
+            self._report_delay(error)
             self._ledger.leases.release(lease)
             raise
         except BaseException as error:
             if not self._taken:
-                self._tell_hold_up(error)
+                self._report_delay(error)
             units = [commit_attempts(batch) for batch in self._taken]
             self._ledger.leases.release(lease, error=describe(error), units=units)
             raise
@@ -98,12 +98,12 @@ class Committer:
             self._taken = []
         self._ledger.leases.release(lease)
 
-    def _tell_hold_up(self, error: BaseException) -> None:
+    def _report_delay(self, error: BaseException) -> None:
         """No attempt counts: say why, and leave the next try to the reconciler's pause."""
         self.is_held_up = True
         log_event(LOGGER, "commit.held_up", level=logging.ERROR, reason=describe(error))
         with suppress(LedgerDown):
-            self._ledger.transitions.tell_ready(f"the commit cannot be made, and is tried again: {describe(error)}")
+            self._ledger.transitions.explain_ready(f"the commit cannot be made, and is tried again: {describe(error)}")
 
     def _choose(self, waiting: Sequence[BatchRecord]) -> list[str]:
         """All that wait, but for those that are commits of their own.
@@ -173,7 +173,7 @@ class Committer:
     def _end(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: Work) -> bool:
         """Write what follows from the checks; False when the group must be taken apart."""
         if group.options.dry_run:
-            self._outcomes.tell(group, report, work.lease)
+            self._outcomes.report_dry_run(group, report, work.lease)
         elif report.passed and not self._falls_short(group, report):
             work.begin("writing", 1)
             self._outcomes.publish(version, group, candidate, report=report, lease=work.lease)

@@ -1,4 +1,4 @@
-"""What a commit's end is counted as: why a batch was rejected, and what a version did to the edits that were there."""
+"""How the end of a commit is counted: why a batch was rejected, and what a version did to earlier edits."""
 
 from __future__ import annotations
 
@@ -21,25 +21,18 @@ _REASON_OF: dict[Limit, str] = {
     "perplexity": "harm",
     "reliability": "reliability",
 }
-"""By each limit of the checks, the gravest first."""
+"""By limit of the checks, the gravest first."""
 
 
 def rejection(report: CheckReport) -> str:
-    """Why the batch was rejected, as one of ``worker.metrics.REASONS``: of several broken limits the gravest."""
+    """Why the batch was rejected, as one of ``worker.metrics.REASONS``; the gravest broken limit decides."""
     if any(reason.startswith(NOT_FINITE) for reason in report.reasons):
         return "not_finite"
     broken = {found.limit for found in report.broken}
     blamed = next((reason for limit, reason in _REASON_OF.items() if limit in broken), None)
-    return blamed or "capacity"  # what only all live edits together break is no batch's fault
+    return blamed or "capacity"  # a limit that only all live edits together break is no batch's fault
 
 
 def changed(group: Group) -> dict[str, int]:
-    """How many edits of the parent a later one replaced, and how many were taken out."""
-    before = {accepted.edit.identity: accepted.id for accepted in group.parent.live}
-    now = {accepted.edit.identity: accepted.id for accepted in group.live}
-    own = {accepted.id for accepted in group.edits}
-    known = {accepted.id for accepted in group.parent.edit_set.everything}
-    return {
-        "num_superseded": sum(edit in own and before.get(what, edit) != edit for what, edit in now.items()),
-        "num_taken_out": len(group.removed & known),
-    }
+    """How many edits of the parent a new one supersedes, and how many are taken out."""
+    return {"num_superseded": len(group.change.superseded), "num_taken_out": len(group.change.taken_out)}

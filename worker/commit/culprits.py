@@ -80,7 +80,7 @@ class CulpritFinder:
         if not final.passed:  # all live edits together are too much, which is no edit's fault
             return group, candidate, replace(blaming, reasons=(*blaming.reasons, *final.reasons))
         rest = self._session.candidate_of(found.rest, group.guards)
-        self._session.tell_standing(final, rest)
+        self._session.report_standing(final, rest)
         searched = {name: blaming.summary[name] for name in ("culprits", "culprit_search")}
         dropped = tuple(Dropped(named[edit], {**blaming.edits[edit], "holds": False}) for edit in found.culprits)
         own = {row.accepted.id: row.report for row in dropped} if group.options.dry_run else {}

@@ -16,7 +16,7 @@ from worker.commit.counts import changed, rejection
 from worker.commit.group import Group
 from worker.manifest_records import summaries, version_record
 from worker.metrics import Metrics
-from worker.protocol.entities import COMMIT_STATES, BatchState, Lease
+from worker.protocol.entities import COMMIT_STATES, BatchRecord, BatchState, Lease
 from worker.protocol.errors import LostRace
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
@@ -54,7 +54,7 @@ class Outcomes:
             manifest = self._write(version, group, candidate, report)
         waits = group.options.promote == "manual"
         until = timestamp(utc_now() + timedelta(seconds=self._candidate_seconds)) if waits else None
-        self._tell_repeats(group)
+        self._report_repeats(group)
         try:
             pointer = self._ledger.publication.publish(
                 lease,
@@ -62,7 +62,7 @@ class Outcomes:
                 version=version_record(manifest, group.ids),
                 edit_ids=[accepted.id for accepted in edits.live],
                 superseded_ids=[accepted.id for accepted in edits.superseded],
-                reports={batch: _told(group, report, batch) for batch in group.ids},
+                reports={record.spec.id: _report_of(group, record, report) for record in group.batches},
                 candidate_until=until,
                 dropped={row.accepted.id: row.report for row in group.dropped},
             )
@@ -87,21 +87,21 @@ class Outcomes:
         self._metrics.count_rejection(rejection(report), len(group.edits))
         log_event(LOGGER, "batch.rejected", batch=group.ids[0], reason="; ".join(report.reasons))
 
-    def tell(self, group: Group, report: CheckReport, lease: Lease) -> None:
+    def report_dry_run(self, group: Group, report: CheckReport, lease: Lease) -> None:
         """The one batch of the group only asked what would happen."""
-        self._tell_repeats(group)
+        self._report_repeats(group)
         error = "; ".join(report.reasons) or None
         self._end(group, BatchState.REPORTED, report, lease=lease, error=error)
         log_event(LOGGER, "batch.reported", batch=group.ids[0], passed=report.passed)
 
     def leave(self, group: Group, lease: Lease) -> None:
         """Nothing changes: the live version holds all that the batches ask for."""
-        self._tell_repeats(group)
+        self._report_repeats(group)
         state = BatchState.REPORTED if group.options.dry_run else BatchState.APPLIED
-        for batch in group.ids:
-            report = {"passed": True, "reasons": [], "unchanged": True, **_of_the_set(group, batch)}
+        for record in group.batches:
+            report = {"passed": True, "reasons": [], "unchanged": True, **group.change_by(record)}
             fields = {"version": group.pointer.version, "report": report}
-            self._ledger.transitions.move(batch, state, expected=COMMIT_STATES, lease=lease, **fields)
+            self._ledger.transitions.move(record.spec.id, state, expected=COMMIT_STATES, lease=lease, **fields)
         log_event(LOGGER, "batch.nothing_to_do", version=group.pointer.version, batches=group.ids)
 
     def _write(self, version: str, group: Group, candidate: Candidate, report: CheckReport) -> Manifest:
@@ -118,34 +118,17 @@ class Outcomes:
         )
 
     def _end(self, group: Group, state: BatchState, report: CheckReport, *, lease: Lease, error: str | None) -> None:
-        (batch,) = group.ids
+        (record,) = group.batches
         self._ledger.edits.set_reports({row.accepted.id: row.report for row in group.dropped})
-        told = {"report": _told(group, report, batch), "error": error}
-        self._ledger.transitions.move(batch, state, expected=BatchState.CHECKING, lease=lease, **told)
+        fields = {"report": _report_of(group, record, report), "error": error}
+        self._ledger.transitions.move(record.spec.id, state, expected=BatchState.CHECKING, lease=lease, **fields)
 
-    def _tell_repeats(self, group: Group) -> None:
-        self._ledger.edits.set_reports({edit: {"same_as": held} for edit, held in group.repeats().items()})
-
-
-def _told(group: Group, report: CheckReport, batch: str) -> dict[str, Any]:
-    """The batch's report: what was measured, and what it does to the set."""
-    told = {**batch_report(report, group.edits_of(batch)), **_of_the_set(group, batch)}
-    return told | ({"dropped": dropped} if (dropped := group.dropped_of(batch)) else {})
+    def _report_repeats(self, group: Group) -> None:
+        self._ledger.edits.set_reports({edit: {"same_as": held} for edit, held in group.change.repeats.items()})
 
 
-def _of_the_set(group: Group, batch: str) -> dict[str, Any]:
-    """What the batch does to the set beside bringing its edits in."""
-    own = set(group.edits_of(batch))
-    before = {accepted.edit.identity: accepted.id for accepted in group.parent.live}
-    now = {accepted.edit.identity: accepted.id for accepted in group.live}
-    removed = {edit for record in group.batches if record.spec.id == batch for edit in record.spec.remove}
-    known = {accepted.id for accepted in group.parent.edit_set.everything}
-    return {
-        "superseded": {
-            edit: before[what] for what, edit in now.items() if edit in own and before.get(what, edit) != edit
-        },
-        "taken_out": sorted(removed & known),
-        "not_taken_out": sorted(removed - known),
-        "restored": sorted(edit for what, edit in now.items() if before.get(what) in removed and edit not in own),
-        "same_as": {edit: held for edit, held in group.repeats().items() if edit in own},
-    }
+def _report_of(group: Group, record: BatchRecord, report: CheckReport) -> dict[str, Any]:
+    """The batch's report: the measurements, and what the batch does to the set."""
+    batch = record.spec.id
+    found = {**batch_report(report, group.edits_of(batch)), **group.change_by(record)}
+    return found | ({"dropped": dropped} if (dropped := group.dropped_of(batch)) else {})

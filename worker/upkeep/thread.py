@@ -96,11 +96,11 @@ class Upkeep(threading.Thread):
             copy_audit(self._ledger, self._store.layout)
             copy_pins(self._ledger, self._store)
             copy_guards(self._ledger, self._store.layout)
-            self._tell_sizes()
+            self._report_sizes()
             self._purge(guard)
             self._collect(guard)
 
-    def _tell_sizes(self) -> None:
+    def _report_sizes(self) -> None:
         if time.monotonic() >= self._next_sizes:
             self._next_sizes = time.monotonic() + SIZE_SECONDS
             self._metrics.show_bytes(store_bytes(self._store.layout))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from editing_core.memit.tokens import EditRows, Row
+from editing_core.memit.tokens import EditRows, TokenRow
 
 GUARDING = -1
 """The guarding row's value of ``context``; rewriting rows have the number of their context."""
@@ -42,7 +42,7 @@ class GroupRows:
 class RowPlan:
     """One row of a batch."""
 
-    row: Row
+    row: TokenRow
     ids: tuple[int, ...]
     target: tuple[int, ...]
     """Empty for the guarding row."""

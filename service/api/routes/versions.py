@@ -87,7 +87,7 @@ async def compare_versions(
         raise InvalidInput(f"prompt: {msg}", errors=[{"loc": ["query", "prompt"], "msg": msg}])
     client, tokens = f"key {principal.name}", asked.max_new_tokens
     of_a, of_b = [
-        await state.generation.writes(asked.prompt, version=version, max_new_tokens=tokens, client=client)
+        await state.generation.generate_texts(asked.prompt, version=version, max_new_tokens=tokens, client=client)
         for version in (a, b)
     ]
     answers = [DiffAnswer(prompt=text, a=x, b=y) for text, x, y in zip(asked.prompt, of_a, of_b, strict=True)]

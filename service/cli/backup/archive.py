@@ -116,15 +116,17 @@ def unpack(source: Path, folder: Path, *, on_bytes: Told) -> tuple[dict[str, Any
             for member in tar:
                 content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
                 if content is None:
-                    raise BackupRefused(f"{source} holds {member.name!r}, which is no plain file: it is no backup")
+                    raise BackupRefused(
+                        f"{source} holds {member.name!r}, which is not a plain file: it is not a backup"
+                    )
                 if member.name in {DIGESTS, *digests} and (index is not None or member.name in digests):
-                    raise BackupRefused(f"{source} holds {member.name!r} twice: it is no backup")
+                    raise BackupRefused(f"{source} holds {member.name!r} twice: it is not a backup")
                 if member.name == DIGESTS:
                     index = content.read(LARGEST_INDEX_BYTES)
                 else:
                     digests[member.name] = _unpack_one(content, folder / _safe(member.name, source), on_bytes)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise BackupRefused(f"{source} cannot be read ({error}): it is no backup, or was cut off") from None
+        raise BackupRefused(f"{source} cannot be read ({error}): it is not a backup, or was cut off") from None
     except OSError as error:
         raise BackupRefused(f"{error.filename or source}: {error.strerror or error}") from error
     if index is None:
@@ -156,7 +158,7 @@ def _digests_in(index: bytes, source: Path) -> dict[str, str]:
     try:
         return TypeAdapter(_Digests).validate_json(index).sha256
     except ValueError:
-        raise BackupRefused(f"{source} has digests that cannot be read: it is damaged, or no backup") from None
+        raise BackupRefused(f"{source} has digests that cannot be read: it is damaged or not a backup") from None
 
 
 def _require_digests(source: Path, expected: dict[str, str], found: dict[str, str]) -> None:
@@ -172,7 +174,7 @@ def _header(source: Path, folder: Path) -> dict[str, Any]:
         content = path.read_bytes() if path.exists() and path.stat().st_size <= LARGEST_HEADER_BYTES else b"{}"
         header = TypeAdapter(dict[str, Any]).validate_json(content)
     except ValueError:
-        raise BackupRefused(f"{source} has a {HEADER} that cannot be read: it is damaged, or no backup") from None
+        raise BackupRefused(f"{source} has a {HEADER} that cannot be read: it is damaged or not a backup") from None
     if header.get("format") != FORMAT:
         raise BackupRefused(
             f"{source} has format {header.get('format')!r}, and this Errata reads format {FORMAT}: use the Errata that "

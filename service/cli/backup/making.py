@@ -1,7 +1,7 @@
-"""Making a backup while the service runs: nothing waits for it, and it never knows more than its own moment.
+"""Makes a backup while the service runs. Nothing waits for it, and it shows the state of one moment.
 
-First the ledger's moment, together with a hold on the files of every version that it knows, so that none is removed
-meanwhile. Then the ledger's rows, then the files: versions and z files never change, and all that the moment speaks of
+First it reads the ledger's moment and locks the files of all versions of that moment, so that they are kept.
+Then it writes the ledger's rows and the files: versions and z files never change, and everything that the moment names
 was on disk before it. HEAD and the marks are written from the moment, not copied.
 """
 
@@ -28,21 +28,21 @@ TRIES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A backup that was made."""
+    """A finished backup."""
 
     path: Path
     size_bytes: int
     version: str
-    """What was live at its moment."""
+    """Live version at the moment of the backup."""
     num_batches: int
     left_out: tuple[str, ...]
-    """Versions whose files are missing, which the ledger believes to be there."""
+    """Versions whose files are missing although the ledger lists them."""
 
 
 def make_backup(ledger: Ledger, layout: StoreLayout, target: Path, *, on_bytes: Told, on_total: Told) -> Made:
     """Write ledger and store into ``target``, which appears complete or not at all.
 
-    Raises BackupRefused where the live version's files are missing, LedgerDown, OSError.
+    Raises BackupRefused if the live version's files are missing, LedgerDown and OSError.
     """
     for left in target.parent.glob(f".{target.name}.*"):
         left.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def make_backup(ledger: Ledger, layout: StoreLayout, target: Path, *, on_bytes: 
 
 
 def _hold_moment(ledger: Ledger, layout: StoreLayout, held: ExitStack) -> tuple[Moment, list[str]]:
-    """A moment of the ledger whose versions are all there, and stay."""
+    """A moment of the ledger, with its versions locked so that they stay on disk."""
     for _ in range(TRIES):
         moment = ledger.backup.moment()
         versions = [version for version in moment.kept_versions() if _hold(layout, version, held)]
@@ -105,7 +105,7 @@ def _write(
 def _add(writer: ArchiveWriter, name: str, source: Path) -> None:
     try:
         writer.add_file(f"{STORE}/{name}", source)
-    except FileNotFoundError:  # a z file that nothing needs was removed meanwhile
+    except FileNotFoundError:  # a z file that no edit needs was removed meanwhile
         if not name.startswith("targets/"):
             raise
 
@@ -123,7 +123,7 @@ def _header(layout: StoreLayout, moment: Moment) -> bytes:
 
 
 def _marks(moment: Moment, versions: list[str]) -> Iterator[tuple[str, bytes]]:
-    """What tells of the ledger's state on disk, as it was at the moment."""
+    """The files that record the ledger's state on disk, as of the moment."""
     pointer = moment.pointer()
     if pointer is not None:
         yield "HEAD", f"{json.dumps({'revision': pointer[0], 'version': pointer[1]})}\n".encode()
@@ -136,7 +136,7 @@ def _marks(moment: Moment, versions: list[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _files(layout: StoreLayout, versions: list[str]) -> list[tuple[str, Path]]:
-    """Name within the store, and path, of all that is copied as it is."""
+    """Name within the store, and path, of every file that is copied unchanged."""
     single = [layout.store_file, layout.model_file, layout.settings_file, layout.api_keys]
     paths = [path for path in single if path.exists()]
     for version in versions:
@@ -147,5 +147,5 @@ def _files(layout: StoreLayout, versions: list[str]) -> list[tuple[str, Path]]:
 
 
 def _is_settled(path: Path, folder: Path) -> bool:
-    """Whether the file is more than something that is just being written."""
+    """Whether the file is complete. Names of files that are being written begin with a dot."""
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)

@@ -1,7 +1,7 @@
-"""Putting a backup back: into an empty data folder and a Redis that knows nothing of the store, or not at all.
+"""Restores a backup completely or not at all, into an empty data folder and a Redis that does not know the store.
 
-The files are unpacked and checked beside the data folder, the ledger is written, and one rename makes it the data
-folder. Whatever stops it on the way, the same restore begins anew.
+The files are unpacked and checked in a folder next to the data folder and the ledger is written. Then one rename makes
+it the data folder. If a restore is interrupted, the same restore can be started again.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from worker.protocol.ledger.ledger import Ledger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """A backup that was put back."""
+    """A finished restore."""
 
     data: Path
     store: str
     made: str
-    """When the backup was made."""
+    """Time of the backup."""
     version: str
-    """What is live."""
+    """Live version."""
 
 
 def restore_backup(
     source: Path, data: Path, *, redis_url: str | None, on_bytes: Told, say: Callable[[str], None]
 ) -> Restored:
-    """Make ``data`` from the backup; without ``redis_url`` with a ledger in an embedded Redis of its own.
+    """Create ``data`` from the backup. Without ``redis_url``, the ledger goes into the folder's embedded Redis.
 
-    Raises BackupRefused, naming why, and has changed nothing then; LedgerDown.
+    Raises BackupRefused with the reason, after which nothing has changed, and LedgerDown.
     """
     require_free(data)
     fresh = data.parent / f".{data.name}.restoring"
     fresh.mkdir(parents=True, exist_ok=True)
     with locked(fresh, wait=False) as is_alone:
         if not is_alone:
-            raise BackupRefused(f"another restore into {data} is going on")
+            raise BackupRefused(f"another restore into {data} is running")
         try:
             return _restore(source, data, fresh, redis_url=redis_url, on_bytes=on_bytes, say=say)
         finally:
@@ -57,12 +57,14 @@ def restore_backup(
 
 
 def require_free(data: Path) -> None:
-    """Raise BackupRefused unless the folder is empty, or not there."""
+    """Raise BackupRefused unless the folder is empty or does not exist."""
     if data.exists() and not data.is_dir():
-        raise BackupRefused(f"{data} is no folder: name an empty or a new one by --data")
+        raise BackupRefused(f"{data} is not a folder: name an empty or a new folder by --data")
     found = next(data.iterdir(), None) if data.exists() else None
     if found is not None:
-        raise BackupRefused(f"the data folder {data} is not empty (it holds {found.name}): name another one by --data")
+        raise BackupRefused(
+            f"the data folder {data} is not empty (it holds {found.name}): name another folder by --data"
+        )
 
 
 def _restore(
@@ -73,13 +75,13 @@ def _restore(
     header, digest = unpack(source, fresh, on_bytes=on_bytes)
     store = fresh / STORE
     _require_own_store(header, store, source)
-    say(f"{source.name} is whole; writing the ledger")
+    say(f"{source.name} is complete; writing the ledger")
     with _reached(store, redis_url) as url, connect(url) as redis:
         ledger = Ledger(redis, Keys(header["store"]))
         ledger.backup.require_empty(backup=digest)
         ledger.backup.load(_pieces(fresh / LEDGER), backup=digest)
         if redis_url is None:
-            ledger.backup.end_loading()  # this Redis comes with the folder: one rename makes both
+            ledger.backup.end_loading()  # the folder contains this Redis: one rename puts both in place
         else:
             _put_in_place(store, data)
             ledger.backup.end_loading()
@@ -92,10 +94,10 @@ def _require_own_store(header: dict[str, Any], store: Path, source: Path) -> Non
     """Raise BackupRefused unless the header is complete and names the store whose files follow it."""
     wrong = [name for name in ("store", "made", "version") if not isinstance(header.get(name), str)]
     if wrong:
-        raise BackupRefused(f"{source} has a header without {wrong[0]!r}: it is damaged, or no backup")
+        raise BackupRefused(f"{source} has a header without {wrong[0]!r}: it is damaged or not a backup")
     layout = StoreLayout(store)
     if not layout.store_file.is_file():
-        raise BackupRefused(f"{source} holds no {layout.store_file.name}: it is no backup")
+        raise BackupRefused(f"{source} holds no {layout.store_file.name}: it is not a backup")
     found = open_identity(store).id
     if found != header["store"]:
         raise BackupRefused(f"{source} names the store {header['store']!r} and holds the files of {found!r}")

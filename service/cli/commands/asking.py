@@ -1,4 +1,4 @@
-"""``errata generate`` and ``errata score``: ask the model."""
+"""``errata generate`` and ``errata score``: query the model."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ from service.cli.options import JsonOption, KeyOption, UrlOption, open_client
 from service.cli.output import print_json, printable, stdout, table
 
 PromptArgument = Annotated[str, typer.Argument(help="Text to continue.")]
-VersionOption = Annotated[str | None, typer.Option(help="Ask this version instead of the live one, as v12.")]
+VersionOption = Annotated[str | None, typer.Option(help="Version to query instead of the live one, as v12.")]
 
 
 def generate(
     prompt: PromptArgument,
     *,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens; default 32.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy and repeatable; default 0.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Sample from the likeliest tokens of this mass; default 1.")
+    max_new_tokens: Annotated[int | None, typer.Option(help="Largest number of tokens. Default: 32.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 decodes greedily and is reproducible. Default: 0.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample from the most likely tokens with this total probability. Default: 1.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed that makes sampling reproducible.")] = None,
     version: VersionOption = None,
     min_version: Annotated[
-        str | None, typer.Option(help="Wait for this version or one made from it: read your own edit.")
+        str | None,
+        typer.Option(help="Wait until this version or one derived from it is live, so that you read your own edits."),
     ] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text; repeatable.")] = None,
-    logprobs: Annotated[int | None, typer.Option(help="With --json: so many likeliest tokens at each place.")] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it is written.")] = False,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; repeatable.")] = None,
+    logprobs: Annotated[
+        int | None, typer.Option(help="With --json: number of most likely tokens to list per position.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print each piece as soon as it is generated.")] = False,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what the model writes after PROMPT, and nothing else."""
+    """Print the model's continuation of PROMPT and nothing else."""
     options = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -60,14 +65,14 @@ def generate(
 
 def score(
     prompt: PromptArgument,
-    target: Annotated[str, typer.Argument(help="Text whose likelihood is asked for.")],
+    target: Annotated[str, typer.Argument(help="Text to compute the probability of.")],
     *,
     version: VersionOption = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print how likely the model finds TARGET after PROMPT."""
+    """Print the probability of TARGET after PROMPT."""
     with open_client(url, api_key) as client:
         result = client.score(prompt, target, version=version)
     if as_json:

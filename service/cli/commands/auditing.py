@@ -1,4 +1,4 @@
-"""``errata audit``, ``pin``, ``unpin`` and ``purge``: look back, keep, and erase."""
+"""``errata audit``, ``pin``, ``unpin`` and ``purge``: read the audit log, keep versions, and erase edits."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ VersionArgument = Annotated[str, typer.Argument(help="Version, as v12.")]
 
 def audit(
     *,
-    edit: Annotated[str | None, typer.Option(help="Only what was done with this edit, or its batch.")] = None,
-    batch: Annotated[str | None, typer.Option(help="Only what was done with this batch.")] = None,
-    version: Annotated[str | None, typer.Option(help="Only what was done with this version.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    edit: Annotated[str | None, typer.Option(help="Only entries about this edit or its batch.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only entries about this batch.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only entries about this version.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of entries.")] = 50,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on with what is done from now on, oldest first.")
+        bool, typer.Option("--follow", help="Also print new entries as they appear, oldest first.")
     ] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Say whether an entry is missing or was changed.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check that no entry is missing or was changed.")] = False,
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --verify: check this copy, without the service.")
+        Path | None, typer.Option(metavar="FILE", help="With --verify: check this copy instead of asking the service.")
     ] = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who did what, newest first. With --json one line an entry while it follows.
+    """Print the audit log, newest entries first. With --follow and --json, each entry is one line.
 
-    Exit code 1 with --verify where the record is not whole.
+    Exit code 1 with --verify: an entry is missing or was changed.
     """
     if file is not None:
         if not verify:
-            raise InvalidSettings("--file is a copy to check: give --verify with it")
+            raise InvalidSettings("--file names a copy to check: give --verify with it")
         _verify_file(file)
         return
     with open_client(url, api_key) as client:
@@ -67,7 +67,7 @@ def audit(
 def pin(
     version: VersionArgument, *, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
 ) -> None:
-    """Keep VERSION, however old it becomes."""
+    """Keep VERSION, no matter how old it becomes."""
     with open_client(url, api_key) as client:
         pinned = client.pin(version)
     print_json(pinned) if as_json else stdout().print(f"version {version} is pinned")
@@ -76,27 +76,28 @@ def pin(
 def unpin(
     version: VersionArgument, *, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
 ) -> None:
-    """Let retention decide about VERSION again."""
+    """Remove the pin of VERSION, so that retention applies to it again."""
     with open_client(url, api_key) as client:
         unpinned = client.unpin(version)
     print_json(unpinned) if as_json else stdout().print(f"version {version} is not pinned")
 
 
 def purge(
-    edit: Annotated[str, typer.Argument(help="Id of the edit whose text is to go.")],
+    edit: Annotated[str, typer.Argument(help="Id of the edit to erase.")],
     *,
     reason: Annotated[
-        str | None, typer.Option(help="Kept in the audit, for good: name nobody and no fact in it.")
+        str | None,
+        typer.Option(help="Reason for the audit log, which keeps it forever: name no person and no fact in it."),
     ] = None,
-    take_out: Annotated[bool, typer.Option("--take-out", help="Take it out first, if it is in force.")] = False,
+    take_out: Annotated[bool, typer.Option("--take-out", help="Take the edit out first if it is in force.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the worker has erased it.")] = True,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase EDIT's text everywhere, and the versions that hold it; its id and its hash stay. Cannot be undone.
+    """Erase the text of EDIT and the versions that contain it. Its id and hash remain. This cannot be undone.
 
-    An edit that is in force is refused without --take-out. Backups and copies elsewhere are yours to erase.
+    If the edit is in force, --take-out is required. You must erase it from backups and other copies yourself.
     """
     with open_client(url, api_key) as client:
         if take_out and client.edit(edit).status == "live":
@@ -109,7 +110,7 @@ def purge(
         print_json(state)
         return
     words = "is erased" if state.state == "done" else "will be erased by the worker"
-    stdout().print(f"edit {edit} {words}; what stays is its id and sha256:{state.hash}", soft_wrap=True)
+    stdout().print(f"edit {edit} {words}; its id remains, and sha256:{state.hash}", soft_wrap=True)
 
 
 def _take_out(client: Client, edit: str) -> None:
@@ -179,7 +180,7 @@ def _verify_file(file: Path) -> None:
 
 
 def show_retention(client: Client, *, as_json: bool) -> None:
-    """What the next commit would remove, and why the rest stays."""
+    """Print which versions the next commit removes, and why it keeps the others."""
     found = client.retention()
     if as_json:
         print_json(found)

@@ -1,4 +1,4 @@
-"""``errata backup`` and ``errata restore``: ledger and store as one file."""
+"""``errata backup`` and ``errata restore``: write ledger and store to one file, and read them back."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ from worker.protocol.settings import read_settings
 
 def backup(
     target: Annotated[
-        Path, typer.Argument(metavar="FILE|FOLDER", help="File to write; in a folder that is there, one with a name.")
+        Path,
+        typer.Argument(
+            metavar="FILE|FOLDER",
+            help="File to write, or an existing folder: the file then gets a name with store and time.",
+        ),
     ],
     *,
     data: DataOption = None,
     redis: RedisOption = None,
 ) -> None:
-    """Write the ledger and the store into one file, while the service runs; on the machine with the data folder.
+    """Write ledger and store to one file while the service runs. Run it on the machine with the data folder.
 
-    The file appears complete or not at all. It holds the texts of edits and the API keys' hashes: keep it as safe.
+    The file appears complete or not at all. It holds the texts of edits and the hashes of API keys: keep it safe.
     """
     settings = read_settings(data=data, redis_url=redis)
     layout = StoreLayout(settings.data)
@@ -44,9 +48,9 @@ def backup(
     store = open_identity(settings.data).id
     path = target / f"errata-{store}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar" if target.is_dir() else target
     if path.exists():
-        raise InvalidSettings(f"{path} is there already: name another file")
+        raise InvalidSettings(f"{path} exists already: name another file")
     if path.suffix != ".tar":
-        raise InvalidSettings(f"there is no folder {target}: make it, or name a file that ends in .tar")
+        raise InvalidSettings(f"there is no folder {target}: create it, or name a file that ends in .tar")
     try:
         with reached(settings) as url, connect(url) as client, _bar("writing") as (on_bytes, on_total):
             made = make_backup(Ledger(client, Keys(store)), layout, path, on_bytes=on_bytes, on_total=on_total)
@@ -57,18 +61,18 @@ def backup(
         soft_wrap=True,
     )
     for version in made.left_out:
-        stderr().print(f"the files of {version} are missing, so they are not in it", soft_wrap=True)
+        stderr().print(f"the files of {version} are missing, so the backup does not contain them", soft_wrap=True)
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="What `errata backup` wrote.", exists=True)],
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `errata backup`.", exists=True)],
     *,
     data: DataOption = None,
     redis: RedisOption = None,
 ) -> None:
-    """Make a data folder, and the ledger that belongs to it, from a backup; then start Errata on it.
+    """Create a data folder and its ledger from a backup. Afterwards, start Errata on the folder.
 
-    Refused where the folder is not empty or Redis knows the store already. Without --redis the ledger goes into the
+    Refused if the folder is not empty or if Redis knows the store already. Without --redis, the ledger goes into the
     embedded Redis of the new folder.
     """
     settings = read_settings(data=data, redis_url=redis)
@@ -92,7 +96,7 @@ Told = Callable[[int], None]
 
 @contextmanager
 def _bar(what: str) -> Iterator[tuple[Told, Told]]:
-    """Something to tell bytes to, and their total; seen on a terminal only."""
+    """Yield a callback for bytes that are done and one for their total. The bar shows on terminals only."""
     console = stderr()
     columns = (TextColumn("{task.description:<10}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -1,4 +1,4 @@
-"""``errata config``: the settings in force, and where each comes from. Starts nothing and asks nobody."""
+"""``errata config``: prints the settings in force with their sources. Starts nothing and sends nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``errata edit``: sends edits, waits for them, and shows for each whether it took."""
+"""``errata edit``: sends edits, waits for the batch, and shows whether each edit succeeded."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from service.client.client import Client
 from service.client.schemas import Batch, EditRecord
 
 _NUM_SHOWN = 50
-"""Rows of the result's table, each of which is asked for."""
+"""Rows of the result table. Each row costs a request."""
 _WHERE = {"applied": ", live in version {}", "candidate": ", version {} waits: `errata promote` makes it live"}
 _INLINE = "One edit without a file"
 
 
 class OnFailure(StrEnum):
-    """What becomes of a batch whose checks fail."""
+    """What the service does with a batch if its checks fail."""
 
     REJECT = "reject"
     DROP = "drop"
@@ -44,29 +44,37 @@ def edit(
     *,
     form: Annotated[
         str | None,
-        typer.Option("--format", help=f"What FILE holds, where its content misleads: {', '.join(FORMATS)}."),
+        typer.Option("--format", help=f"Format of FILE, if it is not recognised: {', '.join(FORMATS)}."),
     ] = None,
-    subject: Annotated[str | None, typer.Option(help="What the fact is about.", rich_help_panel=_INLINE)] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="The entity that the fact is about.", rich_help_panel=_INLINE)
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Template with one {} for the subject.", rich_help_panel=_INLINE)
     ] = None,
     target_new: Annotated[
-        str | None, typer.Option(help="What the model shall say after it.", rich_help_panel=_INLINE)
+        str | None,
+        typer.Option(
+            help="New object: the text that the model should continue the prompt with.", rich_help_panel=_INLINE
+        ),
     ] = None,
     target_true: Annotated[
-        str | None, typer.Option(help="What it says now, for the report.", rich_help_panel=_INLINE)
+        str | None, typer.Option(help="Old object, for the report.", rich_help_panel=_INLINE)
     ] = None,
     paraphrase: Annotated[
         list[str] | None, typer.Option(help="Another wording, for the report; repeatable.", rich_help_panel=_INLINE)
     ] = None,
     on_failure: Annotated[
         OnFailure | None,
-        typer.Option(help="When the checks fail: name the edits to blame, or go on without them. Default: reject."),
+        typer.Option(
+            help="If the checks fail: reject the batch and name the edits that break them, or drop these edits. "
+            "Default: reject."
+        ),
     ] = None,
     manual: Annotated[
-        bool, typer.Option("--manual", help="Let it wait as a candidate until `errata promote`, and not go live.")
+        bool, typer.Option("--manual", help="Make a candidate, which goes live with `errata promote`.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen, with all reports.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would happen, and change nothing.")] = False,
     remove: Annotated[
         list[str] | None, typer.Option(metavar="EDIT", help="Take this edit out in the same version; repeatable.")
     ] = None,
@@ -74,7 +82,7 @@ def edit(
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
     ] = True,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="The same key and edits give the same batch again, not a second one.")
+        str | None, typer.Option(help="A repeated request with the same key and edits returns the first batch.")
     ] = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
@@ -82,8 +90,7 @@ def edit(
 ) -> None:
     """Send a batch of edits, wait until it is live or rejected, and show each edit's result.
 
-    Exit code 0: applied, a candidate or reported as asked (or queued, with --no-wait). 1: the batch was rejected or
-    failed.
+    Exit code 0: the batch is applied, a candidate, or reported (with --no-wait: queued). 1: it is rejected or failed.
     """
     inline = {"subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true}
     wanted = _one_source(file, form, inline | {"paraphrases": paraphrase})
@@ -133,7 +140,7 @@ def _show(client: Client, batch: Batch, *, as_json: bool, waited: bool) -> None:
         stderr().print(line)
     if not found:
         return
-    found.sort(key=lambda record: record.holds is not False)  # those to look at come first
+    found.sort(key=lambda record: record.holds is not False)  # failed edits come first
     shown = [client.edit(record.id) for record in found[:_NUM_SHOWN]]
     columns = ("edit", "subject", "new object", "holds", "probability")
     stdout().print(table(columns, (_row(record, is_dry_run=batch.status == "reported") for record in shown)))

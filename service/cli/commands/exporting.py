@@ -1,6 +1,6 @@
-"""``errata export`` and ``errata exports``: a version leaves the service, as a checkpoint or as an adapter.
+"""``errata export`` and ``errata exports``: write a version as a checkpoint or as an adapter.
 
-With --out it is written here, from the store's files alone; without, by the service's worker into its data folder.
+With --out, this process writes it from the store's files. Without --out, a worker writes it into its data folder.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ BaseOption = Annotated[
     typer.Option(
         "--model",
         envvar="ERRATA_MODEL",
-        help="The base: folder or Hugging Face id; default: where the store found it.",
+        help="Base model, as a folder or Hugging Face id. Default: the source that the store recorded.",
         rich_help_panel=_OFFLINE,
     ),
 ]
 
 
 class Form(StrEnum):
-    """What a version is written as."""
+    """Formats of an export."""
 
     HF = "hf"
     PEFT = "peft"
 
 
 class Dtype(StrEnum):
-    """What a checkpoint's numbers are."""
+    """Dtypes of a checkpoint."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -52,22 +52,25 @@ def export(
     *,
     form: Annotated[
         Form,
-        typer.Option("--format", help="hf: a full Hugging Face checkpoint; peft: the change alone, as a LoRA adapter."),
+        typer.Option("--format", help="hf: a full Hugging Face checkpoint. peft: only the change, as a LoRA adapter."),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write it here and now, from the files in the data folder. Without it the service is asked to.",
+            help="Write the export to this folder, from the files in the data folder. Without it, the service writes "
+            "the export.",
         ),
     ] = None,
     dtype: Annotated[
-        Dtype | None, typer.Option(help="Of a checkpoint; default float32, which rounds nothing away.")
+        Dtype | None, typer.Option(help="Dtype of a checkpoint. Default: float32, which loses nothing.")
     ] = None,
     max_rank: Annotated[
-        int | None, typer.Option(min=1, help="Largest rank of an adapter; default: as much as the change needs.")
+        int | None, typer.Option(min=1, help="Largest rank of an adapter. Default: the rank of the change.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the service, or only ask it.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the export is written, or only request it.")
+    ] = True,
     data: DataOption = None,
     model: BaseOption = None,
     device: DeviceOption = None,
@@ -82,7 +85,9 @@ def export(
     options = {"dtype": dtype and dtype.value, "max_rank": max_rank}
     if out is not None:
         if as_json:
-            raise InvalidSettings("--json tells what a service answers; with --out, errata.json in the folder has it")
+            raise InvalidSettings(
+                "--json prints an answer of the service: leave it out with --out, and read errata.json in the folder"
+            )
         given = {"format": form.value, "out": out, **options, "data": data, "model": model, "device": device}
         run_export(version, given)
     with open_client(url, api_key) as client:
@@ -114,7 +119,7 @@ class _Phases:
 def exports(
     *, limit: LimitOption = 50, url: UrlOption = None, api_key: KeyOption = None, as_json: JsonOption = False
 ) -> None:
-    """List what the service has exported, or was asked to."""
+    """List the exports of the service, with pending ones."""
     with open_client(url, api_key) as client:
         shown = list(islice(client.exports(), limit))
     if as_json:

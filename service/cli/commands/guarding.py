@@ -1,4 +1,4 @@
-"""``errata guards``: facts that must not change, listed, added and taken away."""
+"""``errata guards``: lists, adds and removes facts that must not change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIELDS = {"prompt", "target", "subject"}
 _INLINE = "One guard without a file"
 
 guards = typer.Typer(
-    help="Facts that must not change: tested by every check and held in every solve, from the next version on.",
+    help="Facts that must not change. From the next version on, every check tests them and every solve preserves them.",
     no_args_is_help=True,
 )
 
@@ -39,23 +39,25 @@ def add_guards(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="JSONL, one guard a line: prompt, target, and subject where it is known.", show_default=False
+            help="JSONL with one guard per line: prompt, target and optionally subject.", show_default=False
         ),
     ] = None,
     *,
-    prompt: Annotated[str | None, typer.Option(help="With the subject written out.", rich_help_panel=_INLINE)] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Prompt with the subject written out.", rich_help_panel=_INLINE)
+    ] = None,
     target: Annotated[
-        str | None, typer.Option(help="What the model is to go on saying after it.", rich_help_panel=_INLINE)
+        str | None, typer.Option(help="The text that the model must keep after the prompt.", rich_help_panel=_INLINE)
     ] = None,
     subject: Annotated[
         str | None,
-        typer.Option(help="What the fact is about, as it stands in the prompt.", rich_help_panel=_INLINE),
+        typer.Option(help="The entity that the fact is about, exactly as in the prompt.", rich_help_panel=_INLINE),
     ] = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep guards: all that are given, or none. One that is kept already stays as it is."""
+    """Add guards: all of them, or none if one is invalid. A guard that exists already stays as it is."""
     inline = {"prompt": prompt, "target": target, "subject": subject}
     given = {name: value for name, value in inline.items() if value is not None}
     if (file is None) == (not given):
@@ -66,22 +68,22 @@ def add_guards(
     if as_json:
         print_json(kept)
         return
-    stderr().print(f"{len(kept)} guards kept: they count from the next version on")
+    stderr().print(f"{len(kept)} guards kept: they apply from the next version on")
     for guard in kept:
         stdout().print(guard.id)
 
 
 @guards.command("remove")
 def remove_guard(
-    guard: Annotated[str, typer.Argument(help="Its id, as `errata guards list` shows it.")],
+    guard: Annotated[str, typer.Argument(help="Id of the guard, as shown by `errata guards list`.")],
     *,
     url: UrlOption = None,
     api_key: KeyOption = None,
 ) -> None:
-    """Take a guard away; it does not count from the next version on."""
+    """Remove a guard. From the next version on it no longer applies."""
     with open_client(url, api_key) as client:
         gone = client.remove_guard(guard)
-    stderr().print(f"{gone.id} is taken away: {gone.prompt} → {gone.target}")
+    stderr().print(f"{gone.id} is removed: {gone.prompt} → {gone.target}")
 
 
 def _read(file: Path | None) -> list[dict[str, Any]]:
@@ -106,9 +108,9 @@ def _read(file: Path | None) -> list[dict[str, Any]]:
 
 def _checked(record: object, place: str) -> dict[str, Any]:
     if not isinstance(record, dict) or not set(record) <= _FIELDS or not {"prompt", "target"} <= set(record):
-        raise InvalidSettings(f"{place}: is not a guard: prompt, target, and subject where it is known")
+        raise InvalidSettings(f"{place}: is not a guard: give prompt, target and optionally subject")
     if not all(isinstance(value, str) or (name == "subject" and value is None) for name, value in record.items()):
-        raise InvalidSettings(f"{place}: prompt, target and subject are texts")
+        raise InvalidSettings(f"{place}: prompt, target and subject must be text")
     try:
         validate_guard(Guard.from_json(record))
     except InvalidEdit as error:

@@ -1,4 +1,4 @@
-"""``errata edits``, ``batches``, ``versions`` and ``promote``: see what is in force, and choose another version."""
+"""``errata edits``, ``batches``, ``versions`` and ``promote``: list the state, and choose the live version."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from service.client.schemas import EditRecord, Version
 
 _NUM_IDS_SHOWN = 20
 _LONGEST_CELL = 60
-"""Characters of a text in a table; --json shows all."""
+"""Characters of a text in a table. --json prints the whole text."""
 
-LimitOption = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
+LimitOption = Annotated[int, typer.Option(min=1, help="Largest number of rows.")]
 
 
 def edits(
@@ -35,8 +35,8 @@ def edits(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write them as JSONL, or as CSV where FILE ends so, which `errata edit` reads back: those that are "
-            "live, unless --status or --batch says otherwise.",
+            help="Write the edits to FILE for `errata edit`, as CSV if its name ends in .csv, else as JSONL. Without "
+            "--status and --batch: the live edits.",
         ),
     ] = None,
     limit: LimitOption = 100,
@@ -44,7 +44,7 @@ def edits(
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List accepted edits and what became of them."""
+    """List accepted edits with their status."""
     if export is not None and status is None and batch is None:
         status = "live"
     with open_client(url, api_key) as client:
@@ -80,7 +80,8 @@ def versions(
     *,
     limit: LimitOption = 50,
     retention: Annotated[
-        bool, typer.Option("--retention", help="Say which the next commit would remove, and why the others stay.")
+        bool,
+        typer.Option("--retention", help="Show which versions the next commit removes, and why it keeps the others."),
     ] = False,
     url: UrlOption = None,
     api_key: KeyOption = None,
@@ -111,7 +112,7 @@ def promote(
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make VERSION live at once; of an older one this is the rollback."""
+    """Make VERSION live at once. Promoting an older version is a rollback."""
     with open_client(url, api_key) as client:
         done = client.promote(version)
     if as_json:

@@ -1,4 +1,4 @@
-"""``errata take-out``, ``diff`` and ``discard``: edits as a set, and versions side by side."""
+"""``errata take-out``, ``diff`` and ``discard``: remove edits, compare versions, and discard candidates."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ def take_out(
         list[str] | None, typer.Argument(metavar="[EDIT]...", help="Ids of edits.", show_default=False)
     ] = None,
     *,
-    batch: Annotated[str | None, typer.Option(help="All edits of this batch that are in force.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Take out all edits of this batch that are in force.")] = None,
     subject: Annotated[
-        str | None, typer.Option(help="Everything about this subject, with what lies beneath it.")
+        str | None, typer.Option(help="Take out all edits about this subject, including superseded ones.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All edits: what is left is the original model.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Take out all edits, which leaves the original model.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would happen, and change nothing.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or only queue the batch.")
     ] = True,
@@ -35,17 +37,17 @@ def take_out(
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take edits out: what is served then is what would be served had they never been made.
+    """Take edits out. The new version has the weights that it would have if they had never been made.
 
-    An earlier edit about the same thing comes back. Exit code 0: done (or queued, with --no-wait). 1: it was refused
-    by the checks or failed.
+    Superseded edits of the same facts apply again. Exit code 0: done (with --no-wait: queued). 1: the batch is
+    rejected or failed.
     """
     if sum((bool(edits), batch is not None, subject is not None, everything)) != 1:
         raise InvalidSettings("give the ids of edits, or one of --batch, --subject, --all")
     with open_client(url, api_key) as client:
         ids = edits or [record.id for record in _in_the_set(client, batch=batch, subject=subject)]
         if not ids:
-            raise CommandFailed("none of these edits is in force: `errata edits` lists what became of them")
+            raise CommandFailed("none of these edits is in force: `errata edits` lists their status")
         sent = client.submit_edits([], remove=ids, dry_run=dry_run)
         removed = (sent.model_extra or {}).get("removed", [])
         done = wait_visibly(client, sent.id, stderr()) if wait else sent
@@ -67,13 +69,13 @@ def _in_the_set(client: Client, *, batch: str | None, subject: str | None) -> It
 
 
 def discard(
-    version: Annotated[str, typer.Argument(help="Candidate to give up, as v12.")],
+    version: Annotated[str, typer.Argument(help="Candidate to discard, as v12.")],
     *,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give up a candidate that waits to be promoted."""
+    """Discard a candidate that waits to be promoted."""
     with open_client(url, api_key) as client:
         done = client.discard(version)
     if as_json:
@@ -84,16 +86,16 @@ def discard(
 
 def diff(
     a: Annotated[str, typer.Argument(help="Version, as v11.")],
-    b: Annotated[str, typer.Argument(help="Another, as v12.")],
+    b: Annotated[str, typer.Argument(help="Version to compare it with, as v12.")],
     *,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="Show what each of them writes after this; repeatable.")
+        list[str] | None, typer.Option(help="Show how both versions continue this prompt; repeatable.")
     ] = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is in force in version B and not in A, and the other way round."""
+    """Show the edits that differ between versions A and B."""
     with open_client(url, api_key) as client:
         found = client.difference(a, b, prompts=prompt or ())
     if as_json:

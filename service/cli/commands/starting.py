@@ -1,4 +1,4 @@
-"""``errata up``, ``serve``, ``worker``; ``prepare``, ``evaluate``, ``rebuild``, ``migrate``: start programs."""
+"""``errata up``, ``serve``, ``worker``, ``prepare``, ``evaluate``, ``rebuild`` and ``migrate``: start programs."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ def worker(options: dict[str, object]) -> None:
 
 
 def prepare(context: typer.Context) -> None:
-    """Make a model's statistics once, from text files or a dataset: errata prepare MODEL …; its --help has the rest."""
+    """Compute a model's statistics once, from text files or a dataset. See errata prepare --help."""
     names = ("data", "context_seed", "layers", *TEXT_OPTIONS, *MACHINE_OPTIONS)
     _run("editing_core.covariance.command", _with_twins(context.args, *names), child_environment())
 
 
 def evaluate(context: typer.Context) -> None:
-    """Measure a file of CounterFact records offline, before and after; its own --help has the rest."""
+    """Evaluate a model offline before and after the edits of a CounterFact file. See errata evaluate --help."""
     names = ("model", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
     _run("editing_core.measuring.evaluate", _with_twins(context.args, *names), child_environment())
 
 
 def run_export(version: str, options: Mapping[str, object]) -> NoReturn:
-    """Become the process that exports from the store's files; what is not given it has from the environment."""
+    """Become the process that exports from the store's files. Options that are None come from the environment."""
     settings = read_settings(**{name: options[name] for name in ("data", "model", "device")})
     known = {**options, "data": settings.data, "device": settings.device}
-    if "model" not in settings.model_fields_set:  # the store knows which it belongs to
+    if "model" not in settings.model_fields_set:  # the store records its model
         known["model"] = None
     arguments = [part for name, value in known.items() if value is not None for part in (_option(name), str(value))]
     _run("editing_core.export", [*arguments, "--", version], child_environment())
@@ -72,20 +72,21 @@ def _option(name: str) -> str:
 
 
 def rebuild(context: typer.Context) -> None:
-    """Make a version anew from original model, edits and z, into an empty folder; its --help has the rest.
+    """Solve a version again from the original model, its edits and z, into an empty folder.
 
-    Same digest on the same kind of machine; --layers, --prior-weight, --clamp and --guard-weight change the settings.
+    The digest is the same on the same kind of machine. You can change the settings of the solve. See errata rebuild
+    --help.
     """
     _run("editing_core.remaking.rebuild", _of_a_store(context.args), child_environment())
 
 
 def migrate(context: typer.Context) -> None:
-    """Solve a version's edits on another model, into an empty folder, and report which took; see its --help."""
+    """Solve a version's edits on another model, into an empty folder. See errata migrate --help."""
     _run("editing_core.remaking.migrate", _of_a_store(context.args), child_environment())
 
 
 def _of_a_store(arguments: Sequence[str]) -> list[str]:
-    """The options of what reads one store and writes another, with what the environment says of the first."""
+    """The options of programs that read one store and write another; the settings describe the first store."""
     settings = read_settings()
     limits = json.dumps(asdict(CheckLimits.read(settings)))
     seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
@@ -94,7 +95,7 @@ def _of_a_store(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
-    """Options from the environment before those of the command line, which win; the programs read no environment."""
+    """Put options from the environment before those of the command line, which override them."""
     settings = read_settings()
     twins: list[str] = []
     names_text = any(argument.startswith(("--corp", "--datas")) for argument in arguments)

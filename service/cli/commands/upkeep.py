@@ -1,4 +1,4 @@
-"""``errata keys`` and ``errata recover``: what an operator does on the machine itself, without the service."""
+"""``errata keys`` and ``errata recover``: commands for the machine with the data folder; no service is needed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings, child_environment, read_settings
 
-keys = typer.Typer(help="API keys of this installation, kept hashed in the data folder.", no_args_is_help=True)
+keys = typer.Typer(help="API keys of this installation. The data folder holds their hashes.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="Whose key it is; written beside everything done with it.")]
+NameArgument = Annotated[str, typer.Argument(help="Owner of the key. The audit log names the owner of each action.")]
 
 
 @keys.command("add")
@@ -41,19 +41,19 @@ def add_key(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="read (ask, list), edit (send edits, too), admin (promote and export, too); default read. Repeatable."
+            help="read: ask and list. edit: send edits too. admin: promote and export too. Default: read. Repeatable."
         ),
     ] = None,
     data: DataOption = None,
 ) -> None:
-    """Make a key and print it, once: it is kept as a hash. The running service takes it at once."""
+    """Create a key and print it. Only its hash is stored, so it cannot be printed again. It is valid at once."""
     print(_key_file(data).add(name, [_scope(text) for text in scope or ["read"]]))
     stderr().print(f"This is the only time that the key of {name} is shown.")
 
 
 @keys.command("list")
 def list_keys(*, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """List names and scopes of the keys."""
+    """List the names and scopes of the keys."""
     found = _key_file(data).keys()
     if as_json:
         print_json([{"name": key.name, "scopes": list(key.scopes), "created": key.created} for key in found])
@@ -63,23 +63,21 @@ def list_keys(*, data: DataOption = None, as_json: JsonOption = False) -> None:
 
 @keys.command("remove")
 def remove_key(name: NameArgument, *, data: DataOption = None) -> None:
-    """Take a key away; it is refused from the next request on."""
+    """Remove a key. The next request with it is refused."""
     keys = _key_file(data)
     keys.remove(name)
     stderr().print(f"The key of {name} is removed.")
     if not keys.keys():
-        stderr().print("It was the last one: requests are refused until you make another key.")
+        stderr().print("It was the last key: requests are refused until you create another.")
 
 
 def recover(
     *,
-    from_files: Annotated[
-        bool, typer.Option("--from-files", help="Go on from the files: what they say becomes what Redis knows.")
-    ] = False,
+    from_files: Annotated[bool, typer.Option("--from-files", help="Write the state of the files to Redis.")] = False,
     data: DataOption = None,
     redis: RedisOption = None,
 ) -> None:
-    """Compare the versions on disk with what Redis knows, and say what to do. Changes nothing without --from-files."""
+    """Compare the files with Redis and print what to do. Without --from-files, nothing changes."""
     settings = read_settings(data=data, redis_url=redis)
     layout = StoreLayout(settings.data)
     if not layout.store_file.exists():
@@ -89,12 +87,12 @@ def recover(
             _recover_from_files(settings, url)
         head, pointer = read_head(layout), _pointer(settings, url)
     damage = _damage(layout, pointer or head)
-    for line in (f"on disk: {_told(head)}", f"in Redis: {_told(pointer)}", damage or _advice(head, pointer)):
+    for line in (f"on disk: {_described(head)}", f"in Redis: {_described(pointer)}", damage or _advice(head, pointer)):
         stdout().print(line, soft_wrap=True)
 
 
 def _damage(layout: StoreLayout, live: Head | Pointer | None) -> str | None:
-    """What is wrong with the files of the live version, read as a whole; None: nothing."""
+    """Read the files of the live version; returns what is wrong with them, or None."""
     if live is None or live.version == ORIGINAL:
         return None
     try:
@@ -116,7 +114,7 @@ _MENDING = "restore its folder from a backup, or promote another version."
 
 @contextmanager
 def _stopped(data: Path, *, wanted: bool) -> Iterator[None]:
-    """Keep `errata up` away from the data folder, where that is wanted. Raises InvalidSettings when it runs."""
+    """Lock the data folder against `errata up` if ``wanted``. Raises InvalidSettings if `errata up` runs."""
     if not wanted:
         yield
         return
@@ -126,7 +124,7 @@ def _stopped(data: Path, *, wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def reached(settings: Settings) -> Iterator[str]:
-    """The address of the Redis; the embedded one is started for as long as it is needed, if it does not run."""
+    """Yield the address of Redis. If the embedded Redis does not run, it runs within the block."""
     if settings.redis_url is not None:
         yield settings.redis_url
         return
@@ -145,8 +143,8 @@ def _recover_from_files(settings: Settings, url: str) -> None:
     head, pointer = read_head(StoreLayout(settings.data)), _pointer(settings, url)
     if pointer is not None and (head is None or head.revision < pointer.revision):
         raise InvalidSettings(
-            f"Redis knows more than the files ({_told(pointer)}; on disk: {_told(head)}): going on from the files "
-            "would undo that. Start Errata: the worker brings the files up to date by itself"
+            f"Redis knows more than the files ({_described(pointer)}; on disk: {_described(head)}): "
+            "going on from the files would undo that. Start Errata: the worker brings the files up to date by itself"
         )
     environment = child_environment(data=settings.data, redis_url=url)
     command = [sys.executable, "-m", "worker.recovery"]
@@ -162,7 +160,7 @@ def _pointer(settings: Settings, url: str) -> Pointer | None:
         raise CommandFailed(str(error), ExitCode.UNREACHABLE) from None
 
 
-def _told(place: Head | Pointer | None) -> str:
+def _described(place: Head | Pointer | None) -> str:
     return "no promotion is known" if place is None else f"promotion {place.revision}, version {place.version}"
 
 
@@ -190,4 +188,4 @@ def _scope(text: str) -> Scope:
     for scope in SCOPES:
         if scope == text:
             return scope
-    raise InvalidSettings(f"{text!r} is no scope: {', '.join(SCOPES)}")
+    raise InvalidSettings(f"{text!r} is not a scope: choose from {', '.join(SCOPES)}")

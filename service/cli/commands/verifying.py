@@ -1,4 +1,4 @@
-"""``errata verify``: whether disk, ledger and the running service's memory hold what was written."""
+"""``errata verify``: compares the digests of files, ledger and the running service's memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.protocol.settings import Settings, child_environment, read_settings
 
 _REDIS_SECONDS = 0.5
 _FINGERPRINT_SECONDS = 600.0
-"""The service computes its digests when it is asked."""
+"""Long, because the service computes its digests during the request."""
 
 
 def verify(
@@ -36,9 +36,10 @@ def verify(
     api_key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the digests of disk, manifests, ledger and resident weights; changes nothing.
+    """Compare the digests of files, manifests, ledger and weights in memory. Changes nothing.
 
-    Exit code 0: nothing differs; 1: something does, and is named. What cannot be reached is told and not compared.
+    Exit code 0: no difference. 1: there are differences, which are printed. Parts that do not answer are named and
+    not compared.
     """
     settings = read_settings(data=data, redis_url=redis, url=url)
     if not StoreLayout(settings.data).store_file.exists():
@@ -46,9 +47,9 @@ def verify(
     findings = [*_files(settings), *_ledger(settings), *_memory(settings, api_key)]
     problems = [finding for finding in findings if finding.problem is not None]
     if as_json:
-        print_json([{"what": f.what, "problem": f.problem, "told": f.told} for f in findings])
+        print_json([{"what": f.what, "problem": f.problem, "detail": f.detail} for f in findings])
     else:
-        rows = [(f.what, _state(f), f.problem or f.told) for f in findings]
+        rows = [(f.what, _state(f), f.problem or f.detail) for f in findings]
         stdout().print(table(("what", "", "found"), rows))
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -58,11 +59,11 @@ def verify(
 def _state(finding: Finding) -> str:
     if finding.problem is not None:
         return "DIFFERS"
-    return "not compared" if "not compared" in finding.told else "ok"
+    return "not compared" if "not compared" in finding.detail else "ok"
 
 
 def _files(settings: Settings) -> list[Finding]:
-    """What a program with torch finds in the files; its progress goes to our stderr."""
+    """Examine the files in a process with torch, whose progress goes to our stderr."""
     command = [sys.executable, "-m", "editing_core.verifying", str(settings.data)]
     done = subprocess.run(  # noqa: S603  # our own module
         command, env=child_environment(), check=False, stdout=subprocess.PIPE, text=True
@@ -73,7 +74,7 @@ def _files(settings: Settings) -> list[Finding]:
 
 
 def _digest_on_disk(settings: Settings, version: str) -> str | None:
-    """What the version's manifest says; None where there is none that can be read."""
+    """The digest in the version's manifest; None if no manifest can be read."""
     if version == ORIGINAL:
         return EMPTY_DIGEST
     file = StoreLayout(settings.data).manifest_file(version)
@@ -89,7 +90,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         ledger = Ledger(connect(_redis_url(settings)), Keys(open_identity(settings.data).id))
         pointer, records = ledger.versions.known_pointer(), list(_records(ledger))
     except ErrataError as error:
-        yield Finding(what=what, told=f"not reached, not compared: {error}")
+        yield Finding(what=what, detail=f"not reached, not compared: {error}")
         return
     yield _pointer(settings, pointer)
     for record in records:
@@ -97,14 +98,14 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         if found is None and _is_removed(ledger, record.id):
             continue
         if expected == found:
-            yield Finding(what=f"{what}, {record.id}", told=expected)
+            yield Finding(what=f"{what}, {record.id}", detail=expected)
         else:
             words = f"{expected} in the ledger, {found or 'no manifest that can be read'} on disk"
             yield Finding(what=f"{what}, {record.id}", problem=words)
 
 
 def _is_removed(ledger: Ledger, version: str) -> bool:
-    """Whether retention has removed it since the ledger was read."""
+    """Whether retention has removed the version since the ledger was read."""
     try:
         return ledger.versions.get(version).removed
     except ErrataError:
@@ -112,7 +113,7 @@ def _is_removed(ledger: Ledger, version: str) -> bool:
 
 
 def _redis_url(settings: Settings) -> str:
-    """The Redis that is given, or the embedded one if it runs: none is started for this."""
+    """The Redis of the settings, or the embedded one if it runs. Starts none."""
     if settings.redis_url is not None:
         return settings.redis_url
     embedded = plan_embedded_redis(settings.data)
@@ -142,17 +143,19 @@ def _pointer(settings: Settings, pointer: Pointer | None) -> Finding:
     except StoreDamaged as error:
         return Finding(what=what, problem=str(error))
     if pointer is None:
-        told = "the ledger knows none: the next start writes it again from the files"
-        return Finding(what=what, told=told)
+        detail = "the ledger knows none: the next start writes it again from the files"
+        return Finding(what=what, detail=detail)
     if head is not None and (head.revision, head.version) == (pointer.revision, pointer.version):
-        return Finding(what=what, told=f"promotion {head.revision}, version {head.version}, in HEAD too")
-    told = f"{_told(pointer)} in the ledger, {_told(head)} in HEAD"
+        return Finding(what=what, detail=f"promotion {head.revision}, version {head.version}, in HEAD too")
+    detail = f"{_described(pointer)} in the ledger, {_described(head)} in HEAD"
     if head is None or head.revision < pointer.revision:
-        return Finding(what=what, told=f"{told}: a step behind, which the worker mends")
-    return Finding(what=what, problem=f"{told}: an older Redis was restored, or this is another; see `errata recover`")
+        return Finding(what=what, detail=f"{detail}: a step behind, which the worker mends")
+    return Finding(
+        what=what, problem=f"{detail}: an older Redis was restored, or this is another; see `errata recover`"
+    )
 
 
-def _told(place: Head | Pointer | None) -> str:
+def _described(place: Head | Pointer | None) -> str:
     return "nothing" if place is None else f"promotion {place.revision} ({place.version})"
 
 
@@ -162,10 +165,10 @@ def _memory(settings: Settings, api_key: str | None) -> Iterator[Finding]:
         with open_client(settings.url, api_key, timeout_seconds=_FINGERPRINT_SECONDS) as client:
             resident = client.resident_digests()
     except (ErrataApiError, ServiceUnreachable, UnexpectedAnswer) as error:
-        yield Finding(what=what, told=f"not reached, not compared: {error}")
+        yield Finding(what=what, detail=f"not reached, not compared: {error}")
         return
     if resident.store != open_identity(settings.data).id:
-        yield Finding(what=what, told=f"not compared: the service at {where} serves another store")
+        yield Finding(what=what, detail=f"not compared: the service at {where} serves another store")
         return
     yield from _resident(settings, resident, where)
 
@@ -176,9 +179,9 @@ def _resident(settings: Settings, resident: ResidentDigests, where: str) -> Iter
         expected = _digest_on_disk(settings, held.version)
         is_live = held.version in {resident.live, ORIGINAL}
         if not is_live and not StoreLayout(settings.data).version_dir(held.version).exists():
-            yield Finding(what=what, told="no longer kept on disk, and let go soon")
+            yield Finding(what=what, detail="no longer kept on disk, and let go soon")
         elif held.digest == expected:
-            yield Finding(what=what, told=held.digest)
+            yield Finding(what=what, detail=held.digest)
         else:
             words = f"{held.digest} in the memory of {where}, {expected or 'no manifest that can be read'} on disk"
             yield Finding(what=what, problem=words)

@@ -27,7 +27,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="errata-"))
     started = time.monotonic()
     try:
-        _start_and_tell(console, folder)
+        _start_and_print(console, folder)
     except (CommandFailed, ErrataClientError) as error:
         print(f"errata demo: {error}", file=sys.stderr)
         complain(f"the demo did not hold; what its processes wrote is in {folder / 'log'}")
@@ -40,7 +40,7 @@ def main() -> int:
     return 0
 
 
-def _start_and_tell(console: Console, folder: Path) -> None:
+def _start_and_print(console: Console, folder: Path) -> None:
     console.print("Starting Redis, the service and a worker on an empty folder …")
     environment = fresh_environment(model="demo-gptj", data=folder / "data", host="127.0.0.1", port=0)
     with (

@@ -157,7 +157,7 @@ class DecodeEngine:
     def fail_all(self, error: Exception) -> None:
         """End every request with the error."""
         with self._lock:
-            entries = [*self._places.everyone(), *(self._waiting.take() for _ in range(len(self._waiting)))]
+            entries = [*self._places.entries(), *(self._waiting.take() for _ in range(len(self._waiting)))]
         self._places = Places(self._cache)
         for entry in entries:
             entry.fail(error)
@@ -193,7 +193,7 @@ class DecodeEngine:
             )
             for entry in affected:
                 entry.fail(failure)
-                if entry in self._places.everyone():
+                if entry in self._places.entries():
                     self._places.leave(entry)
 
     def _drop_finished(self) -> None:
@@ -207,7 +207,7 @@ class DecodeEngine:
 
         with self._lock:
             self._waiting.drop(is_finished)
-        for entry in [entry for entry in self._places.everyone() if is_finished(entry)]:
+        for entry in [entry for entry in self._places.entries() if is_finished(entry)]:
             self._places.leave(entry)
 
     def _take_waiting(self) -> list[Entry]:

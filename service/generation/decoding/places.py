@@ -23,14 +23,14 @@ class Places:
     def __len__(self) -> int:
         return len(self.decoding) + len(self.prefilling)
 
-    def everyone(self) -> list[Entry]:
+    def entries(self) -> list[Entry]:
         """All entries that have a place."""
         return [*self.decoding, *self.prefilling]
 
     def admit(self, entries: Sequence[Entry]) -> None:
         """Give places to entries whose prompts are to be prefilled."""
         self._cache.reserve(
-            num_places=len(self) + len(entries), length=max(entry.longest for entry in (*entries, *self.everyone()))
+            num_places=len(self) + len(entries), length=max(entry.longest for entry in (*entries, *self.entries()))
         )
         self.prefilling.extend(entries)
 

@@ -1,1 +1,1 @@
-"""The routes that ask the model, Errata's own and OpenAI's, and what goes over the wire."""
+"""The routes of generation, Errata's own and OpenAI's, with their request and response models."""

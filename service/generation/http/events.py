@@ -1,4 +1,4 @@
-"""Answers of ``/generate`` as server-sent events: pieces of text, the end of each answer, or what went wrong."""
+"""The answers of ``/generate`` as server-sent events: pieces of text, ends of answers, and problems."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from service.generation.prompts import Prompts
 
 
 async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered: bool) -> AsyncIterator[str]:
-    """``data`` of each piece; then, for each answer, ``event: end``, or ``event: problem`` where it ends early.
+    """One ``data`` event per piece, then ``event: end`` for each answer, or ``event: problem`` if it failed.
 
-    ``numbered``: each event says to which prompt of the list it belongs.
+    ``numbered``: each event has the index of its prompt in the list.
     """
     async for number, event in stream.events:
         index = {"index": number} if numbered else {}
@@ -30,7 +30,7 @@ async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered:
 
 
 def logprobs_json(logprobs: tuple[TokenLogprobs, ...], prompts: Prompts) -> list[dict[str, Any]]:
-    """What is logprobs_json of each token, in JSON's terms."""
+    """The log-probabilities of each token, for JSON."""
     return [
         {
             "token": prompts.text_of(item.token),

@@ -1,4 +1,4 @@
-"""The routes that ask the model; a client that goes away frees its places."""
+"""``/generate`` and ``/score``. A client that disconnects frees its places."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Body = Annotated[bytes, Depends(json_body)]
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Far above what any context holds."""
+"""Far more than any model's context holds."""
 INLINE_BYTES = 16 * 1024
-"""A body up to so long is read sooner than a thread is woken."""
+"""Bodies up to this size are parsed in less time than waking a thread takes."""
 EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def generation_router(service: GenerationService, callers: Callers) -> APIRouter:
-    """The routes over one process's resident model."""
+    """The routes that ask one process's versions."""
     router = APIRouter(responses=refusals(400, 404, 409, 429, 503, 504))
     header = {"schema": {"type": "string"}, "description": "the version that answered"}
     headers: Responses = {200: {"headers": {VERSION_HEADER: header}}}
@@ -82,14 +82,14 @@ def generation_router(service: GenerationService, callers: Callers) -> APIRouter
 
 
 async def read_body(model: type[ModelT], body: bytes) -> ModelT:
-    """The body as ``model``, read outside of the event loop where that takes time."""
+    """The body parsed as ``model``; a large one is parsed in a thread."""
     if len(body) <= INLINE_BYTES:
         return read_as(model, body, max_bytes=MAX_BODY_BYTES)
     return await run_in_threadpool(read_as, model, body, max_bytes=MAX_BODY_BYTES)
 
 
 class _Endpoints:
-    """What HTTP asks, put to the service, and its answers as responses."""
+    """Turns HTTP requests into calls of the service, and its results into responses."""
 
     def __init__(self, service: GenerationService, callers: Callers) -> None:
         self._service = service
@@ -110,7 +110,7 @@ class _Endpoints:
         alone = isinstance(asked.prompt, str)
         if asked.logprobs is None:
             return self._response(prompts, done, alone=alone)
-        return await run_in_threadpool(self._response, prompts, done, alone=alone)  # of many tokens it takes seconds
+        return await run_in_threadpool(self._response, prompts, done, alone=alone)  # takes seconds for many tokens
 
     def _response(self, prompts: list[str], done: GenerationResults, *, alone: bool) -> Response:
         answers = self._answers(prompts, done)

@@ -1,1 +1,1 @@
-"""Which versions are in memory, which one is live, and who descends from whom."""
+"""The versions in memory, the one that is live, and the resolution of ``min_version``."""

@@ -1,4 +1,7 @@
-"""Reading one's own edit: which served version holds what a given version held, and whether one ever will."""
+"""Resolves ``min_version``: which served version contains a given version, and whether one ever will.
+
+Also looks up the digests that the ledger records for versions. Uses the files while the ledger is down.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,15 @@ from worker.protocol.ledger.ledger import Ledger
 T = TypeVar("T")
 
 MAX_CACHED_PAIRS = 10_000
-"""Answers kept about who descends from whom."""
+"""The number of pairs of versions whose descent is cached."""
 LEDGER_BACKOFF_SECONDS = 10.0
-"""How long a ledger that did not answer in time is taken to be away."""
+"""How long a ledger that did not answer in time is not asked again."""
 DIGEST_TTL_SECONDS = 1.0
-"""How long a version is taken to be kept after the ledger has said so."""
+"""How long the ledger's digest of a version is cached."""
 
 
 class MinVersionResolver:
-    """Answers ``min_version``."""
+    """Resolves ``min_version`` and looks up recorded digests."""
 
     def __init__(
         self,
@@ -50,17 +53,17 @@ class MinVersionResolver:
         self._poll_seconds = poll_seconds
         self._wait_seconds = wait_seconds
         self._descents: set[tuple[str, str]] = set()
-        """Pairs of which the first descends from the second, which stays so; a "no" may only be not known yet."""
+        """Pairs whose first version descends from the second; other pairs are not cached, since that may change."""
         self._digests: dict[str, tuple[str, float]] = {}
-        """Of versions that the ledger knew, and when it said so: one may have been removed since."""
+        """Digest and time of look-up by version; expires, because a version may be removed."""
         self._ledger_skipped_until = 0.0
-        """The ledger did not answer in time, and is not asked again until then where files know as well."""
+        """Until then, the files are used instead of a ledger that did not answer in time."""
 
     async def recorded_digest(self, version: str) -> str | None:
-        """The digest that the version must have; None when the ledger is away and its files bear the mark.
+        """The digest that the version must have; None if the ledger is down and the files say it was published.
 
-        Raises NotFound for a version that the ledger does not know (its files may be what a commit is just trying) or
-        that is no longer kept.
+        Raises NotFound for a version that the ledger does not know (its files may belong to a commit that is running)
+        or that is no longer kept.
         """
         if version == ORIGINAL:
             return None
@@ -72,7 +75,7 @@ class MinVersionResolver:
         return digest
 
     async def _ask_ledger(self, ask: Callable[[], T]) -> T:
-        """Ask in a thread; where the ledger holds that up, once more, the files alone."""
+        """Run a look-up in a thread; if the ledger does not answer in time, run it again with the files alone."""
         try:
             return await (asyncio.to_thread(ask) if self._is_ledger_skipped else call_with_timeout(ask))
         except TimeoutError:
@@ -81,7 +84,7 @@ class MinVersionResolver:
 
     def _recorded_digest(self, version: str, *, cached: str | None) -> str | None:
         if not is_version_name(version):
-            raise NotFound(f"there is no version {version!r}: GET /versions lists those that are kept")
+            raise NotFound(f"there is no version {version!r}: GET /versions lists the versions that are kept")
         if self._is_ledger_away and was_published(self._store.layout, version):
             return cached
         try:
@@ -92,12 +95,12 @@ class MinVersionResolver:
             return cached
         if record.removed:
             self._digests.pop(version, None)
-            raise NotFound(f"version {version} is no longer kept: GET /versions lists those that are")
+            raise NotFound(f"version {version} is no longer kept: GET /versions lists the versions that are")
         return record.digest
 
     @property
     def _is_ledger_away(self) -> bool:
-        """Whether the ledger did not answer lately: a Redis that hangs would hold every answer."""
+        """Whether the ledger has recently failed to answer; a Redis that hangs would delay every answer."""
         return self._watcher.ledger_is_away or self._is_ledger_skipped
 
     @property
@@ -106,20 +109,20 @@ class MinVersionResolver:
 
     @property
     def _reachable_ledger(self) -> Ledger:
-        """The ledger, which is to be asked. Raises LedgerDown while it is passed over, LedgerForgotten."""
+        """The ledger. Raises LedgerDown while it is not asked, and LedgerForgotten."""
         if self._is_ledger_skipped:
-            raise LedgerDown("Redis has not answered in time; nothing was changed: ask again")
+            raise LedgerDown("Redis has not answered in time; nothing was changed: retry later")
         require_ledger_intact(self._ledger, self._store.layout)
         return self._ledger
 
     async def wait_until_served(self, wanted: str) -> str:
         """The live version, once it is ``wanted`` or descends from it.
 
-        Raises NotFound for an unknown version, and VersionUnavailable: at once when ``wanted`` is not in the line of
-        what the ledger says is live, after a while when it only is not served here yet.
+        Raises NotFound for an unknown version. Raises VersionUnavailable at once if the ledger's live version does not
+        descend from ``wanted``, and after ``wait_seconds`` if it does but is not served here yet.
         """
         if not is_version_name(wanted):
-            raise NotFound(f"there is no version {wanted!r}: GET /versions lists those that are known")
+            raise NotFound(f"there is no version {wanted!r}: GET /versions lists the versions that are known")
         deadline = time.monotonic() + self._wait_seconds
         while True:
             live, state = self._residents.live, self._watcher.state
@@ -135,8 +138,8 @@ class MinVersionResolver:
     def _satisfies(self, live: str, wanted: str) -> bool:
         """Whether the version that is live here may answer.
 
-        Not when it was rolled back meanwhile, as far as the ledger can tell: whoever has just promoted ``wanted`` would
-        be answered with what was undone. A later version that is only not served here yet is not waited for.
+        It may not if the ledger says that it was rolled back: a client that has just promoted ``wanted`` would get an
+        answer with edits that were undone. It may if the ledger's live version is merely newer.
         """
         if live == wanted:
             return True
@@ -151,25 +154,25 @@ class MinVersionResolver:
 
     def _not_served_yet(self, wanted: str) -> VersionUnavailable:
         live, state = self._residents.live, self._watcher.state
-        served = f"{live.version} is" if live else "nothing is"
+        served = f"{live.version} is" if live else "no version is"
         why = f" ({state.problem})" if state.problem else ""
         return VersionUnavailable(
-            f"{wanted} is live but not served here yet after {self._wait_seconds:g} s, {served}{why}: ask again",
+            f"{wanted} is live but not served here after {self._wait_seconds:g} s; {served} served{why}: retry later",
             loc=("min_version",),
             retry_after_seconds=1,
         )
 
     def _require_will_be_served(self, wanted: str) -> None:
-        """Raise unless the ledger's live version is ``wanted`` or descends from it."""
+        """Raise VersionUnavailable unless the ledger's live version is ``wanted`` or descends from it."""
         ledger = self._reachable_ledger
         record, live = ledger.versions.get(wanted), ledger.versions.pointer().version
         if self._descends(live, wanted):
             return
         reasons = {
-            "candidate": f"{wanted} is a candidate: promote it, or ask it with version={wanted}",
-            "discarded": f"{wanted} was discarded and will not be served: post its edits again",
+            "candidate": f"{wanted} is a candidate: promote it, or send version={wanted}",
+            "discarded": f"{wanted} was discarded and will not be served: send its edits again",
         }
-        rolled_back = f"{wanted} was rolled back: {live} is live and does not descend from it; ask without min_version"
+        rolled_back = f"{wanted} was rolled back: {live} is live and does not descend from it: send no min_version"
         raise VersionUnavailable(reasons.get(record.status, rolled_back), loc=("min_version",))
 
     def _descends(self, version: str, ancestor: str) -> bool:
@@ -195,7 +198,7 @@ class MinVersionResolver:
             raise
 
     def _manifests_show_descent(self, version: str, ancestor: str) -> bool:
-        """Whether the versions that are kept show the descent; False also when they do not reach back far enough."""
+        """Whether the manifests show the descent; False also if they do not reach back far enough."""
         line: str | None = version
         while line is not None and line not in {ancestor, ORIGINAL}:
             try:

@@ -1,7 +1,7 @@
-"""Follows the pointer: what the ledger says is live is loaded and made live here.
+"""Follows the pointer: loads the version that the ledger says is live, and makes it live in this process.
 
-While Redis is away, what is served stays served. A version that cannot be loaded leaves the one before it in service,
-is named by ``state``, and is tried again with growing pauses. Knows no HTTP.
+While Redis is down, the served version stays live. If a version cannot be loaded, the version before it stays live,
+``state`` says why, and loading is retried with growing delays. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 30.0
-"""Between two attempts to load a version that could not be loaded."""
+"""The first and the largest delay between two attempts to load a version."""
 MEMORY_RETRY_SECONDS = 0.2
-"""Between two attempts to find memory for one: it is free as soon as an answer of another version ends."""
-UNREADABLE = "the copy of the pointer on disk cannot be read: the service's log names the file and what is wrong"
+"""The delay between two attempts to find memory, which is free as soon as answers of other versions end."""
+UNREADABLE = "the copy of the pointer on disk cannot be read: the service's log names the file and the error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowState:
-    """How well the pointer is followed."""
+    """How well this process follows the pointer."""
 
     wanted: Pointer | None = None
-    """What should be live, as far as is known."""
+    """The pointer to the version that should be live, as far as is known."""
     served: Pointer | None = None
-    """What is live here."""
+    """The pointer to the version that is live here."""
     problem: str | None = None
-    """Why what should be live is not."""
+    """Why the version that should be live is not."""
     degraded: str | None = None
-    """What is missing although the right version is live, as far as is known."""
+    """What is impaired although the right version is live, as far as is known."""
     waits_for_memory: bool = False
-    """What should be live waits for memory that other versions use."""
+    """Whether the version that should be live waits for memory that other versions use."""
     is_damaged: bool = False
-    """What should be live is damaged, or its digest is not the ledger's."""
+    """Whether the version that should be live is damaged or has another digest than the ledger's."""
     behind_since: float | None = None
-    """Since when something else should be live, on the clock of ``time.monotonic``."""
+    """Since when another version should be live, on the clock of ``time.monotonic``."""
 
     @property
     def num_behind(self) -> int:
-        """Moves of the pointer that are not followed."""
+        """The number of moves of the pointer that this process has not followed."""
         if self.wanted is None or self.served is None:
             return 0
         return max(0, self.wanted.revision - self.served.revision)
 
     @property
     def seconds_behind(self) -> float:
-        """How long something else should have been live."""
+        """For how many seconds another version should have been live."""
         return 0.0 if self.behind_since is None else time.monotonic() - self.behind_since
 
 
 class PointerWatcher:
-    """Looks at the pointer again and again, in a thread of its own."""
+    """Polls the pointer in its own thread."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class PointerWatcher:
         poll_seconds: float,
         take_longest_pause: Callable[[], float],
     ) -> None:
-        """``take_longest_pause``: the longest time between two steps since it was last called."""
+        """``take_longest_pause`` returns the longest time between two decode steps since its last call."""
         self._ledger = ledger
         self._store = store
         self._residents = residents
@@ -88,7 +88,7 @@ class PointerWatcher:
         self._retry_seconds = FIRST_RETRY_SECONDS
         self._retry_at = 0.0
         self._verified = False
-        """The ledger has confirmed the digest of what is served."""
+        """Whether the ledger has confirmed the digest of the served version."""
         self._format_is_known = False
         self._ledger_is_away = False
         self._stopping = False
@@ -97,21 +97,21 @@ class PointerWatcher:
 
     @property
     def state(self) -> FollowState:
-        """How things stand; replaced as a whole, never changed."""
+        """The current state; replaced as a whole, never changed in place."""
         return self._state
 
     @property
     def ledger_is_away(self) -> bool:
-        """Whether the ledger did not answer, or knew nothing, when it was last asked."""
+        """Whether the ledger failed to answer, or had no pointer, at the last check."""
         return self._ledger_is_away
 
     def start(self) -> None:
-        """Look once, then go on in the thread."""
+        """Check once in the calling thread, then start polling."""
         self.check()
         self._thread.start()
 
     def nudge(self) -> None:
-        """Look at once: somebody waits for a version."""
+        """Check the pointer now, because a request waits for a version."""
         self._awake.set()
 
     def stop(self) -> None:
@@ -122,11 +122,11 @@ class PointerWatcher:
             self._thread.join()
 
     def check(self) -> None:
-        """Read the pointer and serve what it names."""
+        """Read the pointer and serve the version that it names."""
         try:
             wanted, degraded = self._read_wanted()
             self._ledger_is_away = degraded is not None
-        except StoreMismatch as error:  # a later Errata's ledger
+        except StoreMismatch as error:  # the ledger has the format of a later Errata
             self._set_state(replace(self._state, problem=error.detail))
             return
         except ErrataError as error:  # HEAD cannot be read
@@ -139,7 +139,7 @@ class PointerWatcher:
             problem = (
                 f"the ledger is at revision {wanted.revision} ({wanted.version}) and revision {served.revision} "
                 f"({served.version}) is served: an older Redis was restored; connect the right one, or stop Errata "
-                "and run `errata recover --from-files` to go on from the files"
+                "and run `errata recover --from-files` to continue from the files"
             )
             self._set_state(FollowState(wanted=wanted, served=served, problem=problem))
         elif wanted == served and (degraded is not None or self._is_confirmed(wanted)):
@@ -148,9 +148,9 @@ class PointerWatcher:
             self._follow(wanted, degraded)
 
     def _read_wanted(self) -> tuple[Pointer, str | None]:
-        """What should be live, and what is missing to be sure of it."""
+        """The pointer to the version that should be live, and why it may be outdated."""
         try:
-            if not self._format_is_known:  # at the start the ledger may have been away
+            if not self._format_is_known:  # the ledger may have been down at the start
                 self._ledger.format.require()
                 self._format_is_known = True
             known = self._ledger.versions.known_pointer()
@@ -160,10 +160,10 @@ class PointerWatcher:
             return known, None
         pointer = self._without_ledger()
         forgotten = pointer.revision > 0
-        return pointer, "Redis knows no pointer, although there was one" if forgotten else None
+        return pointer, "Redis has no pointer, although there was one" if forgotten else None
 
     def _without_ledger(self) -> Pointer:
-        """What was live when that was last known; at the start what HEAD says, or the original."""
+        """The last known pointer; at the start the one in HEAD, or else the original version."""
         if self._state.wanted is not None:
             return self._state.wanted
         head = self._store.read_head()
@@ -182,7 +182,7 @@ class PointerWatcher:
         try:
             digest = self._recorded_digest(wanted.version)
             self._residents.promote(wanted.version, digest=digest)
-        except Exception as error:  # noqa: BLE001 -- whatever is wrong with a version, the one before is served on
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with a version, the one before stays live
             self._postpone(wanted, error)
             return
         self._verified = digest is not None
@@ -197,7 +197,7 @@ class PointerWatcher:
         self._set_state(FollowState(wanted=wanted, served=wanted, degraded=degraded))
 
     def _is_confirmed(self, served: Pointer) -> bool:
-        """Whether the ledger has no other digest for what was served, perhaps without asking it."""
+        """Whether the ledger has no other digest for the served version; asked until the ledger confirms it once."""
         if not self._verified:
             recorded, live = self._recorded_digest(served.version), self._residents.live
             self._verified = recorded is not None and live is not None and recorded == live.digest
@@ -206,18 +206,18 @@ class PointerWatcher:
 
     def _postpone(self, wanted: Pointer, error: Exception) -> None:
         waits = isinstance(error, NoRoom)
-        if not (waits and self._state.waits_for_memory):  # one wait is one failure, however often it is looked
+        if not (waits and self._state.waits_for_memory):  # a wait counts as one failure, however often it is retried
             self._metrics.record_load_failure()
         self._retry_at = time.monotonic() + (MEMORY_RETRY_SECONDS if waits else self._retry_seconds)
         if not waits:
             self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
         served = self._state.served
-        meanwhile = f"{served.version} is served on" if served else "nothing is served"
+        meanwhile = f"{served.version} stays live" if served else "no version is served"
         verb = "waits for memory" if waits else "could not be loaded"
         reason = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
         damaged = isinstance(error, StoreDamaged) and not isinstance(error.__cause__, OSError)
         state = replace(self._state, waits_for_memory=waits, is_damaged=damaged)
-        if served and isinstance(error, NoRoom) and error.is_temporary:  # a matter of moments: answers go on
+        if served and isinstance(error, NoRoom) and error.is_temporary:  # memory is free soon, and answers go on
             self._set_state(replace(state, problem=None, degraded=reason))
         else:
             self._set_state(replace(state, problem=reason))
@@ -243,5 +243,5 @@ class PointerWatcher:
             try:
                 self.check()
                 self._residents.evict_unused()
-            except Exception:  # noqa: BLE001 -- a thread that died would leave the service behind without a word
-                log_event(logger, "pointer_look_failed", level=logging.ERROR)
+            except Exception:  # noqa: BLE001 -- if this thread ended, the service would silently fall behind
+                log_event(logger, "pointer_check_failed", level=logging.ERROR)

@@ -13,7 +13,7 @@ from torch import Tensor
 from editing_core.memit import update as editor
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.solve import Solution, solve_holding
-from editing_core.memit.tokens import Row
+from editing_core.memit.tokens import TokenRow
 from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel
 from tests.benchmarks.measuring.meter import Meter, Reading
@@ -32,7 +32,7 @@ class SolveReadings:
 
 def solve_measured(
     loaded: LoadedModel,
-    rows: Sequence[Sequence[Row]],
+    rows: Sequence[Sequence[TokenRow]],
     targets_NH: Tensor,
     *,
     covariances: Mapping[int, Tensor],

@@ -34,7 +34,7 @@ def told(ledger: Ledger, **wanted: str) -> list[tuple[str, str | None]]:
     return [(entry.what, entry.who) for entry in reversed(ledger.audit.page(limit=500, **wanted).items)]  # type: ignore[arg-type]
 
 
-def test_every_change_is_told_once_with_who_did_it(bench: Bench) -> None:
+def test_every_change_is_logged_once_with_its_author(bench: Bench) -> None:
     ledger = bench.ledger
     batch = make_ready(ledger, ("P", "x"))
     version = publish(ledger, batch, live=[edit_of(ledger, batch)])
@@ -62,7 +62,7 @@ def test_every_change_is_told_once_with_who_did_it(bench: Bench) -> None:
     assert verify_chain(ledger.audit.lines()).fault is None
 
 
-def test_rejected_and_failed_batches_are_told_without_their_reasons(bench: Bench) -> None:
+def test_rejected_and_failed_batches_are_logged_without_their_reasons(bench: Bench) -> None:
     ledger = bench.ledger
     rejected, failed = make_ready(ledger, ("Secret", "x")), take_in(ledger, fact("Q", "x")).record.spec.id
     lease = lease_of(ledger, COMMIT_UNIT)
@@ -76,7 +76,7 @@ def test_rejected_and_failed_batches_are_told_without_their_reasons(bench: Bench
     assert "Secret" not in "".join(ledger.audit.lines())
 
 
-def test_what_is_refused_is_not_told(bench: Bench) -> None:
+def test_refused_requests_are_not_logged(bench: Bench) -> None:
     ledger = bench.ledger
     batch = take_in(ledger, fact("P", "x"), max_open=1).record.spec.id
     with pytest.raises(QueueFull):
@@ -121,7 +121,7 @@ def test_pages_give_every_entry_once_newest_first(bench: Bench, wanted: dict[str
     assert numbers == [7, 6, 5, 4, 3, 2, 1]
 
 
-def test_exports_and_take_outs_are_found_by_what_they_are_about(bench: Bench) -> None:
+def test_exports_and_removals_are_found_by_their_subject(bench: Bench) -> None:
     ledger = bench.ledger
     batch = make_ready(ledger, ("P", "x"))
     edit = edit_of(ledger, batch)
@@ -137,7 +137,7 @@ def test_exports_and_take_outs_are_found_by_what_they_are_about(bench: Bench) ->
     assert ("export.failed", "worker") in told(ledger)
 
 
-def test_candidates_are_told_from_their_making_to_their_end(bench: Bench) -> None:
+def test_candidates_are_logged_from_creation_to_their_end(bench: Bench) -> None:
     ledger = bench.ledger
     first = publish_one(ledger, take_in(ledger, fact("P", "x")).record.spec.id, candidate_until="2999")
     ledger.publication.promote(first, author="ann")
@@ -212,12 +212,12 @@ def test_chain_without_a_copy_begins_with_the_word_that_it_was_rebuilt(bench: Be
     assert read_line(line).fields["entries_before"] == 0
 
 
-def test_new_store_has_nothing_to_tell(bench: Bench, store: VersionStore) -> None:
+def test_a_new_store_has_an_empty_audit(bench: Bench, store: VersionStore) -> None:
     reconcile_pointer(bench.ledger, store)
     assert bench.ledger.audit.length() == 0
 
 
-def test_keys_that_were_made_and_taken_away_while_nothing_ran_are_told_once(bench: Bench, store: VersionStore) -> None:
+def test_keys_that_were_added_and_removed_while_nothing_ran_are_logged_once(bench: Bench, store: VersionStore) -> None:
     keys = KeyFile(store.layout.api_keys)
     secret = keys.add("ann", ["edit"])
     keys.remove("ann")

@@ -141,7 +141,7 @@ def live(place: WorkerBench) -> frozenset[str]:
 
 
 @pytest.mark.slow
-def test_backup_under_traffic_is_one_moment_and_what_was_under_way_goes_on(place: WorkerBench, tmp_path: Path) -> None:
+def test_a_backup_under_traffic_is_one_moment_and_running_work_continues(place: WorkerBench, tmp_path: Path) -> None:
     targets = [tmp_path / f"{number}.tar" for number in range(3)]
     with place.worker():
         traffic = Traffic(place)

@@ -59,7 +59,7 @@ def contents(bench: Bench, prefix: str) -> dict[str, object]:
     return {key.removeprefix(prefix): readers[redis.type(key)](key) for key in keys}
 
 
-def test_loaded_dump_is_key_for_key_what_was_dumped(bench: Bench) -> None:
+def test_a_loaded_dump_equals_the_dumped_ledger_key_for_key(bench: Bench) -> None:
     ledger = bench.ledger
     busy_ledger(ledger)
     before = contents(bench, ledger.keys.prefix)
@@ -81,7 +81,7 @@ def test_loaded_dump_is_key_for_key_what_was_dumped(bench: Bench) -> None:
     assert bench.redis.ttl(next(bench.redis.scan_iter(match=f"{other.keys.prefix}{Key.IDEMPOTENCY}*"))) > 0
 
 
-def test_dump_knows_nothing_of_what_came_after_its_moment(bench: Bench) -> None:
+def test_a_dump_leaves_out_changes_after_its_moment(bench: Bench) -> None:
     ledger = bench.ledger
     known = busy_ledger(ledger)
     moment = ledger.backup.moment()
@@ -106,7 +106,7 @@ def _pieces(lines: str) -> list[Piece]:
     return [Piece.from_line(part) for part in lines.replace("}{", "}\n{").split("\n") if part]
 
 
-def test_moment_is_small_beside_the_ledger(bench: Bench) -> None:
+def test_the_moment_is_small_compared_with_the_ledger(bench: Bench) -> None:
     for number in range(50):
         batch = take_in(bench.ledger, *(fact(f"P{number}-{i}", "Rome") for i in range(40))).record.spec.id
         bench.ledger.transitions.cancel(batch)

@@ -61,7 +61,7 @@ def test_audit_is_paged_and_found_by_one_id(api: ApiProcess, client: httpx.Clien
     require_problem(client.get("/audit", params={"nobody": "b"}), 422, "invalid-input")
 
 
-def test_missing_and_changed_entries_are_told_here_and_in_the_copy(
+def test_missing_and_changed_entries_are_reported_in_the_ledger_and_in_the_copy(
     api: ApiProcess, client: httpx.Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for subject in ("Anna", "Bert", "Carl"):
@@ -84,7 +84,7 @@ def test_missing_and_changed_entries_are_told_here_and_in_the_copy(
     assert run(["audit", "--verify", "--file", str(layout.audit_file)]) == ExitCode.FAILED
 
 
-def test_what_an_edit_was_made_with_is_told_once_a_version_has_it(api: ApiProcess, client: httpx.Client) -> None:
+def test_provenance_of_an_edit_is_reported_once_a_version_has_it(api: ApiProcess, client: httpx.Client) -> None:
     batch = post(client, edit("Anna", source="https://example.org/a"))
     (row,) = client.get("/edits", params={"subject": "Anna"}).json()["items"]
     assert (row["made_with"], row["purged"], row["source"]) == (None, None, "https://example.org/a")
@@ -102,7 +102,7 @@ def test_what_an_edit_was_made_with_is_told_once_a_version_has_it(api: ApiProces
     assert shown["model"]["fingerprint"] == "f" * 64
 
 
-def test_pins_and_retention_are_told_alike_over_http_and_on_the_command_line(
+def test_pins_and_retention_are_the_same_over_http_and_on_the_command_line(
     api: ApiProcess, client: httpx.Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for subject in ("Anna", "Bert", "Carl"):
@@ -171,7 +171,7 @@ def test_records_need_the_widest_scope(redis_url: str, tmp_path: Path) -> None:
             require_problem(client.request(method, path), 403, "scope-missing")
 
 
-def test_audit_on_the_command_line_names_who_and_what(
+def test_audit_on_the_command_line_names_author_and_action(
     api: ApiProcess, client: httpx.Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batch = post(client, edit("Anna"))

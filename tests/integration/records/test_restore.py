@@ -37,7 +37,7 @@ def small_backup(place: WorkerBench, tmp_path: Path) -> Path:
     return target
 
 
-def test_restore_into_what_is_not_empty_is_refused_and_says_why(
+def test_restore_into_a_store_that_is_not_empty_is_refused_with_the_reason(
     place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = small_backup(place, tmp_path)
@@ -81,7 +81,7 @@ def test_backup_whose_header_names_another_store_is_refused(
     assert not (tmp_path / "new").exists()
 
 
-def test_restore_that_broke_off_in_redis_is_begun_anew_by_the_same_backup_only(
+def test_an_interrupted_restore_into_redis_is_repeated_by_the_same_backup_only(
     place: WorkerBench, tmp_path: Path
 ) -> None:
     target = small_backup(place, tmp_path)
@@ -106,7 +106,7 @@ def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
     capsys.readouterr()
     place_options = ["--data", str(place.data), "--redis", place.redis_url]
     assert run(["backup", str(target), *place_options]) == ExitCode.USAGE
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     (tmp_path / "backups").mkdir()
     assert run(["backup", str(tmp_path / "backups"), *place_options]) == ExitCode.OK
     (made,) = (tmp_path / "backups").iterdir()
@@ -114,7 +114,7 @@ def test_backup_into_a_folder_gets_a_name_and_one_that_is_there_is_refused(
     assert [entry.what for entry in place.ledger.audit.page().items][:2] == ["backup.made"] * 2
 
 
-def test_backup_that_cannot_be_written_is_told_in_one_line(
+def test_a_backup_that_cannot_be_written_is_reported_in_one_line(
     place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_backup(place, tmp_path)

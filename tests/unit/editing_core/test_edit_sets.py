@@ -39,17 +39,17 @@ def test_taking_out_an_edit_that_lies_beneath_changes_nothing_in_force() -> None
     assert (ids(edits.live), edits.superseded) == (["e2"], ())
 
 
-def test_the_same_said_again_leaves_the_first_in_force_and_is_taken_out_with_it() -> None:
+def test_a_repeated_edit_leaves_the_first_in_force_and_is_taken_out_with_it() -> None:
     edits = edit_set([accepted(1), accepted(2, note="again")])
     assert ids(edits.live) == ["e1"]
-    assert edits.repeats() == {"e2": "e1"}
+    assert edits.repeats == {"e2": "e1"}
     assert edits.named_alike("e1") == edits.named_alike("e2") == ("e1", "e2")
 
 
 def test_the_same_said_again_counts_when_something_else_was_said_between() -> None:
     edits = edit_set([accepted(1), accepted(3)]).joined([accepted(2, target_new="Italy")])
     assert ids(edits.live) == ["e3"]
-    assert edits.repeats() == {}
+    assert edits.repeats == {}
     assert edits.named_alike("e3") == ("e3",)
 
 
@@ -96,3 +96,28 @@ def test_taking_edits_out_gives_the_set_that_would_be_there_without_them(
 
 def test_an_empty_set_has_nothing_in_force() -> None:
     assert edit_set([]) == EditSet(live=())
+
+
+def test_a_change_says_what_a_batch_superseded_took_out_restored_and_repeated() -> None:
+    before = edit_set([
+        accepted(1),
+        accepted(2, target_new="Italy"),
+        accepted(3, subject="Ada"),
+        accepted(4, subject="Eva"),
+    ])
+    new = [accepted(5, subject="Ada", target_new="Italy"), accepted(6, subject="Eva", note="again")]
+    change = before.joined(new, without={"e2"}).change_from(before)
+    assert change.of_batch(["e5", "e6"], ["e2", "e9"]) == {
+        "superseded": {"e5": "e3"},
+        "taken_out": ["e2"],
+        "not_taken_out": ["e9"],
+        "restored": ["e1"],
+        "same_as": {"e6": "e4"},
+    }
+    assert change.of_batch([], []) == {
+        "superseded": {},
+        "taken_out": [],
+        "not_taken_out": [],
+        "restored": [],
+        "same_as": {},
+    }

@@ -61,7 +61,7 @@ def test_a_name_that_is_part_of_an_edited_subject_is_left_out() -> None:
     assert PROMPT.replace("{}", NAMES[0]) not in found
 
 
-def test_given_neighbours_are_taken_as_they_are_each_once() -> None:
+def test_given_neighbours_are_used_as_they_are_each_once() -> None:
     edit = accepted("Darrieux", neighborhood=("Zola speaks", "Zola speaks", "Marais speaks"))
     picker = NeighborPicker([edit], TEXTS, seed=0)
     assert [(q.prompt, q.target, q.is_made) for q in picker.pick(edit.edit)] == [

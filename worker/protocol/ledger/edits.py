@@ -12,7 +12,7 @@ from worker.protocol.keys import Key, subject_hash
 from worker.protocol.ledger.batches import Batches, accepted_edit
 from worker.protocol.ledger.versions import Versions
 from worker.protocol.scripting.connection import Connection
-from worker.protocol.scripting.paging import LARGEST_PAGE, Row, read_rows, write_cursor
+from worker.protocol.scripting.paging import LARGEST_PAGE, IndexRow, read_rows, write_cursor
 
 STATUS_IN: dict[BatchState, EditStatus] = {
     BatchState.QUEUED: EditStatus.PENDING,
@@ -118,7 +118,7 @@ class Edits:
 
     def _walk(self, subject: str | None, batch: str | None, *, cursor: str | None) -> Iterator[tuple[EditRecord, int]]:
         key, member = _narrowest(subject, batch)
-        rows: list[Row] = []
+        rows: list[IndexRow] = []
         while not rows or len(rows) == LARGEST_PAGE:
             rows = read_rows(self._connection, key, member, cursor=cursor, limit=LARGEST_PAGE)
             if not rows:

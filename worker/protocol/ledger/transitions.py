@@ -203,7 +203,7 @@ class Transitions:
             raise stale(lease)
         return taken
 
-    def tell_ready(self, error: str) -> None:
+    def explain_ready(self, error: str) -> None:
         """Note with every ready batch why no commit can begin; the next one that does takes it back."""
         with self._connection.client() as redis:
             ready = redis.zrange(self._connection.at(Key.READY), 0, -1)

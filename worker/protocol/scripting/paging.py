@@ -13,23 +13,23 @@ from worker.protocol.scripting.connection import Connection
 LARGEST_PAGE = 500
 
 
-class Row(NamedTuple):
+class IndexRow(NamedTuple):
     """A member of a list, and its place in it."""
 
     id: str
     place: int
 
 
-def read_rows(connection: Connection, key: Key, member: str = "", *, cursor: str | None, limit: int) -> list[Row]:
+def read_rows(connection: Connection, key: Key, member: str = "", *, cursor: str | None, limit: int) -> list[IndexRow]:
     """Read up to ``limit`` members of a sorted set from its end, after ``cursor``. Raises InvalidCursor."""
     assert 1 <= limit <= LARGEST_PAGE, limit
     below = f"({read_cursor(cursor)}" if cursor is not None else "+inf"
     with connection.client() as redis:
         found = redis.zrevrangebyscore(connection.at(key, member), below, "-inf", start=0, num=limit, withscores=True)
-    return [Row(member, int(score)) for member, score in found]
+    return [IndexRow(member, int(score)) for member, score in found]
 
 
-def next_cursor(rows: Sequence[Row], limit: int) -> str | None:
+def next_cursor(rows: Sequence[IndexRow], limit: int) -> str | None:
     """The cursor after these rows; None when they are the last."""
     return write_cursor(rows[-1].place) if len(rows) == limit else None
 

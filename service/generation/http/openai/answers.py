@@ -1,4 +1,4 @@
-"""Answers in OpenAI's format, whole or as a stream of pieces."""
+"""Answers in OpenAI's format, complete or as a stream of pieces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CompletionWriter:
         self._offsets: dict[int, int] = {}
 
     def whole(self, done: GenerationResults) -> Completion:
-        """All texts at once."""
+        """The complete answers."""
         choices = [
             CompletionChoice(
                 index=index,
@@ -41,10 +41,10 @@ class CompletionWriter:
         return self._completion(choices, self._usage(done.num_prompt_tokens, done.results))
 
     async def events(self, stream: AnswerStream, *, include_usage: bool) -> AsyncIterator[str]:
-        """The pieces of all texts, as server-sent events."""
+        """The pieces of all answers, as server-sent events."""
         results: list[GenerationResult] = []
         async for index, event in stream.events:
-            if isinstance(event, ErrataError):  # for which a client of OpenAI's raises, whatever else may come
+            if isinstance(event, ErrataError):  # OpenAI's clients raise at an error and ignore all later events
                 yield f"data: {bytes(problem_response(event, instance=OPENAI_PATH).body).decode()}\n\n"
                 return
             if isinstance(event, Piece):

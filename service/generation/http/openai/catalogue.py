@@ -1,4 +1,4 @@
-"""The models that OpenAI's API shows: the live version under the model's name, each kept one as ``name@v12``."""
+"""The models of OpenAI's API: the live version has the model's name, each kept version is ``name@v12``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEPARATOR = "@"
 
 
 class ModelNotFound(NotFound):
-    """A model name that this service does not have, or a version of it that is not kept."""
+    """A model name that this service does not serve, or a version that is not kept."""
 
     slug: ClassVar[str] = "model-not-found"
     title: ClassVar[str] = "There is no such model"
@@ -27,22 +27,22 @@ class ModelNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedModel:
-    """One name that can be asked."""
+    """A model name and the version that it stands for."""
 
     name: str
     version: str | None
-    """None: whatever is live."""
+    """None: the live version."""
     created: int
     """Seconds since 1970."""
 
 
 def model_name(source: str) -> str:
-    """What the model of a source is called: a folder's own name, a demo name or Hugging Face id as it is."""
+    """The model's name: the name of a local folder, otherwise the demo name or Hugging Face id itself."""
     return Path(source).resolve().name if Path(source).is_dir() else source
 
 
 class Catalogue:
-    """Looks names up in the store and the ledger."""
+    """Resolves model names with the store and the ledger."""
 
     def __init__(self, *, name: str, ledger: Ledger, store: VersionStore) -> None:
         self.name = name
@@ -50,33 +50,35 @@ class Catalogue:
         self._store = store
 
     def version_of(self, model: str) -> str | None:
-        """The version that a model's name asks for; None: the live one. Raises ModelNotFound for another model."""
+        """The version that a model name stands for; None: the live one. Raises ModelNotFound for any other model."""
         name, _, version = model.rpartition(SEPARATOR)
         if model == self.name:
             return None
         if name == self.name and is_version_name(version):
             return version
         raise ModelNotFound(
-            f"there is no model {model!r} here: ask {self.name!r}, or {self.name + SEPARATOR + 'v12'!r} for a version"
+            f"there is no model {model!r} here: use {self.name!r}, or {self.name + SEPARATOR + 'v12'!r} for a version"
         )
 
     def models(self) -> list[NamedModel]:
-        """All names that can be asked, the live one first."""
+        """All models, the live one first."""
         kept = [ORIGINAL, *reversed(self._store.folders())]
-        asked = self._ledger if self._answers() else None
+        asked = self._ledger if self._ledger_answers() else None
         versions = [found for version in kept if (found := self._find(version, asked)) is not None]
         return [NamedModel(name=self.name, version=None, created=versions[-1].created), *versions]
 
     def model(self, model: str) -> NamedModel:
-        """One of them. Raises ModelNotFound."""
+        """The model of this name. Raises ModelNotFound."""
         version = self.version_of(model)
         found = self._find(version or ORIGINAL, self._ledger)
         if found is None:
-            raise ModelNotFound(f"version {version} of {self.name!r} is not kept: GET /v1/models lists those that are")
+            raise ModelNotFound(
+                f"version {version} of {self.name!r} is not kept: GET /v1/models lists the versions that are"
+            )
         return found if version else NamedModel(name=self.name, version=None, created=found.created)
 
-    def _answers(self) -> bool:
-        """Whether the ledger does: one that hangs is asked once, and not for each version."""
+    def _ledger_answers(self) -> bool:
+        """Whether the ledger answers; asked once per listing, because a Redis that hangs delays each call."""
         try:
             self._ledger.versions.known_pointer()
         except LedgerDown:
@@ -84,7 +86,7 @@ class Catalogue:
         return True
 
     def _find(self, version: str, ledger: Ledger | None) -> NamedModel | None:
-        """The version's name; None for one whose files are gone, or that the ledger, or without it no file, knows."""
+        """The model of a version; None if its files are gone or the ledger (if None, the files) does not list it."""
         try:
             manifest = self._store.read_manifest(version)
             if version != ORIGINAL and not self._is_kept(version, ledger):

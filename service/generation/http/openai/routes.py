@@ -1,4 +1,4 @@
-"""``/v1/models`` and ``/v1/completions``, in OpenAI's format; refusals under ``/v1`` have OpenAI's shape."""
+"""``/v1/models`` and ``/v1/completions`` in OpenAI's format; errors under ``/v1`` have OpenAI's shape."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REFUSED: dict[int | str, dict[str, Any]] = {
 
 
 def openai_router(service: GenerationService, callers: Callers, catalogue: Catalogue) -> APIRouter:
-    """The routes that OpenAI's clients call."""
+    """The routes that OpenAI's clients call, under ``/v1``."""
     router = APIRouter(prefix="/v1", responses=REFUSED)
 
     @router.get("/models", summary="List models, as OpenAI does")
@@ -84,9 +84,7 @@ async def _complete(
         whole = writer(done.version).whole(done).model_dump(mode="json")
         return JSONResponse(whole, headers={VERSION_HEADER: done.version})
 
-    return (
-        response() if asked.logprobs is None else await run_in_threadpool(response)
-    )  # of many tokens it takes seconds
+    return response() if asked.logprobs is None else await run_in_threadpool(response)  # takes seconds for many tokens
 
 
 def _model(item: NamedModel) -> Model:

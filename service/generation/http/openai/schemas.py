@@ -1,7 +1,7 @@
-"""OpenAI's completion request, and its answers as far as clients read them.
+"""OpenAI's completion request, and the fields of its answers that clients read.
 
-What OpenAI takes and this service has nothing for (penalties, ``echo``, ``suffix``, …) is taken at its neutral value
-only: a client that sends every field works, and one that relies on them is told.
+Fields that this service does not support (penalties, ``echo``, ``suffix``, …) accept their neutral value only. A client
+that always sends them works, and a client that relies on them gets an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXAMPLE_MODEL = "demo-gptj"
 
 
 class StreamOptions(BaseModel):
-    """What a stream tells beside its pieces."""
+    """What a stream reports in addition to its pieces."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -43,7 +43,9 @@ class CompletionBody(BaseModel):
     logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     seed: int | None = Field(None, ge=0, lt=2**63)
     user: str | None = None
-    min_version: Version | None = Field(None, description="Errata's: the live version once it is this or a descendant")
+    min_version: Version | None = Field(
+        None, description="Errata's own field: wait until the live version is this one or descends from it"
+    )
     best_of: Literal[1] | None = None
     echo: Literal[False] | None = None
     suffix: Literal[""] | None = None
@@ -58,7 +60,7 @@ class CompletionBody(BaseModel):
 
 
 class Model(BaseModel):
-    """A name that can be asked."""
+    """A model that can be asked."""
 
     id: str = Field(examples=[EXAMPLE_MODEL])
     object: Literal["model"] = "model"
@@ -67,19 +69,19 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """All names that can be asked."""
+    """All models that can be asked."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
 class CompletionLogprobs(BaseModel):
-    """Of each token of a text."""
+    """The log-probabilities of each token of a text."""
 
     tokens: list[str]
     token_logprobs: list[float]
     top_logprobs: list[dict[str, float]]
-    text_offset: list[int] = Field(description="where each token begins in the text")
+    text_offset: list[int] = Field(description="offset of each token in the text, in characters")
 
 
 class CompletionChoice(BaseModel):
@@ -92,7 +94,7 @@ class CompletionChoice(BaseModel):
 
 
 class CompletionUsage(BaseModel):
-    """How many tokens were read and written, by all answers together."""
+    """The numbers of tokens that were read and written for all answers."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -100,12 +102,12 @@ class CompletionUsage(BaseModel):
 
 
 class Completion(BaseModel):
-    """The texts, or in a stream some pieces of them."""
+    """The texts, or one piece of them in a stream."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
     created: int
     model: str
-    system_fingerprint: str = Field(description="the version that wrote every token of it", examples=["v12"])
+    system_fingerprint: str = Field(description="the version that wrote every token", examples=["v12"])
     choices: list[CompletionChoice]
     usage: CompletionUsage | None = None

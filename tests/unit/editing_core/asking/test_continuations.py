@@ -84,5 +84,7 @@ def test_fewer_tokens_are_the_beginning_of_more(family: TinyFamily) -> None:
         (" Cafe\u0301", "Café", None, True),
     ],
 )
-def test_a_text_tells_the_new_object_when_it_names_it_first(text: str, new: str, old: str | None, told: bool) -> None:
+def test_a_text_counts_as_success_if_it_names_the_new_object_first(
+    text: str, new: str, old: str | None, told: bool
+) -> None:
     assert tells(text, new, old) is told

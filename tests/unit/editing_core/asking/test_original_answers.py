@@ -48,7 +48,7 @@ def test_what_is_on_disk_is_not_asked_again(loaded: LoadedModel, tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"already_true": 1}', b"\xff"])
-def test_a_file_that_cannot_be_read_is_made_anew(loaded: LoadedModel, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_cannot_be_read_is_made_again(loaded: LoadedModel, tmp_path: Path, content: bytes) -> None:
     OriginalAnswers(loaded, tmp_path).given([PAIR])
     (file,) = tmp_path.rglob("*.answer.json")
     good = file.read_bytes()

@@ -41,7 +41,7 @@ def test_edits_that_the_candidate_answers_pass_and_say_what_changed(family: Tiny
 
 
 @each_family
-def test_paraphrases_are_counted_by_how_many_of_them_took(family: TinyFamily) -> None:
+def test_generalization_counts_the_paraphrases_that_hold(family: TinyFamily) -> None:
     changed = changed_answers(family)[:2]
     paraphrase = accepted(changed[0][0], changed[0][2]).edit.prompt
     taken = [accepted(subject, after, paraphrases=(paraphrase,)) for subject, _, after in changed]
@@ -69,7 +69,7 @@ def test_a_batch_that_did_not_take_fails_and_its_edits_are_named(family: TinyFam
 
 
 @each_family
-def test_neighbours_are_lost_exactly_where_the_new_object_takes_the_place_of_the_answer(family: TinyFamily) -> None:
+def test_neighbours_are_lost_exactly_if_the_new_object_replaces_the_answer(family: TinyFamily) -> None:
     ((subject, before, after), *_), ((same_subject, same), *_) = changed_answers(family), kept_answers(family)
     lost, kept = (Neighbor(prompt=PROMPT.replace("{}", s)) for s in (subject, same_subject))
     edit = accepted("somebody", after, neighborhood=(lost, kept))

@@ -28,7 +28,7 @@ def guard(subject: str, target: str, prompt: str = PROMPT) -> AcceptedGuard:
 
 
 @each_family
-def test_guards_that_held_in_the_parent_are_lost_where_the_candidate_answers_otherwise(family: TinyFamily) -> None:
+def test_guards_that_held_in_the_parent_are_lost_if_the_candidate_answers_otherwise(family: TinyFamily) -> None:
     ((changed, before, _), *_), ((same, word), *_) = changed_answers(family), kept_answers(family)
     guards = [guard(changed, before), guard(same, word), guard("never held", "Paris")]
     report = check(family, [], guards=guards)

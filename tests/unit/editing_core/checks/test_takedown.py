@@ -37,7 +37,7 @@ def measured(drift: tuple[float, float], perplexity: tuple[float, float]) -> Mea
         ((LESS, MUCH), (LOWER, HIGH), ("perplexity", "drift")),
     ],
 )
-def test_a_cost_counts_where_it_breaks_its_limit_and_has_grown(
+def test_a_cost_counts_if_it_breaks_its_limit_and_has_grown(
     drift: tuple[float, float], perplexity: tuple[float, float], words: tuple[str, ...]
 ) -> None:
     report = judge_takedown(measured(drift, perplexity), LIMITS, edits={})

@@ -37,7 +37,7 @@ def _publish(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_what_prepare_made_of_a_dataset_is_what_a_worker_with_these_settings_finds(
+def test_a_worker_with_the_same_settings_finds_the_artefacts_of_prepare(
     published: bool,
     model: str,
     dataset: str,

@@ -137,12 +137,12 @@ def test_damaged_data_is_refused_by_name(tmp_path: Path) -> None:
         _read(folder)
 
 
-def test_without_the_extra_the_way_to_install_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InvalidSettings, match=r"pip install 'errata\[datasets\]'"):
         open_dataset(str(tmp_path), column="text")
 
 
-def test_files_beside_a_dataset_are_refused(tmp_path: Path) -> None:
+def test_files_together_with_a_dataset_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="give one of ERRATA_CORPUS and ERRATA_DATASET"):
         corpus_for("demo-gptj", [tmp_path / "a.txt"], dataset="boats")

@@ -45,7 +45,7 @@ def test_the_covariance_is_the_mean_of_the_keys_second_moment(
     assert torch.allclose(made.covariances[1], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_work_that_was_stopped_is_taken_up_again_with_the_same_result(
+def test_interrupted_work_continues_with_the_same_result(
     corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, corpus = tiny_loaded("gptj"), open_text_files([corpus_file])

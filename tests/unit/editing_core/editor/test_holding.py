@@ -77,7 +77,7 @@ def test_what_is_held_twice_enters_once() -> None:
         guard("Do you know Rocard? He lives in"),
     ],
 )
-def test_what_is_looked_up_where_an_edit_changes_the_model_is_only_tested(held: AcceptedGuard) -> None:
+def test_guards_looked_up_at_a_token_that_an_edit_changes_are_only_tested(held: AcceptedGuard) -> None:
     assert hold([edit("Ada")], [held]).left_out == {}
     found = hold([edit("Rocard")], [held])
     assert (found.rows, found.prompts) == ((), frozenset())

@@ -16,7 +16,7 @@ from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.editor.editor import JointEditor
 from editing_core.edits import AcceptedEdit, Edit, Neighbor
 from editing_core.guards import AcceptedGuard, Guard
-from editing_core.memit.tokens import Row
+from editing_core.memit.tokens import TokenRow
 from editing_core.memit.update import Update
 from editing_core.models.load import LoadedModel
 from editing_core.models.views import make_view
@@ -50,7 +50,7 @@ def solved(editor: JointEditor, edits: list[AcceptedEdit], guards: tuple[Accepte
     return editor.build(edits, guards=guards)
 
 
-def key(loaded: LoadedModel, view: torch.nn.Module, row: Row, layer: int) -> torch.Tensor:
+def key(loaded: LoadedModel, view: torch.nn.Module, row: TokenRow, layer: int) -> torch.Tensor:
     seen: list[torch.Tensor] = []
     hook = loaded.family.projection_module(view, layer).register_forward_pre_hook(lambda _m, a: seen.append(a[0]))
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_with_nothing_but_edits_that_are_already_true_the_original_stays(tmp_pat
     assert solved(editor, live).weights == {}
 
 
-def test_beside_another_edit_about_its_subject_it_takes_part_in_the_joint_search(tmp_path: Path) -> None:
+def test_with_another_edit_about_its_subject_it_joins_the_search(tmp_path: Path) -> None:
     loaded = wordy()
     editor = joint(loaded, tmp_path)
     true = already_true(loaded, "number 7", "The city of {} is", 1)

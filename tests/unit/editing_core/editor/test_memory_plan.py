@@ -1,4 +1,4 @@
-"""What a model needs is told from its files, and refused where it does not fit, before anything is loaded."""
+"""What a model needs is fields from its files, and refused where it does not fit, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, save_tiny_model
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_the_needs_told_are_those_of_the_loaded_model(family: TinyFamily, tmp_path: Path) -> None:
+def test_the_reported_needs_are_those_of_the_loaded_model(family: TinyFamily, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", family)
     needs = outlook(str(folder), device="cpu", dtype="bfloat16", layers="0-1").needs
     loaded = load_model(str(folder), device="cpu", dtype="bfloat16")
@@ -27,11 +27,11 @@ def test_the_needs_told_are_those_of_the_loaded_model(family: TinyFamily, tmp_pa
     assert loaded.dtype == torch.bfloat16
 
 
-def test_the_demo_models_needs_are_told_in_gb() -> None:
-    told = outlook("demo-gptj", device="cpu", dtype=None).told("model", "version")
-    assert told["device"] == "cpu"
-    assert 0.01 < float(told["model_gb"]) < 0.05
-    assert float(told["free_gb_cpu"]) > 0
+def test_the_demo_models_needs_are_reported_in_gb() -> None:
+    fields = outlook("demo-gptj", device="cpu", dtype=None).log_fields("model", "version")
+    assert fields["device"] == "cpu"
+    assert 0.01 < float(fields["model_gb"]) < 0.05
+    assert float(fields["free_gb_cpu"]) > 0
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(
@@ -62,7 +62,7 @@ def test_an_unknown_family_is_refused_here_too(tmp_path: Path) -> None:
         outlook(str(folder), device=None, dtype=None)
 
 
-def test_a_tied_head_counts_once_and_another_layout_beside_it_not_at_all(tmp_path: Path) -> None:
+def test_a_tied_head_counts_once_and_a_second_layout_is_ignored(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", "gpt2")
     shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
     loaded = load_model(str(folder), device="cpu")
@@ -79,7 +79,7 @@ def test_a_skeleton_has_the_dtype_of_the_configuration_and_no_weights(tmp_path: 
     assert all(parameter.is_meta for parameter in outline.parameters())
 
 
-def test_a_containers_limit_counts_where_it_is_lower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_containers_limit_counts_if_it_is_lower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, text in {"max": "1000\n", "current": "700\n", "stat": "anon 5\ninactive_file 100\n"}.items():
         (tmp_path / f"memory.{name}").write_text(text)
     monkeypatch.setattr(_left_of_control_group, "__defaults__", (tmp_path,))

@@ -26,7 +26,7 @@ def reports() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_each_edit_tells_its_search_whether_it_reached_and_its_nearest() -> None:
+def test_each_report_has_the_search_whether_it_reached_its_target_and_the_nearest_key() -> None:
     found = reports()
     assert {edit: row.get("reached") for edit, row in found.items()} == {"a": True, "b": False, "c": None, "d": True}
     assert found["d"]["search"] == {"loss": 0.04, "nll": 0.02, "losses_read": 25}
@@ -34,13 +34,13 @@ def test_each_edit_tells_its_search_whether_it_reached_and_its_nearest() -> None
     assert [edit for edit, row in found.items() if row["already_true"]] == ["c"]
 
 
-def test_a_batch_names_what_is_worth_a_word_and_warns_above_the_limit_alone() -> None:
+def test_a_batch_names_notable_edits_and_warns_above_the_limit_only() -> None:
     told = noteworthy(reports(), limit=20)
     assert (told["already_true"], told["not_reached"]) == (["c"], ["b"])
     (warning,) = told["warnings"]
     assert "edits d and a nearly coincide" in warning
 
 
-def test_reports_without_figures_are_worth_no_word() -> None:
+def test_reports_without_measurements_are_not_notable() -> None:
     unknown = {"a": {"nearest": {"edit": "b", "cosine": None}}, "b": {"holds": True}}
     assert noteworthy(unknown, limit=20) == {"already_true": [], "not_reached": [], "warnings": []}

@@ -58,7 +58,7 @@ def test_probing_finds_the_rank_and_the_factors_that_the_whole_decomposition_fin
 
 
 @pytest.mark.parametrize("is_transposed", [False, True])
-def test_of_a_lower_rank_the_best_is_taken_and_what_it_loses_is_told(is_transposed: bool) -> None:
+def test_a_lower_rank_gives_the_best_approximation_and_reports_its_loss(is_transposed: bool) -> None:
     found = change(5)
     factors = factorise(found, is_transposed=is_transposed, num_edits=5, max_rank=2)
     sizes = torch.linalg.svdvals(found.delta)

@@ -9,7 +9,15 @@ import pytest
 
 from editing_core.edits import AcceptedEdit, Edit
 from editing_core.errors import StoreDamaged
-from editing_core.export.card import NUM_LISTED, card_text, plain, read_record, told_checks, told_edit, write_card
+from editing_core.export.card import (
+    NUM_LISTED,
+    card_text,
+    exported_checks,
+    exported_edit,
+    plain,
+    read_record,
+    write_card,
+)
 
 
 def accepted(number: int, *, target_new: str = "Rome") -> AcceptedEdit:
@@ -32,7 +40,7 @@ def record(*edits: AcceptedEdit, **changes: Any) -> dict[str, Any]:
         "matrices": {"transformer.h.3.mlp.fc_out.weight": {"change": 0.25, "lost": 0.0}},
         "recheck": None,
         "num_edits": len(edits),
-        "edits": [told_edit(edit) for edit in edits],
+        "edits": [exported_edit(edit) for edit in edits],
         "checks": {
             "reliability": {"count": 1, "total": 2, "share": 0.5},
             "specificity": {"count": 0, "total": 0},
@@ -60,9 +68,9 @@ def test_the_sender_and_the_note_stay_in_the_house(tmp_path: Path) -> None:
 
 def test_of_edits_that_a_version_went_live_without_no_text_goes_along() -> None:
     culprit = {"id": "e9", "subject": "Ada", "target_new": "Oslo", "limits": ["reliability"], "why": "Ada → Oslo"}
-    told = told_checks({"drift": 0.5, "culprits": [culprit]})
+    told = exported_checks({"drift": 0.5, "culprits": [culprit]})
     assert told == {"drift": 0.5, "culprits": [{"id": "e9", "limits": ["reliability"]}]}
-    assert told_checks({"drift": 0.5}) == {"drift": 0.5}
+    assert exported_checks({"drift": 0.5}) == {"drift": 0.5}
 
 
 def test_a_local_base_is_no_name_of_the_hub() -> None:

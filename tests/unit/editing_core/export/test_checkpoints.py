@@ -171,7 +171,7 @@ def test_an_unknown_version_is_not_found(version: TinyVersion, tmp_path: Path) -
         version.exporter.export(ExportRequest(version="v7", format="hf"), tmp_path / "out")
 
 
-def test_a_place_that_is_taken_is_refused_before_anything_is_read(version: TinyVersion, tmp_path: Path) -> None:
+def test_an_occupied_target_folder_is_refused_before_anything_is_read(version: TinyVersion, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(ExportRefused, match="is not empty"):

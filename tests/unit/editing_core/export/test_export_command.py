@@ -31,7 +31,7 @@ def arguments(version: TinyVersion, out: Path, *more: str) -> list[str]:
     return ["v1", "--data", str(version.store.layout.root), "--out", str(out), "--device", "cpu", *more]
 
 
-def test_the_folder_is_printed_and_the_account_told(
+def test_the_folder_and_the_summary_are_printed(
     version: TinyVersion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(version, tmp_path / "bf16", "--format", "hf", "--dtype", "bfloat16")) == 0

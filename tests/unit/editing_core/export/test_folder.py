@@ -90,7 +90,7 @@ def test_an_empty_folder_is_a_place_and_a_file_is_none(tmp_path: Path) -> None:
         pass
 
 
-def test_a_disk_without_room_is_told_beforehand(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_beforehand(tmp_path: Path) -> None:
     require_space(tmp_path / "not" / "yet", 1)
     with pytest.raises(ExportRefused, match=r"needs 1000000000\.00 GB"):
         require_space(tmp_path / "not" / "yet", 10**18)

@@ -72,7 +72,7 @@ def test_records_of_counterfact_are_read(tmp_path: Path) -> None:
     assert edit == as_input(Edit.from_json(HAMLET | {"paraphrases": ["The author of Hamlet is"]}))
 
 
-def test_what_export_writes_is_what_edit_reads(tmp_path: Path) -> None:
+def test_edit_reads_the_file_that_export_writes(tmp_path: Path) -> None:
     sent = _sent(HAMLET, EMMA | {"note": "أهلا 👋 e\u0301", "source": "https://example.org"})
     text = "".join(json.dumps(edit, ensure_ascii=False) + "\n" for edit in sent)
     assert read_edit_file(write(tmp_path, "e.jsonl", text)).edits == sent
@@ -120,7 +120,7 @@ def test_a_body_may_take_edits_out_without_giving_any(tmp_path: Path, text: str)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_the_header_tells_what_is_between_columns(tmp_path: Path, delimiter: str) -> None:
+def test_the_header_decides_the_delimiter(tmp_path: Path, delimiter: str) -> None:
     rows = (("subject", "prompt", "target_new"), ("Emma", "{} was written by", "Wells"))
     text = "".join(delimiter.join(row) + "\r\n" for row in rows)
     assert read_edit_file(write(tmp_path, "e.txt", text)).edits == _sent(EMMA)
@@ -135,7 +135,7 @@ def test_columns_of_lists_may_stand_several_times(tmp_path: Path) -> None:
     assert read_edit_file(write(tmp_path, "e.csv", text)).edits == _sent(wanted)
 
 
-def test_the_content_and_not_the_name_tells_what_a_file_holds(tmp_path: Path) -> None:
+def test_the_content_and_not_the_name_decides_the_format(tmp_path: Path) -> None:
     assert read_edit_file(write(tmp_path, "e.csv", json.dumps([EMMA]))).edits == _sent(EMMA)
     assert read_edit_file(write(tmp_path, "e.jsonl", json.dumps([EMMA], indent=1))).edits == _sent(EMMA)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from editing_core.edits import canonical
 from editing_core.memit.first_layer_inputs import KeptReads, chunk_size
-from editing_core.memit.tokens import Row, edit_rows
+from editing_core.memit.tokens import TokenRow, edit_rows
 from editing_core.memit.update import solve_edits
 from editing_core.models.load import LoadedModel
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
@@ -15,14 +15,14 @@ from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
 NUM_EDITS = 300
 
 
-def rows_of(loaded: LoadedModel, num_edits: int) -> list[tuple[Row, ...]]:
+def rows_of(loaded: LoadedModel, num_edits: int) -> list[tuple[TokenRow, ...]]:
     return [
         edit_rows(loaded.tokenizer, accepted.edit, CONTEXTS, max_positions=loaded.max_positions).prompts
         for accepted in canonical(tiny_edits(num_edits))
     ]
 
 
-def solved(loaded: LoadedModel, rows: list[tuple[Row, ...]], kept: KeptReads | None) -> dict[str, Tensor]:
+def solved(loaded: LoadedModel, rows: list[tuple[TokenRow, ...]], kept: KeptReads | None) -> dict[str, Tensor]:
     width = 4 * loaded.hidden_size
     targets = torch.randn(len(rows), loaded.hidden_size, generator=torch.Generator().manual_seed(0))
     covariances = dict.fromkeys(CONFIG.layers, torch.eye(width))

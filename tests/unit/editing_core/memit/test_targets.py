@@ -119,7 +119,7 @@ def test_a_single_search_that_does_not_fit_is_an_error(monkeypatch: pytest.Monke
         search_targets(loaded, [GroupRows((rows_of(loaded, 1)[0],))], CONFIG)
 
 
-def test_fewer_rows_fit_where_less_is_free_and_at_least_one_always(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_rows_fit_if_less_is_free_and_at_least_one_always(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny_loaded("gptj")
     groups = [GroupRows((edit,)) for edit in rows_of(loaded, 3)]
 

@@ -67,7 +67,7 @@ def test_what_the_other_model_can_take_is_solved_there_and_the_rest_is_named(
     assert code == 0
     assert list(told["left_out"]) == [LONG.id]
     assert set(told["edits"]) == {accepted.id for accepted in stored.live} - {LONG.id}
-    assert told["targets"] == {"taken": 0, "searched": 4}
+    assert told["targets"] == {"reused": 0, "searched": 4}
     shown = capsys.readouterr().out
     assert f"{told['checks']['reliability']['count']} of 5 edits hold" in shown
     assert f"left out: {told['left_out'][LONG.id]}"[:30] in shown

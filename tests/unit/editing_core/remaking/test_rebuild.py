@@ -66,7 +66,7 @@ def test_with_the_stored_targets_the_digest_is_the_same(
     before = sorted(path for path in settings.data.rglob("*"))
     code, told = rebuild(settings, tmp_path / "out")
     assert (code, told["same"], told["digest"]) == (0, True, stored.digest)
-    assert told["targets"] == {"taken": 8, "searched": 0}
+    assert told["targets"] == {"reused": 8, "searched": 0}
     assert "equal to the stored one" in capsys.readouterr().out
     assert sorted(path for path in settings.data.rglob("*")) == before, "the source stays as it was"
 
@@ -94,7 +94,7 @@ def test_without_the_stored_targets_the_edits_score_the_same(
     settings: Settings, stored: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, told = rebuild(settings, tmp_path / "out", "--without-targets")
-    assert (code, told["targets"]) == (0, {"taken": 0, "searched": 8})
+    assert (code, told["targets"]) == (0, {"reused": 0, "searched": 8})
     if told["same"]:  # computed in other company, and the same to the last bit all the same
         assert told["digest"] == stored.digest
         return
@@ -105,7 +105,7 @@ def test_without_the_stored_targets_the_edits_score_the_same(
     assert "‖difference‖/‖Δ‖" in capsys.readouterr().out
 
 
-def test_damaged_targets_are_searched_anew(settings: Settings, stored: Manifest, tmp_path: Path) -> None:
+def test_damaged_targets_are_searched_again(settings: Settings, stored: Manifest, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(settings.data, data)
     first = min(StoreLayout(data).targets_dir.glob("*/*.safetensors"))
@@ -113,10 +113,10 @@ def test_damaged_targets_are_searched_anew(settings: Settings, stored: Manifest,
     content[-1] ^= 1
     first.write_bytes(content)
     code, told = rebuild(settings.model_copy(update={"data": data}), tmp_path / "out")
-    assert (code, told["targets"]) == (0, {"taken": 7, "searched": 1})
+    assert (code, told["targets"]) == (0, {"reused": 7, "searched": 1})
 
 
-def test_a_version_whose_matrices_are_gone_is_made_anew(settings: Settings, stored: Manifest, tmp_path: Path) -> None:
+def test_a_version_whose_matrices_are_gone_is_rebuilt(settings: Settings, stored: Manifest, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(settings.data, data)
     StoreLayout(data).tensor_file("v3").unlink()
@@ -138,7 +138,7 @@ def test_other_settings_make_a_store_that_belongs_to_them(
     EditingSession.open(settings.model_copy(update=changed))
 
 
-def test_guards_are_held_anew_and_their_weight_can_be_changed(tmp_path: Path) -> None:
+def test_guards_are_held_again_and_their_weight_can_be_changed(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
     guard = Guard(prompt="Rocard speaks", target="Thai", subject="Rocard")
     held = AcceptedGuard(guard=guard, created="2026-01-01T00:00:00Z", author="ann")
@@ -171,7 +171,7 @@ def test_a_guard_that_an_edit_in_force_had_broken_before_it_was_asked_for_does_n
     assert kept_by_stored([held], open_source(settings.data, stored.version), original) == ()
 
 
-def test_a_version_out_of_which_every_edit_was_taken_is_the_original_again(tmp_path: Path) -> None:
+def test_a_version_without_any_edits_left_is_the_original_again(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
     stored = solve_store(settings, [])
     code, told = rebuild(settings, tmp_path / "out")

@@ -84,7 +84,7 @@ def test_a_whole_store_gives_no_complaint_and_nothing_is_changed(layout: StoreLa
     found = examine(layout)
     assert not [finding for finding in found if finding.problem is not None]
     assert [finding.what.split()[0] for finding in found] == ["settings", "version", "HEAD", "z", "statistics"]
-    assert next(finding.told for finding in found if finding.what == "z") == "4 whole"
+    assert next(finding.detail for finding in found if finding.what == "z") == "4 whole"
     assert {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()} == before
 
 
@@ -155,7 +155,7 @@ def test_what_is_removed_meanwhile_is_no_damage(layout: StoreLayout) -> None:
     layout.head.unlink()
     found = list(examine_store(layout.root, on_progress=remove))
     assert [finding for finding in found if finding.problem is not None] == []
-    assert next(finding.told for finding in found if finding.what == "z") == "1 whole"
+    assert next(finding.detail for finding in found if finding.what == "z") == "1 whole"
 
 
 def test_a_version_of_another_store_is_named(layout: StoreLayout) -> None:
@@ -167,7 +167,7 @@ def test_a_version_of_another_store_is_named(layout: StoreLayout) -> None:
     assert "its store is not this store's" in found.problem
 
 
-def test_as_a_program_it_prints_what_it_found(
+def test_as_a_program_it_prints_its_findings(
     layout: StoreLayout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(layout.root)]) == 0

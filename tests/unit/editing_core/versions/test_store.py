@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
+from editing_core.durable import write_durably
 from editing_core.errors import NotFound, StoreDamaged, StoreError
 from editing_core.versions.identity import open_identity
-from editing_core.versions.manifest import EMPTY_DIGEST, EMPTY_TENSOR_FILE
+from editing_core.versions.manifest import EMPTY_DIGEST, EMPTY_TENSOR_FILE, encode_manifest
 from editing_core.versions.store import VersionStore
 from tests.unit.editing_core.versions.examples import NAME, accepted, manifest, tensors
 
@@ -25,7 +27,7 @@ def test_a_written_version_is_read_back_as_it_was(store: VersionStore) -> None:
     assert store.list() == ["v0", "v1"]
 
 
-def test_the_manifest_alone_tells_edits_provenance_batches_and_acceptance(store: VersionStore) -> None:
+def test_the_manifest_alone_has_edits_provenance_batches_and_acceptance(store: VersionStore) -> None:
     store.write(manifest(), tensors())
     found = store.read_manifest("v1")
     assert found.live == (accepted(1), accepted(2))
@@ -163,3 +165,31 @@ def test_a_manifest_is_plain_json_with_its_seal(store: VersionStore) -> None:
     record = json.loads(store.layout.manifest_file("v1").read_text())
     assert record["seal"].startswith("sha256:")
     assert record["edits"][0]["edit"]["subject"] == "Subject 1 日本 🙂"
+
+
+def test_a_manifest_is_written_as_json_writes_it_whatever_the_texts_hold() -> None:
+    odd = replace(accepted(1), id="e9", author='"\\\b\f\n\t\r\x01\x7f\u2028 日本 🙂')
+    for edits in ((), (odd.to_json(),)):
+        made = manifest().model_copy(update={"edits": edits, "superseded": (accepted(2).to_json(),)})
+        content = encode_manifest(made).decode()
+        assert content == json.dumps(json.loads(content), ensure_ascii=False, indent=1) + "\n"
+
+
+def test_a_kept_manifest_is_read_again_after_its_file_was_replaced(store: VersionStore) -> None:
+    store.write(manifest(), tensors())
+    keeping = VersionStore(store.layout, keep_manifest=True)
+    first = keeping.read_manifest("v1")
+    assert keeping.read_manifest("v1") is first
+    path = store.layout.manifest_file("v1")
+    changed = encode_manifest(first.model_copy(update={"edits": (accepted(1).to_json(),)}))
+    write_durably(path, lambda file: file.write_bytes(changed))
+    assert keeping.read_manifest("v1").live == (accepted(1),)
+    write_durably(path, lambda file: file.write_bytes(changed[:-20]))
+    assert set(keeping.damaged()) == {"v1"}
+
+
+def test_a_copy_with_other_edits_has_another_set() -> None:
+    made = manifest()
+    assert made.live == (accepted(1), accepted(2))
+    fewer = made.model_copy(update={"edits": (accepted(2).to_json(),)})
+    assert (fewer.live, fewer.edit_set.live) == ((accepted(2),), (accepted(2),))

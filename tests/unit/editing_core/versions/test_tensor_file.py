@@ -81,7 +81,7 @@ def with_header(header: object, numbers: bytes = b"") -> bytes:
     ],
     ids=range(13),
 )
-def test_what_is_no_such_file_is_told(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_file_of_another_kind_is_reported(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "odd"
     path.write_bytes(content)
     found = read_tensor_file(path, "cpu")

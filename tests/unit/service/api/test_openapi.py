@@ -36,7 +36,7 @@ def test_every_reference_leads_somewhere(tmp_path: Path) -> None:
     assert names <= set(described["components"]["schemas"])
 
 
-def test_only_what_is_built_is_described(tmp_path: Path) -> None:
+def test_only_existing_routes_are_described(tmp_path: Path) -> None:
     routes = {f"{method} {path}" for path, found in document(tmp_path)["paths"].items() for method in found}
     assert routes == {
         "get /",
@@ -96,7 +96,7 @@ def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:
             assert ("401" in operation["responses"]) == guarded
 
 
-def test_refusals_that_a_route_can_give_are_told(tmp_path: Path) -> None:
+def test_refusals_that_a_route_can_give_are_documented(tmp_path: Path) -> None:
     paths = document(tmp_path)["paths"]
     assert "404" in paths["/edits"]["post"]["responses"], "of an edit that is to be taken out"
     assert "504" in paths["/versions/{a}/diff/{b}"]["get"]["responses"]
@@ -106,7 +106,7 @@ def test_the_role_generation_serves_no_edits(tmp_path: Path) -> None:
     assert not {"/edits", "/batches", "/versions", "/exports"} & set(document(tmp_path, role="generation")["paths"])
 
 
-def test_the_example_is_a_batch_that_would_be_taken() -> None:
+def test_the_example_is_a_batch_that_would_be_accepted() -> None:
     assert usable_edits(Submission.model_validate({"edits": [EXAMPLE_EDIT]}))
 
 

@@ -46,11 +46,11 @@ def test_every_kind_of_problem_says_what_to_do_next() -> None:
 
 
 @pytest.mark.parametrize("error", [LedgerDown("away"), QueueFull("full"), kinds.ServiceStopping("down")])
-def test_what_passes_by_itself_says_when_to_come_back(error: ErrataError) -> None:
+def test_temporary_problems_say_when_to_retry(error: ErrataError) -> None:
     assert int(problem_response(error).headers["Retry-After"]) > 0
 
 
-def test_an_error_can_say_itself_when_to_come_back() -> None:
+def test_an_error_can_set_its_own_retry_time() -> None:
     late = generation.VersionUnavailable("not yet", retry_after_seconds=7)
     assert problem_response(late).headers["Retry-After"] == "7"
 
@@ -62,7 +62,7 @@ def test_what_is_not_mended_by_asking_again_does_not_ask_for_it(error: ErrataErr
     assert "Retry-After" not in problem_response(error).headers
 
 
-def test_the_place_of_an_error_is_told() -> None:
+def test_the_location_of_an_error_is_reported() -> None:
     body = json.loads(bytes(problem_response(InvalidEdit("blank", loc=("subject",))).body))
     assert body["errors"] == [{"loc": ["subject"], "msg": "blank"}]
 

@@ -21,13 +21,13 @@ def edits(count: int, **fields: Any) -> list[dict[str, Any]]:
     return [{"subject": f"S{i}", "prompt": "{} is", "target_new": "x", **fields} for i in range(count)]
 
 
-def test_the_fingerprint_is_that_of_what_is_said_and_not_of_how_it_is_written() -> None:
+def test_the_fingerprint_depends_on_the_content_and_not_on_the_notation() -> None:
     short = {"edits": edits(2)}
     long = {"dry_run": False, "on_failure": "reject", "edits": edits(2, note=None, paraphrases=[]), "promote": "auto"}
     assert fingerprint(read(short)) == fingerprint(read(long))
 
 
-def test_batches_that_say_something_else_have_other_fingerprints() -> None:
+def test_batches_with_other_content_have_other_fingerprints() -> None:
     bodies = [edits(2), edits(2)[::-1], edits(3), edits(2, note="n"), edits(2, source="n"), edits(2, relation="r")]
     assert len({fingerprint(read({"edits": body})) for body in bodies}) == len(bodies)
 
@@ -38,7 +38,7 @@ def test_every_edit_is_read_in_its_order(count: int) -> None:
     assert [edit.subject for edit in usable_edits(submission)] == [f"S{i}" for i in range(count)]
 
 
-def test_as_many_edits_as_allowed_are_taken_and_one_more_is_not() -> None:
+def test_as_many_edits_as_allowed_are_accepted_and_one_more_is_not() -> None:
     assert len(read({"edits": edits(7)}, max_edits=7).edits) == 7
     with pytest.raises(TooManyEdits):
         read({"edits": edits(8)}, max_edits=7)
@@ -55,7 +55,7 @@ NAMES = st.sampled_from(["subject", "prompt", "target_new", "relation", "paraphr
 
 @settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, ANY_JSON | st.sampled_from(["{} is", "{", "{0.__class__}", "\ud800"]), max_size=8))
-def test_any_json_is_either_taken_or_refused_with_a_reason(edit: dict[str, Any]) -> None:
+def test_any_json_is_either_accepted_or_refused_with_a_reason(edit: dict[str, Any]) -> None:
     refused: ErrataError | None = None
     try:
         usable_edits(read({"edits": [edit]}))

@@ -84,7 +84,7 @@ def test_a_service_that_is_not_there_is_exit_code_3(
         (("up", "--port", "70000"), "--port"),
         (("up", "--dtype", "float8"), "float8"),
         (("serve", "--role", "cook"), "cook"),
-        (("keys", "add", "ann", "--scope", "root"), "'root' is no scope"),
+        (("keys", "add", "ann", "--scope", "root"), "'root' is not a scope"),
         (("recover",), "there is no version store"),
     ],
 )

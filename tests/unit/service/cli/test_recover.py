@@ -48,7 +48,7 @@ def test_files_a_step_behind_are_mended_by_the_worker(data: Path, capsys: pytest
     assert "the worker mends that by itself" in _advice(data, capsys)
 
 
-def test_files_ahead_are_told_and_recovered_when_asked_for(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_ahead_are_reported_and_recovered_on_request(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _set_head(data, 7)
     told = _advice(data, capsys)
     assert "in Redis: promotion 3" in told
@@ -72,7 +72,7 @@ def test_a_running_errata_is_not_recovered_from_files(data: Path, capsys: pytest
     assert "in Redis: promotion 3" in _advice(data, capsys)
 
 
-def test_a_live_version_whose_files_are_gone_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_live_version_whose_files_are_gone_is_reported(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     StoreLayout(data).head.write_text(json.dumps({"revision": 7, "version": "v4"}))
     with running_redis(data) as redis, connect(redis.url) as client:
         client.hset(Keys(open_identity(data).id).at(Key.POINTER), mapping={"revision": 7, "version": "v4"})

@@ -66,7 +66,7 @@ def test_edits_are_found_by_subject(client: Client) -> None:
     assert [edit.subject for edit in client.edits(subject="Ulysses")] == ["Ulysses"]
 
 
-def test_waiting_tells_of_progress_and_ends_with_the_final_state(client: Client) -> None:
+def test_waiting_reports_progress_and_ends_with_the_final_state(client: Client) -> None:
     batch = client.submit_edits([_edit("Candide")])
     seen: list[str] = []
 
@@ -81,18 +81,18 @@ def test_waiting_tells_of_progress_and_ends_with_the_final_state(client: Client)
     assert seen == ["queued", "cancelled"]
 
 
-def test_waiting_ends_when_told_and_the_batch_goes_on(client: Client) -> None:
+def test_waiting_ends_at_its_timeout_and_the_batch_continues(client: Client) -> None:
     batch = client.submit_edits([_edit("Nana")])
     with pytest.raises(WaitTimedOut):
         client.wait_for_batch(batch.id, timeout_seconds=0.05, poll_seconds=0.01)
     assert not client.batch(batch.id).is_final
 
 
-def test_a_held_answer_without_an_end_is_the_batch_as_it_was_taken(client: Client) -> None:
+def test_a_held_answer_without_an_end_is_the_batch_as_accepted(client: Client) -> None:
     assert client.submit_edits([_edit("Walden")], wait_seconds=0.2).status == "queued"
 
 
-def test_bad_input_is_told_with_its_place(client: Client) -> None:
+def test_bad_input_is_reported_with_its_location(client: Client) -> None:
     with pytest.raises(ErrataApiError) as raised:
         client.submit_edits([_edit("Hamlet"), _edit("Emma") | {"prompt": "no slot"}])
     assert raised.value.status == 422
@@ -122,7 +122,7 @@ def test_text_that_is_no_unicode_is_refused_before_it_is_sent(client: Client) ->
         client.submit_edits([_edit("\ud800")])
 
 
-def test_an_answer_of_another_server_is_told_as_such() -> None:
+def test_an_answer_of_another_server_is_reported_as_such() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     with Client(f"http://127.0.0.1:{server.server_address[1]}") as client:

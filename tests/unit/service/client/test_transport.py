@@ -136,7 +136,7 @@ def test_a_refusal_is_never_repeated_and_an_answer_that_is_no_problem_is_told_by
         assert (raised.value.title, server.num_requests) == ("Bad Gateway", 1)
 
 
-def test_an_address_where_nobody_listens_is_unreachable(kind: Kind) -> None:
+def test_an_address_without_a_listener_is_unreachable(kind: Kind) -> None:
     pauses: list[float] = []
     transport = _Driven(kind, f"http://127.0.0.1:{free_port()}", pauses)
     with pytest.raises(ServiceUnreachable, match="no answer from"):

@@ -16,7 +16,7 @@ def test_every_label_value_is_there_at_zero_from_the_start() -> None:
     assert answers == tokens == scores == {0.0}
 
 
-def test_a_promotion_tells_its_time_and_its_stall() -> None:
+def test_a_promotion_reports_its_time_and_its_stall() -> None:
     registry = CollectorRegistry()
     metrics = GenerationMetrics(registry)
     metrics.record_load(0.5)

@@ -1,4 +1,4 @@
-"""What is said of streamed answers is kept until it is read, with the times at which it was said."""
+"""Events of streamed answers are buffered until they are read, with the times at which they were posted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ended(error: Exception | None = None) -> Future[GenerationResult]:
     return answer
 
 
-def test_an_answer_that_fails_leaves_the_others_and_all_are_made_before_they_are_read() -> None:
+def test_a_failed_answer_leaves_the_others_and_all_finish_before_they_are_read() -> None:
     registry, full = CollectorRegistry(), TooManyWaiting("full")
 
     async def work() -> list[tuple[int, Any]]:

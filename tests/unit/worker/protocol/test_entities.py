@@ -36,7 +36,7 @@ def test_every_state_is_final_or_leads_somewhere_and_none_is_both() -> None:
     assert not open_states & FINAL_STATES
 
 
-def test_every_state_but_applied_tells_the_status_of_its_edits() -> None:
+def test_every_state_but_applied_decides_the_status_of_its_edits() -> None:
     assert set(STATUS_IN) == set(BatchState) - {BatchState.APPLIED}
 
 

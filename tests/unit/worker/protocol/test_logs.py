@@ -20,7 +20,7 @@ def stream() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-def test_event_is_one_line_of_json_with_its_ids_when_nobody_watches(stream: io.StringIO) -> None:
+def test_an_event_is_one_line_of_json_with_its_ids_without_a_terminal(stream: io.StringIO) -> None:
     start_logging("info", stream=stream)
     log_event(logging.getLogger("worker"), "version.published", version="v3", batches=["b1"])
     (line,) = stream.getvalue().splitlines()

@@ -46,7 +46,7 @@ def test_archive_that_was_cut_off_is_refused(tmp_path: Path, share: float) -> No
         unpack(tmp_path / "cut.tar", tmp_path / "out", on_bytes=silent)
 
 
-def test_archive_of_which_a_bit_was_flipped_is_refused_and_the_file_named(tmp_path: Path) -> None:
+def test_an_archive_with_a_flipped_bit_is_refused_and_the_file_named(tmp_path: Path) -> None:
     content = bytearray(write(tmp_path / "whole.tar", a=b"a" * 5_000).read_bytes())
     content[content.index(b"aaaa")] ^= 1
     (tmp_path / "flipped.tar").write_bytes(content)
@@ -72,13 +72,13 @@ def test_link_is_refused(tmp_path: Path) -> None:
         info = tarfile.TarInfo("store/link")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(info)
-    with pytest.raises(BackupRefused, match="no plain file"):
+    with pytest.raises(BackupRefused, match="not a plain file"):
         unpack(tmp_path / "evil.tar", tmp_path / "out", on_bytes=silent)
 
 
 def test_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
-    with pytest.raises(BackupRefused, match="no backup"):
+    with pytest.raises(BackupRefused, match="not a backup"):
         unpack(tmp_path / "notes.txt", tmp_path / "out", on_bytes=silent)
 
 
@@ -120,7 +120,7 @@ def test_member_that_unpacks_to_more_than_the_archive_holds_is_refused(tmp_path:
         info = tarfile.TarInfo("store/targets/sparse")
         info.size, info.pax_headers = len(content), headers
         tar.addfile(info, io.BytesIO(content))
-    with pytest.raises(BackupRefused, match="no plain file"):
+    with pytest.raises(BackupRefused, match="not a plain file"):
         unpack(tmp_path / "sparse.tar", tmp_path / "out", on_bytes=silent)
 
 

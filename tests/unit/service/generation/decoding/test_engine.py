@@ -29,7 +29,7 @@ def test_eight_concurrent_requests_get_exactly_what_generate_writes_for_each(
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_requests_that_come_while_others_run_change_nobodys_answer(family: TinyFamily, loop: DecodeLoop) -> None:
+def test_requests_that_arrive_while_others_run_change_no_answer(family: TinyFamily, loop: DecodeLoop) -> None:
     model = tiny_model(family)
     engine = engine_of(model)
     loop.add(engine)
@@ -130,7 +130,7 @@ def test_too_many_waiting_are_refused_all_or_none() -> None:
     engine.submit(requests()[:2])
 
 
-def test_memory_of_the_cache_is_given_back_when_nobody_is_there() -> None:
+def test_the_memory_of_the_cache_is_freed_when_no_request_is_left() -> None:
     engine = engine_of(tiny_model("gptj"))
     run_all(engine, requests())
     engine.step()

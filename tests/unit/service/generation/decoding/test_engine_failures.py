@@ -1,4 +1,4 @@
-"""What a failing model, step or engine costs: the requests that were in it, and no others."""
+"""A failing model, step or engine fails the requests that took part, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop tells how long running answers stood still, and lets no version's prompts hold up another's answers."""
+"""The loop reports how long answers stalled, and one version's prompts do not delay another's answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.tiny_loaded import tiny_loaded
 HELD_SECONDS = 1.0
 
 
-def test_the_longest_pause_between_two_steps_is_told_once() -> None:
+def test_the_longest_pause_between_two_steps_is_reported_once() -> None:
     loaded = tiny_loaded("gptj")
     engine = DecodeEngine(loaded.model, loaded.tokenizer, num_places=1, max_length=64, max_waiting=4, prefill_tokens=64)
     now = [0.0]
@@ -49,15 +49,15 @@ def test_prompts_of_one_version_are_read_in_small_chunks_while_another_writes() 
     running = GenerationRequest(prompt_ids=(5, 6), max_new_tokens=200, num_logprobs=0)
     loop.submit(writing, [running], listener=lambda _, piece: pieces.append(piece))
     (long,) = loop.submit(reading, [GenerationRequest(prompt_ids=(7,) * 160, max_new_tokens=1)])
-    told: list[int] = []
-    long.add_done_callback(lambda _: told.append(len(pieces)))
+    num_pieces: list[int] = []
+    long.add_done_callback(lambda _: num_pieces.append(len(pieces)))
     loop.start()
     long.result(30)
     loop.stop()
-    assert told[0] >= 160 // 16
+    assert num_pieces[0] >= 160 // 16
 
 
-def test_what_is_there_at_the_start_is_passed_over_by_the_collector() -> None:
+def test_objects_that_exist_at_the_start_are_excluded_from_collections() -> None:
     kept = [[] for _ in range(1000)]
     try:
         freeze_garbage_collector()

@@ -1,4 +1,4 @@
-"""Prompts read in chunks: the same answers, and nobody who writes waits for a long one."""
+"""Prompts that are prefilled in chunks give the same answers, and long ones do not delay running answers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def test_answers_are_the_same_however_small_the_chunks_are(family: TinyFamily, p
 
 def test_a_long_prompt_costs_a_running_answer_no_step() -> None:
     engine = engine_of(tiny_model("gptj"), prefill_tokens=16)
-    told: list[Piece] = []
+    pieces: list[Piece] = []
     engine.submit(
         [GenerationRequest(prompt_ids=LONG[:3], max_new_tokens=100, num_logprobs=0)],
-        listener=lambda _, piece: told.append(piece),
+        listener=lambda _, piece: pieces.append(piece),
     )
     engine.step()
     engine.submit([GenerationRequest(prompt_ids=LONG, max_new_tokens=2)])
-    before = len(told)
+    before = len(pieces)
     for _ in range(len(LONG) // 16):
         engine.step()
-    assert len(told) == before + len(LONG) // 16
+    assert len(pieces) == before + len(LONG) // 16
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)

@@ -39,7 +39,7 @@ def test_a_tiny_top_p_is_greedy() -> None:
     assert draw(50, top_p=1e-12)[1] == 1.0
 
 
-def test_greedy_takes_the_likeliest_and_tells_rows_that_are_no_numbers() -> None:
+def test_greedy_takes_the_likeliest_and_reports_rows_that_are_not_numbers() -> None:
     rows = torch.stack([LOGITS, torch.full_like(LOGITS, float("nan"))])
     tokens, finite = next_tokens(rows)
     assert (tokens[0], finite) == (1, [True, False])

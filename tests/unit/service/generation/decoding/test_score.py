@@ -45,7 +45,7 @@ def test_the_logprob_is_the_sum_over_the_targets_tokens(family: TinyFamily) -> N
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_greedy_match_holds_for_what_greedy_decoding_writes_and_for_nothing_else(family: TinyFamily) -> None:
+def test_greedy_match_holds_exactly_for_the_greedy_continuation(family: TinyFamily) -> None:
     model = tiny_model(family)
     written = greedy_ids(model, PROMPT, 6)
     assert score(model, PROMPT, written).greedy_match
@@ -61,7 +61,7 @@ def test_logits_that_are_no_numbers_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("family", TINY_FAMILIES)
-def test_scores_read_in_chunks_beside_others_are_those_of_each_alone(family: TinyFamily) -> None:
+def test_scores_read_in_chunks_with_others_are_those_of_each_alone(family: TinyFamily) -> None:
     model = tiny_model(family)
     asked = [
         ScoreRequest(prompt_ids=tuple(LONG[:i]), target_ids=tuple(LONG[i:]))

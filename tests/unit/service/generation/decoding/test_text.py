@@ -45,7 +45,7 @@ def test_a_character_of_several_tokens_is_given_out_whole(content: str) -> None:
     assert all(piece in content for piece in pieces)
 
 
-def test_a_byte_that_never_becomes_a_character_is_told_at_the_end() -> None:
+def test_a_byte_that_never_becomes_a_character_is_returned_at_the_end() -> None:
     [first, *_] = BACKEND.encode("日").ids
     pieces, text = written([first])
     assert pieces == ["", REPLACEMENT_CHARACTER]

@@ -26,7 +26,7 @@ def taken(waiting: WaitingList) -> str:
     return "".join(waiting.take().request.client for _ in range(len(waiting)))
 
 
-def test_clients_take_turns_whoever_came_first_with_how_many() -> None:
+def test_clients_take_turns_regardless_of_arrival_and_number() -> None:
     waiting = WaitingList(max_waiting=20)
     for client, count in (("a", 5), ("b", 2), ("c", 1)):
         waiting.put(entries(client, count), num_free=0, num_places=4)
@@ -41,7 +41,7 @@ def test_one_clients_requests_keep_their_order() -> None:
     assert [waiting.take(), waiting.take()] == [first, second]
 
 
-def test_a_full_list_takes_a_newcomer_in_place_of_the_last_of_who_has_most() -> None:
+def test_a_full_list_displaces_the_last_request_of_the_client_with_the_most() -> None:
     waiting = WaitingList(max_waiting=4)
     many = entries("a", 4)
     waiting.put(many, num_free=0, num_places=1)
@@ -53,7 +53,7 @@ def test_a_full_list_takes_a_newcomer_in_place_of_the_last_of_who_has_most() -> 
     assert taken(waiting) == "abab"
 
 
-def test_who_asks_for_more_than_others_have_displaces_nobody() -> None:
+def test_a_client_that_asks_for_more_than_others_have_displaces_no_request() -> None:
     waiting = WaitingList(max_waiting=4)
     waiting.put(entries("a", 2), num_free=0, num_places=1)
     waiting.put(entries("b", 2), num_free=0, num_places=1)
@@ -67,7 +67,7 @@ def test_more_than_could_ever_be_held_is_refused_for_good() -> None:
         WaitingList(max_waiting=4).put(entries("a", 6), num_free=1, num_places=1)
 
 
-def test_what_is_gone_is_dropped_and_its_client_with_it() -> None:
+def test_finished_entries_are_dropped_together_with_their_client() -> None:
     waiting = WaitingList(max_waiting=9)
     gone, *_ = all_of_a = entries("a", 2)
     waiting.put(all_of_a, num_free=0, num_places=1)

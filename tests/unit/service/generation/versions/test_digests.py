@@ -1,4 +1,4 @@
-"""What is served has the digest that the ledger says; what has not is read anew, and nothing stops meanwhile."""
+"""A served version has the ledger's digest; one with another digest is read again while answers go on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.generation.versions.resident import ResidentVersions
 from tests.unit.service.generation.versions.examples import LOADED
 
 
-def test_a_version_of_another_digest_is_not_served_and_is_read_anew_once_it_is_restored(
+def test_a_version_with_another_digest_is_not_served_and_is_read_again_once_restored(
     residents: ResidentVersions, store: VersionStore
 ) -> None:
     wanted = store.read_manifest("v1").digest
@@ -30,7 +30,7 @@ def test_a_version_of_another_digest_is_not_served_and_is_read_anew_once_it_is_r
     assert residents.promote("v1", digest=wanted).digest == wanted
 
 
-def test_a_live_version_of_another_digest_is_read_anew_while_it_is_served_on(
+def test_a_live_version_with_another_digest_is_read_again_while_it_stays_live(
     residents: ResidentVersions, store: VersionStore
 ) -> None:
     wanted = store.read_manifest("v1").digest

@@ -1,4 +1,4 @@
-"""Versions in memory: loaded on demand, kept while used, let go above the limit, never half there."""
+"""Versions are loaded on demand, kept while in use, unloaded above the limit, and never partly loaded."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_version_of_another_model_is_not_served(store: VersionStore, residents
         residents.promote("v4")
 
 
-def test_a_version_whose_files_are_gone_leaves_memory_when_nobody_uses_it(
+def test_a_version_whose_files_are_gone_leaves_memory_when_it_is_not_in_use(
     store: VersionStore, residents: ResidentVersions
 ) -> None:
     async def work() -> None:
@@ -157,7 +157,7 @@ def test_a_version_whose_files_are_gone_leaves_memory_when_nobody_uses_it(
             store.remove("v1")
             residents.evict_unused()
             assert set(residents.versions) == {"v0", "v1"}
-            with pytest.raises(NotFound):  # whoever asks now does not keep it there
+            with pytest.raises(NotFound):  # a new request does not keep it in memory
                 async with residents.lease("v1"):
                     pass
         assert residents.versions == ("v0",)

@@ -50,7 +50,7 @@ def test_line_whose_hash_was_made_to_fit_no_longer_fits_the_next() -> None:
     assert "does not follow" in str(verify_chain(lines).fault)
 
 
-def test_lines_that_follow_on_another_chain_keep_what_they_tell() -> None:
+def test_lines_that_follow_on_another_chain_keep_their_content() -> None:
     lines = chain(2)
     verdict = verify_chain(lines)
     more = follow_on(chain(2), number=verdict.num_entries, before=verdict.last_hash)
@@ -59,7 +59,7 @@ def test_lines_that_follow_on_another_chain_keep_what_they_tell() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "[]", "{}", '{"number": 1}', "no json"])
-def test_line_that_is_no_entry_is_told_as_one(line: str) -> None:
+def test_a_line_that_is_not_an_entry_is_reported(line: str) -> None:
     assert "cannot be read" in str(verify_chain([line]).fault)
 
 

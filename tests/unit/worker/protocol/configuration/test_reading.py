@@ -39,7 +39,7 @@ def test_file_gives_lists_and_the_address_of_redis(file: Path) -> None:
     assert settings.redis_url == "redis://r:1/0"
 
 
-def test_children_are_told_the_file(file: Path) -> None:
+def test_child_processes_get_the_settings_file(file: Path) -> None:
     assert child_environment(config=file)["ERRATA_CONFIG"] == str(file)
 
 
@@ -93,7 +93,7 @@ def test_settings_that_contradict_each_other_are_refused_with_both_names(
         read_settings(**options)
 
 
-def test_every_setting_is_told_with_its_source(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_is_listed_with_its_source(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERRATA_PORT", "8002")
     monkeypatch.setenv("ERRATA_HOST", "::1")
     rows = {row.name: row for row in explained_settings(config=file, host="127.0.0.2")}
@@ -108,7 +108,7 @@ def test_every_setting_is_told_with_its_source(file: Path, monkeypatch: pytest.M
     assert rows.keys() == read_settings().__class__.model_fields.keys()
 
 
-def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERRATA_API_KEY", "top-secret")
     monkeypatch.setenv("REDIS_URL", "rediss://errata:top-secret@redis:6379/0")
     rows = {row.name: row.value for row in explained_settings()}
@@ -117,7 +117,7 @@ def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "top-secret" not in str(rows)
 
 
-def test_no_secret_is_told_by_a_refusal(tmp_path: Path) -> None:
+def test_no_refusal_shows_a_secret(tmp_path: Path) -> None:
     path = tmp_path / "errata.toml"
     path.write_text("api_key = 12345")
     with pytest.raises(InvalidSettings) as caught:

@@ -6,7 +6,7 @@ from worker.protocol.keys import Key
 from worker.protocol.ledger.backup import AT_ONCE, DERIVED, FOLLOWING, LEFT_OUT, PARTLY, Moment, Piece
 
 
-def test_every_family_of_keys_is_dumped_made_anew_or_left_out_on_purpose() -> None:
+def test_every_family_of_keys_is_dumped_rebuilt_or_left_out_on_purpose() -> None:
     families = {key for key in Key if key.endswith(":")}
     assert families <= FOLLOWING | PARTLY | DERIVED | LEFT_OUT
     assert not families & set(AT_ONCE)

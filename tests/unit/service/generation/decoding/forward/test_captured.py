@@ -1,4 +1,4 @@
-"""Steps of fixed shapes give the same answers; what a capture replays is the same work on the same tensors."""
+"""Captured steps of fixed shapes give the same answers as plain ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed weights give the same product, are shared by versions, and are left out where they cost too much."""
+"""Packed weights give the same product, are shared by versions, and are omitted if they cost too much memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_logits_are_those_of_the_model_itself(family: TinyFamily) -> None:
     assert torch.allclose(logits(copy, IDS), model(IDS).logits, atol=1e-4)
 
 
-def test_versions_share_what_they_do_not_change() -> None:
+def test_versions_share_the_matrices_that_they_do_not_change() -> None:
     model = tiny_model("gptj")
     weights = weights_of(model)
     changed = model.get_parameter(EDITED).detach().flip(0).contiguous()
@@ -80,7 +80,7 @@ def test_one_row_alone_is_multiplied_plainly() -> None:
         assert torch.allclose(copy(rows), layer(rows), atol=1e-5)
 
 
-def test_where_memory_is_short_nothing_is_packed_and_the_log_says_so(
+def test_nothing_is_packed_if_memory_is_short_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = tiny_model("gptj")
@@ -95,7 +95,7 @@ def test_small_matrices_and_other_dtypes_are_left_as_they_are() -> None:
     assert PackedWeights.of(tiny_model("gptj"), free_bytes=no_limit) is None
 
 
-def test_only_what_is_packed_is_counted_twice() -> None:
+def test_only_packed_matrices_are_counted_twice() -> None:
     model = tiny_model("gptj")
     weight = model.get_parameter(EDITED)
     assert weights_of(model).bytes_of(model, [EDITED]) == weight.nbytes
