@@ -20,7 +20,7 @@ class Corpus(Protocol):
         ...
 
     def documents(self, *, heldout: bool) -> Iterator[str]:
-        """Non-blank documents that are not held out, or those that are. Raises InvalidSettings if they are unreadable."""
+        """Non-blank documents that are not held out, or those that are. Raises InvalidSettings for unreadable ones."""
         ...
 
 
