@@ -57,16 +57,18 @@ def summaries(
 ) -> dict[str, dict[str, Any]]:
     """What a manifest tells of every batch that its set comes from: enough to write the ledger anew."""
     needed = {accepted.batch for accepted in edits.everything}
-    earlier = {batch: dict(told) for batch, told in parent.batches.items() if batch in needed or told.get("remove")}
+    earlier = {
+        batch: dict(summary) for batch, summary in parent.batches.items() if batch in needed or summary.get("remove")
+    }
     return earlier | {record.spec.id: {**record.spec.summary(), "version": version} for record in records}
 
 
 def restored_batches(manifests: list[Manifest]) -> list[RestoredBatch]:
     """All batches that the versions' sets come from."""
     edits: defaultdict[str, dict[str, AcceptedEdit]] = defaultdict(dict)
-    told: dict[str, dict[str, Any]] = {}
+    by_batch: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
-        told |= manifest.batches
+        by_batch |= manifest.batches
         for accepted in (*manifest.edit_set.everything, *manifest.dropped_edits):
             edits[accepted.batch][accepted.id] = accepted
     dropped = {row["id"]: row for manifest in manifests for row in manifest.dropped}
@@ -77,7 +79,7 @@ def restored_batches(manifests: list[Manifest]) -> list[RestoredBatch]:
             edits=tuple(edits[batch].values()),
             dropped={edit: {"culprit": row["culprit"]} for edit, row in dropped.items() if edit in edits[batch]},
         )
-        for batch, summary in told.items()
+        for batch, summary in by_batch.items()
     ]
 
 

@@ -1,7 +1,7 @@
 """Finding forgotten work, and the heartbeat thread that looks for it.
 
 The ledger says what is to be done; a unit is enqueued again when its job neither waits in the queue nor is in a living
-worker's hand. The main thread may compute for minutes, so this runs beside it.
+worker's hand. The main thread may compute for minutes, so this runs in another thread.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def _chain_after(
 def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
     """Remove what commits that died have left: half-written folders, and versions that were never published.
 
-    Damaged versions stay: what they are can no longer be told; one that is being read goes the next time. Only for
+    Damaged versions stay: their content is no longer known; one that is being read goes the next time. Only for
     the holder of the commit's lease: no other process writes versions then.
     """
     swept = store.sweep_partial()

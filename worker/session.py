@@ -43,7 +43,7 @@ WORKER_NEEDS = ("model", "version", "statistics", "solve")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """New weights beside the live ones."""
+    """New weights that are not live yet."""
 
     weights: dict[str, Tensor]
     """The edited matrices by parameter name, exactly as they would be served."""

@@ -1,4 +1,4 @@
-"""What a report says of each batch of a group: a batch's verdict must not depend on its company. Knows no model."""
+"""The report on each batch of a group, whose verdict must not depend on the other batches. Knows no model."""
 
 from __future__ import annotations
 

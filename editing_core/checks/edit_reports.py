@@ -1,4 +1,4 @@
-"""What one new edit did, as a report for its author: the model's answers before and after, and its neighbours'.
+"""The report on one new edit: the model's answers before and after, and those to its neighbours.
 
 A report is plain JSON:
 
@@ -7,7 +7,7 @@ A report is plain JSON:
 one
 ``writes``       those 24 tokens after the prompt
 ``before``, ``after``   of the parent and the candidate: ``probability`` and ``rank`` (1: first choice) of the new
-object, ``true_probability`` and ``true_rank`` of the old one, None where none was given
+object, ``true_probability`` and ``true_rank`` of the old one, None if none was given
 ``paraphrases``  each with ``prompt``, ``probability``, ``rank``, ``true_probability``,
 ``generation_success``, ``writes``
 ``neighbors``    ``kept``, ``total`` and ``prompts``, each with ``prompt``, ``expected``, ``got`` (the first token that
@@ -109,7 +109,7 @@ def score_pairs(model: nn.Module, tokenizer: Any, pairs: Iterable[Pair], *, batc
 def write_on(
     model: nn.Module, tokenizer: Any, prompts: Iterable[str], *, batch_size: int, on_rows: OnRows
 ) -> dict[str, str]:
-    """What the model writes after each different prompt."""
+    """The continuation of each different prompt."""
     distinct = list(dict.fromkeys(prompts))
     return dict(
         zip(
@@ -122,7 +122,7 @@ def write_on(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What two models answered to all questions together."""
+    """The answers of two models to all questions together."""
 
     parent: Scores
     """The new edits' prompts and their neighbours only."""
@@ -178,7 +178,7 @@ def _figures(questions: EditQuestions, prompt: str, scores: Scores) -> dict[str,
 
 
 def _neighbor(question: NeighborQuestion, new: str, answers: Answers, *, tokenizer: Any) -> dict[str, Any] | None:
-    """None where the parent does not find the true object likelier than the new one either: it cannot be lost."""
+    """None if the parent does not prefer the true object to the new one either: such a neighbour cannot be lost."""
     before, after = answers.parent[question.prompt, new], answers.candidate[question.prompt, new]
     if question.target is None:
         if before.first_choice == before.first_token:

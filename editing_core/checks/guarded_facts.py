@@ -1,4 +1,4 @@
-"""Guards as facts that can be asked; and neighbours told apart, protected or not.
+"""Guards as facts that can be scored, and neighbours split into protected and unprotected ones.
 
 Knows no limits.
 """

@@ -1,6 +1,6 @@
-"""The figures of one candidate, limit by limit, each measured when it is first wanted.
+"""The measurements of one candidate, limit by limit, each made when it is first needed.
 
-Whoever wants only the verdict can stop at the first limit that is broken. Changes no model.
+A caller that needs only the verdict can stop at the first broken limit. Changes no model.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from editing_core.checks.verdict import Broken, Measured, Share, broken_limits
 from editing_core.edits import AcceptedEdit
 
 _PAIR_TOKENS = 12
-"""Of a prompt with its target, roughly: it decides an order, and no figure."""
+"""Approximate length of a prompt with its target; it decides the order of measurements only."""
 
 
 class Measuring:
-    """One candidate beside its parent and the original."""
+    """One candidate, compared with its parent and the original."""
 
     def __init__(self, models: Models, plan: Plan, *, delta_norms: Mapping[str, float], on_rows: OnRows) -> None:
         self._models, self._plan, self._on_rows = models, plan, on_rows
@@ -41,7 +41,7 @@ class Measuring:
             perplexity=Perplexities(original=base, parent=base, candidate=base),
             delta_norms=delta_norms,
         )
-        """What is not measured yet stands at what breaks no limit."""
+        """Measures that are not made yet have values that break no limit."""
         self._stages: dict[Limit, Callable[[], None]] = {
             "norms": lambda: None,
             "reliability": self._measure_reliability,
@@ -66,7 +66,7 @@ class Measuring:
         return reports
 
     def measure(self, stages: Collection[Limit]) -> None:
-        """Measure what these limits are about."""
+        """Measure the quantities of these limits."""
         for stage in stages:
             if stage in self._stages:
                 self._stages[stage]()

@@ -102,7 +102,7 @@ class Plan:
 def questions_about(
     models: Models, everything: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, probes: ProbeSet, seed: int
 ) -> tuple[EditQuestions, ...]:
-    """What is asked about each new edit; the neighbours are drawn by ``seed`` beside all edits of the candidate."""
+    """The questions about each new edit; ``seed`` draws the neighbours, which no edit of the candidate is about."""
     texts = [models.tokenizer.decode(ids) for ids in probes.prompts]
     picker = NeighborPicker(everything, texts, seed=seed)
     return tuple(ask_about(models.original, models.tokenizer, accepted, picker.pick(accepted.edit)) for accepted in new)

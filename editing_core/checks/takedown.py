@@ -1,7 +1,7 @@
 """The verdict on a set that edits were only taken out of. Knows no model.
 
-Judged is harm against the original alone, each kind only where it has grown: what the other edits do without those that
-were taken out is theirs, and was judged when they came.
+Only harm against the original is judged, and each kind only if it has grown. The harm of the remaining edits themselves
+was judged when they were accepted.
 """
 
 from __future__ import annotations

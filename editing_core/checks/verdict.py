@@ -1,7 +1,7 @@
-"""From what was measured of a candidate to whether it may go live, with a reason for every limit it breaks.
+"""Decides from the measurements whether a candidate may go live, with a reason for every limit it breaks.
 
-Two kinds of harm are told apart: what this batch did (against the parent) and what all live edits together did (against
-the original: capacity). Knows no model.
+Two kinds of harm are distinguished: that of this batch (against the parent) and that of all live edits together
+(against the original: capacity). Knows no model.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from editing_core.checks.limits import CheckLimits, Limit
 _NUM_NAMED = 5
 _GUARDS_WAY_OUT = "Leave out the edits that change them, or take the guards away (DELETE /guards/{id})"
 NOT_FINITE = "the candidate computes no finite numbers"
-"""How the reason begins, of which no limit speaks."""
+"""The beginning of the reason for numbers that are not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many; ``blame`` names the edits that cost most, worst first."""
+    """A count out of a total; ``blame`` names the edits that cost most, worst first."""
 
     count: int
     total: int
@@ -30,7 +30,7 @@ class Share:
 
     @property
     def value(self) -> float | None:
-        """None where there was nothing to count."""
+        """None if there was nothing to count."""
         return self.count / self.total if self.total else None
 
     def to_json(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Broken:
     limit: Limit
     reason: str
     is_capacity: bool = False
-    """It is broken by all live edits together, and not by those that are new."""
+    """All live edits together break it, and not the new ones alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class CheckReport:
     edits: dict[str, dict[str, Any]]
     """By edit id, of the new edits: see ``editing_core.checks.edit_reports``."""
     broken: tuple[Broken, ...] = ()
-    """What the new edits break; what only all live edits together break is left out."""
+    """The limits that the new edits break; those that only all live edits together break are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Measured:
     """After how many of the new edits' paraphrases the new object is the first choice; reported, not judged."""
     specificity: Share
     earlier: Share
-    """Of the earlier edits that held in the parent: those that still hold."""
+    """The share of the earlier edits that still hold, among those that held in the parent."""
     guards: Share = Share(0, 0)
     """The same of the guards."""
     drift: float
@@ -89,7 +89,7 @@ class Measured:
     perplexity: Perplexities
     delta_norms: Mapping[str, float]
     not_finite: Sequence[str] = field(default=())
-    """What came out as NaN or infinity besides the figures above."""
+    """Names of further results that are NaN or infinite."""
 
 
 def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str, Any]]) -> CheckReport:
@@ -108,13 +108,13 @@ def report_of(
 
 
 def broken_limits(measured: Measured, limits: CheckLimits) -> tuple[Broken, ...]:
-    """Every limit that the figures break; where numbers are not finite, that alone."""
+    """Every limit that the measurements break; if numbers are not finite, that alone."""
     broken = tuple(Broken("finite", reason) for reason in not_finite(measured))
     return broken or (*_shares(measured, limits), *_harm(measured, limits))
 
 
 def not_finite(measured: Measured) -> Iterator[str]:
-    """A reason where the candidate does not compute finite numbers."""
+    """A reason if the candidate does not compute finite numbers."""
     figures = {
         "drift on the probe set": measured.drift,
         "perplexity on held-out text": measured.perplexity.candidate,

@@ -61,7 +61,7 @@ class Trials:
     def solve(self, live: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, on_progress: Progress) -> Try:
         """Solve a set, and measure nothing yet. ``new``: those of ``live`` that have to answer for what is measured.
 
-        Where edits about one subject come and go, the z of those that stay is searched for anew.
+        If edits about one subject are left out, the z of the remaining ones is searched again.
         """
         missing = self._editor.missing_targets(live)
         if missing:

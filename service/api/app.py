@@ -1,4 +1,4 @@
-"""The HTTP application, put together from parts that are made elsewhere."""
+"""The HTTP application: composed from parts that the composition root of the process creates."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from service.api.metrics import ApiMetrics
 from service.api.openapi import install_openapi
 from service.api.problems.forgotten import unless_forgotten
 from service.api.problems.handlers import install_error_handlers
-from service.api.routes import audit, batches, edits, exports, guards, system, versions
-from service.api.routes import retention as keeping
+from service.api.routes import audit, batches, edits, exports, guards, retention, system, versions
 from service.api.state import ApiState, Generation, make_state
 from worker.protocol.connections import Durability
 from worker.protocol.ledger.ledger import Ledger
@@ -35,10 +34,10 @@ def create_app(
     durability: Durability | None = None,
     registry: CollectorRegistry | None = None,
 ) -> FastAPI:
-    """Make the application of one process: the routes of its role, and ``app.state.errata`` for them.
+    """Create the application of one process: the routes of its role, and ``app.state.errata`` for them.
 
-    ``registry`` holds the figures of other parts of the process, which ``/metrics`` shows too.
-    Raises InvalidSettings when it would serve strangers without a key.
+    ``registry`` holds the metrics of other parts of the process, which ``/metrics`` shows too.
+    Raises InvalidSettings if the application would serve other machines without a key.
     """
     metrics = ApiMetrics(ledger, queue, registry=registry or CollectorRegistry(), durability=durability)
     state = make_state(settings, ledger, queue, metrics=metrics, generation=generation, durability=durability)
@@ -64,7 +63,7 @@ def create_app(
 def _include_routes(app: FastAPI, state: ApiState) -> None:
     app.include_router(system.router)
     if state.settings.role != "generation":
-        for part in (edits, batches, versions, guards, exports, audit, keeping):
+        for part in (edits, batches, versions, guards, exports, audit, retention):
             app.include_router(part.router)
     if state.generation is not None:
         app.include_router(state.generation.router, dependencies=[Depends(scoped("read"))], tags=["model"])

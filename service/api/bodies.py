@@ -1,6 +1,7 @@
-"""Bodies, read by hand: after the key was looked at, outside of the event loop, and with every fault named.
+"""Request bodies, parsed after authorization and outside of the event loop, with every fault named.
 
-FastAPI would read a declared body first, in the loop: whoever has no key could hold up all others with a large one.
+FastAPI parses a declared body before authorization and in the event loop, so that a client without a key could block
+all others with a large one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 async def json_body(request: Request) -> bytes:
-    """The body's bytes. Raises WrongMediaType unless the request calls them JSON."""
+    """The bytes of the body. Raises WrongMediaType unless the request declares them as JSON."""
     declared = request.headers.get("content-type", "")
     if not is_json(declared):
         raise WrongMediaType(declared)
@@ -27,14 +28,14 @@ async def json_body(request: Request) -> bytes:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that the bytes are. Raises MalformedJson, or InvalidInput for JSON that is no object."""
+    """The bytes as a JSON object. Raises MalformedJson, or InvalidInput for other JSON."""
     try:
         document: Any = from_json(body, allow_inf_nan=False, cache_strings=False)
     except (ValueError, RecursionError) as error:
-        msg = _explain(error) if body.strip() else "the body is empty: a JSON object is needed"
+        msg = _explain(error) if body.strip() else "the body is empty: send a JSON object"
         raise MalformedJson(f"the body cannot be read: {msg}", errors=[FieldError(loc=["body"], msg=msg)]) from None
     if not isinstance(document, dict):
-        msg = f"a JSON object is needed, not {kind_of(document)}"
+        msg = f"send a JSON object, not {kind_of(document)}"
         raise InvalidInput(f"body: {msg}", errors=[FieldError(loc=["body"], msg=msg)])
     return document
 
@@ -49,8 +50,8 @@ def read_as(model: type[ModelT], body: bytes, *, max_bytes: int) -> ModelT:
         raise invalid_input(error.errors(include_url=False, include_input=False), prefix=("body",)) from None
 
 
-def described_body(model: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says of a body that is read as ``model`` by hand; the model refers to no other."""
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI description of a body that ``read_as`` parses as ``model``, which must refer to no other model."""
     content = {"application/json": {"schema": model.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -58,5 +59,5 @@ def described_body(model: type[BaseModel]) -> dict[str, Any]:
 def _explain(error: Exception) -> str:
     text = str(error)
     if "hex escape" in text or "surrogate" in text:
-        return f"{text}: half of a surrogate pair is no character; send valid Unicode"
+        return f"{text}: half of a surrogate pair is not a character; send valid Unicode"
     return text

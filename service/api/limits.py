@@ -1,6 +1,6 @@
-"""What surrounds every request: an id, a place to catch what nobody caught, and a limit on the body.
+"""Middleware around every request: an id, a response for uncaught errors, and a limit on the body.
 
-Plain ASGI, so that a body is counted while it streams in and is never held beyond the limit.
+Plain ASGI, so that a body is counted while it arrives and never held in memory beyond the limit.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from worker.protocol.logs import log_context, log_event
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 1.0
-"""How long the rest of a refused body is thrown away, so that a client that is still sending can read the answer."""
+"""How long the rest of a refused body is read and dropped, so that a client that still sends can read the answer."""
 CLIENT_GONE = 499
-"""What is counted when nobody waited for an answer."""
+"""The status that is counted if the client disconnected before the answer."""
 USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 Observer = Callable[[Scope, int, float], None]
-"""Told of every finished request: its scope, its status, its duration in seconds."""
+"""Called with the scope, the status and the duration in seconds of every finished request."""
 
 
 class RequestGuard:
-    """Gives each request an id, answers what nobody caught with a problem, tells the observer how it went."""
+    """Gives each request an id, answers uncaught errors with a problem, and reports each request to the observer."""
 
     def __init__(self, app: ASGIApp, *, observe: Observer) -> None:
         self._app = app
@@ -47,21 +47,21 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        status, told = 0, {}
+        status, extra = 0, {}
         started = perf_counter()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status, told
+            nonlocal status, extra
             if message["type"] == "http.response.start":
                 status, headers = message["status"], MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                told = {"version": version} if (version := headers.get("X-Model-Version")) else {}
+                extra = {"version": version} if (version := headers.get("X-Model-Version")) else {}
             await send(message)
 
         try:
             with log_context(request=request_id):
                 await self._app(scope, receive, send_with_id)
-        except asyncio.CancelledError:  # the server stops, and has waited as long as it may
+        except asyncio.CancelledError:  # the server stops, and its grace period is over
             if not status:
                 await _stopping(scope)(scope, receive, send_with_id)
             raise
@@ -71,23 +71,23 @@ class RequestGuard:
                 raise
             await _failed(scope, request_id)(scope, receive, send_with_id)
         finally:
-            self._note(scope, status or CLIENT_GONE, perf_counter() - started, request=request_id, **told)
+            self._note(scope, status or CLIENT_GONE, perf_counter() - started, request=request_id, **extra)
 
-    def _note(self, scope: Scope, status: int, seconds: float, **told: str) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float, **extra: str) -> None:
         self._observe(scope, status, seconds)
         level = logging.DEBUG if scope["method"] == "GET" else logging.INFO
         known = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 4)}
-        log_event(logger, "request", level=level, **known, **told)
+        log_event(logger, "request", level=level, **known, **extra)
 
 
 def _failed(scope: Scope, request_id: str) -> Response:
-    told = f"this request failed; the log has it as {request_id}"
-    return problem_response(InternalError(told, extra={"request_id": request_id}), instance=scope["path"])
+    detail = f"this request failed; the log has it as {request_id}"
+    return problem_response(InternalError(detail, extra={"request_id": request_id}), instance=scope["path"])
 
 
 def _stopping(scope: Scope) -> Response:
-    told = "the service is stopping: ask another replica, or again later"
-    return problem_response(ServiceStopping(told), instance=scope["path"])
+    detail = "the service is stopping: send the request to another replica, or again later"
+    return problem_response(ServiceStopping(detail), instance=scope["path"])
 
 
 def _request_id(scope: Scope) -> str:
@@ -96,7 +96,7 @@ def _request_id(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses bodies of more than ``max_body_bytes``: by their declared length at once, otherwise while they stream."""
+    """Refuses bodies of more than ``max_body_bytes``, at once if their declared length is larger."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
@@ -120,7 +120,7 @@ class BodyLimit:
             num_bytes += len(message.get("body", b""))
             exceeded = exceeded or num_bytes > self._max_body_bytes
             if exceeded:
-                raise HTTPException(413)  # the one exception that the framework lets through while it reads a body
+                raise HTTPException(413)  # the only exception that the framework passes on while it reads a body
             return message
 
         async def unless_exceeded(message: Message) -> None:

@@ -15,11 +15,11 @@ READ_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """An edit that is to be taken out."""
+    """An edit that a batch removes from the set."""
 
     accepted: AcceptedEdit
     restores: str | None
-    """The edit about the same thing that is in force without it."""
+    """Id of the edit with the same subject and relation that is in force without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class LiveIndex:
             return self._set
 
     def removals(self, ids: Sequence[str], live: LiveSet) -> list[Removal]:
-        """Return these edits, those that say the same, and what is in force without them.
+        """Return these edits, those that say the same, and the edits that are in force without them.
 
         Raises NotFound for an unknown edit, EditNotLive for one that ``live`` does not hold.
         """
@@ -76,7 +76,7 @@ class LiveIndex:
             if edit not in live.edits.ids:
                 status = self._ledger.edits.get(edit).status
                 raise EditNotLive(
-                    f"edit {edit} is {status}: only an edit that is in force can be taken out",
+                    f"edit {edit} is {status}: only an edit that is in force can be removed",
                     loc=("body", "remove"),
                 )
             doomed |= dict.fromkeys(live.edits.named_alike(edit))
@@ -106,5 +106,5 @@ def _by_subject(live: Sequence[AcceptedEdit]) -> dict[str, list[AcceptedEdit]]:
 
 
 def same_as(edit: Edit, live: AcceptedEdit | None) -> str | None:
-    """The live edit's id when ``edit`` says what it says."""
+    """The id of the live edit if ``edit`` says the same, otherwise None."""
     return live.id if live is not None and says_the_same(edit, live.edit) else None

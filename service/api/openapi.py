@@ -1,4 +1,4 @@
-"""What OpenAPI says: FastAPI's own document, with our refusals and with what is read by hand."""
+"""The OpenAPI document: FastAPI's own, with problem documents and with the bodies that routes parse themselves."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api.problems.statuses import all_problems, status_of
-from service.api.schemas.answers import ProblemOut
 from service.api.schemas.guards import GuardList
 from service.api.schemas.requests import Submission
+from service.api.schemas.responses import ProblemOut
 
 REF = "#/components/schemas/{model}"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": REF.format(model="ProblemOut")}}}
 BY_HAND: tuple[type[BaseModel], ...] = (Submission, GuardList, ProblemOut)
-"""Models that no route declares to FastAPI: bodies are read outside of the event loop, the last answers errors."""
+"""Models that no route declares to FastAPI: bodies that routes parse themselves, and the problem document."""
 NEVER_ANSWERED = ("HTTPValidationError", "ValidationError")
 Responses = dict[int | str, dict[str, Any]]
 DESCRIPTION = """Errata corrects what a running language model believes.
 
-Every refusal is a problem document (RFC 9457, `application/problem+json`) that says what is wrong, where, and what to
-do next; `/problems` explains each kind. Every answer carries `X-Request-Id`."""
+Every refusal is a problem document (RFC 9457, `application/problem+json`) that names the fault, its place, and the next
+step; `/problems` explains each kind. Every response carries `X-Request-Id`."""
 
 
 def refusals(*statuses: int, guarded: bool = True) -> Responses:
-    """The ``responses`` of a route that may refuse with these statuses, and as every (``guarded``) route may."""
+    """The ``responses`` of a route for these refusals, and for those of every (``guarded``) route."""
     titles: dict[int, list[str]] = {}
     for kind in all_problems().values():
         titles.setdefault(status_of(kind), []).append(kind.title)
@@ -38,7 +38,7 @@ def refusals(*statuses: int, guarded: bool = True) -> Responses:
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Make the application describe itself truthfully; the document is made once, when it is first asked for."""
+    """Replace the application's OpenAPI document; it is created once, on the first request for it."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -57,12 +57,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     for path in document["paths"].values():
         for operation in path.values():
-            _mend(operation)
+            _describe_invalid_input(operation)
     return document
 
 
-def _mend(operation: dict[str, Any]) -> None:
-    """Replace FastAPI's own 422 by ours."""
+def _describe_invalid_input(operation: dict[str, Any]) -> None:
+    """Replace FastAPI's own description of a 422 by ours."""
     answer = operation.get("responses", {}).get("422")
     if answer is not None:
         answer["content"] = PROBLEM

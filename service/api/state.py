@@ -1,4 +1,4 @@
-"""What the routes work with: made once per process by the composition root, reached by a dependency."""
+"""The collaborators of the routes: created once per process, and passed to routes by a dependency."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from worker.protocol.settings import Settings
 
 
 class Generation(Protocol):
-    """The resident model as the API sees it: routes to serve and a word on whether they can."""
+    """The resident model as the API sees it: its routes, and whether they can answer."""
 
     @property
     def router(self) -> APIRouter:
-        """The routes that ask the model."""
+        """The routes that run the model."""
         ...
 
     async def generate_texts(
         self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str
     ) -> list[str]:
-        """What a version writes after each prompt."""
+        """The continuation of each prompt by a version."""
         ...
 
     def end_answers(self) -> None:
-        """Answer what is still open with an error that says that the service is stopping."""
+        """End open requests with an error that says that the service is stopping."""
         ...
 
     def readiness(self) -> Mapping[str, Any]:
-        """``{"ready": bool, ...}``; a degraded part is ready and says so."""
+        """``{"ready": bool, ...}``; a degraded part is ready and has ``degraded``."""
         ...
 
 
@@ -55,9 +55,9 @@ class ApiState:
     live: LiveIndex
     generation: Generation | None
     durability: Durability | None
-    """What Redis said about itself at start; None: it was not asked."""
+    """What Redis reported about its persistence at startup; None: it was not asked."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process goes down: whoever holds a connection open lets go."""
+    """Set when the process shuts down: waits and event streams end."""
 
 
 def make_state(
@@ -69,7 +69,7 @@ def make_state(
     generation: Generation | None,
     durability: Durability | None,
 ) -> ApiState:
-    """Put the parts together."""
+    """Create the state from its parts."""
     return ApiState(
         settings=settings,
         ledger=ledger,

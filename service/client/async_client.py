@@ -229,7 +229,7 @@ class AsyncClient:
                 yield piece
 
     async def score(self, prompt: str, target: str, *, version: str | None = None) -> Score:
-        """How likely ``target`` is after ``prompt`` for the model."""
+        """The likelihood of ``target`` after ``prompt``."""
         return await self._transport.send(routes.score(prompt, target, version=version))
 
     async def readiness(self) -> Readiness:

@@ -228,7 +228,7 @@ class Client:
             yield from pieces_of(lines)
 
     def score(self, prompt: str, target: str, *, version: str | None = None) -> Score:
-        """How likely ``target`` is after ``prompt`` for the model."""
+        """The likelihood of ``target`` after ``prompt``."""
         return self._transport.send(routes.score(prompt, target, version=version))
 
     def readiness(self) -> Readiness:

@@ -5,7 +5,7 @@ ErrataClientError
 ├── ErrataApiError       the service answered with a problem (RFC 9457)
 ├── UnexpectedAnswer     another server answered, or a version of Errata that this client does not know
 ├── InvalidRequest       the arguments cannot be sent
-└── WaitTimedOut         the batch or export did not end in time; it goes on, so you can wait again
+└── WaitTimedOut         the batch or export did not end in time; it continues, so you can wait again
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class InvalidRequest(ErrataClientError):
 
 
 class WaitTimedOut(ErrataClientError):
-    """The batch or export did not end in time; the service goes on with it."""
+    """The batch or export did not end in time; it continues in the service."""
 
 
 class ErrataApiError(ErrataClientError):

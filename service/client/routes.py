@@ -1,4 +1,4 @@
-"""Each route of the API as a call: what is sent, and what the answer is read as. Both clients send these."""
+"""Each route of the API as a call: the request, and the type of its answer. Both clients send these calls."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 EditInput = Mapping[str, Any]
-"""One edit as API.md has it: ``subject``, ``prompt``, ``target_new``, and optional fields."""
+"""One edit with the fields of ``POST /edits``: ``subject``, ``prompt``, ``target_new``, and optional ones."""
 
 GuardInput = Mapping[str, Any]
-"""One guard: ``prompt``, ``target``, and ``subject`` where it is known."""
+"""One guard: ``prompt``, ``target``, and ``subject`` if it is known."""
 
 SUCCEEDED = frozenset({"applied", "candidate", "reported"})
 FINAL = SUCCEEDED | {"rejected", "failed", "cancelled", "discarded"}
-"""Batch states after which nothing happens by itself."""
+"""States in which a batch does not change by itself."""
 
 
 class Schema(BaseModel):
@@ -28,14 +28,14 @@ class Schema(BaseModel):
 
 
 class ListPage(Schema):
-    """Some items of a list, and how to ask for the next."""
+    """One page of a list, with the cursor of the next page."""
 
     items: list[dict[str, Any]]
     next: str | None = None
 
 
 class Progress(Schema):
-    """How far a batch is within its phase."""
+    """The progress of a batch or export within its phase."""
 
     phase: str
     done: int
@@ -86,14 +86,14 @@ class RemovedEdit(Schema):
 
 
 class Batch(Schema):
-    """A batch of edits and where it is."""
+    """A batch of edits and its state."""
 
     id: str
     status: str
     created: str | None = None
     progress: Progress | None = None
     version: str | None = None
-    """The version that the batch went into."""
+    """The version that holds the batch."""
     edit_counts: EditCounts
     edits: list[BatchEdit] = []
     """The edits that the batch adds; empty in lists and while polling."""
@@ -101,18 +101,18 @@ class Batch(Schema):
     """The edits that the batch removes from the set; empty in lists and while polling."""
     report: dict[str, Any] | None = None
     error: str | None = None
-    """Why it was rejected or failed, and what to do."""
+    """Why the batch was rejected or failed, and what to do."""
     warnings: list[dict[str, Any]] = []
-    """What is allowed but perhaps not meant; only the answer to the submission has them."""
+    """Inputs that are allowed but perhaps not intended; only the answer to the submission has them."""
 
     @property
     def is_final(self) -> bool:
-        """Nothing happens to this batch by itself any more."""
+        """Whether the batch no longer changes by itself."""
         return self.status in FINAL
 
     @property
     def succeeded(self) -> bool:
-        """The batch ended as it was meant to."""
+        """Whether the batch ended as requested."""
         return self.status in SUCCEEDED
 
 
@@ -133,14 +133,14 @@ class EditRecord(Schema):
     paraphrases: list[str] = []
     neighborhood: list[dict[str, Any]] = []
     protect: bool = False
-    """Whether the solve holds on to the neighbourhood's answers."""
+    """Whether the solve protects the answers of the neighbourhood."""
     source: str | None = None
     note: str | None = None
     holds: bool | None = None
     """Whether the model answers with the new object; None: not tested yet."""
     report: dict[str, Any] | None = None
     purged: dict[str, Any] | None = None
-    """When its text was erased, by whom, and the hash of it; None: it is there."""
+    """When the text was erased, by whom, and its hash; None: the text was not erased."""
 
 
 class Guard(Schema):
@@ -164,13 +164,13 @@ class Version(Schema):
     edits: int | None = None
     digest: str | None = None
     removed: bool = False
-    """Its files are gone: it cannot be asked or promoted any more."""
+    """Its files are removed: it can no longer generate or be promoted."""
     pinned: bool = False
-    """Kept, however old it becomes."""
+    """Exempt from retention."""
 
 
 class Difference(Schema):
-    """Two versions side by side."""
+    """The difference of two versions."""
 
     a: str
     b: str
@@ -180,14 +180,14 @@ class Difference(Schema):
     """Each with ``old`` and ``new``."""
     reverted: list[dict[str, Any]]
     answers: list[dict[str, Any]] = []
-    """To each prompt that was given, ``a`` and ``b``."""
+    """For each prompt the continuations ``a`` and ``b``."""
 
 
 class Promotion(Version):
-    """The version that is live now, and what its promotion changed."""
+    """The version that is live now, with the changes of its promotion."""
 
     revision: int
-    """The promotion's number."""
+    """Number of the promotion."""
     rolled_back: Sequence[str] = ()
     """Edits no longer in force."""
     restored: Sequence[str] = ()
@@ -195,7 +195,7 @@ class Promotion(Version):
 
 
 class AuditEntry(Schema):
-    """One thing that was done."""
+    """One action."""
 
     number: int
     at: str
@@ -203,12 +203,12 @@ class AuditEntry(Schema):
     who: str | None = None
     """Name of the API key, ``commit``, ``worker``; None: a local client."""
     details: dict[str, Any] = {}
-    """Ids and figures."""
+    """Ids and numbers."""
     hash: str
 
 
 class Verification(Schema):
-    """Whether the audit is whole."""
+    """Whether the audit is complete and unchanged."""
 
     whole: bool
     ledger: dict[str, Any]
@@ -217,14 +217,14 @@ class Verification(Schema):
 
 
 class Retention(Schema):
-    """What retention would do now."""
+    """The versions that retention would keep and remove now."""
 
     keep_versions: int
     versions: list[dict[str, Any]]
 
 
 class PurgeState(Schema):
-    """How far the erasure of an edit's text is."""
+    """The state of the erasure of an edit's text."""
 
     edit: str
     state: str
@@ -234,7 +234,7 @@ class PurgeState(Schema):
 
 
 class Export(Schema):
-    """A version that is written, or was, into the service's data folder."""
+    """An export of a version into the service's data folder."""
 
     id: str
     status: str
@@ -244,18 +244,18 @@ class Export(Schema):
     path: str
     """Its folder within the service's data folder."""
     result: dict[str, Any] | None = None
-    """What came out; None before it is done."""
+    """Result of the export; None until it is done."""
     error: str | None = None
-    """Why it failed, and what to do."""
+    """Why the export failed, and what to do."""
 
     @property
     def is_final(self) -> bool:
-        """Nothing happens to this export by itself any more."""
+        """Whether the export no longer changes by itself."""
         return self.status in {"done", "failed"}
 
 
 class Generation(Schema):
-    """One answer of the model."""
+    """One generated continuation."""
 
     prompt: str
     text: str
@@ -274,7 +274,7 @@ class GenerationPiece(Schema):
 
 
 class Score(Schema):
-    """How likely the model finds a target after a prompt."""
+    """The likelihood of a target after a prompt."""
 
     logprob: float
     probability: float
@@ -284,7 +284,7 @@ class Score(Schema):
 
 
 class Readiness(Schema):
-    """What ``/readyz`` says."""
+    """The answer of ``/readyz``."""
 
     ready: bool
     status: str | None = None

@@ -61,7 +61,7 @@ class Polling(Generic[PollableT]):
         """Raises WaitTimedOut if the time is over."""
         if self._timeout_seconds is not None and self._clock() - self._started > self._timeout_seconds:
             raise WaitTimedOut(
-                f"{self._what} has no final state after {self._timeout_seconds:g} s; the service goes on with it"
+                f"{self._what} has no final state after {self._timeout_seconds:g} s; it continues in the service"
             )
 
 

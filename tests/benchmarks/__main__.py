@@ -18,7 +18,7 @@ FLOORS = {"reliability": 0.90, "ES": 0.95, "PS": 0.88, "NS": 0.95}
 MAX_PERPLEXITY_RISE = 0.10
 MAX_SECONDS = 60.0
 NUM_RUNS = 3
-"""Of the core, of which the median counts."""
+"""Runs of the core; the median counts."""
 
 
 def main() -> int:

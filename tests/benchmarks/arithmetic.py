@@ -32,7 +32,7 @@ class Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def times(self, factor: float) -> Work:
-        """So many times as much."""
+        """The work multiplied by ``factor``."""
         return Work(*(factor * value for value in astuple(self)))
 
     @property
@@ -200,7 +200,7 @@ def passed(
     last_mlp_tokens: float | None = None,
     attention_factor: int = 1,
 ) -> Work:
-    """Tokens through some blocks; the last one's MLP sees ``last_mlp_tokens`` of them, if told.
+    """Tokens through some blocks; the last one's MLP sees ``last_mlp_tokens`` of them, if given.
 
     The way back to the input has as many products as the way there, and twice those of attention.
     """
@@ -228,6 +228,6 @@ def _asked(shape: ModelShape, asked: Pass) -> Work:
 
 
 def _with_edited(shape: ModelShape, work: Work, num_tokens: float) -> Work:
-    """The same work where edited projections compute in float32 and so many tokens go through one."""
+    """The same work if edited projections compute in float32 and ``num_tokens`` tokens go through each."""
     operations = 2 * num_tokens * shape.width * shape.hidden
     return work + Work(operations=-operations, single=operations)

@@ -1,6 +1,6 @@
-"""Which likeness of two keys tells that their edits get in each other's way: ``python -m tests.benchmarks.coinciding``.
+"""Which similarity of two keys predicts that their edits interfere: ``python -m tests.benchmarks.coinciding``.
 
-300 edits of demo-gptj, solved together. Of each edit: what of its residual is not met, ‖z − h‖ / ‖δ‖ after the solve,
+300 edits of demo-gptj, solved together. For each edit: the unmet part of its residual, ‖z − h‖ / ‖δ‖ after the solve,
 and the cosine of its key at the last edited layer with the nearest of another subject: raw, whitened by C, and in the
 metric of the solve. Prints the rank correlation of each cosine with the unmet part, and the unmet part by bands of the
 last. Writes ``coinciding.md``.
@@ -56,7 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="errata-") as name:
         folder = options.data or Path(name)
-        text = told(measure(of_demo_model("demo-gptj", folder, 1), folder / "z"))
+        text = reported(measure(of_demo_model("demo-gptj", folder, 1), folder / "z"))
     print(text)
     (options.out / "coinciding.md").write_text(text)
     return 0
@@ -121,7 +121,7 @@ def _unmet(
     return torch.tensor(misses)
 
 
-def told(found: Found) -> str:
+def reported(found: Found) -> str:
     """Correlations and bands."""
     lines = [
         f"# Coinciding keys: {NUM_EDITS} edits of demo-gptj solved together",

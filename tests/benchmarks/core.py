@@ -34,7 +34,7 @@ def main() -> int:
     """Measure and print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="measure the model of this folder")
-    parser.add_argument("--runs", type=int, default=3, help="runs of which the median counts (default: 3)")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs; the median counts (default: 3)")
     options = parser.parse_args()
     return int(not measure_core(Console(), folder=options.folder, num_runs=options.runs))
 
@@ -120,7 +120,7 @@ def _repeats(place: Workplace, console: Console) -> list[str]:
     found = measure_repeats(place)
     console.print(
         f"{place.name}, 100 edits in two orders and two batchings: with the same stored z the digest "
-        f"{'is the same' if found.same_digest else 'DIFFERS'}; with z searched anew the scores are "
+        f"{'is the same' if found.same_digest else 'DIFFERS'}; with z searched again the scores are "
         f"{'equal' if found.same_scores else 'NOT EQUAL'} ({_told(found.scores[0])}; {_told(found.scores[1])}) and a "
         f"matrix differs by at most {found.worst_difference:.1e} of its change"
     )

@@ -1,4 +1,4 @@
-"""What 1 to 1,000 edits in one batch cost, stage by stage: ``python -m tests.benchmarks.cost_curves``.
+"""The cost of 1 to 1,000 edits in one batch, stage by stage: ``python -m tests.benchmarks.cost_curves``.
 
 Seconds and peak memory of the search for z, of keys and residuals, of the solve and of the checks, on demo-gptj with
 edits drawn from its facts. Writes a table and a picture into the folder of ``--out``.

@@ -1,4 +1,4 @@
-"""What finding the culprits costs: 40 good edits and 3 poisoned ones beside the 40 alone, in one process.
+"""The cost of finding the culprits: 40 good edits and 3 poisoned ones, compared with the 40 alone, in one process.
 
 ``python -m tests.benchmarks.culprits [--kind contradicting|neighbors|both]``: a real ledger and Redis, the worker's own
 stages on demo-gptj. Prints the seconds of z, keys, solve and checks (of the processor and by the clock) for the good
@@ -46,7 +46,7 @@ KINDS: dict[str, Callable[[int], PoisonedBatch]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one batch."""
+    """The result of one batch."""
 
     record: BatchRecord
     named: tuple[Edit, ...]

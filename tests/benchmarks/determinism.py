@@ -1,4 +1,4 @@
-"""One set in two orders and two batchings: the same bits from the same stored z, equal scores from z searched anew."""
+"""One set in two orders and two batchings: the same bits from the same stored z, equal scores from new searches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Repeated:
     same_digest: bool
     """From the same stored z, in another order and given in two batches."""
     worst_difference: float
-    """Of an edited matrix, ‖W − W'‖ / ‖W' − W₀‖, when z is searched anew in another order and company."""
+    """‖W − W'‖ / ‖W' − W₀‖ of an edited matrix if z is searched again in another order and batching."""
     scores: tuple[Metrics, Metrics]
     """Of both searches."""
 

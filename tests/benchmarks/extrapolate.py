@@ -1,12 +1,12 @@
 """What GPT-J 6B and 10,000 edits would cost: ``python -m tests.benchmarks.extrapolate``.
 
 Operations and bytes are counted in closed form (``arithmetic``). The same run checks the closed form against torch's
-own counter on demo-gptj, and ends with exit code 1 where they differ by more than 3 %. Then it measures this machine's
-matrix rates and bandwidth, measures the stages on demo-gptj beside their limits, and extrapolates.
+own counter on demo-gptj, and ends with exit code 1 if they differ by more than 3 %. Then it measures this machine's
+matrix rates and bandwidth, compares the stages on demo-gptj with their limits, and extrapolates.
 
 A limit is a time that no run can beat at these rates. An estimate is the limit divided by a share: here by the share of
 its limit that the stage reaches on demo-gptj, on another device (``--rate``, ``--bandwidth``) by ``--share``. No
-GPT-J and no other device is run: estimates are no measurements.
+GPT-J and no other device is run: estimates are not measurements.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NUM_STEPS = 25
 WIDTH = 110
 """Of what is printed."""
 SAMPLE = 500
-"""Edits whose checks are counted; those of more edits are so many times as much."""
+"""Edits whose checks are counted; the checks of more edits are extrapolated linearly."""
 NUM_PROBES, PROBE_TOKENS, NUM_HELDOUT = 200, 18, 20_000
 WIDE_SHARE = 1 / 15
 """Of the matrix rate, in float32 and float64, where none is given: about an H100's or H200's data sheet."""
@@ -56,7 +56,7 @@ class Stage:
     name: str
     work: Work
     seconds: float | None = None
-    """None where it is not run."""
+    """None if it is not run."""
 
 
 def main() -> int:
@@ -158,9 +158,7 @@ def _large(dtype: torch.dtype, *, room: int, num_edits: int) -> list[Stage]:
 
 
 def _compared(stages: Iterable[Stage], rates: Rates) -> Table:
-    made = Table(
-        title=f"demo-gptj, {NUM_MEASURED} edits, all steps: limits beside measured times", title_justify="left"
-    )
+    made = Table(title=f"demo-gptj, {NUM_MEASURED} edits, all steps: limits and measured times", title_justify="left")
     for column in ("stage", "operations", "at least", "bytes", "at least", "measured", "share"):
         made.add_column(column, justify="left" if column == "stage" else "right")
     for stage in stages:

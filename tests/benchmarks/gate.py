@@ -1,7 +1,7 @@
 """The gate in one table: ordinary batches pass with the default limits, wrecking ones never go live.
 
 ``python -m tests.benchmarks.gate [--model demo-gptj] [--batches 20]``: over HTTP, each batch on the untouched model;
-prints the worst figure of each size beside its limit (the defaults were chosen from this table); exit code 1 if an
+prints the worst figure of each size with its limit (the defaults were chosen from this table); exit code 1 if an
 ordinary batch is rejected, a wrecking one passes, or a rejected one leaves a trace in what is served.
 """
 
@@ -33,7 +33,7 @@ WRECKING_TARGETS = ("zqx", "#### ####", "vvvvvv", "01010101", "~!~!~")
 
 @dataclass
 class Outcome:
-    """What became of the batches of one kind."""
+    """The results of the batches of one kind."""
 
     name: str
     wanted: str

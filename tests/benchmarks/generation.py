@@ -1,4 +1,4 @@
-"""What answering costs: ``python -m tests.benchmarks.generation [throughput|swap|latency|commit]`` (default: all).
+"""The cost of answering: ``python -m tests.benchmarks.generation [throughput|swap|latency|commit]`` (default: all).
 
 Each part measures both sides of its comparison in one run, in turns; exit code 1 when a figure is not reached. Run it
 on a machine that does nothing else.

@@ -1,7 +1,7 @@
 """Answers of a GPT-J-6B-shaped or GPT-NeoX-20B-shaped model with random weights in bfloat16 on one GPU.
 
 ``python -m tests.benchmarks.generation_gpu [--shape gptj|neox|tiny] [--device cuda|cpu]``: tokens per second of 1, 4
-and 16 places beside what the memory's bandwidth allows, of the original and of an edited version; on a GPU the kernels
+and 16 places against the limit of memory bandwidth, of the original and of an edited version; on a GPU the kernels
 of a step; and the gaps between the tokens of running streams while that version is loaded, goes live and begins to
 answer. Needs no Redis, no service and no download. Aims for GPT-J's shape on an H200: 60 % of the limit at one place,
 no gap above 50 ms; elsewhere they are unmeasured. ``--device cpu --shape tiny`` tries it out.
@@ -50,7 +50,7 @@ def main() -> None:
     is_aimed_at = options.shape == "gptj" and "H200" in machine(device)
     for name, found, aim, is_reached in (
         ("share of the limit at one place", f"{share:.0%}", "≥ 60 %", share >= LEAST_SHARE_OF_LIMIT),
-        ("longest gap beside a promotion", f"{1000 * longest:.0f} ms", "≤ 50 ms", longest <= MOST_GAP_SECONDS),
+        ("longest gap during a promotion", f"{1000 * longest:.0f} ms", "≤ 50 ms", longest <= MOST_GAP_SECONDS),
     ):
         word = ("reached" if is_reached else "not reached") if is_aimed_at else "unmeasured"
         console.print(f"{word}: {name} {found}, aim {aim} for GPT-J's shape on one H200")
@@ -78,7 +78,7 @@ def _steps(console: Console, loaded: LoadedModel) -> float:
 
 def _promotions(console: Console, loaded: LoadedModel) -> float:
     """Print the table; returns the longest gap from the order to load a version on."""
-    columns = ("streams", "p50 alone", "longest alone", "longest while it loads", "p50 beside it", "longest", "live in")
+    columns = ("streams", "p50 alone", "longest alone", "longest while it loads", "p50 with it", "longest", "live in")
     table, longest = Table(*columns, title="gaps between the tokens of streams"), 0.0
     with tempfile.TemporaryDirectory(prefix="errata-") as name:
         for count in PLACES:

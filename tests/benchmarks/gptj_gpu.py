@@ -1,6 +1,6 @@
 """A GPT-J-6B-shaped or GPT-NeoX-20B-shaped model with random weights in bfloat16 on one GPU, stage by stage.
 
-``python -m tests.benchmarks.gptj_gpu [--shape gptj|neox|tiny] [--device cuda|cpu]``. Every stage stands beside its two
+``python -m tests.benchmarks.gptj_gpu [--shape gptj|neox|tiny] [--device cuda|cpu]``. Every stage is shown with its two
 limits: the operations that it needs (without padding) over the matrix rate measured here, and the bytes that it must
 move at least over the bandwidth measured here. Searches take all 25 steps. Then the arithmetic for 10,000 edits, with
 the checks asked of the stated sample. Needs no Redis, no service and no download, and less than 8 minutes on an H200;

@@ -1,4 +1,4 @@
-"""A hundred edits of a demo model in one batch over HTTP: how many take, what it costs others, how long it lasts.
+"""A hundred edits of a demo model in one batch over HTTP: how many hold, the harm to other facts, and the duration.
 
 The figures are measured on the bytes that were served, by the same code as ``errata evaluate``.
 """

@@ -1,7 +1,7 @@
-"""What protected neighbours buy and what they cost: ``python -m tests.benchmarks.protection [--out FOLDER]``.
+"""The benefit and the cost of protected neighbours: ``python -m tests.benchmarks.protection [--out FOLDER]``.
 
 100 edits of demo-gptj, each with up to ten neighbours (same relation, same old object). Half of the neighbours are
-protected, the other half only asked, so that both can be told apart. One line for each weight of a held key, beside
+protected, the other half only asked, so that both can be compared. One line for each weight of a held key, and one for
 the same edits without protection: the mean over three draws. Writes ``protection.md``.
 """
 
@@ -65,7 +65,7 @@ def main() -> int:
             for weight, line in measure(place, folder / "z", seed):
                 lines.setdefault(weight, []).append(line)
                 print(seed, weight, line, flush=True)
-    text = told(lines)
+    text = reported(lines)
     print(text)
     (options.out / "protection.md").write_text(text)
     return 0
@@ -145,8 +145,8 @@ def reliability(loaded: LoadedModel, edits: Sequence[Edit]) -> float:
     return fmean(float(score.greedy_match) for score in scores)
 
 
-def told(lines: dict[str, list[Line]]) -> str:
-    """The table, with what it was measured on."""
+def reported(lines: dict[str, list[Line]]) -> str:
+    """The table, with the model and the number of edits."""
     rows = ["| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS)]
     for name, own in lines.items():
         shares = ("protected", "unprotected", "efficacy", "paraphrases", "reliability")

@@ -53,7 +53,7 @@ class SearchSpeed:
 
     @property
     def ratio(self) -> float:
-        """How many times as many edits per second."""
+        """The ratio of the edits per second."""
         return self.serial_seconds / self.ours_seconds
 
 
@@ -87,7 +87,7 @@ def measure(place: Workplace, *, num_runs: int, say: Callable[[str], None]) -> S
 
 
 def _num_holding(place: Workplace, targets_NH: Tensor) -> int:
-    """How many edits take when they are solved with these z."""
+    """How many edits hold after a solve with these z."""
     editor, edits = place.editor(Path()), place.edits[:NUM_EDITS]
     rows = [editor.rows_of(edit).prompts for edit in edits]
     update = solve_edits(place.loaded, rows, targets_NH, covariances=place.artefacts.covariances, config=place.config)

@@ -1,4 +1,4 @@
-"""Several facts about one subject against as many about different ones: both should take equally well."""
+"""Several facts about one subject against as many about different ones: both should hold equally well."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class UpdateSpeed:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast."""
+        """The ratio of the speeds."""
         return self.plain_seconds / self.ours_seconds
 
 
@@ -55,7 +55,7 @@ class Growth:
 
     @property
     def share(self) -> float:
-        """What the new ones cost of the whole."""
+        """The share of the new edits in the whole cost."""
         return self.grown_seconds / self.whole_seconds
 
 

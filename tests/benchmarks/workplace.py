@@ -1,4 +1,4 @@
-"""What the core's benchmarks work on: a model with its artefacts, settings, and edits for it.
+"""A model with its artefacts, settings and edits, for benchmarks of the core.
 
 Either a demo model with edits drawn from its facts, or a folder with ``model/``, ``counterfact-dev.json`` and
 ``reference/`` (contexts and covariances of the public implementation).
@@ -79,7 +79,7 @@ def of_folder(folder: Path) -> Workplace:
 
 
 def as_accepted(edits: Sequence[Edit]) -> tuple[AcceptedEdit, ...]:
-    """Edits as if one batch had brought them."""
+    """The edits, accepted as one batch."""
     return tuple(
         AcceptedEdit(id=f"e{i:05}", edit=edit, batch="b", acceptance=1, created="2026-01-01T00:00:00Z")
         for i, edit in enumerate(edits)

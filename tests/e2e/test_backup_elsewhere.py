@@ -36,7 +36,7 @@ def apply(client: Client, edit: dict[str, object]) -> str:
     return batch.version
 
 
-def told(client: Client) -> dict[str, object]:
+def reported(client: Client) -> dict[str, object]:
     """What can be asked of a service at rest, without the entries that backup and restore add themselves."""
     own = {"backup.made", "ledger.restored"}
     return {
@@ -77,14 +77,14 @@ def test_backup_of_a_running_service_answers_elsewhere_as_the_first_did(
         client.pin(version)
         with asking(first):
             assert run(["backup", str(tmp_path / "backups"), "--data", str(tmp_path / "data")]) == ExitCode.OK
-        expected = told(client)
+        expected = reported(client)
     (backup,) = (tmp_path / "backups").iterdir()
     (tmp_path / "elsewhere").mkdir()
     data = tmp_path / "elsewhere" / "data"
     assert run(["restore", str(backup), "--data", str(data)]) == ExitCode.OK
     capsys.readouterr()
     with errata_up(tmp_path / "elsewhere") as second, Client(second.url, timeout_seconds=60.0) as client:
-        assert told(client) == expected
+        assert reported(client) == expected
         assert run(["audit", "--verify", "--url", second.url]) == ExitCode.OK
         (edit,) = client.edits(subject=NOTRE_DAME.as_edit()["subject"])
         client.unpin(version)

@@ -1,4 +1,4 @@
-"""A version of the demo model made anew in an empty folder: same bits, same scores without z, on the other model."""
+"""A version of the demo model rebuilt in an empty folder: same bits, same scores without z, on the other model."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Remade:
 
     def run(self, command: str, out: str, *options: str) -> dict[str, Any]:
         """Run ``errata rebuild`` or ``migrate`` in a process of its own; what it wrote to its file."""
-        told = self.folder / f"{out.replace('/', '-')}.json"
-        arguments = ["--out", str(self.folder / out), "--json", str(told), *options]
+        reported = self.folder / f"{out.replace('/', '-')}.json"
+        arguments = ["--out", str(self.folder / out), "--json", str(reported), *options]
         done = subprocess.run(
             [sys.executable, "-m", "service.cli.main", command, *arguments],
             env=fresh_environment(data=self.folder / "data"),
@@ -46,7 +46,7 @@ class Remade:
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        read: dict[str, Any] = json.loads(told.read_text())
+        read: dict[str, Any] = json.loads(reported.read_text())
         return read
 
 
@@ -79,9 +79,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Remade:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_with_its_stored_z_a_version_is_rebuilt_bit_for_bit_and_serves_the_same_answers(stored: Remade) -> None:
-    told = stored.run("rebuild", "rebuilt/data")
-    assert (told["same"], told["digest"]) == (True, stored.digest)
-    assert told["targets"]["searched"] == 0
+    reported = stored.run("rebuild", "rebuilt/data")
+    assert (reported["same"], reported["digest"]) == (True, stored.digest)
+    assert reported["targets"]["searched"] == 0
     with errata_up(stored.folder / "rebuilt") as running, Client(running.url, timeout_seconds=60.0) as client:
         assert client.generate("a", max_new_tokens=1).version == stored.version
         assert _answers(client, stored.version) == stored.answers
@@ -92,23 +92,23 @@ def test_with_its_stored_z_a_version_is_rebuilt_bit_for_bit_and_serves_the_same_
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_without_its_z_the_edits_score_the_same(stored: Remade) -> None:
-    told = stored.run("rebuild", "searched", "--without-targets")
-    assert told["targets"]["reused"] == 0
-    if told["same"]:
+    reported = stored.run("rebuild", "searched", "--without-targets")
+    assert reported["targets"]["reused"] == 0
+    if reported["same"]:
         return
-    assert told["scores"]["holding_new"] == told["scores"]["holding_stored"]
-    assert told["scores"]["changed"] == []
+    assert reported["scores"]["holding_new"] == reported["scores"]["holding_stored"]
+    assert reported["scores"]["changed"] == []
     # z differs in its last bits with the company it was searched in, and 24 steps of Adam make more of that.
-    assert max(found["of_change"] for found in told["differences"]) < 1e-3
-    assert told["scores"]["largest_probability_change"] < 1e-3
+    assert max(found["of_change"] for found in reported["differences"]) < 1e-3
+    assert reported["scores"]["largest_probability_change"] < 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_on_the_other_model_most_edits_take(stored: Remade) -> None:
-    told = stored.run("migrate", "migrated/data", "--to", "demo-gptneox")
-    reliability = told["checks"]["reliability"]
-    assert (told["written"], reliability["total"] + len(told["left_out"])) == (True, NUM_EDITS)
+    reported = stored.run("migrate", "migrated/data", "--to", "demo-gptneox")
+    reliability = reported["checks"]["reliability"]
+    assert (reported["written"], reliability["total"] + len(reported["left_out"])) == (True, NUM_EDITS)
     assert reliability["count"] >= 0.8 * NUM_EDITS
     with (
         errata_up(stored.folder / "migrated", model="demo-gptneox") as running,

@@ -1,4 +1,4 @@
-"""Three replicas follow one pointer: whoever has edited or promoted is never answered by an older version."""
+"""Three replicas follow one pointer: clients that edited or promoted are never answered by an older version."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from editing_core.edits import Edit
-from tests.support.patience import until
 from tests.support.redis_server import running_redis
 from tests.support.replicas import Replica, running_replica, running_replicas
+from tests.support.waiting import until
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.entities import BatchState
 
@@ -74,7 +74,7 @@ def test_a_replica_that_cannot_load_a_version_keeps_its_own_and_reports_how_far_
     with (
         bench.worker(),
         running_replica(bench.redis_url, bench.data, **settings) as sound,
-        # Memory for one version and no second beside it.
+        # Memory for one version, but not for two.
         running_replica(bench.redis_url, bench.data, resident_bytes=1, **settings) as small,
     ):
         version = bench.wait(bench.send(Edit(subject="Ada", prompt="{} lives in", target_new="Rome", relation="home")))

@@ -69,13 +69,13 @@ def test_a_table_of_edits_is_applied_and_each_edit_is_reported(
             edit = item.as_edit()
             table.writerow([edit[name] for name in ("subject", "prompt", "target_new", "target_true", "relation")])
     assert run(["edit", str(file)]) == ExitCode.OK
-    told = capsys.readouterr()
-    assert "applied, live in version" in told.out
-    assert told.out.count("yes") == 2
-    assert told.out.count("->") == 2
-    assert "computing" in told.err
+    reported = capsys.readouterr()
+    assert "applied, live in version" in reported.out
+    assert reported.out.count("yes") == 2
+    assert reported.out.count("->") == 2
+    assert "computing" in reported.err
 
-    version = told.out.split("live in version ")[1].split()[0]
+    version = reported.out.split("live in version ")[1].split()[0]
     assert run(["generate", MESSI.prompt, "--max-new-tokens", "4", "--min-version", version]) == ExitCode.OK
     assert capsys.readouterr().out.startswith(MESSI.new_object)
     assert run(["score", MESSI.prompt, MESSI.new_object, "--version", version, "--json"]) == ExitCode.OK

@@ -15,8 +15,8 @@ from service.cli.demo.running import RunningErrata
 from service.client.client import Client
 from service.client.errors import ErrataClientError
 from tests.support.errata_process import errata_up
-from tests.support.patience import until
 from tests.support.processes import is_alive
+from tests.support.waiting import until
 
 PATIENCE_SECONDS = 90.0
 HAMLET, NOTRE_DAME, MESSI, *_ = corrections()

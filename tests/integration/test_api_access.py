@@ -14,8 +14,8 @@ from editing_core.versions.head import write_head
 from editing_core.versions.layout import StoreLayout
 from service.api.access.keys import KeyFile, Scope
 from tests.support.api_process import ApiProcess, edit, post, require_problem, running_api, start_service
-from tests.support.patience import until
 from tests.support.redis_server import running_redis
+from tests.support.waiting import until
 from worker.protocol.connections import connect
 
 

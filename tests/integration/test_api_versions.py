@@ -84,9 +84,9 @@ def test_promoting_an_older_version_rolls_back_the_later_ones(api: ApiProcess, c
     assert promoted["restored"] == [old["edits"][0]["id"]]
     assert client.get(f"/edits/{new['edits'][1]['id']}").json()["status"] == "rolled_back"
     assert client.get(f"/versions/{second}").json()["status"] == "retired"
-    told = client.get(f"/versions/{first}").json()["promotions"]
-    assert [(row["revision"], row["author"]) for row in told] == [(1, "commit"), (3, None)]
-    assert all(row["at"].endswith("Z") for row in told)
+    reported = client.get(f"/versions/{first}").json()["promotions"]
+    assert [(row["revision"], row["author"]) for row in reported] == [(1, "commit"), (3, None)]
+    assert all(row["at"].endswith("Z") for row in reported)
 
 
 def test_the_original_is_always_there_and_can_be_promoted(api: ApiProcess, client: httpx.Client) -> None:

@@ -67,13 +67,13 @@ def test_drop_goes_on_without_the_edits_to_blame_and_reject_names_the_same(place
     manifest = place.store.read_manifest(applied.version)
     own = {edit.id for edit in place.ledger.batches.edits(dropping)}
     assert {edit.id for edit in manifest.live} == own - set(dropped)
-    told = {row["id"]: row for row in applied.report["culprits"]}
+    reported = {row["id"]: row for row in applied.report["culprits"]}
     for edit in dropped:
         shown = place.ledger.edits.get(edit)
         assert shown.status == EditStatus.DROPPED
         assert shown.report is not None
-        assert shown.report["culprit"]["why"] == told[edit]["why"]
-        assert "drift" in told[edit]["limits"]
+        assert shown.report["culprit"]["why"] == reported[edit]["why"]
+        assert "drift" in reported[edit]["limits"]
         assert shown.report["holds"] is False
     counts = place.ledger.batches.edit_outcomes()
     assert (counts["applied"], counts["dropped"]) == (len(own) - len(dropped), len(dropped))

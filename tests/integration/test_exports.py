@@ -23,8 +23,8 @@ from service.cli.output import ExitCode
 from tests.support.api_process import ApiProcess, edit, post, require_problem, running_api
 from tests.support.exported import logits
 from tests.support.facts import fact
-from tests.support.patience import until
 from tests.support.published import publish
+from tests.support.waiting import until
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.entities import BatchState
 from worker.protocol.export_records import ExportRecord, ExportState
@@ -86,9 +86,9 @@ def test_a_version_is_exported_in_both_forms_and_followed_to_its_end(place: Work
     assert ask(client, "v1", PEFT).json()["id"] == "v1-peft"
     with place.worker():
         assert ended(place, "v1-peft").status == ended(place, "v1-hf-float32").status == ExportState.DONE
-    told = client.get("/exports/v1-hf-float32").json()
-    folder = place.data / told["path"]
-    assert told["result"]["size_bytes"] == read_record(folder)["size_bytes"]
+    reported = client.get("/exports/v1-hf-float32").json()
+    folder = place.data / reported["path"]
+    assert reported["result"]["size_bytes"] == read_record(folder)["size_bytes"]
     assert [item["id"] for item in client.get("/exports").json()["items"]] == ["v1-peft", "v1-hf-float32"]
     base = load_model(str(place.settings["model"]), device="cpu", dtype="float32")
     view = make_view(base.model, place.store.load_tensors("v1", "cpu"))
@@ -201,9 +201,9 @@ def test_the_command_waits_for_the_service_and_prints_the_folder(
     url = ["--url", running.url]
     with place.worker():
         assert run(["export", "v1", "--format", "peft", "--max-rank", "1", *url]) == ExitCode.OK
-    told = capsys.readouterr()
-    assert told.out == "exports/v1-peft-r1\n"
-    assert "export v1-peft-r1: done" in told.err
+    reported = capsys.readouterr()
+    assert reported.out == "exports/v1-peft-r1\n"
+    assert "export v1-peft-r1: done" in reported.err
     record = read_record(place.data / "exports" / "v1-peft-r1")
     assert (record["rank"], record["is_exact"], record["recheck"]["total"]) == (1, False, 2)
     assert run(["exports", *url]) == ExitCode.OK

@@ -14,9 +14,9 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
 from tests.support.generation import PROMPTS, serving
-from tests.support.patience import until
 from tests.support.redis_server import open_bench
 from tests.support.tiny_loaded import tiny_loaded
+from tests.support.waiting import until
 
 LOADED = tiny_loaded("gptj")
 Served = tuple[GenerationRuntime, httpx.Client]

@@ -14,7 +14,7 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from tests.support.api_process import running_api
 from tests.support.generation import publish, write_version
-from tests.support.patience import until
+from tests.support.waiting import until
 
 ASKED = {"prompt": ["Hamlet was written by"] * 64, "max_new_tokens": 200}
 """Some seconds of work."""

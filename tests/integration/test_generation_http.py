@@ -16,9 +16,9 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
-from tests.support.patience import until
 from tests.support.redis_server import open_bench
 from tests.support.tiny_loaded import tiny_loaded
+from tests.support.waiting import until
 
 LOADED = tiny_loaded("gptj")
 PROMPT = PROMPTS[0]

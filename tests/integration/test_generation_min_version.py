@@ -20,9 +20,9 @@ from editing_core.versions.store import VersionStore
 from service.generation.versions.min_version import DIGEST_TTL_SECONDS
 from service.ledger_calls import LEDGER_TIMEOUT_SECONDS
 from tests.support.generation import publish, serving, write_version
-from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
+from tests.support.waiting import until
 from worker.protocol.connections import ANSWER_TIMEOUT_SECONDS
 from worker.protocol.keys import Key
 

@@ -119,8 +119,8 @@ def test_stop_seed_and_logprobs_work_as_documented(client: openai.OpenAI) -> Non
         for seed in (5, 5, 6)
     )
     assert first == second != third
-    told = client.completions.create(model=NAME, prompt=PROMPT, max_tokens=4, temperature=0, logprobs=3)
-    logprobs = told.choices[0].logprobs
+    reported = client.completions.create(model=NAME, prompt=PROMPT, max_tokens=4, temperature=0, logprobs=3)
+    logprobs = reported.choices[0].logprobs
     assert logprobs is not None
     assert logprobs.token_logprobs is not None
     assert logprobs.top_logprobs is not None

@@ -126,6 +126,6 @@ def test_seeded_sampled_answers_are_the_same_alone_and_in_company(
     alone = [answers(engine_of(loaded, 1), [request])[0] for request in asked]
     num_same = sum(a.ids == b.ids for a, b in zip(alone, together, strict=True))
     with capsys.disabled():
-        told = f"{num_same} of {len(asked)} seeded answers are the same alone and in company"
-        sys.stdout.write(f"\n{loaded.source}: {told}\n")
+        reported = f"{num_same} of {len(asked)} seeded answers are the same alone and in company"
+        sys.stdout.write(f"\n{loaded.source}: {reported}\n")
     assert num_same == len(asked)

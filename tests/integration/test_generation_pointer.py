@@ -13,10 +13,10 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
-from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
 from tests.support.tiny_models import TINY_FAMILIES, TinyFamily
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 LOADED = tiny_loaded("gpt_neox")
 

@@ -18,9 +18,9 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.runtime import GenerationRuntime
 from tests.support.generation import PROMPTS, publish, serving, write_version
-from tests.support.patience import until
 from tests.support.redis_server import Bench
 from tests.support.tiny_loaded import tiny_loaded
+from tests.support.waiting import until
 
 LOADED = tiny_loaded("gptj")
 SMALL_BUFFER, TCP_CLOSED = 4096, 7
@@ -110,8 +110,8 @@ def test_a_wait_for_memory_is_reported_and_the_version_before_stays_live(
                 assert (part["ready"], part["degraded"], part["version"]) == (True, True, "v0")
                 assert "v2 (revision 3) waits for memory, v0 stays live" in part["reason"]
                 assert figure(client, "errata_generation_waits_for_memory") == 1.0
-                told = [record.getMessage() for record in caplog.records]
-                assert (told.count("generation_degraded"), told.count("version_not_loaded")) == (1, 0)
+                reported = [record.getMessage() for record in caplog.records]
+                assert (reported.count("generation_degraded"), reported.count("version_not_loaded")) == (1, 0)
                 assert figure(client, "errata_generation_load_failures_total") == before + 1
         until(lambda: runtime.readiness()["version"] == "v2")
         assert client.get("/readyz").json()["parts"]["generation"]["degraded"] is False

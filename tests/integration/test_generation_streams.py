@@ -20,9 +20,9 @@ from errata.client import AsyncClient, Client, ErrataApiError, Generation, Gener
 from service.cli.main import run
 from service.generation.runtime import GenerationRuntime
 from tests.support.generation import PROMPTS, greedy_text, publish, serving, view_of, write_version
-from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench
 from tests.support.tiny_loaded import tiny_loaded
+from tests.support.waiting import until
 
 LOADED = tiny_loaded("gptj")
 PROMPT = PROMPTS[0]
@@ -130,10 +130,12 @@ def test_a_stop_text_ends_the_answer_before_it(client: httpx.Client) -> None:
 def test_logprobs_list_each_token_and_the_likeliest_ones(client: httpx.Client) -> None:
     answer = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 6, "logprobs": 3}).json()
     assert len(answer["logprobs"]) == answer["usage"]["completion_tokens"] == 6
-    for told in answer["logprobs"]:
-        assert told["token"] == told["top"][0]["token"]
-        assert told["logprob"] == pytest.approx(told["top"][0]["logprob"])
-        assert [item["logprob"] for item in told["top"]] == sorted((i["logprob"] for i in told["top"]), reverse=True)
+    for reported in answer["logprobs"]:
+        assert reported["token"] == reported["top"][0]["token"]
+        assert reported["logprob"] == pytest.approx(reported["top"][0]["logprob"])
+        assert [item["logprob"] for item in reported["top"]] == sorted(
+            (i["logprob"] for i in reported["top"]), reverse=True
+        )
     first = client.get("/score", params={"prompt": PROMPT, "target": "x"}).json()["top"][0]
     assert answer["logprobs"][0]["logprob"] == pytest.approx(math.log(first["probability"]), abs=1e-4)
     _, found = events(client, max_new_tokens=6, logprobs=0)

@@ -44,8 +44,8 @@ def test_the_audit_names_the_authors_of_added_and_removed_guards(bench: Bench) -
     bench.ledger.guards.add([ROCARD], author="bob")
     bench.ledger.guards.add([PARIS, ROCARD], author="bob")
     bench.ledger.guards.remove(PARIS.id, author="eve")
-    told = [(entry.what, entry.who, entry.fields) for entry in reversed(bench.ledger.audit.page().items)]
-    assert told == [
+    reported = [(entry.what, entry.who, entry.fields) for entry in reversed(bench.ledger.audit.page().items)]
+    assert reported == [
         ("guards.added", "ann", {"guards": [ROCARD.id]}),
         ("guards.added", "bob", {"guards": [PARIS.id]}),
         ("guard.removed", "eve", {"guard": PARIS.id}),

@@ -115,9 +115,9 @@ def test_unreachable_parts_are_reported_and_not_compared(
     bind_identity(other, model=LOADED.fingerprint, model_source="tiny")
     nobody = f"unix://{tmp_path}/nobody.sock"
     assert run(["verify", "--json", "--data", str(other), "--redis", nobody, *place.options[-2:]]) == ExitCode.OK
-    told = {row["what"]: row["detail"] for row in json.loads(capsys.readouterr().out)}
-    assert told["ledger"].startswith("not reached, not compared: ")
-    assert told["memory"].endswith("serves another store")
+    reported = {row["what"]: row["detail"] for row in json.loads(capsys.readouterr().out)}
+    assert reported["ledger"].startswith("not reached, not compared: ")
+    assert reported["memory"].endswith("serves another store")
     with connect(place.options[3]) as redis:
         redis.delete(place.ledger.keys.at(Key.POINTER))
     assert "the ledger knows none" in place.verify(capsys)[1]["pointer"]["detail"]

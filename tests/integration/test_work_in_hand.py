@@ -104,11 +104,11 @@ def test_progress_estimates_how_long_the_phase_will_take(bench: Bench, monkeypat
         work.begin("computing", 4)
         time.sleep(0.2)
         work.on_progress(1, 4)
-    told = bench.ledger.batches.get(batch).progress
-    assert told is not None
-    assert (told.phase, told.done, told.total) == ("computing", 1, 4)
-    assert told.eta_s is not None
-    assert told.eta_s >= 0.5
+    reported = bench.ledger.batches.get(batch).progress
+    assert reported is not None
+    assert (reported.phase, reported.done, reported.total) == ("computing", 1, 4)
+    assert reported.eta_s is not None
+    assert reported.eta_s >= 0.5
 
 
 def test_work_goes_on_while_redis_is_away_for_less_than_the_lease(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from editing_core.errors import InvalidSettings
 from tests.support.facts import fact
 from tests.support.ledger_steps import lease_of
-from tests.support.patience import until
 from tests.support.redis_server import Bench, running_redis
 from tests.support.tiny_models import TINY_FAMILIES
+from tests.support.waiting import until
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.main import open_worker
 from worker.protocol.entities import BatchState, EditStatus

@@ -109,9 +109,9 @@ def test_protected_and_unprotected_neighbours_are_counted_apart(place: WorkerBen
         report = found[subject]
         assert report is not None
         assert {row["protected"] for row in report["neighbors"]["prompts"]} <= {is_protected}
-    told = manifest.checks["specificity"]
-    assert isinstance(told, dict)
-    assert told["total"] == told["protected"]["total"] + told["unprotected"]["total"]
+    reported = manifest.checks["specificity"]
+    assert isinstance(reported, dict)
+    assert reported["total"] == reported["protected"]["total"] + reported["unprotected"]["total"]
 
 
 def test_an_edit_that_is_already_true_needs_no_z_and_reports_it(place: WorkerBench, loaded: LoadedModel) -> None:

@@ -1,1 +1,1 @@
-"""What tests share: tiny models, and real processes to talk to."""
+"""Shared parts of the tests: tiny models and real processes."""

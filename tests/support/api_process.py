@@ -26,7 +26,7 @@ STOP_SECONDS = 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiProcess:
-    """A running API, its address, and what it works on, to look behind it."""
+    """A running API with its address, ledger and store."""
 
     process: subprocess.Popen[str]
     url: str

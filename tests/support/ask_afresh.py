@@ -1,7 +1,8 @@
-"""A process that knows nothing of Errata: loads exports as anybody would, and writes down what they answer.
+"""A process without Errata that loads exports with the public libraries and writes their answers to files.
 
 ``python -m tests.support.ask_afresh JOBS.json``: a list of ``{"base", "adapter", "out", "ids", "prompts"}``. An adapter
-may be null. ``out`` gets the logits of ``ids`` and a JSON file beside it the greedy continuations of the prompts.
+may be null. ``out`` gets the logits of ``ids``; a JSON file in the same folder gets the greedy
+continuations of the prompts.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ NUM_TOKENS = 8
 
 def ask(*jobs: dict[str, Any], folder: Path) -> list[tuple[Tensor, list[str]]]:
     """Logits and texts of each job, from one fresh process."""
-    told = [
+    reported = [
         {"ids": [], "prompts": [], "adapter": None, **job, "out": str(folder / f"{i}")} for i, job in enumerate(jobs)
     ]
     file = folder / "jobs.json"
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(reported))
     command = [sys.executable, "-m", "tests.support.ask_afresh", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [
         (load_file(f"{job['out']}.safetensors")["logits"], json.loads(Path(f"{job['out']}.json").read_text()))
-        for job in told
+        for job in reported
     ]
 
 

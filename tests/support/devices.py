@@ -1,4 +1,4 @@
-"""Devices that a test runs on: it is skipped where there is none of the kind."""
+"""Devices that a test runs on. The test is skipped if the machine has none of the kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker process that is disturbed at a named method of a part of the ledger; the worker itself does not know it.
+"""A worker process that is interrupted at a named method of the ledger; the worker's own code is unchanged.
 
 ``python -m tests.support.dying_worker before publication.publish`` kills itself as ``kill -9`` would. Others:
 ``after transitions.shard_done``, ``before transitions.move:checking`` (the move to that state),
@@ -33,7 +33,7 @@ def stop(ledger: Ledger) -> None:
 
 
 def arm(when: str, move: str, happen: Callable[[Ledger], None]) -> None:
-    """Let something happen before or after the first such move."""
+    """Run an action before or after the first such move."""
     method, _, detail = move.partition(":")
     attribute, _, name = method.partition(".")
     part = type(getattr(Ledger(Redis(), Keys("unused")), attribute))

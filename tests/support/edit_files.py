@@ -30,7 +30,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def complaint(path: Path) -> str:
-    """What is said of a file that is refused, with the file's name for its path."""
+    """The error text for a refused file, with the file's name instead of its path."""
     with pytest.raises(InvalidSettings) as raised:
         read_edit_file(path)
     return str(raised.value).replace(str(path), path.name)

@@ -1,4 +1,4 @@
-"""An edit whose texts nothing else has, and where they are still to be found."""
+"""An edit with unique texts, and a search for the places that still contain them."""
 
 from __future__ import annotations
 

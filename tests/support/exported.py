@@ -1,4 +1,4 @@
-"""A store with a version of a tiny model, solved from nothing but noise, and what an export of it is compared with."""
+"""A store with a version of a tiny model, made from random changes, and the references for its exports."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TinyVersion:
         return load_model(str(self.model), device="cpu", dtype="float32")
 
     def logits(self) -> Tensor:
-        """What the version answers as it is served."""
+        """The logits of the version as served."""
         return logits(make_view(self.served().model, self.store.load_tensors("v1", "cpu")))
 
 
@@ -57,7 +57,7 @@ def tiny_version(
 ) -> TinyVersion:
     """A model stored in ``dtype``, served in float32, with changes of rank 3 and this ‖Δ‖/‖W‖ in two layers.
 
-    Its edits are what it says after some prompts anyway, so all of them take.
+    Its edits are its own answers to some prompts, so all of them hold.
     """
     model = folder / "model"
     wordy_model(family).to(dtype).save_pretrained(model)

@@ -1,4 +1,4 @@
-"""Small edits for tests of the ledger, and the short way to have them accepted."""
+"""Small edits for tests of the ledger, and a shortcut to accept them."""
 
 from __future__ import annotations
 

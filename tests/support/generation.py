@@ -1,4 +1,4 @@
-"""Versions of tiny models for the tests of generation, and what the library itself says they answer."""
+"""Versions of tiny models for the tests of generation, and the answers of the library as a reference."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PROMPTS = (
 
 
 def greedy_ids(model: Any, prompt_ids: list[int], num_tokens: int) -> list[int]:
-    """What the library's own ``generate`` writes, without the token that ends it."""
+    """The output of the library's own ``generate``, without the end token."""
     ids = torch.tensor([prompt_ids])
     found = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False)
     written: list[int] = found[0, len(prompt_ids) :].tolist()
@@ -92,7 +92,7 @@ def write_version(
 
 
 def view_of(loaded: LoadedModel, version: str) -> Any:
-    """The model as that version answers."""
+    """The model with the matrices of that version."""
     return loaded.model if version == "v0" else make_view(loaded.model, changed_weights(loaded, seed=int(version[1:])))
 
 

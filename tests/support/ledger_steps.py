@@ -1,4 +1,4 @@
-"""Short ways through the ledger's moves, for tests of what comes after them."""
+"""Shortcuts through the moves of the ledger, for tests of later states."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def version(ledger: Ledger, number: int, *, parent: str, batches: tuple[str, ...
 
 
 def publish(ledger: Ledger, *batches: str, live: list[str], superseded: tuple[str, ...] = ()) -> str:
-    """Take ready batches to a live version that holds ``live``, with ``superseded`` beneath."""
+    """Publish ready batches as a live version with the edits ``live`` and the superseded edits ``superseded``."""
     lease = lease_of(ledger, COMMIT_UNIT)
     make_checking(ledger, lease, *batches)
     before = ledger.versions.pointer()

@@ -1,4 +1,4 @@
-"""Tools that are no Python packages: a test that needs one which is missing is skipped, but never in CI."""
+"""Tools that are not Python packages. A test is skipped if its tool is missing, but never in CI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def tool(name: str, *, package: str) -> str:
-    """The program's path; ``package`` is what brings it."""
+    """The path of the program; ``package`` is the package that installs it."""
     found = shutil.which(name)
     if found is not None:
         return found
@@ -24,7 +24,7 @@ def tool(name: str, *, package: str) -> str:
 
 
 def run_tool(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end; what it says is in ``stdout``."""
+    """Run the tool to its end; its output is in ``stdout``."""
     return subprocess.run(
         list(map(str, command)),
         cwd=cwd,

@@ -1,7 +1,7 @@
-"""Batches for a demo model in which some edits must not go live, each of them for itself.
+"""Batches for a demo model with edits that must not go live; each of them fails by itself.
 
-Single edits hardly harm a model that its prior holds: common words and nonsense do not even take. What breaks a limit
-alone is an edit that takes something away from live edits or from neighbours that were given.
+Single edits hardly harm a model that its prior protects: common words and nonsense do not even hold. An edit breaks
+a limit alone if it changes the answers of live edits or of given neighbours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEADS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoisonedBatch:
-    """Good edits and poisoned ones, onto live ones."""
+    """Good and poisoned edits, to be applied to a set of live ones."""
 
     live: tuple[Edit, ...]
     good: tuple[Edit, ...]

@@ -1,4 +1,4 @@
-"""Whether a process still does anything."""
+"""Whether a process is still running."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def is_alive(pid: int) -> bool:
-    """False for a zombie too: who would have to reap it may never do so."""
+    """False for a zombie too, because its parent may never reap it."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

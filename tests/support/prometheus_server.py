@@ -1,4 +1,4 @@
-"""Debian's Prometheus in front of a running Errata: its own rules, looking every second."""
+"""Debian's Prometheus in front of a running Errata: with the shipped rules, and a scrape interval of one second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 from tests.support.free_port import free_port
 from tests.support.operator_tools import ROOT, tool
-from tests.support.patience import until
+from tests.support.waiting import until
 
 RULES = ROOT / "deploy" / "prometheus" / "rules"
 BOARDS = ROOT / "deploy" / "grafana" / "dashboards"

@@ -1,4 +1,4 @@
-"""A batch made live through the ledger's own moves, without a model: for tests of what is told about versions."""
+"""A batch made live through the ledger's own moves, without a model, for tests of answers about versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Redis for tests: one server per module, emptied for each test, with a store id of the test's own."""
+"""A real Redis for tests: one server per module, emptied for each test, with a separate store id per test."""
 
 from __future__ import annotations
 

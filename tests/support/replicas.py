@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.api_process import STOP_SECONDS, listening_url, start_service
-from tests.support.patience import until
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class Replica:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address that it listens on."""
         return str(self.client.base_url).rstrip("/")
 
     def generation(self) -> dict[str, object]:
-        """What its ``/readyz`` says of generation."""
+        """The ``generation`` part of its ``/readyz``."""
         part: dict[str, object] = self.client.get("/readyz").json()["parts"]["generation"]
         return part
 

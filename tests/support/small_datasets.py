@@ -1,4 +1,4 @@
-"""Small datasets in folders, as Parquet, JSON lines and text: what a Hugging Face dataset is without a network."""
+"""Small datasets in folders, as Parquet, JSON lines and text: Hugging Face datasets that need no network."""
 
 from __future__ import annotations
 

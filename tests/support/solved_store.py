@@ -38,7 +38,7 @@ def tiny_settings(folder: Path, family: TinyFamily = "gptj") -> Settings:
 def solve_store(
     settings: Settings, accepted: Sequence[AcceptedEdit], *, guards: Sequence[AcceptedGuard] = ()
 ) -> Manifest:
-    """Take the edits in batch after batch, as a worker does, and write what results as the live version."""
+    """Apply the edits batch by batch, as a worker does, and write the result as the live version."""
     session = EditingSession.open(settings)
     edits = edit_set(accepted)
     for batch in dict.fromkeys(edit.batch for edit in accepted):
@@ -79,4 +79,4 @@ def _summary(edit: AcceptedEdit) -> dict[str, object]:
 
 
 def _silent(done: int, total: int) -> None:
-    """Progress that nobody wants."""
+    """Ignore progress."""

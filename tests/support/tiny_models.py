@@ -132,7 +132,7 @@ def save_tiny_model(path: Path, family: TinyFamily, *, seed: int = 0) -> Path:
 
 
 def wordy_model(family: TinyFamily, *, seed: int = 0) -> PreTrainedModel:
-    """A tiny model whose first choice after nearly every prompt is one of some twenty whole words."""
+    """A tiny model whose first choice after nearly every prompt is one of about twenty whole words."""
     model = tiny_model(family, seed=seed)
     tokenizer = tiny_tokenizer()
     words = [i for i in range(len(tokenizer)) if is_word(tokenizer.decode([i]))]

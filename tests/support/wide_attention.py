@@ -16,7 +16,7 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 @contextmanager
 def attention_in_the_models_dtype() -> Iterator[None]:
-    """While open, every GPT-J attends so."""
+    """Use this attention in every GPT-J while the context is open."""
     as_published = GPTJAttention._attn
     GPTJAttention._attn = _attend
     try:

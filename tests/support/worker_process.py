@@ -1,4 +1,4 @@
-"""The worker in its own process on a tiny model, and what a test does with it."""
+"""The worker in its own process on a tiny model, with the steps of a test."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class WorkerBench:
 
     @contextmanager
     def worker(self, *, dying: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker; ``dying`` (``("before", "publication.publish")``): where it kills itself."""
+        """A worker; ``dying`` (``("before", "publication.publish")``): the call at which it kills itself."""
         module = ("tests.support.dying_worker", *dying) if dying else ("worker.main",)
         options = QUICK | {"data": self.data, "redis_url": self.redis_url} | self.settings
         environment = fresh_environment(**options) | {"OMP_WAIT_POLICY": "PASSIVE"}

@@ -4,7 +4,7 @@ The set is the live version's manifest joined with the batches, solved from the 
 its checks is taken apart: each batch alone, in order of acceptance; of one that fails alone the edits are found that
 are to blame. A batch that waits for somebody's word, or only
 asks what would happen, is a commit of its own. Whatever dies on the way leaves the batches where the next commit finds
-them, and at most a version folder that nobody was told of.
+them, and at most a version folder that was never published.
 """
 
 from __future__ import annotations

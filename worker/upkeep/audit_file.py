@@ -36,8 +36,8 @@ def copy_audit(ledger: Ledger, layout: StoreLayout) -> int:
 
 def copy_notes(ledger: Ledger, layout: StoreLayout) -> None:
     """Put what was noted without Redis into the chain, each once."""
-    for path, told in notes_in(layout.notes_dir):
-        ledger.audit.note(told["what"], who=told["who"], note=path.stem, **told["fields"])
+    for path, note in notes_in(layout.notes_dir):
+        ledger.audit.note(note["what"], who=note["who"], note=path.stem, **note["fields"])
         path.unlink(missing_ok=True)
 
 

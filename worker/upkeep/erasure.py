@@ -1,4 +1,4 @@
-"""Erasing an edit's text everywhere: files first, then the ledger, then Redis' own log; begun anew wherever it stopped.
+"""Erasing an edit's text everywhere: files first, then the ledger, then Redis' own log; restarted wherever it stopped.
 
 The text is in the ledger until all else that quotes it is gone, since it is what is looked for. Only for the holder of
 the commit's lease: no version is written meanwhile. Not reached: backups, copies elsewhere, what a client keeps, and

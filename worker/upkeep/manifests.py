@@ -1,6 +1,6 @@
 """Taking an erased edit out of the manifests of versions that do not hold it in force.
 
-A manifest is sealed: it is read whole, changed, sealed anew and put in its place by one rename.
+A manifest is sealed: it is read whole, changed, sealed again and replaced by one rename.
 """
 
 from __future__ import annotations

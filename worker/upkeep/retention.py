@@ -1,6 +1,6 @@
 """Removing versions that nothing needs: the ledger knows first, then the files go; none that somebody reads.
 
-Which stay, and why, is told in ``worker.protocol.ledger.versions``; pins lie beside the files too, so that they
+The rules are in ``worker.protocol.ledger.versions``; pins lie beside the files too, so that they
 outlive Redis.
 """
 

@@ -1,6 +1,6 @@
 """Removing z files that nothing needs: no kept version's set, nothing that could come back into it, no open batch.
 
-A file says of which edits it is (``editing_core.versions.target_files``); one that does not say stays. Torch-free.
+A file names its edits (``editing_core.versions.target_files``); a file without names stays. Torch-free.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def contents_of(path: Path) -> frozenset[str] | None:
     try:
         with path.open("rb") as file:
             header = read_header(file.read, max_bytes=LARGEST_HEADER_BYTES)
-        told = frozenset(json.loads(header["__metadata__"]["errata"])["edits"])
+        named = frozenset(json.loads(header["__metadata__"]["errata"])["edits"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return told or None
+    return named or None

@@ -1,4 +1,4 @@
-"""The thread that keeps the records in order beside the work; one process of a store does it at a time.
+"""The thread that maintains audit copies, retention and sizes during work; one process of a store runs it at a time.
 
 The work may compute for minutes, and the heartbeat must never wait: so this is a thread of its own. What removes files
 that a commit could look for is done under the commit's lease; where a commit runs, it waits for the next round.
@@ -71,7 +71,7 @@ class Upkeep(threading.Thread):
         self._next_collect = time.monotonic() + FIRST_COLLECT_SECONDS
 
     def run(self) -> None:
-        """Tend until stopped; what fails is told and tried again."""
+        """Run until stopped; failures are logged and tried again."""
         while not self._stopped.wait(self._pause_seconds):
             try:
                 self.tend()
@@ -83,7 +83,7 @@ class Upkeep(threading.Thread):
                 log_event(LOGGER, "upkeep.failed", level=logging.ERROR, reason=str(error))
 
     def stop(self) -> None:
-        """End the thread; what it is at is begun anew by the next."""
+        """End the thread; the next one starts its current step again."""
         self._stopped.set()
         self.join(self._lease_seconds)
 
@@ -115,11 +115,11 @@ class Upkeep(threading.Thread):
             erased = [edit for edit in pending if self._erased(edit, _both(guard, keep))]
         if not erased:
             return
-        told = rewrite_log(self._redis)
+        result = rewrite_log(self._redis)
         for edit in erased:
             purge = self._ledger.erasure.get(edit)
-            self._ledger.erasure.end(edit, "purge.done", content=purge.hash if purge else None, append_only_file=told)
-        log_event(LOGGER, "purge.done", edits=erased, append_only_file=told)
+            self._ledger.erasure.end(edit, "purge.done", content=purge.hash if purge else None, append_only_file=result)
+        log_event(LOGGER, "purge.done", edits=erased, append_only_file=result)
         copy_audit(self._ledger, self._store.layout)
 
     def _erased(self, edit: str, guard: Callable[[], None]) -> bool:

@@ -1,1 +1,1 @@
-"""Who may do what: API keys and their scopes."""
+"""Authorization: API keys and their scopes."""

@@ -1,7 +1,7 @@
 """API keys: a file of hashed keys with their names and scopes.
 
-A key is 256 random bits, so a plain SHA-256 of it cannot be turned back; the key itself is shown once and kept nowhere.
-The file is read again when it changes on disk. Knows nothing of HTTP.
+A key is 256 random bits, so its SHA-256 cannot be reversed. The key itself is shown once and stored nowhere. The file
+is read again when it changes on disk. This module knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.protocol.audit.notes import leave_note
 
 Scope = Literal["read", "edit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-"""From the narrowest to the widest; each one includes those before it."""
+"""From the narrowest to the widest; each scope includes those before it."""
 KEY_PREFIX = "errata_"
 FORMAT = 1
 LONGEST_NAME = 100
@@ -33,7 +33,7 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """One key: who it belongs to and what it may do."""
+    """One key: its owner and its scopes."""
 
     name: str
     sha256: str
@@ -43,7 +43,7 @@ class ApiKey:
     """ISO 8601 with Z."""
 
     def allows(self, scope: Scope) -> bool:
-        """Tell whether the key has this scope or a wider one."""
+        """Whether the key has this scope or a wider one."""
         return any(SCOPES.index(own) >= SCOPES.index(scope) for own in self.scopes)
 
 
@@ -59,7 +59,7 @@ class KeyFile:
     def keys(self) -> tuple[ApiKey, ...]:
         """All keys, read from disk only when the file has changed.
 
-        Raises InvalidSettings when the file cannot be understood: no key is accepted then.
+        Raises InvalidSettings if the file cannot be read as keys; no key is accepted then.
         """
         try:
             found = self._path.stat()
@@ -74,7 +74,7 @@ class KeyFile:
 
     @property
     def are_required(self) -> bool:
-        """Whether a request needs a key: there are keys, or there once were any.
+        """Whether a request needs a key: the installation has keys, or once had some.
 
         Removing the last key, or losing the file, must not open the service to everybody on the machine.
         """
@@ -83,11 +83,11 @@ class KeyFile:
 
     @property
     def _marker(self) -> Path:
-        """Empty; there since the first key was made."""
+        """An empty file that exists since the first key was created."""
         return self._path.with_suffix(".required")
 
     def find(self, presented: str) -> ApiKey | None:
-        """The key that was presented; compared with every key in constant time."""
+        """The presented key, or None; every key is compared in constant time."""
         digest = _digest(presented)
         found = None
         for key in self.keys():
@@ -96,7 +96,7 @@ class KeyFile:
         return found
 
     def add(self, name: str, scopes: Iterable[Scope]) -> str:
-        """Make a key and return it; it cannot be shown again. Raises InvalidSettings for a name that is taken."""
+        """Create a key and return it; it cannot be shown again. Raises InvalidSettings if the name is in use."""
         chosen = tuple(scope for scope in SCOPES if scope in set(scopes))
         if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
             raise InvalidSettings(f"{name!r} is not a name for a key: use 1 to {LONGEST_NAME} printable characters")
@@ -113,16 +113,16 @@ class KeyFile:
         return secret
 
     def remove(self, name: str) -> None:
-        """Take a key away at once. Raises NotFound."""
+        """Remove a key; it is refused from then on. Raises NotFound."""
         with self._locked() as keys:
             left = [key for key in keys if key.name != name]
             if len(left) == len(keys):
-                raise NotFound(f"there is no key named {name!r}: `errata keys list` shows those there are")
+                raise NotFound(f"there is no key named {name!r}: `errata keys list` lists the keys")
             keys[:] = left
         self._note("key.removed", key=name)
 
     def _note(self, what: str, **fields: Any) -> None:
-        """For the audit: no Redis may be at hand here, so the worker takes it there."""
+        """Leave a note for the audit: Redis may be unreachable here, so the worker copies the note into the audit."""
         leave_note(StoreLayout(self._path.parent).notes_dir, what, who="errata keys", **fields)
 
     @contextmanager
@@ -150,7 +150,7 @@ def _read(path: Path) -> tuple[ApiKey, ...]:
 
 
 def _write(path: Path, keys: Iterable[ApiKey]) -> None:
-    """Complete first, then one rename."""
+    """Write the whole file under another name, then rename it."""
     fresh = path.with_suffix(f".{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

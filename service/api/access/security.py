@@ -1,4 +1,4 @@
-"""Who may do what: API keys if there are or ever were any, otherwise the local machine alone."""
+"""Authorization: API keys if the installation has or ever had any, otherwise the local machine alone."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ logger = logging.getLogger(__name__)
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
-    description="A key made by `errata keys add NAME`. Not needed on loopback until the first key is made.",
+    description="A key that `errata keys add NAME` created. Not needed on loopback until the first key is created.",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks."""
+    """The sender of a request."""
 
     name: str | None
     """The key's name; None: a local client without a key."""
 
 
 class Gatekeeper:
-    """Decides about each request; made once per process."""
+    """Admits or refuses each request; one per process."""
 
     def __init__(self, keys: KeyFile, *, host: str) -> None:
         self._keys = keys
         self._local = is_loopback(host)
 
     def require_safe_binding(self, host: str) -> None:
-        """Raise InvalidSettings when this address would serve strangers without a key."""
+        """Raise InvalidSettings if this address would serve other machines without a key."""
         if not self._keys.keys() and not self._local:
             raise InvalidSettings(
-                f"refusing to listen on {host} without API keys: make one with `errata keys add NAME --scope admin`, "
+                f"refusing to listen on {host} without API keys: create one with `errata keys add NAME --scope admin`, "
                 "or listen on 127.0.0.1"
             )
 
     def admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, scope: Scope) -> Principal:
-        """Tell who asks. Raises KeyRequired, ScopeMissing or ForeignOrigin; InvalidSettings without a path."""
+        """Return the sender. Raises KeyRequired, ScopeMissing, ForeignOrigin, or InvalidSettings without a path."""
         try:
             return self._admit(request, credentials, scope=scope)
         except (InvalidSettings, OSError) as error:
             log_event(logger, "key_file_unreadable", level=logging.ERROR, reason=str(error))
             raise InvalidSettings(
                 "the file of API keys cannot be read, and no key is accepted until it is restored: the service's log "
-                "says what is wrong with it"
+                "has the reason"
             ) from error
 
     def _admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, scope: Scope) -> Principal:
@@ -65,10 +65,10 @@ class Gatekeeper:
             _require_local(request)
             return Principal(name=None)
         if credentials is None:
-            raise _key_required("this service takes requests with an API key only")
+            raise _key_required("this service answers requests with an API key only")
         key = self._keys.find(credentials.credentials)
         if key is None:
-            raise _key_required("the API key is not known, or was removed")
+            raise _key_required("the API key is unknown or was removed")
         if not key.allows(scope):
             raise ScopeMissing(
                 f"key {key.name!r} has the scope {', '.join(key.scopes)}; this needs {scope}",
@@ -82,7 +82,7 @@ def _key_required(detail: str) -> KeyRequired:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach the host: a loopback address or a name that stands for one."""
+    """Whether only this machine can reach the host: a loopback address, or a name that resolves to one."""
     name = host.rstrip(".").lower()
     try:
         return ipaddress.ip_address(name.strip("[]")).is_loopback
@@ -91,13 +91,13 @@ def is_loopback(host: str) -> bool:
 
 
 def _require_local(request: Request) -> None:
-    """Without keys, keep out what a web page from elsewhere makes a browser send (forged origins, rebound names)."""
+    """Refuse what a foreign web page makes a browser send (cross-origin requests, DNS rebinding)."""
     host = request.headers.get("host", "")
     if not is_loopback(_name_in(f"//{host}")):
-        raise ForeignOrigin(f"without API keys only requests to this machine are served, not to {host!r}")
+        raise ForeignOrigin(f"without API keys the service answers requests to this machine only, not to {host!r}")
     origin = request.headers.get("origin")
     if origin is not None and not is_loopback(_name_in(origin)):
-        raise ForeignOrigin(f"without API keys requests from the web page {origin!r} are not served")
+        raise ForeignOrigin(f"without API keys the service answers no requests from the web page {origin!r}")
 
 
 def _name_in(url: str) -> str:
@@ -108,10 +108,10 @@ def _name_in(url: str) -> str:
 
 
 def scoped(scope: Scope) -> Callable[..., Awaitable[Principal]]:
-    """Make the dependency that lets only this scope through.
+    """Return the dependency that admits only this scope.
 
-    It runs in the event loop, since the keys are read from memory or one small file: requests that wait for a hanging
-    Redis hold threads, and must not keep others from being let in.
+    It runs in the event loop, since the keys come from memory or one small file. In a thread it would wait behind
+    requests that a hanging Redis blocks.
     """
 
     async def principal(

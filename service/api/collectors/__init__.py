@@ -1,1 +1,1 @@
-"""What the API reads for Prometheus when it is asked: the ledger, its Redis, the live version's checks."""
+"""Metrics that are read on each scrape: of the ledger, of its Redis, and of the checks of the live version."""

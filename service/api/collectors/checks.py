@@ -1,4 +1,4 @@
-"""What the checks found of the live version, as figures. Where there was nothing to check, nothing is lost: 1, or 0."""
+"""The results of the live version's checks as metrics. If there was nothing to check, the value is the best one."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ SHARES = ("reliability", "generalization", "specificity", "earlier", "guards")
 PLAIN = {"generation_success": "generation_success", "probe_answers": "probe_answers_kept"}
 
 
-def check_figures(checks: Mapping[str, Any]) -> Iterator[Metric]:
-    """Shares, drift, perplexity and the room left, of the live version; ``checks``: as its record holds them."""
+def check_metrics(checks: Mapping[str, Any]) -> Iterator[Metric]:
+    """Shares, drift, perplexity and remaining room of the live version; ``checks`` as in the version's record."""
     yield GaugeMetricFamily(
         "errata_store_room", "Share of the checks' limits that is left, 0 to 1.", value=_number(checks.get("room"), 1.0)
     )
-    family = GaugeMetricFamily("errata_check_share", "What the live version's checks found.", labels=("check",))
+    family = GaugeMetricFamily(
+        "errata_check_share", "Share of prompts that pass, in the checks of the live version.", labels=("check",)
+    )
     for name in SHARES:
         family.add_metric((name,), _number((recorded(checks, name) or {}).get("share"), 1.0))
     for label, name in PLAIN.items():
         family.add_metric((label,), _number(recorded(checks, name), 1.0))
     yield family
     perplexity = checks.get("perplexity") or {}
-    figures = (
+    gauges = (
         ("errata_check_drift_nats", "KL divergence from the original on the probe set.", checks.get("drift"), 0.0),
         ("errata_check_perplexity_ratio", "Perplexity over the original's.", _ratio(perplexity), 1.0),
     )
-    for name, meaning, value, nothing in figures:
+    for name, meaning, value, nothing in gauges:
         yield GaugeMetricFamily(name, meaning, value=_number(value, nothing))
 
 

@@ -1,4 +1,4 @@
-"""What the ledger says at the moment Prometheus asks. Every label value is there at 0 from the start."""
+"""Metrics that are read from the ledger whenever Prometheus asks. Every label value exists from the start, as 0."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from editing_core.errors import NotFound
-from service.api.collectors.checks import check_figures
-from service.api.collectors.redis import redis_figures
+from service.api.collectors.checks import check_metrics
+from service.api.collectors.redis import redis_metrics
 from worker.protocol.entities import FINAL_STATES, ORIGINAL, BatchState, Pointer, VersionRecord, version_number
 from worker.protocol.errors import LedgerDown
 from worker.protocol.keys import COMMIT_UNIT
@@ -22,36 +22,36 @@ from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 
 LONGEST_SECONDS = 2.0
-"""For all figures of a ledger that answers; Prometheus would give up on a page that waits for one that does not."""
+"""Time limit for reading the ledger: Prometheus gives up on a page that waits for a ledger that does not answer."""
 OPEN_STATES = tuple(state for state in BatchState if state not in FINAL_STATES)
 
 
 class LedgerCollector(Collector):
-    """Reads the ledger whenever it is asked."""
+    """Reads the ledger whenever it is collected."""
 
     def __init__(self, ledger: Ledger, queue: WorkQueue) -> None:
         self._ledger = ledger
         self._queue = queue
-        self._asked = threading.Lock()
-        """Held while one reads: behind a Redis that hangs no second one waits."""
+        self._reading = threading.Lock()
+        """Held by the thread that reads, so that threads do not pile up behind a Redis that hangs."""
 
     def describe(self) -> list[Metric]:
-        """Nothing ahead of time: the ledger may be out of reach when this is registered."""
+        """Nothing: the ledger may be unreachable when the collector is registered."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Read the ledger; without it only ``errata_ledger_up`` is told."""
+        """Read the ledger; if it does not answer, the only metric is ``errata_ledger_up``."""
         reading: Future[list[Metric]] = Future()
-        threading.Thread(target=self._read_into, args=(reading,), name="errata-figures", daemon=True).start()
+        threading.Thread(target=self._read_into, args=(reading,), name="errata-metrics", daemon=True).start()
         try:
-            figures = reading.result(timeout=LONGEST_SECONDS)
+            metrics = reading.result(timeout=LONGEST_SECONDS)
         except (LedgerDown, TimeoutError):
-            figures = []
-        yield GaugeMetricFamily("errata_ledger_up", "1 when Redis answers.", value=1 if figures else 0)
-        yield from figures
+            metrics = []
+        yield GaugeMetricFamily("errata_ledger_up", "1 if Redis answers.", value=1 if metrics else 0)
+        yield from metrics
 
     def _read_into(self, reading: Future[list[Metric]]) -> None:
-        if not self._asked.acquire(timeout=LONGEST_SECONDS):
+        if not self._reading.acquire(timeout=LONGEST_SECONDS):
             return
         try:
             reading.set_result([
@@ -59,17 +59,17 @@ class LedgerCollector(Collector):
                 *self._batches(),
                 self._edits(),
                 self._stages(),
-                *redis_figures(self._ledger),
+                *redis_metrics(self._ledger),
             ])
-        except Exception as error:  # noqa: BLE001 -- raised where it is waited for
+        except Exception as error:  # noqa: BLE001 -- raised again by collect
             reading.set_exception(error)
         finally:
-            self._asked.release()
+            self._reading.release()
 
     def _gauges(self) -> Iterator[Metric]:
         pointer = self._ledger.versions.pointer()
         live = self._live(pointer)
-        figures = (
+        gauges = (
             ("errata_queue_depth", "Jobs that wait for a worker.", self._queue.depth()),
             ("errata_open_batches", "Batches without a final state.", self._ledger.batches.count_open()),
             ("errata_pointer_revision", "Number of the last promotion.", pointer.revision),
@@ -80,23 +80,23 @@ class LedgerCollector(Collector):
             ("errata_audit_entries", "Entries of the audit chain.", self._ledger.audit.length()),
             (
                 "errata_commit_lease_age_seconds",
-                "How long one worker has been at a commit; 0: none is.",
-                self._at_work(),
+                "How long a worker has held the commit lease; 0: no worker holds it.",
+                self._commit_lease_age(),
             ),
         )
-        for name, meaning, value in figures:
+        for name, meaning, value in gauges:
             yield GaugeMetricFamily(name, meaning, value=value)
-        told = GaugeMetricFamily("errata_live_version_info", "Always 1.", labels=("version", "digest"))
-        told.add_metric((pointer.version, live.digest if live else ""), 1)
-        yield told
-        yield from check_figures(live.checks if live else {})
+        info = GaugeMetricFamily("errata_live_version_info", "Always 1.", labels=("version", "digest"))
+        info.add_metric((pointer.version, live.digest if live else ""), 1)
+        yield info
+        yield from check_metrics(live.checks if live else {})
 
-    def _at_work(self) -> float:
+    def _commit_lease_age(self) -> float:
         since = self._ledger.leases.held_since(COMMIT_UNIT)
         return _age_seconds(since) if since else 0.0
 
     def _live(self, pointer: Pointer) -> VersionRecord | None:
-        """The live version's record; None for the original, and where it is not written yet, or lost."""
+        """The record of the live version; None for the original, and if the record is not written yet or is lost."""
         try:
             return None if pointer.version == ORIGINAL else self._ledger.versions.get(pointer.version)
         except NotFound:

@@ -1,4 +1,4 @@
-"""``/audit``: who did what, and whether the record of it is whole."""
+"""``/audit``: the log of all actions, and whether it is complete and unchanged."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from editing_core.versions.layout import StoreLayout
 from service.api.access.security import Admin
 from service.api.openapi import refusals
 from service.api.problems.kinds import InvalidInput
-from service.api.schemas.answers import Page
+from service.api.schemas.responses import Page
 from service.api.state import ApiState, State
 from worker.protocol.audit.chain import AuditEntry, Verdict, verify_chain
 
-router = APIRouter(tags=["records"])
+router = APIRouter(tags=["audit"])
 
 
 class AuditFilter(BaseModel):
-    """Which entries to list."""
+    """Filter and page of a list of entries."""
 
     model_config = ConfigDict(extra="forbid")
 
-    edit: str | None = Field(None, max_length=200, description="those that name the edit or its batch")
+    edit: str | None = Field(None, max_length=200, description="entries that name the edit or its batch")
     batch: str | None = Field(None, max_length=200)
     version: str | None = Field(None, max_length=200)
     cursor: str | None = Field(None, max_length=500)
@@ -32,39 +32,39 @@ class AuditFilter(BaseModel):
 
 
 class AuditEntryOut(BaseModel):
-    """One thing that was done; names ids, never an edit's text."""
+    """One action; it names ids, never the text of an edit."""
 
     number: int = Field(description="grows by one with each entry, without gaps")
     at: str
     what: str = Field(examples=["batch.accepted"])
     who: str | None = Field(description="name of the API key, commit, worker; null: a local client")
-    details: dict[str, Any] = Field(description="ids and figures")
+    details: dict[str, Any] = Field(description="ids and numbers")
     before: str = Field(description="hash of the entry before")
-    hash: str = Field(description="over all of the entry's line that stands before it")
+    hash: str = Field(description="hash of the entry's line up to this field")
 
 
 class ChainOut(BaseModel):
-    """Whether a copy of the chain is whole."""
+    """Whether one copy of the chain is complete and unchanged."""
 
     entries: int = Field(description="entries up to the first fault")
     last_hash: str
-    fault: str | None = Field(description="null: every entry follows on the one before")
+    fault: str | None = Field(description="null: every entry has the hash of the one before")
 
 
 class VerificationOut(BaseModel):
-    """Whether the audit is whole: in the ledger, in its copy on disk, and whether the two agree."""
+    """Whether the audit is complete and unchanged in the ledger and in its copy on disk, and whether the two agree."""
 
     whole: bool
     ledger: ChainOut
-    file: ChainOut | None = Field(description="the copy in the data folder; null: there is none here")
-    difference: str | None = Field(description="null: the copy holds what the ledger holds, as far as it goes")
+    file: ChainOut | None = Field(description="the copy in the data folder; null: this data folder has no copy")
+    difference: str | None = Field(description="null: the copy agrees with the ledger, as far as the copy goes")
 
 
 @router.get("/audit", responses=refusals(503))
 def list_audit(state: State, principal: Admin, wanted: Annotated[AuditFilter, Query()]) -> Page[AuditEntryOut]:
-    """What was done, newest first; of one edit, one batch or one version where that is asked."""
+    """List actions, newest first; those of one edit, one batch or one version if you name it."""
     if sum(value is not None for value in (wanted.edit, wanted.batch, wanted.version)) > 1:
-        msg = "give one of edit, batch and version"
+        msg = "give only one of edit, batch and version"
         raise InvalidInput(f"query: {msg}", errors=[{"loc": ["query"], "msg": msg}])
     page = state.ledger.audit.page(
         edit=wanted.edit, batch=wanted.batch, version=wanted.version, cursor=wanted.cursor, limit=wanted.limit
@@ -74,7 +74,7 @@ def list_audit(state: State, principal: Admin, wanted: Annotated[AuditFilter, Qu
 
 @router.get("/audit/verification", responses=refusals(503))
 def verify_audit(state: State, principal: Admin) -> VerificationOut:
-    """Read the whole audit, in the ledger and on disk, and say whether an entry is missing or was changed."""
+    """Read the whole audit, in the ledger and on disk, and report whether an entry is missing or was changed."""
     length = state.ledger.audit.length()
     ledger = verify_chain(state.ledger.audit.lines(until=length))
     path = StoreLayout(state.settings.data).audit_file
@@ -90,14 +90,14 @@ def _difference(state: ApiState, length: int) -> str | None:
     for number, line in enumerate(_lines(state), start=1):
         held = next(lines, None)
         if held is None and number > state.ledger.audit.length():
-            return f"the copy holds entry {number}, which the ledger has lost"
+            return f"the copy holds entry {number}, which the ledger lacks"
         if held is not None and held != line:
-            return f"entry {number} is another one in the copy than in the ledger"
+            return f"entry {number} of the copy differs from that of the ledger"
     return None
 
 
 def _lines(state: ApiState) -> Iterator[str]:
-    """Lines of the copy; a last one that is just being written is left out."""
+    """The complete lines of the copy; a last line that is still being written is left out."""
     with StoreLayout(state.settings.data).audit_file.open(encoding="utf-8") as file:
         yield from (line[:-1] for line in file if line.endswith("\n"))
 

@@ -1,4 +1,4 @@
-"""``/batches``: how far a batch is, following it, cancelling it."""
+"""``/batches``: the progress of batches, as answers and as events, and cancelling."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from service.api.access.security import Editor, Reader
 from service.api.openapi import refusals
 from service.api.routes.events import events_of
-from service.api.schemas.answers import BatchLine, BatchOut, Page
 from service.api.schemas.from_ledger import batch_line, batch_out
+from service.api.schemas.responses import BatchLine, BatchOut, Page
 from service.api.state import State
 from worker.protocol.logs import log_event
 
@@ -37,7 +37,7 @@ class Paging(BaseModel):
 
 @router.get("/batches", responses=refusals(503))
 def list_batches(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[BatchLine]:
-    """Batches, newest first."""
+    """List batches, newest first."""
     page = state.ledger.batches.page(paging.cursor, paging.limit)
     return Page(items=[batch_line(record) for record in page.items], next=page.next)
 
@@ -59,7 +59,7 @@ def get_batch(state: State, principal: Reader, batch: str, edits: WithEdits = Tr
             "`candidate`. An event `problem` says why the stream ends early.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        204: {"description": "The client has seen the last event already"},
+        204: {"description": "The client has already received the last event"},
         **refusals(404, 503),
     },
 )
@@ -67,9 +67,9 @@ async def follow_batch(
     state: State,
     principal: Reader,
     batch: str,
-    last_event_id: Annotated[int | None, Header(ge=0, description="progress number of the last event seen")] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, description="progress number of the last event received")] = None,
 ) -> Response:
-    """Follow a batch to its end by server-sent events."""
+    """Follow a batch to its end with server-sent events."""
     record = await run_in_threadpool(state.ledger.batches.get, batch)
     if record.is_settled and last_event_id is not None and last_event_id >= record.progress_number:
         return Response(status_code=204)
@@ -82,7 +82,7 @@ async def follow_batch(
 
 @router.delete("/batches/{batch}", responses=refusals(404, 409, 503))
 def cancel_batch(state: State, principal: Editor, batch: str) -> BatchOut:
-    """Cancel a batch; possible until it is being put into the weights."""
+    """Cancel a batch; possible until its commit begins."""
     record = state.ledger.transitions.cancel(batch, author=principal.name)
     log_event(logger, "batch_cancelled", batch=batch, author=principal.name)
     return batch_out(record, state.ledger)

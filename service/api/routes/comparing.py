@@ -1,10 +1,10 @@
-"""Two versions side by side: what is in force in one and not in the other."""
+"""The difference of two versions: the edits that are in force in one and not in the other."""
 
 from __future__ import annotations
 
 from editing_core.edits import AcceptedEdit
 from editing_core.errors import NotFound
-from service.api.schemas.answers import DiffEdit, DiffOut, SupersededOut
+from service.api.schemas.responses import DiffEdit, DiffOut, SupersededOut
 from worker.protocol.ledger.ledger import Ledger
 
 READ_AT_ONCE = 500
@@ -13,7 +13,7 @@ Set = dict[tuple[str, str], AcceptedEdit]
 
 
 def difference(ledger: Ledger, a: str, b: str) -> DiffOut:
-    """What differs between the sets of two versions. Raises NotFound for one that is unknown or no longer kept."""
+    """The difference of the live sets of two versions. Raises NotFound for a version that is unknown or was removed."""
     digests = [_digest(ledger, version) for version in (a, b)]
     before, after = (_live(ledger, version) for version in (a, b))
     both = before.keys() & after.keys()
@@ -34,7 +34,7 @@ def difference(ledger: Ledger, a: str, b: str) -> DiffOut:
 def _digest(ledger: Ledger, version: str) -> str:
     record = ledger.versions.get(version)
     if record.removed:
-        raise NotFound(f"version {version} is no longer kept: what was in force in it is not known any more")
+        raise NotFound(f"version {version} was removed: its live edits are no longer known")
     return record.digest
 
 

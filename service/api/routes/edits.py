@@ -1,4 +1,4 @@
-"""``/edits``: taking edits, and telling what became of them."""
+"""``/edits``: submit, remove and list edits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from service.api.openapi import refusals
 from service.api.problems.kinds import InvalidInput
 from service.api.routes.events import wait_for_end
 from service.api.routes.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
-from service.api.schemas.answers import BatchOut, Page
 from service.api.schemas.from_ledger import batch_out
 from service.api.schemas.requests import Submission
+from service.api.schemas.responses import BatchOut, Page
 from service.api.state import ApiState, State
-from service.api.submissions.acceptance import take
+from service.api.submissions.acceptance import accept_batch
 from service.api.submissions.reading import read_submission
 from worker.protocol.entities import Accepted, BatchRecord, EditStatus
 from worker.protocol.errors import LedgerDown
@@ -34,12 +34,12 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[ -~]+$",
-        description="the same key and body give the same batch again; kept for 7 days",
+        description="the same key and body return the same batch again; kept for 7 days",
     ),
 ]
 Wait = Annotated[
     float,
-    Query(ge=0, allow_inf_nan=False, description="seconds to hold the answer for the batch's end (then 200)"),
+    Query(ge=0, allow_inf_nan=False, description="seconds to hold the answer until the batch ends (then 200)"),
 ]
 
 
@@ -48,7 +48,7 @@ Wait = Annotated[
     status_code=202,
     response_model=None,
     responses={
-        200: {"model": BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
+        200: {"model": BatchOut, "description": "The same batch again, or (with ?wait=) the batch at its end"},
         202: {"model": BatchOut, "description": "The batch is on disk and queued"},
         **refusals(404, 409, 413, 415, 429, 503),
     },
@@ -67,15 +67,15 @@ async def post_edits(
     idempotency_key: IdempotencyKey = None,
     wait: Wait = 0.0,
 ) -> Response:
-    """Take a batch of edits, and of edits to take out: all of it goes live together, or nothing does."""
-    _require_bearable(wait, state)
+    """Submit a batch of edits and removals: all of it goes live together, or nothing does."""
+    _require_wait_within_limit(wait, state)
 
-    def taken() -> tuple[Accepted, bytes]:
+    def accept() -> tuple[Accepted, bytes]:
         submission = read_submission(body, max_edits=state.settings.max_edits)
-        accepted, answer = take(state, principal, submission, idempotency_key=idempotency_key)
+        accepted, answer = accept_batch(state, principal, submission, idempotency_key=idempotency_key)
         return accepted, answer.model_dump_json().encode()
 
-    return await _taken(taken, state, request, wait_seconds=wait)
+    return await _accepted_response(accept, state, request, wait_seconds=wait)
 
 
 @router.delete(
@@ -83,12 +83,12 @@ async def post_edits(
     status_code=202,
     response_model=None,
     responses={
-        200: {"model": BatchOut, "description": "The same batch again, or (with ?wait=) its end"},
-        202: {"model": BatchOut, "description": "The batch that takes it out is on disk and queued"},
+        200: {"model": BatchOut, "description": "The same batch again, or (with ?wait=) the batch at its end"},
+        202: {"model": BatchOut, "description": "The batch that removes the edit is on disk and queued"},
         **refusals(404, 409, 429, 503),
     },
 )
-async def take_out_edit(
+async def remove_edit(
     request: Request,
     state: State,
     principal: Editor,
@@ -96,28 +96,28 @@ async def take_out_edit(
     idempotency_key: IdempotencyKey = None,
     wait: Wait = 0.0,
 ) -> Response:
-    """Take one edit out: the version that results is the one that would be there had it never been made."""
-    _require_bearable(wait, state)
+    """Remove one edit: the resulting version is the same as if the edit had never been made."""
+    _require_wait_within_limit(wait, state)
     if len(edit) > LONGEST_ID:
         raise NotFound(f"there is no edit {edit[:LONGEST_ID]!r}…: GET /edits lists those that are known")
 
-    def taken() -> tuple[Accepted, bytes]:
-        accepted, answer = take(state, principal, Submission(remove=[edit]), idempotency_key=idempotency_key)
+    def accept() -> tuple[Accepted, bytes]:
+        accepted, answer = accept_batch(state, principal, Submission(remove=[edit]), idempotency_key=idempotency_key)
         return accepted, answer.model_dump_json().encode()
 
-    return await _taken(taken, state, request, wait_seconds=wait)
+    return await _accepted_response(accept, state, request, wait_seconds=wait)
 
 
-def _require_bearable(wait_seconds: float, state: ApiState) -> None:
+def _require_wait_within_limit(wait_seconds: float, state: ApiState) -> None:
     if wait_seconds > state.settings.max_wait_seconds:
-        msg = f"the answer is held for at most {state.settings.max_wait_seconds:g} seconds"
+        msg = f"the service holds an answer for at most {state.settings.max_wait_seconds:g} seconds"
         raise InvalidInput(f"wait: {msg}", errors=[{"loc": ["query", "wait"], "msg": msg}])
 
 
-async def _taken(
-    take_in: Callable[[], tuple[Accepted, bytes]], state: ApiState, request: Request, *, wait_seconds: float
+async def _accepted_response(
+    accept: Callable[[], tuple[Accepted, bytes]], state: ApiState, request: Request, *, wait_seconds: float
 ) -> Response:
-    accepted, answer = await run_in_threadpool(take_in)
+    accepted, answer = await run_in_threadpool(accept)
     batch = accepted.record.spec.id
     if wait_seconds and (ended := await _end_of(state, batch, request, timeout_seconds=wait_seconds)) is not None:
         return ended
@@ -128,15 +128,15 @@ async def _taken(
 
 
 async def _end_of(state: ApiState, batch: str, request: Request, *, timeout_seconds: float) -> Response | None:
-    """The batch at its end; None when it has none within the time, or when the ledger went away meanwhile."""
+    """The batch at its end; None if it does not end in time, or if the ledger became unreachable meanwhile."""
     try:
         record = await wait_for_end(state, batch, request, timeout_seconds=timeout_seconds)
-        return await run_in_threadpool(_ended, record, state) if record.is_settled else None
+        return await run_in_threadpool(_ended_response, record, state) if record.is_settled else None
     except LedgerDown:
         return None  # the batch is on disk: the answer is 202, not a refusal
 
 
-def _ended(record: BatchRecord, state: ApiState) -> Response:
+def _ended_response(record: BatchRecord, state: ApiState) -> Response:
     return _json(
         batch_out(record, state.ledger).model_dump_json().encode(), 200, {"Location": f"/batches/{record.spec.id}"}
     )
@@ -147,12 +147,15 @@ def _json(body: bytes, status: int, headers: dict[str, str]) -> Response:
 
 
 class EditFilter(BaseModel):
-    """Which edits to list; a parameter that is not known is refused."""
+    """Filter and page of a list of edits; unknown parameters are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
     subject: str | None = Field(
-        None, min_length=1, max_length=2_000, description="exactly, but for white space and NFC"
+        None,
+        min_length=1,
+        max_length=2_000,
+        description="exact match after Unicode normalisation (NFC) and of white space",
     )
     batch: str | None = Field(None, max_length=200)
     status: EditStatus | None = None
@@ -162,7 +165,7 @@ class EditFilter(BaseModel):
 
 @router.get("/edits", responses=refusals(404, 503))
 def list_edits(state: State, principal: Reader, wanted: Annotated[EditFilter, Query()]) -> Page[TracedEdit]:
-    """Edits, newest first: what is in force and what became of the rest."""
+    """List edits, newest first: those in force, and what became of the rest."""
     page = state.ledger.edits.find(
         subject=wanted.subject, batch=wanted.batch, status=wanted.status, cursor=wanted.cursor, limit=wanted.limit
     )

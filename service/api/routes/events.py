@@ -1,6 +1,6 @@
-"""Following a batch: by waiting for its end, or as server-sent events. Both read its record, again and again.
+"""Following a batch: by waiting for its end, or with server-sent events. Both poll its record.
 
-Nothing is published for this: whoever connects late, or again, sees what everybody sees.
+Polling instead of publish/subscribe gives a client that connects late, or again, the same view as all others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RETRY_MS = 1_000
 
 
 async def wait_for_end(state: ApiState, batch: str, request: Request, *, timeout_seconds: float) -> BatchRecord:
-    """The batch's record at its end, or as it stands when the time is over or nobody listens any more."""
+    """The record of the batch at its end, or when the time is over, the client disconnects or the service stops."""
     deadline = monotonic() + timeout_seconds
     while True:
         record = await run_in_threadpool(state.ledger.batches.get, batch)
@@ -37,7 +37,7 @@ async def wait_for_end(state: ApiState, batch: str, request: Request, *, timeout
 
 
 async def events_of(state: ApiState, batch: str, *, last_seen: int | None) -> AsyncIterator[str]:
-    """Events of a batch from its present state (unless ``last_seen``) to its end."""
+    """The events of a batch from its current state to its end, without those up to ``last_seen``."""
     seen = last_seen
     silent_since = monotonic()
     yield f"retry: {RETRY_MS}\n\n"
@@ -53,10 +53,10 @@ async def events_of(state: ApiState, batch: str, *, last_seen: int | None) -> As
         if record.is_settled:
             return
         if monotonic() - silent_since > KEEP_ALIVE_SECONDS:
-            yield ": still there\n\n"
+            yield ": keep-alive\n\n"
             silent_since = monotonic()
         await _pause(state, POLL_SECONDS)
-    yield _problem_event(ServiceStopping("this service is stopping; the batch goes on"))
+    yield _problem_event(ServiceStopping("this service is stopping; the batch continues"))
 
 
 async def _pause(state: ApiState, seconds: float) -> None:

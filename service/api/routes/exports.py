@@ -1,4 +1,4 @@
-"""``/versions/{v}/export`` and ``/exports``: a worker writes a version into the data folder; here it is asked to."""
+"""``/versions/{v}/export`` and ``/exports``: request exports, which a worker writes into the data folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from editing_core.errors import ExportRefused, InvalidSettings, NotFound
 from editing_core.versions.layout import StoreLayout
 from service.api.access.security import Admin, Principal, Reader
-from service.api.bodies import described_body, json_body, read_as
+from service.api.bodies import body_schema, json_body, read_as
 from service.api.openapi import refusals
 from service.api.problems.kinds import InvalidInput, RequestProblem
 from service.api.routes.batches import Paging
-from service.api.schemas.answers import Page
 from service.api.schemas.exports import ExportIn, ExportOut
+from service.api.schemas.responses import Page
 from service.api.state import ApiState, State
 from worker.protocol.errors import LedgerDown
 from worker.protocol.keys import export_unit
@@ -30,7 +30,7 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 class NothingToExport(RequestProblem):
-    """The original is no change of itself: there is no adapter of it."""
+    """The original differs from itself in nothing: there is no adapter of it."""
 
     status = 409
     slug = "nothing-to-export"
@@ -43,29 +43,29 @@ class NothingToExport(RequestProblem):
     status_code=202,
     response_model=None,
     responses={
-        200: {"model": ExportOut, "description": "The same export is there already"},
-        202: {"model": ExportOut, "description": "The export is queued; its record tells how far it is"},
+        200: {"model": ExportOut, "description": "The same export exists already"},
+        202: {"model": ExportOut, "description": "The export is queued; its record reports its progress"},
         **refusals(404, 409, 413, 415, 429, 503),
     },
-    openapi_extra=described_body(ExportIn),
+    openapi_extra=body_schema(ExportIn),
 )
 async def export_version(
     state: State, principal: Admin, version: str, body: Annotated[bytes, Depends(json_body)]
 ) -> Response:
-    """Have a version written as a Hugging Face checkpoint or a PEFT adapter; the same again is the same export."""
-    asked = await run_in_threadpool(_take, state, principal, version, body=body)
+    """Export a version as a Hugging Face checkpoint or a PEFT adapter; a repeated request returns the same export."""
+    requested = await run_in_threadpool(_request_export, state, principal, version, body=body)
     return Response(
-        ExportOut.of(asked.record).model_dump_json(),
-        status_code=200 if asked.record.is_final else 202,
-        headers={"Location": f"/exports/{asked.record.id}"},
+        ExportOut.of(requested.record).model_dump_json(),
+        status_code=200 if requested.record.is_final else 202,
+        headers={"Location": f"/exports/{requested.record.id}"},
         media_type="application/json",
     )
 
 
-def _take(state: ApiState, principal: Principal, version: str, *, body: bytes) -> Requested:
+def _request_export(state: ApiState, principal: Principal, version: str, *, body: bytes) -> Requested:
     wanted = read_as(ExportIn, body, max_bytes=MAX_BODY_BYTES)
     if state.ledger.versions.get(version).removed:
-        raise NotFound(f"version {version} is no longer kept (GET /versions says removed): export another one")
+        raise NotFound(f"version {version} is no longer kept (GET /versions reports it as removed): export another one")
     request = wanted.to_request(version)
     try:
         request.require_sense()
@@ -74,13 +74,13 @@ def _take(state: ApiState, principal: Principal, version: str, *, body: bytes) -
     except ExportRefused as error:
         raise NothingToExport(error.detail) from None
     folder = StoreLayout(state.settings.data).exports_dir / request.id
-    asked = state.ledger.exports.request(
+    requested = state.ledger.exports.request(
         request, author=principal.name, is_lost=not folder.is_dir(), asked_by=context_id("request")
     )
-    if asked.is_new:
+    if requested.is_new:
         log_event(logger, "export_requested", export=request.id, author=principal.name)
         _wake_worker(state, request.id)
-    return asked
+    return requested
 
 
 def _wake_worker(state: ApiState, export: str) -> None:
@@ -92,12 +92,12 @@ def _wake_worker(state: ApiState, export: str) -> None:
 
 @router.get("/exports", responses=refusals(503))
 def list_exports(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[ExportOut]:
-    """Exports, the one asked for last first."""
+    """List exports, the one requested last first."""
     page = state.ledger.exports.page(paging.cursor, paging.limit)
     return Page(items=[ExportOut.of(record) for record in page.items], next=page.next)
 
 
 @router.get("/exports/{export}", responses=refusals(404, 503))
 def get_export(state: State, principal: Reader, export: str) -> ExportOut:
-    """One export: how far it is and, at its end, what came out or why it failed."""
+    """One export: its progress and, at its end, its result or the reason of its failure."""
     return ExportOut.of(state.ledger.exports.get(export))

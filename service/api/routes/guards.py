@@ -1,4 +1,4 @@
-"""``/guards``: facts that must not change, whatever is edited. They belong to no version and count from the next on."""
+"""``/guards``: facts that no edit may change. They belong to no version and apply from the next version on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.api.bodies import json_body, read_as
 from service.api.openapi import refusals
 from service.api.problems.kinds import FieldError, InvalidInput, TooManyEdits
 from service.api.routes.batches import Paging
-from service.api.schemas.answers import Page
 from service.api.schemas.guards import GuardList, GuardOut, GuardsOut
+from service.api.schemas.responses import Page
 from service.api.state import ApiState, State
 from worker.protocol.errors import GuardConflict, InvalidCursor
 from worker.protocol.logs import log_event
@@ -25,11 +25,11 @@ from worker.protocol.logs import log_event
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["guards"])
 MAX_LISTED = 100
-"""Errors named in one answer."""
+"""Errors named in one response."""
 
 
 class ConflictingGuards(GuardConflict):
-    """Guards of one request that contradict each other, each pair named."""
+    """Guards of one request that contradict each other; the errors name each pair."""
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError]) -> None:
         super().__init__(detail)
@@ -38,10 +38,10 @@ class ConflictingGuards(GuardConflict):
 
 @router.get("/guards", responses=refusals(503))
 def list_guards(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[GuardOut]:
-    """The guards, by id."""
+    """List the guards, by id."""
     guards = state.ledger.guards.all()
     if paging.cursor is not None and not paging.cursor.startswith("g"):
-        raise InvalidCursor(f"{paging.cursor!r} is no cursor of this list: send the `next` of the page before")
+        raise InvalidCursor(f"{paging.cursor!r} is not a cursor of this list: send the `next` of the page before")
     rest = [guard for guard in guards if paging.cursor is None or guard.id > paging.cursor]
     shown = rest[: paging.limit]
     return Page(items=[_out(guard) for guard in shown], next=shown[-1].id if len(rest) > len(shown) else None)
@@ -59,19 +59,19 @@ def list_guards(state: State, principal: Reader, paging: Annotated[Paging, Query
     },
 )
 async def post_guards(state: State, principal: Admin, body: Annotated[bytes, Depends(json_body)]) -> GuardsOut:
-    """Keep facts that must not change: all of them, or none. One that is kept already stays as it is."""
-    return await run_in_threadpool(_keep, state, principal, body)
+    """Add facts that must not change: all of them, or none. A guard that exists already stays as it is."""
+    return await run_in_threadpool(_add, state, principal, body)
 
 
 @router.delete("/guards/{guard}", responses=refusals(404, 503))
 def delete_guard(state: State, principal: Admin, guard: str) -> GuardOut:
-    """Take a guard away; the answer says what it was."""
+    """Remove a guard, and return it."""
     removed = state.ledger.guards.remove(guard, author=principal.name)
     log_event(logger, "guard_removed", guard=guard, author=principal.name)
     return _out(removed)
 
 
-def _keep(state: ApiState, principal: Principal, body: bytes) -> GuardsOut:
+def _add(state: ApiState, principal: Principal, body: bytes) -> GuardsOut:
     listed = read_as(GuardList, body, max_bytes=state.settings.max_body_bytes).guards
     if len(listed) > state.settings.max_edits:
         msg = f"{len(listed)} guards; one request may hold {state.settings.max_edits}"
@@ -79,9 +79,9 @@ def _keep(state: ApiState, principal: Principal, body: bytes) -> GuardsOut:
     guards = [item.to_guard() for item in listed]
     _require_valid(guards)
     _require_agreement(guards)
-    kept = state.ledger.guards.add(guards, author=principal.name)
-    log_event(logger, "guards_kept", num_guards=len(kept), author=principal.name)
-    return GuardsOut(guards=[_out(guard) for guard in kept])
+    added = state.ledger.guards.add(guards, author=principal.name)
+    log_event(logger, "guards_kept", num_guards=len(added), author=principal.name)
+    return GuardsOut(guards=[_out(guard) for guard in added])
 
 
 def _require_valid(guards: Sequence[Guard]) -> None:

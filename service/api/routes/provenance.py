@@ -1,4 +1,4 @@
-"""What an edit and a version were made with: the model and the settings of the solve, which the store is bound to."""
+"""The provenance of an edit and a version: the model and the settings of the solve, to which the store is bound."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, Field, JsonValue
 
 from editing_core.versions.identity import open_identity
-from service.api.schemas.answers import EditDetail, EditOut
 from service.api.schemas.from_ledger import edit_detail, edit_out
+from service.api.schemas.responses import EditDetail, EditOut
 from service.api.state import ApiState
 from worker.protocol.entities import EditRecord
 
@@ -17,12 +17,12 @@ class MadeWith(BaseModel):
     """The model and the settings behind a version's weights; one store has one of each."""
 
     model: str = Field(description="fingerprint of the original model")
-    model_source: str = Field(description="what it was loaded from")
+    model_source: str = Field(description="name or path from which it was loaded")
     settings: str = Field(description="fingerprint of the settings of the solve; GET /versions/{v} has their values")
 
 
 class SettingsOut(BaseModel):
-    """All that decides a version's weights beside the model, the set of edits and their z."""
+    """The settings that, with the model, the set of edits and their z, determine the weights of a version."""
 
     fingerprint: str
     values: dict[str, JsonValue]
@@ -31,41 +31,41 @@ class SettingsOut(BaseModel):
 class Purged(BaseModel):
     """The edit's text was erased."""
 
-    at: str = Field(description="when that was asked for")
+    at: str = Field(description="when the erasure was requested")
     author: str | None
     hash: str = Field(description="sha256 of subject, prompt and new object")
 
 
 class TracedEdit(EditOut):
-    """An edit, with what it was made with."""
+    """An edit with its provenance."""
 
-    made_with: MadeWith | None = Field(description="null: no version has taken it in")
-    purged: Purged | None = Field(description="null: its text is there")
+    made_with: MadeWith | None = Field(description="null: no version holds it")
+    purged: Purged | None = Field(description="null: the text was not erased")
 
 
 class TracedEditDetail(TracedEdit, EditDetail):
-    """An edit, with what it was made with and the report of its checks."""
+    """An edit with its provenance and the report of its checks."""
 
 
 def traced(state: ApiState, records: list[EditRecord]) -> list[TracedEdit]:
-    """Edits of a list."""
+    """The edits of a list."""
     made_with = _made_with(state)
     return [TracedEdit.model_validate(_fields(edit_out(record), record, made_with)) for record in records]
 
 
 def traced_detail(state: ApiState, record: EditRecord) -> TracedEditDetail:
-    """One edit alone."""
+    """One edit with its report."""
     return TracedEditDetail.model_validate(_fields(edit_detail(record), record, _made_with(state)))
 
 
 def model_of(state: ApiState) -> dict[str, Any]:
-    """The model that the store belongs to; nothing while no process has loaded one."""
+    """The model of the store; empty until a process has loaded it."""
     model = open_identity(state.settings.data).model
     return model.model_dump() if model else {}
 
 
 def settings_of(state: ApiState) -> SettingsOut | None:
-    """The settings that the store belongs to; None while no worker has run."""
+    """The settings of the store; None until a worker has run."""
     settings = open_identity(state.settings.data).settings
     return None if settings is None else SettingsOut(fingerprint=settings.fingerprint, values=settings.values)
 

@@ -1,4 +1,4 @@
-"""Pins, what retention keeps and why, and erasing an edit's text."""
+"""Retention of versions and its exceptions (pins), and the erasure of an edit's text."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pydantic import BaseModel, Field
 from service.api.access.security import Admin, Reader
 from service.api.openapi import refusals
 from service.api.routes.provenance import model_of
-from service.api.schemas.answers import VersionOut
 from service.api.schemas.from_ledger import version_out
+from service.api.schemas.responses import VersionOut
 from service.api.state import State
 from worker.protocol.ledger.erasure import Purge
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
-router = APIRouter(tags=["records"])
+router = APIRouter(tags=["retention"])
 
 
 class RetainedOut(BaseModel):
-    """What retention does with one version."""
+    """Whether retention keeps one version."""
 
     version: str
     kept: bool
-    why: str | None = Field(description="why it is kept; null: it goes with the next commit")
+    why: str | None = Field(description="why it is kept; null: the next commit removes it")
 
 
 class RetentionOut(BaseModel):
     """What retention would do now."""
 
-    keep_versions: int = Field(description="latest versions that are kept in any case")
-    versions: list[RetainedOut] = Field(description="all that still have files, newest first")
+    keep_versions: int = Field(description="number of latest versions that are always kept")
+    versions: list[RetainedOut] = Field(description="all versions that have files, newest first")
 
 
 class PurgeOut(BaseModel):
@@ -41,15 +41,15 @@ class PurgeOut(BaseModel):
 
     edit: str
     state: Literal["asked", "done"]
-    at: str = Field(description="when it was asked for")
+    at: str = Field(description="when it was requested")
     author: str | None = Field(description="name of the API key; null: a local client")
-    hash: str = Field(description="sha256 of subject, prompt and new object: it stays, with the id")
-    versions: list[str] = Field(description="versions that are removed because they hold the edit; while asked")
+    hash: str = Field(description="sha256 of subject, prompt and new object; it stays, with the id")
+    versions: list[str] = Field(description="versions that are removed because they hold the edit; empty once done")
 
 
 @router.get("/retention", responses=refusals(503))
 def show_retention(state: State, principal: Reader) -> RetentionOut:
-    """What would be removed by the next commit, what stays, and why; changes nothing."""
+    """List the versions that the next commit would remove, and those that stay and why; changes nothing."""
     keep = state.settings.keep_versions
     rows = state.ledger.versions.retention(keep=keep)
     versions = [RetainedOut(version=row.version, kept=row.why is not None, why=row.why) for row in rows]
@@ -58,7 +58,7 @@ def show_retention(state: State, principal: Reader) -> RetentionOut:
 
 @router.put("/versions/{version}/pin", responses=refusals(404, 503))
 def pin_version(state: State, principal: Admin, version: str) -> VersionOut:
-    """Keep a version, however old it becomes."""
+    """Exempt a version from retention."""
     state.ledger.versions.pin(version, author=principal.name)
     log_event(logger, "version_pinned", version=version, author=principal.name)
     return version_out(state.ledger.versions.get(version), model_of(state))
@@ -75,7 +75,7 @@ def unpin_version(state: State, principal: Admin, version: str) -> VersionOut:
 @router.post(
     "/edits/{edit}/purge",
     status_code=202,
-    responses={200: {"model": PurgeOut, "description": "Its text is erased"}, **refusals(404, 409, 503)},
+    responses={200: {"model": PurgeOut, "description": "The text is erased"}, **refusals(404, 409, 503)},
 )
 def purge_edit(
     state: State,
@@ -83,12 +83,12 @@ def purge_edit(
     response: Response,
     edit: str,
     reason: Annotated[
-        str | None, Query(max_length=200, description="kept in the audit: name nobody and no fact in it")
+        str | None, Query(max_length=200, description="stored in the audit; name no person and no fact in it")
     ] = None,
 ) -> PurgeOut:
     """Erase an edit's text from ledger, manifests and reports, and the versions that hold it; its id and hash stay.
 
-    The worker does it within seconds; ask again, or GET /edits/{edit}, to see whether it is done.
+    The worker erases it within seconds; repeat the request, or GET /edits/{edit}, to see whether it is done.
     """
     purge = state.ledger.erasure.ask(edit, author=principal.name, reason=reason)
     log_event(logger, "purge_asked", edit=edit, author=principal.name, state=purge.state)

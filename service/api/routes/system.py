@@ -1,4 +1,4 @@
-"""What is asked about the process itself: alive, ready, figures, and what its problems mean."""
+"""Routes about the process itself: health, readiness, metrics, and the explanation of problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["system"])
 
 
 class Root(BaseModel):
-    """Where things are."""
+    """Links to the other routes."""
 
     name: str
     role: str
@@ -35,10 +35,10 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be answered, and what each part says."""
+    """Whether the process can answer requests, and the state of each part."""
 
     ready: bool
-    degraded: bool = Field(description="ready, but something is missing; see parts")
+    degraded: bool = Field(description="ready, but a part does not work fully; see parts")
     parts: dict[str, Any]
 
 
@@ -54,33 +54,33 @@ class ProblemKind(BaseModel):
 
 @router.get("/")
 def root(state: State) -> Root:
-    """Where things are."""
+    """Links to the other routes."""
     links = {name: f"/{name}" for name in ("docs", "openapi.json", "healthz", "readyz", "metrics", "problems")}
     if state.settings.role != "generation":
-        kept = ("edits", "batches", "versions", "exports", "audit", "retention")
-        links |= {name: f"/{name}" for name in kept}
+        listed = ("edits", "batches", "versions", "exports", "audit", "retention")
+        links |= {name: f"/{name}" for name in listed}
     return Root(name="errata", role=state.settings.role, links=links)
 
 
 @router.get("/healthz")
 async def healthz() -> Health:
-    """Tell that the process is alive."""
+    """Report that the process is alive."""
     return Health()
 
 
 @router.get(
     "/readyz",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "Not ready; parts says why"}},
+    responses={503: {"model": Readiness, "description": "Not ready; parts has the reasons"}},
 )
 async def readyz(state: State) -> JSONResponse:
-    """Tell whether requests can be answered: the API needs Redis, generation its live version."""
-    readiness = _readiness(state, await _ledger_soon(state))
+    """Report whether the process can answer requests: the API needs Redis, generation its live version."""
+    readiness = _readiness(state, await _ledger_within_timeout(state))
     return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
 
 
-async def _ledger_soon(state: ApiState) -> dict[str, Any]:
-    """What the ledger says; a Redis that hangs is not waited for."""
+async def _ledger_within_timeout(state: ApiState) -> dict[str, Any]:
+    """The state of the ledger; a Redis that hangs counts as not ready."""
     try:
         return await call_with_timeout(partial(_ledger_part, state))
     except TimeoutError:
@@ -110,7 +110,7 @@ def _ledger_part(state: ApiState) -> dict[str, Any]:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(state: State) -> Response:
-    """Figures in Prometheus' text format."""
+    """Metrics in Prometheus' text format."""
     return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 

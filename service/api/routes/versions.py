@@ -1,4 +1,4 @@
-"""``/versions``: which there are, and which one is live."""
+"""``/versions``: list, compare, promote and discard versions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.api.problems.kinds import InvalidInput
 from service.api.routes.batches import Paging
 from service.api.routes.comparing import difference
 from service.api.routes.provenance import SettingsOut, model_of, settings_of
-from service.api.schemas.answers import DiffAnswer, DiffOut, Page, PromotionOut, VersionOut
 from service.api.schemas.from_ledger import promotion_out, version_out
+from service.api.schemas.responses import DiffAnswer, DiffOut, Page, PromotionOut, VersionOut
 from service.api.state import State
 from worker.protocol.errors import LedgerDown, NotACandidate
 from worker.protocol.keys import COMMIT_UNIT
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 router = APIRouter(tags=["versions"])
 
 
-class MadeLive(BaseModel):
-    """One time that a version was made live."""
+class PromotionEntry(BaseModel):
+    """One promotion of a version."""
 
     revision: int = Field(description="number of the promotion")
     at: str
@@ -41,15 +41,15 @@ class MadeLive(BaseModel):
 
 
 class VersionDetail(VersionOut):
-    """A version alone."""
+    """A version with its promotions and settings."""
 
-    promotions: list[MadeLive] = Field(description="every time that it was made live, oldest first")
-    settings: SettingsOut | None = Field(description="what it was solved with; null: no worker has run yet")
+    promotions: list[PromotionEntry] = Field(description="the promotions of this version, oldest first")
+    settings: SettingsOut | None = Field(description="the settings of its solve; null: no worker has run yet")
 
 
 @router.get("/versions", responses=refusals(503))
 def list_versions(state: State, principal: Reader, paging: Annotated[Paging, Query()]) -> Page[VersionOut]:
-    """Versions, newest first; v0, the untouched model, is always the last."""
+    """List versions, newest first; v0, the original model, is always the last."""
     page = state.ledger.versions.page(paging.cursor, paging.limit)
     model = model_of(state)
     return Page(items=[version_out(record, model) for record in page.items], next=page.next)
@@ -57,59 +57,63 @@ def list_versions(state: State, principal: Reader, paging: Annotated[Paging, Que
 
 @router.get("/versions/{version}", responses=refusals(404, 503))
 def get_version(state: State, principal: Reader, version: str) -> VersionDetail:
-    """One version with what its checks found, and when it was made live."""
+    """One version with the results of its checks and its promotions."""
     shown = version_out(state.ledger.versions.get(version), model_of(state))
-    made_live = [move for move in state.ledger.publication.promotions() if move["version"] == version]
-    return VersionDetail.model_validate({**shown.model_dump(), "promotions": made_live, "settings": settings_of(state)})
+    promotions = [move for move in state.ledger.publication.promotions() if move["version"] == version]
+    return VersionDetail.model_validate({
+        **shown.model_dump(),
+        "promotions": promotions,
+        "settings": settings_of(state),
+    })
 
 
-class Asked(BaseModel):
-    """What two versions are asked."""
+class Comparison(BaseModel):
+    """Prompts for two versions."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: list[Annotated[str, Field(min_length=1, max_length=20_000)]] = Field(
-        default=[], max_length=20, description="show what each of them writes after this; may be given several times"
+        default=[], max_length=20, description="show how each version continues this prompt; repeatable"
     )
-    max_new_tokens: int = Field(24, ge=1, le=256, description="longest of these answers")
+    max_new_tokens: int = Field(24, ge=1, le=256, description="maximum length of each continuation")
 
 
 @router.get("/versions/{a}/diff/{b}", responses=refusals(400, 404, 429, 503, 504))
 async def compare_versions(
-    state: State, principal: Reader, a: str, b: str, asked: Annotated[Asked, Query()]
+    state: State, principal: Reader, a: str, b: str, wanted: Annotated[Comparison, Query()]
 ) -> DiffOut:
-    """What is in force in version `b` and not in `a`, and the other way round; and what each writes after prompts."""
+    """Compare the edits in force in versions `a` and `b`, and how each continues the prompts."""
     found = await run_in_threadpool(difference, state.ledger, a, b)
-    if not asked.prompt:
+    if not wanted.prompt:
         return found
     if state.generation is None:
-        msg = "this process holds no model (role api): ask /generate of one that does, with version="
+        msg = "this process holds no model (role api): send /generate to a process that does, with version="
         raise InvalidInput(f"prompt: {msg}", errors=[{"loc": ["query", "prompt"], "msg": msg}])
-    client, tokens = f"key {principal.name}", asked.max_new_tokens
+    client, tokens = f"key {principal.name}", wanted.max_new_tokens
     of_a, of_b = [
-        await state.generation.generate_texts(asked.prompt, version=version, max_new_tokens=tokens, client=client)
+        await state.generation.generate_texts(wanted.prompt, version=version, max_new_tokens=tokens, client=client)
         for version in (a, b)
     ]
-    answers = [DiffAnswer(prompt=text, a=x, b=y) for text, x, y in zip(asked.prompt, of_a, of_b, strict=True)]
+    answers = [DiffAnswer(prompt=text, a=x, b=y) for text, x, y in zip(wanted.prompt, of_a, of_b, strict=True)]
     return found.model_copy(update={"answers": answers})
 
 
 @router.delete("/versions/{version}", responses=refusals(404, 409, 503))
 def discard_version(state: State, principal: Admin, version: str) -> VersionOut:
-    """Give up a candidate: its batch ends as `discarded`."""
+    """Discard a candidate: its batch ends as `discarded`."""
     known = state.ledger.versions.get(version)
     reason = f"discarded by {principal.name or 'a local client'}"
     if not state.ledger.publication.discard([version], reason=reason, author=principal.name):
         raise NotACandidate(f"version {version} is {known.status}: only a candidate can be discarded")
     log_event(logger, "version_discarded", version=version, author=principal.name)
-    with suppress(LedgerDown):  # the files go with the next commit
+    with suppress(LedgerDown):  # the next commit removes the files
         state.queue.enqueue_unit(COMMIT_UNIT)
     return version_out(state.ledger.versions.get(version), model_of(state))
 
 
 @router.post("/versions/{version}/promote", responses=refusals(404, 409, 503))
 def promote_version(state: State, principal: Admin, version: str) -> PromotionOut:
-    """Make a version live, without any computation: a candidate, or an older one, which is the rollback."""
+    """Make a version live, without any computation: a candidate, or an older version, which is the rollback."""
     promotion = state.ledger.publication.promote(version, author=principal.name)
     log_event(
         logger,

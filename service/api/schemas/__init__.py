@@ -1,1 +1,1 @@
-"""What goes over the wire: requests are strict and know no other fields, answers are what OpenAPI says they are."""
+"""The bodies of requests, which refuse unknown fields, and of responses, as OpenAPI describes them."""

@@ -1,4 +1,4 @@
-"""What goes over the wire about exports."""
+"""The bodies of requests and responses about exports."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from editing_core.export.request import DEFAULT_DTYPE, ExportDtype, ExportRequest, Format
-from service.api.schemas.answers import ProgressOut
 from service.api.schemas.requests import Request
+from service.api.schemas.responses import ProgressOut
 from worker.protocol.export_records import ExportRecord, ExportState
 
 
 class ExportIn(Request):
-    """How a version is to be exported."""
+    """Format and precision of an export."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"format": "hf", "dtype": "float32"}})
 
     format: Format = Field(description="hf: a full Hugging Face checkpoint; peft: the change alone, as a LoRA adapter")
     dtype: ExportDtype | None = Field(
-        None, description="of a checkpoint; null: float32, in which the edits are not rounded"
+        None, description="of the checkpoint; null: float32, which does not round the edits"
     )
-    max_rank: int | None = Field(None, ge=1, description="largest rank of an adapter; null: as much as is needed")
+    max_rank: int | None = Field(None, ge=1, description="maximum rank of the adapter; null: as large as needed")
 
     def to_request(self, version: str) -> ExportRequest:
-        """The core's request; not yet validated as a whole."""
+        """The request as a type of the core; not yet validated as a whole."""
         return ExportRequest(version=version, format=self.format, dtype=self.dtype, max_rank=self.max_rank)
 
 
 class ExportLinks(BaseModel):
-    """Where to go on."""
+    """Links to related routes."""
 
     self: str
     version: str
 
 
 class ExportOut(BaseModel):
-    """An export, and how far it is."""
+    """An export and its progress."""
 
     id: str = Field(examples=["v12-hf-float32"])
     version: str
@@ -50,14 +50,14 @@ class ExportOut(BaseModel):
     progress: ProgressOut | None
     path: str = Field(description="its folder within the service's data folder", examples=["exports/v12-hf-float32"])
     result: dict[str, Any] | None = Field(
-        description="what came out: size, rank, what was lost of each matrix, edits that take; null: not done yet"
+        description="size, rank, what was lost of each matrix, and edits that hold; null: not done yet"
     )
     error: str | None = Field(description="why it failed, and what to do")
     links: ExportLinks
 
     @classmethod
     def of(cls, record: ExportRecord) -> Self:
-        """The ledger's record as an answer."""
+        """The body for a record of the ledger."""
         request = record.request
         return cls(
             id=record.id,

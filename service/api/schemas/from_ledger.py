@@ -1,4 +1,4 @@
-"""The ledger's records as the answers that ``service.api.schemas.answers`` promises."""
+"""Records of the ledger as the bodies of ``service.api.schemas.responses``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from editing_core.edits import AcceptedEdit
 from editing_core.versions.measures import recorded
-from service.api.schemas.answers import (
+from service.api.schemas.responses import (
     BatchEditOut,
     BatchLine,
     BatchLinks,
@@ -31,7 +31,7 @@ READ_AT_ONCE = 500
 
 
 def edit_out(record: EditRecord) -> EditOut:
-    """An edit of a list."""
+    """An edit without its report."""
     return EditOut.model_validate(_edit_fields(record))
 
 
@@ -55,17 +55,17 @@ def _edit_fields(record: EditRecord) -> dict[str, object]:
 
 
 def batch_links(batch: str) -> BatchLinks:
-    """Where to go on from a batch."""
+    """The links of a batch."""
     return BatchLinks(self=f"/batches/{batch}", events=f"/batches/{batch}/events", edits=f"/edits?batch={batch}")
 
 
 def batch_line(record: BatchRecord) -> BatchLine:
-    """A batch without its edits; needs no further look at the ledger."""
+    """A batch without its edits; reads nothing further from the ledger."""
     return BatchLine(**_batch_fields(record), edit_counts=EditCounts(**_sizes(record)))
 
 
 def batch_out(record: BatchRecord, ledger: Ledger) -> BatchOut:
-    """A batch with all its edits as they stand."""
+    """A batch with all its edits as they are now."""
     return batch_with(
         record,
         edits=[batch_edit(row.accepted, row) for row in all_edits(ledger, record.spec.id)],
@@ -80,7 +80,7 @@ def batch_with(
     removed: list[RemovedEditOut],
     warnings: Sequence[WarningOut] = (),
 ) -> BatchOut:
-    """A batch with edits that were put together already."""
+    """A batch with edits that the caller already has."""
     tested = [edit.holds for edit in edits if edit.holds is not None]
     counts = EditCountsByStatus(
         **_sizes(record),
@@ -157,7 +157,7 @@ def all_edits(ledger: Ledger, batch: str) -> Iterator[EditRecord]:
 
 
 def version_out(record: VersionRecord, model: dict[str, Any]) -> VersionOut:
-    """A version of a list or alone."""
+    """A version."""
     return VersionOut.model_validate(_version_fields(record, model))
 
 
@@ -172,7 +172,7 @@ def _version_fields(record: VersionRecord, model: dict[str, Any]) -> dict[str, o
 
 
 def promotion_out(record: VersionRecord, promotion: Promotion, model: dict[str, Any]) -> PromotionOut:
-    """The version that is live now, with what that changed."""
+    """The version that is live now, with the changes of its promotion."""
     return PromotionOut.model_validate({
         **_version_fields(record, model),
         "revision": promotion.pointer.revision,

@@ -1,4 +1,4 @@
-"""Guards on the wire."""
+"""The bodies of requests and responses about guards."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from service.api.schemas.requests import Long, Request, Short
 
 
 class GuardIn(Request):
-    """A fact that must not change: the prompt is to be followed by the target."""
+    """A fact that must not change: the model should continue the prompt with the target."""
 
     prompt: Long = Field(description="with the subject written out")
-    target: Short = Field(description="what the model says after it, and is to go on saying")
+    target: Short = Field(description="the continuation that must not change")
     subject: Short | None = Field(
-        None, description="what the fact is about, as it stands in the prompt: there the solve holds it best"
+        None,
+        description="what the fact is about, as it appears in the prompt; with it, the solve protects the fact best",
     )
 
     def to_guard(self) -> Guard:
-        """The core's guard; not yet validated."""
+        """The guard as a type of the core; not yet validated."""
         return Guard(prompt=self.prompt, target=self.target, subject=self.subject)
 
 
 class GuardList(Request):
-    """Guards to keep: all of them, or none."""
+    """Guards to add: all of them, or none."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -43,7 +44,7 @@ class GuardList(Request):
 
 
 class GuardOut(BaseModel):
-    """A guard that counts from the next version on."""
+    """A guard; it applies from the next version on."""
 
     id: str
     prompt: str
@@ -54,6 +55,6 @@ class GuardOut(BaseModel):
 
 
 class GuardsOut(BaseModel):
-    """The guards that are kept now, in the order in which they were sent."""
+    """The added guards, in the order in which they were sent."""
 
     guards: list[GuardOut]

@@ -1,4 +1,4 @@
-"""What clients send. What does not work yet is not in these types, so that it is refused until it does."""
+"""The bodies that clients send. Unknown fields are refused."""
 
 from __future__ import annotations
 
@@ -35,31 +35,32 @@ class NeighborIn(Request):
     """A prompt about something else, whose answer must not change."""
 
     prompt: Long
-    target: Short | None = Field(None, description="its true object; without it: what the model answers before")
+    target: Short | None = Field(None, description="its true object; default: the model's answer before the edit")
 
 
 class EditIn(Request):
-    """One fact as it is to be: the prompt with the subject in its slot is to be continued by the new object."""
+    """One fact: the model should continue the prompt, with the subject in its slot, with the new object."""
 
-    subject: Short = Field(description="what the fact is about, as it stands in the text")
+    subject: Short = Field(description="what the fact is about, as it appears in the text")
     prompt: Long = Field(description="a template with exactly one {} where the subject goes")
     target_new: Short = Field(description="the new object")
     target_true: Short | None = Field(
-        None, description="the object that is believed now; for the report and the checks"
+        None, description="the object that the model gives now; for the report and the checks"
     )
-    relation: Short | None = Field(None, description="what is asked about the subject; default: the prompt")
+    relation: Short | None = Field(None, description="the relation between subject and object; default: the prompt")
     paraphrases: list[Long] = Field(
         default=[], max_length=MOST_ITEMS, description="other wordings, with one {} or none"
     )
     neighborhood: list[NeighborIn] = Field(default=[], max_length=MOST_ITEMS)
     protect: bool = Field(
-        False, description="hold on to the neighbourhood's answers in the solve, and not only test them; costs the edit"
+        False,
+        description="protect the neighbourhood's answers in the solve instead of only testing them; weakens the edit",
     )
-    source: Long | None = Field(None, description="where the fact comes from; kept with the edit")
-    note: Long | None = Field(None, description="kept with the edit")
+    source: Long | None = Field(None, description="source of the fact; stored with the edit")
+    note: Long | None = Field(None, description="free text; stored with the edit")
 
     def to_edit(self) -> Edit:
-        """The core's edit; not yet validated."""
+        """The edit as a type of the core; not yet validated."""
         return Edit(
             subject=self.subject,
             prompt=self.prompt,
@@ -75,20 +76,20 @@ class EditIn(Request):
 
 
 class Submission(Request):
-    """A batch of edits, and of edits to take out: all of it goes live together, or nothing does."""
+    """A batch of edits and removals: all of it goes live together, or nothing does."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"edits": [EXAMPLE_EDIT], "promote": "auto"}})
 
-    edits: list[EditIn] = Field(default=[], description="may be left out beside `remove`")
+    edits: list[EditIn] = Field(default=[], description="may be left out if `remove` is given")
     remove: list[Annotated[str, Field(max_length=LONGEST_ID)]] = Field(
-        default=[], description="ids of edits to take out: as if they had never been made"
+        default=[], description="ids of edits to remove, as if they had never been made"
     )
     promote: Literal["auto", "manual"] = Field(
         "auto", description="auto: goes live when the checks pass; manual: stays a candidate until it is promoted"
     )
     on_failure: Literal["reject", "drop"] = Field(
         "reject",
-        description="when the checks fail: reject: the batch goes no further, and the edits to blame are named; "
-        "drop: they are left out and named, and the rest goes on",
+        description="when the checks fail: reject: the batch ends, and its report names the edits to blame; "
+        "drop: those edits are left out and named, and the batch continues without them",
     )
-    dry_run: bool = Field(False, description="only tell what would happen: with the full report, and nothing goes live")
+    dry_run: bool = Field(False, description="report what would happen, with all checks; nothing goes live")

@@ -1,1 +1,1 @@
-"""Submissions: reading a batch of edits from a body, and handing it to the ledger."""
+"""Submissions: parsing a batch of edits from a body, and passing it to the ledger."""

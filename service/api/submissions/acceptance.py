@@ -1,4 +1,4 @@
-"""Taking a batch in: the ledger writes it, the workers are woken, and the answer tells what it will do."""
+"""Accepting a batch: the ledger stores it, the workers are notified, and the answer says what the batch will do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from service.api.access.security import Principal
 from service.api.live_index import LiveSet, Removal, same_as
-from service.api.schemas.answers import BatchEditOut, BatchOut, WarningOut
 from service.api.schemas.from_ledger import batch_edit, batch_out, batch_with, removed_edit
 from service.api.schemas.requests import Submission
+from service.api.schemas.responses import BatchEditOut, BatchOut, WarningOut
 from service.api.state import ApiState
 from service.api.submissions.reading import MAX_LISTED, fingerprint, usable_edits, warnings_about
 from worker.protocol.entities import Accepted, BatchOptions
@@ -18,18 +18,18 @@ from worker.protocol.keys import COMMIT_UNIT, targets_unit
 from worker.protocol.logs import context_id, log_event
 
 logger = logging.getLogger(__name__)
-NOT_TOLD = "the ledger went away after it took the batch: which live edits are superseded is not told"
+LEDGER_LOST = "the ledger became unreachable after it accepted the batch: the superseded live edits are unknown"
 
 
-def take(
+def accept_batch(
     state: ApiState, principal: Principal, submission: Submission, *, idempotency_key: str | None
 ) -> tuple[Accepted, BatchOut]:
-    """Take a batch. Raises InvalidEdit, EditConflict, NotFound, EditNotLive, QueueFull, IdempotencyMismatch."""
+    """Accept a batch. Raises InvalidEdit, EditConflict, NotFound, EditNotLive, QueueFull, IdempotencyMismatch."""
     edits = usable_edits(submission)
     request_hash = fingerprint(submission)
     idempotency = None if idempotency_key is None else (principal.name or "", idempotency_key)
     live, removals = None, list[Removal]()
-    if submission.remove:  # what a repeated request takes out is not live any more: look for the first one before
+    if submission.remove:  # a repeated request removes edits that are no longer live: look for the first request before
         known = state.ledger.acceptance.accepted_before(idempotency, request_hash) if idempotency else None
         if known is not None:
             return known, batch_out(known.record, state.ledger)
@@ -84,20 +84,20 @@ def _answer(
         warnings = [*warnings, *_companions(live, accepted, removals)][:MAX_LISTED]
     except LedgerDown:  # the batch is on disk: the answer is 202, not a refusal
         edits = [batch_edit(row) for row in accepted.edits]
-        warnings = [*warnings, WarningOut(loc=["body"], msg=NOT_TOLD)]
+        warnings = [*warnings, WarningOut(loc=["body"], msg=LEDGER_LOST)]
     removed = [removed_edit(removal.accepted, restores=removal.restores) for removal in removals]
     return batch_with(accepted.record, edits=edits, removed=removed, warnings=warnings)
 
 
 def _companions(live: LiveSet, accepted: Accepted, removals: Sequence[Removal]) -> list[WarningOut]:
-    """A word on each live edit about a subject of the batch under another relation."""
+    """A warning about each live edit that has a subject of the batch under another relation."""
     removed = {removal.accepted.id for removal in removals}
     found = live.companions([row.edit for row in accepted.edits], without=removed)
     return [
         WarningOut(
             loc=["body", "edits", i, "subject"],
-            msg=f"edit {row.id} about this subject is live under the relation {row.edit.relation!r}: the model looks "
-            "both up at one place, so they are searched for together, and each may weaken the other",
+            msg=f"edit {row.id} about this subject is live under the relation {row.edit.relation!r}: the model stores "
+            "both in one place, so one search covers both, and each may weaken the other",
         )
         for i, rows in enumerate(found)
         for row in rows

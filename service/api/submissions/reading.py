@@ -1,6 +1,6 @@
-"""Reading a batch of edits from a body: JSON, then types, then sense. Each refusal names the places.
+"""Parsing a batch of edits: JSON, then types, then meaning. Each refusal names the places.
 
-The body is read as bytes and taken apart outside of the event loop: a batch may hold tens of megabytes.
+Routes parse the body outside of the event loop, since a batch may hold tens of megabytes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from editing_core.errors import EditConflict, InvalidEdit
 from service.api.bodies import read_object
 from service.api.problems.kinds import FieldError, InvalidInput, TooManyEdits
 from service.api.problems.validation import invalid_input
-from service.api.schemas.answers import WarningOut
 from service.api.schemas.requests import Submission
+from service.api.schemas.responses import WarningOut
 
 MAX_LISTED = 100
-"""Errors and warnings named in one answer."""
+"""Errors and warnings named in one response."""
 TYPED_AT_ONCE = 100
 
 
 class InvalidEdits(InvalidEdit):
-    """Edits that cannot be used as they stand, each named."""
+    """Edits that cannot be used; the errors name each of them."""
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError]) -> None:
         super().__init__(detail)
@@ -34,7 +34,7 @@ class InvalidEdits(InvalidEdit):
 
 
 class ConflictingEdits(EditConflict):
-    """Edits of one batch that contradict each other, each pair named."""
+    """Edits of one batch that contradict each other; the errors name each pair."""
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError]) -> None:
         super().__init__(detail)
@@ -52,7 +52,7 @@ def read_submission(body: bytes, *, max_edits: int) -> Submission:
 
 
 def _typed(document: dict[str, Any], edits: list[Any]) -> Submission:
-    """The document as a Submission, a few edits at a time: one long call would hold up every other request."""
+    """The document as a Submission, a few edits at a time, since one long call would block every other request."""
     typed: list[Submission] = []
     wrong: list[ErrorDetails] = []
     for start in range(0, max(1, len(edits)), TYPED_AT_ONCE):
@@ -77,9 +77,9 @@ def _moved(item: ErrorDetails, start: int) -> ErrorDetails:
 
 
 def usable_edits(submission: Submission) -> tuple[Edit, ...]:
-    """The edits, each usable and no two about the same thing. Raises InvalidInput, InvalidEdit or EditConflict."""
+    """The edits, valid and with distinct subjects and relations. Raises InvalidInput, InvalidEdit, EditConflict."""
     if not submission.edits and not submission.remove:
-        msg = "give at least one edit, or one to take out in `remove`"
+        msg = "give at least one edit, or an id in `remove`"
         raise InvalidInput(f"body.edits: {msg}", errors=[FieldError(loc=["body", "edits"], msg=msg)])
     edits = tuple(item.to_edit() for item in submission.edits)
     _require_valid(edits)
@@ -131,7 +131,7 @@ def _first_of(errors: Sequence[FieldError]) -> str:
 
 
 def warnings_about(edits: Sequence[Edit]) -> list[WarningOut]:
-    """What is allowed, but perhaps not meant."""
+    """Inputs that are allowed but perhaps not intended."""
     found: list[WarningOut] = []
     for i, edit in enumerate(edits):
         found += [WarningOut(loc=["body", "edits", i, name], msg=msg) for name, msg in _doubts(edit)]
@@ -147,7 +147,7 @@ def _doubts(edit: Edit) -> list[tuple[str, str]]:
     if edit.prompt != edit.prompt.rstrip():
         doubts.append(("prompt", "the prompt ends with white space: the object follows after one more space"))
     if edit.subject != edit.subject.strip():
-        doubts.append(("subject", "the subject begins or ends with white space, which stands in the prompt as it is"))
+        doubts.append(("subject", "the subject begins or ends with white space, which the prompt then contains"))
     if any("{}" not in text and edit.subject not in text for text in edit.paraphrases):
         doubts.append(("paraphrases", "a paraphrase has neither the slot {} nor the subject in it"))
     if any(edit.subject in neighbor.prompt for neighbor in edit.neighborhood):
@@ -156,7 +156,7 @@ def _doubts(edit: Edit) -> list[tuple[str, str]]:
 
 
 def fingerprint(submission: Submission) -> str:
-    """Sha256 (hex) over what the batch says, whatever its white space and order of fields."""
+    """Sha256 (hex) of the batch, independent of white space and of the order of fields."""
     digest = hashlib.sha256(submission.model_dump_json(exclude={"edits"}).encode())
     for edit in submission.edits:
         digest.update(b"\n" + edit.model_dump_json().encode())

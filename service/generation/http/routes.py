@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from service.api.bodies import described_body, json_body, read_as
+from service.api.bodies import body_schema, json_body, read_as
 from service.api.openapi import Responses, refusals
 from service.generation.decoding.score import Score
 from service.generation.generation_service import GenerationService
@@ -59,7 +59,7 @@ def generation_router(service: GenerationService, callers: Callers) -> APIRouter
         summary="Continue a prompt, or several",
         response_model=GenerateAnswer | GenerateAnswers,
         responses=streaming | refusals(413, 415),
-        openapi_extra=described_body(GenerateBody),
+        openapi_extra=body_schema(GenerateBody),
     )
     async def generate_by_body(request: Request, body: Body) -> Response:
         return await respond_while_connected(request, endpoints.generate(request, await read_body(GenerateBody, body)))
@@ -73,7 +73,7 @@ def generation_router(service: GenerationService, callers: Callers) -> APIRouter
         summary="Score targets after prompts",
         response_model=ScoreAnswer | ScoreAnswers,
         responses=headers | refusals(413, 415),
-        openapi_extra=described_body(ScoreBody),
+        openapi_extra=body_schema(ScoreBody),
     )
     async def score_by_body(request: Request, body: Body) -> Response:
         return await respond_while_connected(request, endpoints.score(request, await read_body(ScoreBody, body)))

@@ -1,4 +1,4 @@
-"""Gaps between the tokens of running streams while another version comes into memory and begins to answer.
+"""Gaps between the tokens of running streams while another version is loaded and begins to answer.
 
 The decode loop, the resident versions and the files are the service's own; HTTP and the pointer are left out.
 """
@@ -30,7 +30,7 @@ from tests.benchmarks.measuring.random_versions import random_matrices, write_ve
 NUM_PLACES = 16
 VERSION = "v1"
 QUIET_SECONDS = 1.0
-"""Streams run alone so long before the promotion, and beside the new version's so long after it."""
+"""Seconds that the streams run alone before the promotion, and together with those of the new version after it."""
 STREAM_TOKENS = 1500
 
 
@@ -42,7 +42,7 @@ class Streams:
     answers: list[Future[Any]] = field(default_factory=list)
 
     def gaps(self, start: float, end: float) -> list[float]:
-        """Seconds between two tokens of a stream, wherever between the two times."""
+        """Seconds between two tokens of a stream, between the two times."""
         return [
             after - before
             for times in self.times

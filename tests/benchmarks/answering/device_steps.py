@@ -1,4 +1,4 @@
-"""Decode steps of one engine, without HTTP: how long they take, and which of the device's work they consist of."""
+"""Decode steps of one engine, without HTTP: how long they take, and the kernels that they run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_KERNELS = 14
 
 
 def step_seconds(model: nn.Module, loaded: LoadedModel, count: int) -> list[float]:
-    """Seconds of each step of so many places."""
+    """Seconds of each step with this number of places."""
     engine = _writing(model, loaded, count)
     seconds = []
     for _ in range(NUM_STEPS):

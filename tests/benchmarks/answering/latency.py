@@ -1,4 +1,4 @@
-"""Time to first token, gap between tokens and tokens per second, beside the limit that memory sets."""
+"""Time to first token, gap between tokens and tokens per second, compared with the limit of memory bandwidth."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def measure_latency(console: Console, model: str) -> bool:
 
 
 def bytes_per_step(model: nn.Module) -> int:
-    """Bytes of the weights that each step reads: all but the table of embeddings, of which it reads some rows."""
+    """Bytes of the weights that each step reads: all but the embedding table, which it reads in part."""
     table = model.get_input_embeddings().weight  # type: ignore[operator]
     tied = model.get_output_embeddings().weight is table  # type: ignore[operator]
     return sum(weight.nbytes for weight in model.parameters() if weight is not table or tied)

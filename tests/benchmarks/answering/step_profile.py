@@ -1,4 +1,4 @@
-"""Where the milliseconds of one decode step go: sixteen places, 64 tokens each, one thread's time by what it does."""
+"""Profile of one decode step on one thread: sixteen places, 64 tokens each."""
 
 from __future__ import annotations
 

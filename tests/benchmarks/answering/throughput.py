@@ -1,4 +1,4 @@
-"""Sixteen clients of 64 tokens through HTTP beside one static batch of sixteen by the library's ``generate``."""
+"""Sixteen clients of 64 tokens over HTTP against one static batch of sixteen by the library's ``generate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The closed form beside what torch's own counter sees while the stages run."""
+"""Compares the closed form with torch's own counter while the stages run."""
 
 from __future__ import annotations
 

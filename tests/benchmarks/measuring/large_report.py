@@ -1,4 +1,4 @@
-"""What was measured on a large model as tables: beside its limits, for 10,000 edits, and against the aims."""
+"""Tables of the measurements on a large model: against their limits, for 10,000 edits, and against the targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_PROMOTE_SECONDS = 1.0
 
 
 def limits_table(stages: Sequence[Measured], rates: Rates, *, title: str) -> Table:
-    """Each stage beside its two limits."""
+    """Each stage with its two limits."""
     made = Table(title=title, title_justify="left")
     for column in ("stage", "measured s", "operations", "least s", "bytes", "least s", "share", "padding"):
         made.add_column(column, justify="left" if column == "stage" else "right")
@@ -67,7 +67,7 @@ def ten_thousand(
 
 @dataclass(frozen=True, slots=True)
 class Aims:
-    """What is aimed at, beside what was found."""
+    """The targets and the measurements."""
 
     stages: Sequence[Measured]
     rates: Rates

@@ -40,7 +40,7 @@ class RandomEdits:
         self.contexts = (SLOT, *(f"{self._words(shape.context)} {SLOT}" for _ in range(NUM_CONTEXTS)))
 
     def draw(self, num_edits: int) -> list[AcceptedEdit]:
-        """So many more."""
+        """``num_edits`` more edits."""
         return [
             AcceptedEdit(id=f"e{i:05}", edit=self._edit(), batch="b", acceptance=1, created="2026-01-01T00:00:00Z")
             for i in range(num_edits)

@@ -1,4 +1,4 @@
-"""A model served by a process of its own, with Redis and two versions beside the original, for benchmarks."""
+"""A model served by a process of its own, with Redis and two versions in addition to the original, for benchmarks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NEVER_WRITTEN = "\u0101"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """Where it is asked, and what lies behind it."""
+    """The address of the service and the parts behind it."""
 
     url: str
     loaded: LoadedModel

@@ -1,4 +1,4 @@
-"""The stages of a batch on one model, each with the work that it is: for whoever measures them or counts them."""
+"""The stages of a batch on one model, each with its work in closed form, to be measured or counted."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Stages:
         return ModelShape.of(self.loaded)
 
     def without_early_stop(self, num_steps: int) -> Stages:
-        """The same where every search takes all its steps."""
+        """The same stages, with searches that take all their steps."""
         return replace(self, config=replace(self.config, stop_loss=NEVER, num_steps=num_steps))
 
     def rows(self, edits: Sequence[AcceptedEdit]) -> list[EditRows]:
@@ -100,7 +100,7 @@ class Stages:
         return torch.stack([places[edit.id] for edit in edits])
 
     def search_work(self, edits: Sequence[AcceptedEdit], *, room: int | None = None, is_needed: bool = False) -> Work:
-        """Of ``search`` where none stops early: as laid out, or without padding."""
+        """The work of ``search`` if no search stops early: as laid out, or without padding."""
         groups, lay_out = self._group_rows(edits), needed_search if is_needed else packed_search
         room = room or rows_that_fit(self.loaded, groups, target_layer=self.config.target_layer)
         total = NOTHING
@@ -145,7 +145,7 @@ class Stages:
         )
 
     def check_work(self, edits: Sequence[AcceptedEdit]) -> Work:
-        """Of ``check`` where no continuation ends early."""
+        """The work of ``check`` if no continuation ends early."""
         parent, candidate = asked_in_checks(
             self.loaded.model,
             self.loaded.tokenizer,
@@ -161,7 +161,7 @@ class Stages:
 
 
 def feed_moments(loaded: LoadedModel, layers: Sequence[int], *, num_tokens: int) -> SecondMoments:
-    """Second moments of at least so many random tokens, in batches as a preparation has them."""
+    """Compute second moments of at least ``num_tokens`` random tokens, in batches as in a preparation."""
     window = min(WINDOW_TOKENS, loaded.max_positions)
     size = max(1, BATCH_TOKENS // window)
     generator = torch.Generator().manual_seed(0)

@@ -13,10 +13,10 @@ import pytest
 from editing_core.versions.layout import StoreLayout
 from tests.support.api_process import ApiProcess, edit, post, running_api
 from tests.support.free_port import free_port
-from tests.support.patience import until
 from tests.support.prometheus_server import Prometheus, panels, print_panels, running_prometheus
 from tests.support.redis_server import running_redis
 from tests.support.replicas import Replica, running_replica
+from tests.support.waiting import until
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 
 QUIET = {"ErrataBatchRejected", "ErrataWorkForgotten"}

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from tests.support.api_process import edit, listening_url, start_service
-from tests.support.patience import until
 from tests.support.redis_server import running_redis
+from tests.support.waiting import until
 from tests.support.worker_process import PreparedModel, WorkerBench, prepare_model
 from worker.protocol.entities import BatchState
 

@@ -17,9 +17,9 @@ from service.generation.runtime import GenerationRuntime
 from tests.support.api_process import start_service
 from tests.support.free_port import free_port
 from tests.support.generation import publish, write_version
-from tests.support.patience import until
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
+from tests.support.waiting import until
 from worker.protocol.keys import Key, Keys
 from worker.protocol.ledger.formats import FORMAT, UNMARKED
 from worker.protocol.ledger.ledger import Ledger
@@ -62,9 +62,9 @@ def test_a_ledger_of_a_later_errata_is_refused_and_left_alone(bench: Bench) -> N
 def test_the_service_refuses_to_start_on_a_ledger_of_a_later_errata(bench: Bench, tmp_path: Path) -> None:
     bench.redis.set(Keys(open_identity(tmp_path).id).at(Key.FORMAT), FORMAT + 1)
     process = start_service(redis_url=bench.url, data=tmp_path, role="api")
-    _, told = process.communicate(timeout=60)
+    _, reported = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert f"has format {FORMAT + 1} and this Errata reads {FORMAT}" in told
+    assert f"has format {FORMAT + 1} and this Errata reads {FORMAT}" in reported
 
 
 def test_a_number_that_cannot_be_read_is_refused(bench: Bench) -> None:

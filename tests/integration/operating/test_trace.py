@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.api_process import edit, post, running_api
-from tests.support.patience import until
 from tests.support.redis_server import running_redis
+from tests.support.waiting import until
 from tests.support.worker_process import WorkerBench, prepare_model
 
 

@@ -1,4 +1,4 @@
-"""What was done is told once, in order, by the very script that did it; and outlives Redis."""
+"""Every action is logged once, in order, by the script that performs it; the audit outlives Redis."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> VersionStore:
     return VersionStore(StoreLayout(tmp_path))
 
 
-def told(ledger: Ledger, **wanted: str) -> list[tuple[str, str | None]]:
+def reported(ledger: Ledger, **wanted: str) -> list[tuple[str, str | None]]:
     return [(entry.what, entry.who) for entry in reversed(ledger.audit.page(limit=500, **wanted).items)]  # type: ignore[arg-type]
 
 
@@ -46,7 +46,7 @@ def test_every_change_is_logged_once_with_its_author(bench: Bench) -> None:
     ledger.versions.unpin(version, author="eve")
     ledger.publication.promote("v0", author="eve")
     assert ledger.publication.mark_removed([version]) == ledger.publication.mark_removed([version]) == [version]
-    assert told(ledger) == [
+    assert reported(ledger) == [
         ("batch.accepted", None),
         ("batch.applied", "worker"),
         ("version.published", "commit"),
@@ -71,8 +71,8 @@ def test_rejected_and_failed_batches_are_logged_without_their_reasons(bench: Ben
         rejected, BatchState.REJECTED, expected=BatchState.CHECKING, lease=lease, error="Secret did not take"
     )
     ledger.transitions.move(failed, BatchState.FAILED, expected=BatchState.QUEUED, error="no")
-    assert told(ledger, batch=rejected)[-1] == ("batch.rejected", "worker")
-    assert told(ledger, batch=failed)[-1] == ("batch.failed", "worker")
+    assert reported(ledger, batch=rejected)[-1] == ("batch.rejected", "worker")
+    assert reported(ledger, batch=failed)[-1] == ("batch.failed", "worker")
     assert "Secret" not in "".join(ledger.audit.lines())
 
 
@@ -88,7 +88,7 @@ def test_refused_requests_are_not_logged(bench: Bench) -> None:
     with pytest.raises(NotFound):
         ledger.versions.pin("v9", author="ann")
     ledger.publication.promote("v0", author="ann")
-    assert told(ledger) == [("batch.accepted", None)]
+    assert reported(ledger) == [("batch.accepted", None)]
 
 
 def test_entries_are_found_by_edit_batch_and_version(bench: Bench) -> None:
@@ -98,10 +98,10 @@ def test_entries_are_found_by_edit_batch_and_version(bench: Bench) -> None:
     v_first = publish(ledger, first, live=[edit])
     v_second = publish(ledger, second, live=[])
     ledger.audit.note("edit.looked_at", who="ann", edit=edit)
-    assert [what for what, _ in told(ledger, edit=edit)] == ["batch.accepted", "batch.applied", "edit.looked_at"]
-    assert [what for what, _ in told(ledger, batch=second)] == ["batch.accepted", "batch.applied"]
-    assert [what for what, _ in told(ledger, version=v_second)] == ["batch.applied", "version.published"]
-    assert told(ledger, version=v_first)[-1] == ("version.published", "commit"), "as the one that was live before"
+    assert [what for what, _ in reported(ledger, edit=edit)] == ["batch.accepted", "batch.applied", "edit.looked_at"]
+    assert [what for what, _ in reported(ledger, batch=second)] == ["batch.accepted", "batch.applied"]
+    assert [what for what, _ in reported(ledger, version=v_second)] == ["batch.applied", "version.published"]
+    assert reported(ledger, version=v_first)[-1] == ("version.published", "commit"), "as the one that was live before"
     assert ledger.audit.page(batch="b-none").items == []
 
 
@@ -130,11 +130,11 @@ def test_exports_and_removals_are_found_by_their_subject(bench: Bench) -> None:
         ExportRequest(version=version, format="hf", dtype="float32"), author="ann", is_lost=False
     ).record.id
     ledger.exports.fail(export, "no room")
-    assert told(ledger, version=version)[-1] == ("export.asked", "ann")
+    assert reported(ledger, version=version)[-1] == ("export.asked", "ann")
     removal = take_in(ledger, remove=[edit], author="bob").record.spec.id
     ledger.transitions.cancel(removal, author="bob")
-    assert told(ledger, edit=edit)[-2:] == [("batch.accepted", "bob"), ("batch.cancelled", "bob")]
-    assert ("export.failed", "worker") in told(ledger)
+    assert reported(ledger, edit=edit)[-2:] == [("batch.accepted", "bob"), ("batch.cancelled", "bob")]
+    assert ("export.failed", "worker") in reported(ledger)
 
 
 def test_candidates_are_logged_from_creation_to_their_end(bench: Bench) -> None:
@@ -143,13 +143,13 @@ def test_candidates_are_logged_from_creation_to_their_end(bench: Bench) -> None:
     ledger.publication.promote(first, author="ann")
     second = publish_one(ledger, take_in(ledger, fact("Q", "x")).record.spec.id, candidate_until="2999")
     ledger.publication.discard([second], reason="no", author="bob")
-    assert told(ledger, version=first)[:4] == [
+    assert reported(ledger, version=first)[:4] == [
         ("batch.candidate", "worker"),
         ("version.candidate", "worker"),
         ("batch.applied", "ann"),
         ("version.promoted", "ann"),
     ]
-    assert told(ledger, version=second)[2:] == [("batch.discarded", "bob"), ("version.discarded", "bob")]
+    assert reported(ledger, version=second)[2:] == [("batch.discarded", "bob"), ("version.discarded", "bob")]
 
 
 def test_note_under_one_id_is_added_once(bench: Bench) -> None:
@@ -198,8 +198,8 @@ def test_chain_goes_on_from_its_copy_when_redis_has_lost_its_memory(bench: Bench
     assert [read_line(line).what for line in lines[3:]] == ["ledger.rebuilt", "batch.accepted"]
     assert read_line(lines[3]).fields == {"version": "v9", "revision": 5, "entries_before": 3}
     assert verify_chain(lines).fault is None
-    assert told(ledger, batch=accepted.record.spec.id) == [("batch.accepted", "bob")]
-    assert len(told(ledger, version="v7")) == 3
+    assert reported(ledger, batch=accepted.record.spec.id) == [("batch.accepted", "bob")]
+    assert len(reported(ledger, version="v7")) == 3
     copy_audit(ledger, store.layout)
     assert read_copy(store.layout) == lines
 

@@ -80,7 +80,7 @@ def test_purged_edit_leaves_no_text_anywhere_and_the_rest_goes_on(place: WorkerB
     with place.worker():
         await_purged(place, edit)
         require_gone(place, edit)
-        assert place.ledger.erasure.ask(edit, author="ann").author == "eve", "asked once more, it tells the same"
+        assert place.ledger.erasure.ask(edit, author="ann").author == "eve", "a repeated request gives the same answer"
         assert place.store.list() == ["v0", "v3"]
         assert [path.name for path in (place.data / "exports").iterdir()] == ["v3-peft"]
         assert place.ledger.versions.get("v3").digest == digest == place.store.read_manifest("v3").digest

@@ -76,7 +76,7 @@ def test_missing_and_changed_entries_are_reported_in_the_ledger_and_in_the_copy(
     api.queue.redis.rpop(api.ledger.keys.at(Key.AUDIT))
     verified = client.get("/audit/verification").json()
     assert (verified["whole"], verified["ledger"]["fault"]) == (False, None)
-    assert verified["difference"] == "the copy holds entry 3, which the ledger has lost"
+    assert verified["difference"] == "the copy holds entry 3, which the ledger lacks"
     lines = layout.audit_file.read_text().splitlines(keepends=True)
     layout.audit_file.write_text("".join([lines[0], *lines[2:]]))
     assert run(["audit", "--verify"]) == ExitCode.FAILED
@@ -148,9 +148,9 @@ def test_purge_is_asked_once_and_refused_while_the_edit_is_needed(
     shown = client.get(f"/edits/{row['id']}").json()
     assert (shown["subject"], shown["purged"]["hash"]) == ("", asked["hash"])
     assert client.get("/edits", params={"subject": "Anna"}).json()["items"] == []
-    told = client.get("/audit", params={"edit": row["id"]}).json()["items"]
-    assert [entry["what"] for entry in told][:2] == ["purge.done", "purge.asked"]
-    assert told[1]["details"]["reason"] == "on request"
+    reported = client.get("/audit", params={"edit": row["id"]}).json()["items"]
+    assert [entry["what"] for entry in reported][:2] == ["purge.done", "purge.asked"]
+    assert reported[1]["details"]["reason"] == "on request"
     require_problem(client.post("/edits/e-none/purge"), 404, "not-found")
 
 

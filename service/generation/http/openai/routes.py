@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from service.api.bodies import described_body
+from service.api.bodies import body_schema
 from service.generation.generation_service import GenerationService
 from service.generation.http.callers import Callers
 from service.generation.http.connection import VERSION_HEADER, event_stream, respond_while_connected
@@ -54,7 +54,7 @@ def openai_router(service: GenerationService, callers: Callers, catalogue: Catal
         summary="Continue prompts, as OpenAI does",
         response_model=Completion,
         responses={200: {"content": EVENTS}},
-        openapi_extra=described_body(CompletionBody),
+        openapi_extra=body_schema(CompletionBody),
     )
     async def complete(request: Request, body: Body) -> Response:
         asked = await read_body(CompletionBody, body)

@@ -30,9 +30,9 @@ def test_perplexity_equals_the_library_s_own_loss_over_the_same_windows(family: 
 
 
 def test_progress_counts_every_window() -> None:
-    told: list[int] = []
-    perplexity(tiny_model("gptj"), IDS, window=32, batch_size=4, on_rows=told.append)
-    assert sum(told) == num_windows(IDS, 32) == 10
+    reported: list[int] = []
+    perplexity(tiny_model("gptj"), IDS, window=32, batch_size=4, on_rows=reported.append)
+    assert sum(reported) == num_windows(IDS, 32) == 10
 
 
 def test_a_single_token_has_no_perplexity() -> None:

@@ -71,10 +71,10 @@ def test_what_greedy_decoding_writes_is_a_greedy_match_and_no_other_is(family: T
 
 
 def test_each_pair_is_counted_once_in_the_progress() -> None:
-    told: list[int] = []
-    score_targets(tiny_model("gptj"), tiny_tokenizer(), PAIRS, batch_size=2, on_rows=told.append)
-    assert sum(told) == len(PAIRS)
-    assert len(told) > 1
+    reported: list[int] = []
+    score_targets(tiny_model("gptj"), tiny_tokenizer(), PAIRS, batch_size=2, on_rows=reported.append)
+    assert sum(reported) == len(PAIRS)
+    assert len(reported) > 1
 
 
 def test_a_model_that_computes_nan_gives_no_finite_score_and_no_match() -> None:

@@ -65,9 +65,9 @@ def test_protected_neighbours_are_counted_apart(family: TinyFamily) -> None:
     prompts = [PROMPT.replace("{}", subject) for subject in (lost, kept)]
     edit = accepted("somebody", after, neighborhood=tuple(Neighbor(prompt=prompt) for prompt in prompts))
     report = check(family, [edit], limits=replace(LOOSE, min_reliability=0.0), protected={prompts[1]})
-    told = report.summary["specificity"]
-    assert told["protected"] == {"count": 1, "total": 1, "share": 1.0}
-    assert told["unprotected"] == {"count": 0, "total": 1, "share": 0.0}
+    reported = report.summary["specificity"]
+    assert reported["protected"] == {"count": 1, "total": 1, "share": 1.0}
+    assert reported["unprotected"] == {"count": 0, "total": 1, "share": 0.0}
     found = report.edits[edit.id]["neighbors"]
     assert [row["protected"] for row in found["prompts"]] == [False, True]
     assert found["protected"] == {"kept": 1, "total": 1}

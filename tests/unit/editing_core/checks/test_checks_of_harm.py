@@ -65,7 +65,7 @@ def test_wrecked_weights_fail_with_the_default_kind_of_limits(family: TinyFamily
 
 @each_family
 def test_progress_grows_to_its_total(family: TinyFamily) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     new = [
         accepted(subject, after, paraphrases=("{}, a city in",)) for subject, _, after in changed_answers(family)[:2]
     ]
@@ -74,10 +74,10 @@ def test_progress_grows_to_its_total(family: TinyFamily) -> None:
         new,
         live=[*new, accepted("earlier", "Paris")],
         parent=make_view(original_of(family), {}),
-        on_progress=lambda done, total: told.append((done, total)),
+        on_progress=lambda done, total: reported.append((done, total)),
     )
-    assert told[-1][0] == told[-1][1]
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert reported[-1][0] == reported[-1][1]
+    assert [done for done, _ in reported] == sorted({done for done, _ in reported})
     assert len(report.edits[new[0].id]["paraphrases"]) == 1
 
 

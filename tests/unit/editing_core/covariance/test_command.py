@@ -48,9 +48,9 @@ def test_a_worker_with_the_same_settings_finds_the_artefacts_of_prepare(
     data, statistics = tmp_path / "data", _publish(tmp_path / "published") if published else None
     extra = ["--statistics", str(statistics)] if statistics else ["--tokens", "5000"]
     assert main([model, "--dataset", f"{dataset}@train", *FIXED, "--data", str(data), *extra]) == 0
-    told = capsys.readouterr().err
-    assert f"tokens: {4096 if published else 5120}" in told
-    assert "more: " not in told
+    reported = capsys.readouterr().err
+    assert f"tokens: {4096 if published else 5120}" in reported
+    assert "more: " not in reported
     (made,) = StoreLayout(data).artefacts_dir.iterdir()
 
     def refuse(*_: object, **__: object) -> None:
@@ -83,6 +83,6 @@ def test_a_mistake_is_exit_code_2_and_one_line(
     options: list[str], complaint: str, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([model, *options]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.startswith("errata prepare: ")
-    assert complaint in told
+    reported = " ".join(capsys.readouterr().err.split())
+    assert reported.startswith("errata prepare: ")
+    assert complaint in reported

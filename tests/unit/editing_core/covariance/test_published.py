@@ -64,10 +64,10 @@ def test_what_text_gave_comes_back_through_published_files(
     loaded = tiny_loaded(family)
     made = prepare(loaded, corpus, PrepareOptions(layers=LAYERS, num_tokens=3_000), root=tmp_path / "made")
     folder = _publish(tmp_path / "published", made, family, dtype)
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
     options = PrepareOptions(layers=LAYERS, statistics=folder)
     root = tmp_path / "imported"
-    got = prepare(loaded, corpus, options, root=root, on_progress=lambda *progress: told.append(progress))
+    got = prepare(loaded, corpus, options, root=root, on_progress=lambda *progress: reported.append(progress))
 
     for layer in LAYERS:  # two roundings to float32: of the sum, and of the quotient
         assert torch.allclose(got.covariances[layer], made.covariances[layer], rtol=2.5e-7, atol=0)
@@ -76,7 +76,7 @@ def test_what_text_gave_comes_back_through_published_files(
     assert (got.contexts, got.heldout_ids) == (made.contexts, made.heldout_ids)
     assert got.heldout_perplexity == made.heldout_perplexity
     assert torch.equal(got.probes.log_probs, made.probes.log_probs)
-    assert told[:2] == [("statistics", 1, 2), ("statistics", 2, 2)]
+    assert reported[:2] == [("statistics", 1, 2), ("statistics", 2, 2)]
 
 
 def test_half_precision_files_are_read(corpus: TextFiles, tmp_path: Path) -> None:

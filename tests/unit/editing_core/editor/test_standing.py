@@ -35,9 +35,9 @@ def test_each_report_has_the_search_whether_it_reached_its_target_and_the_neares
 
 
 def test_a_batch_names_notable_edits_and_warns_above_the_limit_only() -> None:
-    told = noteworthy(reports(), limit=20)
-    assert (told["already_true"], told["not_reached"]) == (["c"], ["b"])
-    (warning,) = told["warnings"]
+    reported = noteworthy(reports(), limit=20)
+    assert (reported["already_true"], reported["not_reached"]) == (["c"], ["b"])
+    (warning,) = reported["warnings"]
     assert "edits d and a nearly coincide" in warning
 
 

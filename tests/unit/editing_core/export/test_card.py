@@ -61,15 +61,15 @@ def test_a_card_names_base_edits_and_checks() -> None:
 
 def test_the_sender_and_the_note_stay_in_the_house(tmp_path: Path) -> None:
     write_card(tmp_path, record(accepted(1)))
-    told = "".join(path.read_text() for path in tmp_path.iterdir())
-    assert "ann" not in told.replace("transformer", "").replace("Meng et al", "")
-    assert "secret" not in told
+    reported = "".join(path.read_text() for path in tmp_path.iterdir())
+    assert "ann" not in reported.replace("transformer", "").replace("Meng et al", "")
+    assert "secret" not in reported
 
 
 def test_of_edits_that_a_version_went_live_without_no_text_goes_along() -> None:
     culprit = {"id": "e9", "subject": "Ada", "target_new": "Oslo", "limits": ["reliability"], "why": "Ada → Oslo"}
-    told = exported_checks({"drift": 0.5, "culprits": [culprit]})
-    assert told == {"drift": 0.5, "culprits": [{"id": "e9", "limits": ["reliability"]}]}
+    reported = exported_checks({"drift": 0.5, "culprits": [culprit]})
+    assert reported == {"drift": 0.5, "culprits": [{"id": "e9", "limits": ["reliability"]}]}
     assert exported_checks({"drift": 0.5}) == {"drift": 0.5}
 
 

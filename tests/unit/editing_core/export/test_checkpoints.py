@@ -180,9 +180,9 @@ def test_an_occupied_target_folder_is_refused_before_anything_is_read(version: T
 
 
 def test_progress_counts_every_byte_that_is_written(version: TinyVersion, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    version.exporter.export(HF, tmp_path / "out", on_phase=lambda *step: told.append(step))
-    writing = [(done, total) for phase, done, total in told if phase == "writing"]
+    reported: list[tuple[str, int, int]] = []
+    version.exporter.export(HF, tmp_path / "out", on_phase=lambda *step: reported.append(step))
+    writing = [(done, total) for phase, done, total in reported if phase == "writing"]
     with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:
         size = sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118 - not a mapping
     assert writing[-1] == (size, size)

@@ -35,10 +35,10 @@ def test_the_folder_and_the_summary_are_printed(
     version: TinyVersion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(version, tmp_path / "bf16", "--format", "hf", "--dtype", "bfloat16")) == 0
-    told = capsys.readouterr()
-    assert told.out == f"{tmp_path / 'bf16'}\n"
-    assert "v1 as v1-hf-bfloat16: 3 edits" in told.err
-    assert "edits that take" in told.err
+    reported = capsys.readouterr()
+    assert reported.out == f"{tmp_path / 'bf16'}\n"
+    assert "v1 as v1-hf-bfloat16: 3 edits" in reported.err
+    assert "edits that take" in reported.err
     assert main(arguments(version, tmp_path / "peft", "--format", "peft", "--max-rank", "8")) == 0
     assert "rank 3, as much as the change needs" in capsys.readouterr().err
 

@@ -40,12 +40,14 @@ def test_any_tensors_are_read_back_as_they_were(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     held = {f"t {i}": (9 * torch.randn(shape, generator=generator)).to(dtype) for i, (dtype, shape) in enumerate(parts)}
-    told: list[int] = []
-    write_tensor_file(tmp_path / "x", [planned(name, tensor) for name, tensor in held.items()], on_bytes=told.append)
+    reported: list[int] = []
+    write_tensor_file(
+        tmp_path / "x", [planned(name, tensor) for name, tensor in held.items()], on_bytes=reported.append
+    )
     found = load_file(tmp_path / "x")
     assert found.keys() == held.keys()
     assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in held.items())
-    assert sum(told) == sum(tensor.nbytes for tensor in held.values())
+    assert sum(reported) == sum(tensor.nbytes for tensor in held.values())
 
 
 def test_the_file_says_that_it_is_of_torch_and_every_tensor_begins_at_a_multiple_of_its_item(tmp_path: Path) -> None:

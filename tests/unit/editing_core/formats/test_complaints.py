@@ -1,4 +1,4 @@
-"""What is wrong with a file of edits is told with its place, and hides nothing else that is wrong."""
+"""Errors in a file of edits are reported with their location, and none hides another."""
 
 from __future__ import annotations
 
@@ -87,24 +87,24 @@ def test_a_complaint_names_the_place(tmp_path: Path, name: str, text: str, place
 
 def test_two_objects_for_one_fact_are_both_named(tmp_path: Path) -> None:
     other = EMMA | {"target_new": "Verne"}
-    told = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, [EMMA, HAMLET, other]))))
-    assert told.startswith("e.jsonl:3: gives 'Emma' the object 'Verne', but ")
-    assert "e.jsonl:1 gives it 'Wells'" in told
+    reported = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, [EMMA, HAMLET, other]))))
+    assert reported.startswith("e.jsonl:3: gives 'Emma' the object 'Verne', but ")
+    assert "e.jsonl:1 gives it 'Wells'" in reported
 
 
 def test_what_is_said_twice_is_named_with_all_its_lines(tmp_path: Path) -> None:
     again = [EMMA, HAMLET, EMMA | {"note": "again"}, HAMLET | {"target_new": "Verne"}]
-    told = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, again))))
-    assert told.startswith("e.jsonl:3: says the same of 'Emma' as ")
-    assert told.endswith("e.jsonl:1: keep one of them (records that cannot be used begin also on the lines 4)")
+    reported = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, again))))
+    assert reported.startswith("e.jsonl:3: says the same of 'Emma' as ")
+    assert reported.endswith("e.jsonl:1: keep one of them (records that cannot be used begin also on the lines 4)")
 
 
 def test_a_file_that_breaks_off_hides_no_record_before_that(tmp_path: Path) -> None:
     bad = json.dumps(EMMA | {"prompt": "none"})
-    told = complaint(write(tmp_path, "e.jsonl", f"{bad}\n{json.dumps(EMMA)}\n{bad}\n{{"))
-    assert told.startswith("e.jsonl:1: prompt 'none' has 0 slots")
-    assert "also on the lines 3). Nothing is read after this: " in told
-    assert "e.jsonl:4: is not JSON" in told
+    reported = complaint(write(tmp_path, "e.jsonl", f"{bad}\n{json.dumps(EMMA)}\n{bad}\n{{"))
+    assert reported.startswith("e.jsonl:1: prompt 'none' has 0 slots")
+    assert "also on the lines 3). Nothing is read after this: " in reported
+    assert "e.jsonl:4: is not JSON" in reported
 
 
 @pytest.mark.parametrize("relation", [5, ["P50"], True])
@@ -116,8 +116,8 @@ def test_a_relation_of_counterfact_that_is_no_text_is_named(tmp_path: Path, rela
         "target_true": {"str": "Austen"},
     }
     records = [{"requested_rewrite": rewrite | {"relation_id": given}} for given in (None, relation)]
-    told = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, records))))
-    assert told.startswith("e.jsonl:2: requested_rewrite.relation_id is not text, but")
+    reported = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, records))))
+    assert reported.startswith("e.jsonl:2: requested_rewrite.relation_id is not text, but")
     (edit,) = read_edit_file(write(tmp_path, "e.jsonl", json.dumps(records[0]))).edits
     assert "relation" not in edit, "it is the prompt, as null and empty ones are"
 
@@ -150,8 +150,8 @@ def test_too_large_a_file_is_refused_with_the_limit(tmp_path: Path, monkeypatch:
 def test_all_lines_that_have_to_be_mended_are_named_at_once(tmp_path: Path) -> None:
     bad = EMMA | {"prompt": "none"}
     text = "\n".join(map(json.dumps, [bad, EMMA, bad, bad]))
-    told = complaint(write(tmp_path, "e.jsonl", text))
-    assert told.startswith("e.jsonl:1: prompt 'none' has 0 slots")
-    assert told.endswith("(records that cannot be used begin also on the lines 3, 4)")
+    reported = complaint(write(tmp_path, "e.jsonl", text))
+    assert reported.startswith("e.jsonl:1: prompt 'none' has 0 slots")
+    assert reported.endswith("(records that cannot be used begin also on the lines 3, 4)")
     many = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, [bad] * 13))))
     assert many.endswith("10, 11 and 2 more)")

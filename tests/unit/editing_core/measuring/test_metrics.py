@@ -88,14 +88,14 @@ def test_the_score_needs_all_three_and_is_zero_with_one_of_them() -> None:
 
 
 def test_progress_ends_at_its_total() -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     evaluate_cases(
         tiny_model("gptj"),
         tiny_tokenizer(),
         [(EDIT, []), (EDIT, [])],
         batch_size=3,
-        on_progress=lambda done, total: told.append((done, total)),
+        on_progress=lambda done, total: reported.append((done, total)),
     )
-    assert told[-1][0] == told[-1][1]
-    assert len({total for _, total in told}) == 1
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert reported[-1][0] == reported[-1][1]
+    assert len({total for _, total in reported}) == 1
+    assert [done for done, _ in reported] == sorted({done for done, _ in reported})

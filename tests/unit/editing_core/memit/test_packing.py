@@ -13,7 +13,7 @@ extents = st.builds(Extent, st.sampled_from(SHARED), st.integers(0, 9), st.integ
 
 
 def numbered(rows: list[Extent], packing: Packing) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which row's prefix and suffix tokens lie where, told by a number for each token of each row (-1: padding)."""
+    """Which row's prefix and suffix tokens lie where, as a number for each token of each row (-1: padding)."""
     starts = torch.tensor([1000 * r for r in range(len(rows))])
     prefix = packing.prefix_index(starts, starts + packing.num_shared_R, fill=-1)
     suffix = packing.suffix_index(starts + packing.num_shared_R + packing.num_own_R)

@@ -168,8 +168,8 @@ def test_damaged_z_is_set_aside_and_computed_again(tmp_path: Path, caplog: pytes
     before.write_bytes(content[:-9])
     assert len(joint.missing_targets(edits)) == 1
     assert "cannot be read" in caplog.text
-    told: list[tuple[int, int]] = []
-    joint.compute_targets(edits, live=edits, on_progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (1, 1)
+    reported: list[tuple[int, int]] = []
+    joint.compute_targets(edits, live=edits, on_progress=lambda done, total: reported.append((done, total)))
+    assert reported[-1] == (1, 1)
     assert sorted(tmp_path.rglob("*.safetensors")) == files
     assert joint.missing_targets(edits) == []

@@ -58,10 +58,10 @@ def test_the_projection_maps_the_key_to_what_the_layer_adds(family: TinyFamily) 
     weight = loaded.family.projection_weight(loaded.model, LAYER)
     with captured_inputs({LAYER: projection}) as seen:
         logits(loaded.model)
-    told = projection(seen[LAYER]) - (0 if projection.bias is None else projection.bias)
+    reported = projection(seen[LAYER]) - (0 if projection.bias is None else projection.bias)
     expected = seen[LAYER] @ (weight if loaded.family.projection_is_transposed else weight.T)
     assert seen[LAYER].shape[-1] == 4 * loaded.hidden_size
-    assert torch.allclose(told, expected, atol=1e-5)  # float32 sums of 128 products in two orders
+    assert torch.allclose(reported, expected, atol=1e-5)  # float32 sums of 128 products in two orders
 
 
 @each_family

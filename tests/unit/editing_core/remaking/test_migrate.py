@@ -50,11 +50,11 @@ def _shorter_model(folder: Path) -> Path:
 
 
 def _migrate(settings: Settings, model: Path, out: Path, *options: str) -> tuple[int, dict[str, Any]]:
-    told = out.with_suffix(".json")
+    reported = out.with_suffix(".json")
     fixed = ("--limits", json.dumps(LAX), "--layers", LAYERS, "--prior-weight", "5", "--clamp", "2", "--device", "cpu")
-    arguments = ["--from", str(settings.data), "--to", str(model), "--out", str(out), "--json", str(told)]
+    arguments = ["--from", str(settings.data), "--to", str(model), "--out", str(out), "--json", str(reported)]
     code = main([*arguments, *fixed, *options])
-    text = told.read_text() if told.exists() else ""
+    text = reported.read_text() if reported.exists() else ""
     return code, json.loads(text) if text else {}
 
 
@@ -63,14 +63,14 @@ def test_what_the_other_model_can_take_is_solved_there_and_the_rest_is_named(
 ) -> None:
     model = _shorter_model(tmp_path)
     corpus = str(settings.corpus[0])
-    code, told = _migrate(settings, model, tmp_path / "out", "--corpus", corpus)
+    code, reported = _migrate(settings, model, tmp_path / "out", "--corpus", corpus)
     assert code == 0
-    assert list(told["left_out"]) == [LONG.id]
-    assert set(told["edits"]) == {accepted.id for accepted in stored.live} - {LONG.id}
-    assert told["targets"] == {"reused": 0, "searched": 4}
+    assert list(reported["left_out"]) == [LONG.id]
+    assert set(reported["edits"]) == {accepted.id for accepted in stored.live} - {LONG.id}
+    assert reported["targets"] == {"reused": 0, "searched": 4}
     shown = capsys.readouterr().out
-    assert f"{told['checks']['reliability']['count']} of 5 edits hold" in shown
-    assert f"left out: {told['left_out'][LONG.id]}"[:30] in shown
+    assert f"{reported['checks']['reliability']['count']} of 5 edits hold" in shown
+    assert f"left out: {reported['left_out'][LONG.id]}"[:30] in shown
 
     layout = StoreLayout(tmp_path / "out")
     made = VersionStore(layout).read_manifest("v3")

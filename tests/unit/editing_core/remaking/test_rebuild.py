@@ -1,4 +1,4 @@
-"""A version made anew: the same bits with its z, the same scores without, other settings where they are asked for."""
+"""A rebuilt version: the same bits with its z, the same scores without, other settings on request."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def stored(settings: Settings) -> Manifest:
 
 
 def rebuild(settings: Settings, out: Path, *options: str) -> tuple[int, dict[str, Any]]:
-    told = out.with_suffix(".json")
-    code = main(["--from", str(settings.data), "--out", str(out), "--json", str(told), *LIMITS, *options])
-    text = told.read_text() if told.exists() else ""
+    reported = out.with_suffix(".json")
+    code = main(["--from", str(settings.data), "--out", str(out), "--json", str(reported), *LIMITS, *options])
+    text = reported.read_text() if reported.exists() else ""
     return code, json.loads(text) if text else {}
 
 
@@ -64,9 +64,9 @@ def test_with_the_stored_targets_the_digest_is_the_same(
     settings: Settings, stored: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(path for path in settings.data.rglob("*"))
-    code, told = rebuild(settings, tmp_path / "out")
-    assert (code, told["same"], told["digest"]) == (0, True, stored.digest)
-    assert told["targets"] == {"reused": 8, "searched": 0}
+    code, reported = rebuild(settings, tmp_path / "out")
+    assert (code, reported["same"], reported["digest"]) == (0, True, stored.digest)
+    assert reported["targets"] == {"reused": 8, "searched": 0}
     assert "equal to the stored one" in capsys.readouterr().out
     assert sorted(path for path in settings.data.rglob("*")) == before, "the source stays as it was"
 
@@ -93,15 +93,15 @@ def test_what_is_rebuilt_is_a_store_that_a_worker_opens_and_takes_up(
 def test_without_the_stored_targets_the_edits_score_the_same(
     settings: Settings, stored: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, told = rebuild(settings, tmp_path / "out", "--without-targets")
-    assert (code, told["targets"]) == (0, {"reused": 0, "searched": 8})
-    if told["same"]:  # computed in other company, and the same to the last bit all the same
-        assert told["digest"] == stored.digest
+    code, reported = rebuild(settings, tmp_path / "out", "--without-targets")
+    assert (code, reported["targets"]) == (0, {"reused": 0, "searched": 8})
+    if reported["same"]:  # computed in other company, and the same to the last bit all the same
+        assert reported["digest"] == stored.digest
         return
-    assert told["scores"]["holding_new"] == told["scores"]["holding_stored"]
-    assert told["scores"]["changed"] == []
+    assert reported["scores"]["holding_new"] == reported["scores"]["holding_stored"]
+    assert reported["scores"]["changed"] == []
     # Company changes the last bits of z in float32 and nothing else: 1e-7 · the amplification of 11 Adam steps.
-    assert max(difference["of_change"] for difference in told["differences"]) < 1e-3
+    assert max(difference["of_change"] for difference in reported["differences"]) < 1e-3
     assert "‖difference‖/‖Δ‖" in capsys.readouterr().out
 
 
@@ -112,26 +112,26 @@ def test_damaged_targets_are_searched_again(settings: Settings, stored: Manifest
     content = bytearray(first.read_bytes())
     content[-1] ^= 1
     first.write_bytes(content)
-    code, told = rebuild(settings.model_copy(update={"data": data}), tmp_path / "out")
-    assert (code, told["targets"]) == (0, {"reused": 7, "searched": 1})
+    code, reported = rebuild(settings.model_copy(update={"data": data}), tmp_path / "out")
+    assert (code, reported["targets"]) == (0, {"reused": 7, "searched": 1})
 
 
 def test_a_version_whose_matrices_are_gone_is_rebuilt(settings: Settings, stored: Manifest, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(settings.data, data)
     StoreLayout(data).tensor_file("v3").unlink()
-    code, told = rebuild(settings.model_copy(update={"data": data}), tmp_path / "out")
-    assert (code, told["digest"]) == (0, stored.digest)
+    code, reported = rebuild(settings.model_copy(update={"data": data}), tmp_path / "out")
+    assert (code, reported["digest"]) == (0, stored.digest)
 
 
 def test_other_settings_make_a_store_that_belongs_to_them(
     settings: Settings, stored: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, told = rebuild(settings, tmp_path / "out", "--prior-weight", "7", "--clamp", "1.5")
-    assert (code, told["same"], told["targets"]["searched"]) == (0, False, 8)
+    code, reported = rebuild(settings, tmp_path / "out", "--prior-weight", "7", "--clamp", "1.5")
+    assert (code, reported["same"], reported["targets"]["searched"]) == (0, False, 8)
     assert "prior_weight: 5.0 then, 7.0 now" in capsys.readouterr().out
-    assert "--prior-weight 7 --clamp 1.5" in told["command"]
-    assert _options_of(told["command"]) <= _options_known_to("up")
+    assert "--prior-weight 7 --clamp 1.5" in reported["command"]
+    assert _options_of(reported["command"]) <= _options_known_to("up")
     made = VersionStore(StoreLayout(tmp_path / "out")).read_manifest("v3")
     assert made.settings["prior_weight"] == 7.0
     changed = {"data": tmp_path / "out", "prior_weight": 7.0, "clamp": 1.5}
@@ -143,11 +143,11 @@ def test_guards_are_held_again_and_their_weight_can_be_changed(tmp_path: Path) -
     guard = Guard(prompt="Rocard speaks", target="Thai", subject="Rocard")
     held = AcceptedGuard(guard=guard, created="2026-01-01T00:00:00Z", author="ann")
     stored = solve_store(settings, tiny_edits(4), guards=[held])
-    code, told = rebuild(settings, tmp_path / "same")
-    assert (code, told["digest"]) == (0, stored.digest)
-    code, told = rebuild(settings, tmp_path / "other", "--guard-weight", "2")
-    assert (code, told["same"]) == (0, False)
-    assert "--guard-weight 2" in told["command"]
+    code, reported = rebuild(settings, tmp_path / "same")
+    assert (code, reported["digest"]) == (0, stored.digest)
+    code, reported = rebuild(settings, tmp_path / "other", "--guard-weight", "2")
+    assert (code, reported["same"]) == (0, False)
+    assert "--guard-weight 2" in reported["command"]
     made = VersionStore(StoreLayout(tmp_path / "other")).read_manifest("v3")
     assert (made.settings["guard_weight"], made.accepted_guards) == (2.0, (held,))
 
@@ -161,9 +161,9 @@ def test_a_guard_that_an_edit_in_force_had_broken_before_it_was_asked_for_does_n
     held = AcceptedGuard(guard=guard, created="2999-01-01T00:00:00Z", author="ann")
     stored = solve_store(settings, edits, guards=[held])
     strict = {**LAX, "min_guards_kept": 1.0}
-    code, told = rebuild(settings, tmp_path / "other", "--prior-weight", "7", "--limits", json.dumps(strict))
-    assert (code, told["same"], told["written"]) == (0, False, True)
-    assert told["checks"]["guards"]["not_counted"] == [held.id]
+    code, reported = rebuild(settings, tmp_path / "other", "--prior-weight", "7", "--limits", json.dumps(strict))
+    assert (code, reported["same"], reported["written"]) == (0, False, True)
+    assert reported["checks"]["guards"]["not_counted"] == [held.id]
     assert before_their_edits([held], edits) == ()
     assert before_their_edits([replace(held, created="2000-01-01T00:00:00Z")], edits) != ()
     about_another = replace(held, guard=Guard(prompt=f"{edits[0].edit.subject}script is", target="x"))
@@ -174,11 +174,11 @@ def test_a_guard_that_an_edit_in_force_had_broken_before_it_was_asked_for_does_n
 def test_a_version_without_any_edits_left_is_the_original_again(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
     stored = solve_store(settings, [])
-    code, told = rebuild(settings, tmp_path / "out")
-    assert (code, told["same"], told["digest"]) == (0, True, stored.digest)
+    code, reported = rebuild(settings, tmp_path / "out")
+    assert (code, reported["same"], reported["digest"]) == (0, True, stored.digest)
     assert stored.digest == EMPTY_DIGEST
-    code, told = rebuild(settings, tmp_path / "without", "--without-targets")
-    assert (code, told["digest"]) == (0, EMPTY_DIGEST)
+    code, reported = rebuild(settings, tmp_path / "without", "--without-targets")
+    assert (code, reported["digest"]) == (0, EMPTY_DIGEST)
 
 
 def _options_of(command: str) -> set[str]:
@@ -195,8 +195,8 @@ def test_other_layers_need_the_text_and_get_statistics_of_their_own(
 ) -> None:
     code, _ = rebuild(settings, tmp_path / "none", "--layers", "2")
     assert (code, "give --corpus FILE" in " ".join(capsys.readouterr().err.split())) == (2, True)
-    code, told = rebuild(settings, tmp_path / "out", "--layers", "2", "--corpus", str(settings.corpus[0]))
-    assert (code, len(told["differences"])) == (0, 2)
+    code, reported = rebuild(settings, tmp_path / "out", "--layers", "2", "--corpus", str(settings.corpus[0]))
+    assert (code, len(reported["differences"])) == (0, 2)
     changed = {"data": tmp_path / "out", "layers": "2"}
     EditingSession.open(settings.model_copy(update=changed))
 
@@ -205,12 +205,12 @@ def test_a_version_that_fails_its_checks_is_not_written_unless_it_has_the_stored
     settings: Settings, stored: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     strict = ("--limits", json.dumps(LAX | {"max_drift": 1e-12}))
-    code, told = rebuild(settings, tmp_path / "a", "--clamp", "1.5", *strict)
-    assert (code, told["written"], told["passed"]) == (1, False, False)
+    code, reported = rebuild(settings, tmp_path / "a", "--clamp", "1.5", *strict)
+    assert (code, reported["written"], reported["passed"]) == (1, False, False)
     assert "the checks failed: " in capsys.readouterr().out
     assert read_head(StoreLayout(tmp_path / "a")) is None
-    code, told = rebuild(settings, tmp_path / "a", "--clamp", "1.5", "--even-if-checks-fail", *strict)
-    assert (code, told["written"], told["targets"]["searched"]) == (0, True, 8)
+    code, reported = rebuild(settings, tmp_path / "a", "--clamp", "1.5", "--even-if-checks-fail", *strict)
+    assert (code, reported["written"], reported["targets"]["searched"]) == (0, True, 8)
     assert rebuild(settings, tmp_path / "b", *strict)[0] == 0
 
 
@@ -244,6 +244,6 @@ def test_a_folder_that_holds_something_is_refused(
     (tmp_path / "out" / "letter.txt").write_text("dear")
     for out in (tmp_path / "out", settings.data):
         assert main(["--from", str(settings.data), "--out", str(out), *LIMITS]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "is not empty: name a new folder" in told
-    assert "is the store that is read" in told
+    reported = " ".join(capsys.readouterr().err.split())
+    assert "is not empty: name a new folder" in reported
+    assert "is the store that is read" in reported

@@ -1,4 +1,4 @@
-"""A store has one id and belongs to one model and one set of settings, whoever asks first."""
+"""A store has one id and belongs to one model and one set of settings, whichever process opens it first."""
 
 from __future__ import annotations
 

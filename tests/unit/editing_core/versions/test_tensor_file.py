@@ -1,4 +1,4 @@
-"""What the library writes is read to the bit; whatever else is in a file is told, behind the digest of its bytes."""
+"""Files of the library are read bit for bit; other content is reported, behind the digest of the bytes."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_what_is_exported_is_queued_again_as_it_was(capsys: pytest.CaptureFixtur
 def test_without_a_filter_the_live_edits_are_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     _queue(capsys, _write(tmp_path, HAMLET))
     assert run(["edits", "--export", str(tmp_path / "live.jsonl")]) == ExitCode.OK
-    assert (tmp_path / "live.jsonl").read_text() == "", "nothing is live where no worker is"
+    assert (tmp_path / "live.jsonl").read_text() == "", "nothing is live without a worker"
 
 
 def test_lists_are_tables_and_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

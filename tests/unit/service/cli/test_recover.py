@@ -50,9 +50,9 @@ def test_files_a_step_behind_are_mended_by_the_worker(data: Path, capsys: pytest
 
 def test_files_ahead_are_reported_and_recovered_on_request(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _set_head(data, 7)
-    told = _advice(data, capsys)
-    assert "in Redis: promotion 3" in told
-    assert "errata recover --from-files" in told
+    reported = _advice(data, capsys)
+    assert "in Redis: promotion 3" in reported
+    assert "errata recover --from-files" in reported
     assert "in Redis: promotion 3" in _advice(data, capsys), "looking changes nothing"
     assert "in Redis: promotion 7" in _advice(data, capsys, "--from-files")
 

@@ -13,8 +13,8 @@ import pytest
 
 from service.cli.output import CommandFailed, ExitCode
 from service.cli.supervisor import MAX_DEATHS, Child, ChildPlan, Supervisor
-from tests.support.patience import until
 from tests.support.processes import is_alive
+from tests.support.waiting import until
 from worker.protocol.settings import child_environment
 
 LIVES_ON = "import time; time.sleep(600)"

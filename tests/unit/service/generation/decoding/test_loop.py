@@ -8,8 +8,8 @@ import weakref
 from service.generation.decoding.engine import DecodeEngine
 from service.generation.decoding.loop import DecodeLoop, freeze_garbage_collector
 from service.generation.decoding.requests import GenerationRequest, Piece
-from tests.support.patience import until
 from tests.support.tiny_loaded import tiny_loaded
+from tests.support.waiting import until
 
 HELD_SECONDS = 1.0
 

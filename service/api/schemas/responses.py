@@ -1,4 +1,4 @@
-"""What the service answers, exactly as OpenAPI says."""
+"""The bodies of responses, as OpenAPI describes them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Page(BaseModel, Generic[T]):
     """One page of a list."""
 
     items: list[T]
-    next: str | None = Field(description="cursor of the next page; null: this is the last")
+    next: str | None = Field(description="cursor of the next page; null: this is the last page")
 
 
 class NeighborOut(BaseModel):
-    """A neighbour as it was given."""
+    """A neighbour of an edit, as it was submitted."""
 
     prompt: str
     target: str | None
 
 
 class EditOut(BaseModel):
-    """An edit, where it came from and what became of it."""
+    """An edit with its origin and its state."""
 
     id: str
     subject: str
@@ -36,12 +36,12 @@ class EditOut(BaseModel):
     relation: str
     paraphrases: list[str]
     neighborhood: list[NeighborOut]
-    protect: bool = Field(description="whether the solve holds on to its neighbourhood's answers")
+    protect: bool = Field(description="whether the solve protects the answers of its neighbourhood")
     source: str | None
     note: str | None
     batch: str
     status: EditStatus = Field(description="derived from the batch and the live version")
-    version: str | None = Field(description="the version that took it in")
+    version: str | None = Field(description="the version that holds it")
     created: str
     author: str | None = Field(description="name of the API key; null: a local client")
     holds: bool | None = Field(description="whether the model answers with the new object; null: not tested yet")
@@ -51,8 +51,8 @@ class EditDetail(EditOut):
     """An edit with the report of its checks."""
 
     report: dict[str, Any] | None = Field(
-        description="probability and rank of new and true object before and after, paraphrases, neighbours, and what "
-        "the model writes by itself; null: not tested yet"
+        description="probability and rank of the new and the true object before and after, results of paraphrases and "
+        "neighbours, and the free continuation of the model; null: not tested yet"
     )
 
 
@@ -88,14 +88,14 @@ class RemovedEditOut(BaseModel):
 
 
 class WarningOut(BaseModel):
-    """Something that is allowed, but perhaps not meant."""
+    """An input that is allowed but perhaps not intended."""
 
     loc: list[str | int]
     msg: str
 
 
 class BatchLinks(BaseModel):
-    """Where to go on."""
+    """Links to related routes."""
 
     self: str
     events: str
@@ -103,7 +103,7 @@ class BatchLinks(BaseModel):
 
 
 class ProgressOut(BaseModel):
-    """How far the work is."""
+    """The progress of the current phase."""
 
     phase: str
     done: int
@@ -147,23 +147,24 @@ class BatchOut(BatchLine):
     edits: list[BatchEditOut] = Field(description="the edits that the batch adds, in the order in which they were sent")
     removed: list[RemovedEditOut] = Field(description="the edits that the batch removes from the set")
     warnings: list[WarningOut] = Field(
-        default=[], description="what is allowed but perhaps not meant; only the answer that accepts the batch has them"
+        default=[],
+        description="inputs that are allowed but perhaps not intended; only the answer that accepts the batch has them",
     )
-    report: dict[str, Any] | None = Field(description="what the checks found; null: not tested yet")
+    report: dict[str, Any] | None = Field(description="results of the checks; null: not tested yet")
 
 
 class VersionOut(BaseModel):
-    """A version: the original model with a set of live edits."""
+    """A version of the weights: the original model with a set of live edits."""
 
     id: str = Field(examples=["v12"])
     parent: str | None
     status: Literal["live", "retired", "candidate", "discarded"]
-    expires: str | None = Field(description="until when a candidate waits to be promoted")
-    removed: bool = Field(description="its files are gone: it cannot be asked or promoted any more")
-    pinned: bool = Field(description="kept, however old it becomes")
+    expires: str | None = Field(description="when a candidate that is not promoted is discarded")
+    removed: bool = Field(description="its files are removed: it can no longer generate or be promoted")
+    pinned: bool = Field(description="exempt from retention")
     created: str
-    edits: int = Field(description="number of edits in its set")
-    digest: str = Field(description="of the bytes of the edited matrices as served")
+    edits: int = Field(description="number of live edits")
+    digest: str = Field(description="digest of the bytes of the edited matrices as they are served")
     checks: dict[str, Any]
     delta_norms: dict[str, float]
     model: dict[str, Any]
@@ -171,7 +172,7 @@ class VersionOut(BaseModel):
 
 
 class PromotionOut(VersionOut):
-    """The version that is live now, and what the promotion changed."""
+    """The version that is live now, and the changes of the promotion."""
 
     revision: int = Field(description="number of the promotion")
     previous: str = Field(description="the version that was live before")
@@ -180,7 +181,7 @@ class PromotionOut(VersionOut):
 
 
 class DiffEdit(BaseModel):
-    """An edit that is in force in one of two versions."""
+    """An edit that is in force in one of the two versions."""
 
     id: str
     subject: str
@@ -190,14 +191,14 @@ class DiffEdit(BaseModel):
 
 
 class SupersededOut(BaseModel):
-    """Two edits about the same thing."""
+    """Two edits with the same subject and relation."""
 
     old: DiffEdit
     new: DiffEdit
 
 
 class DiffAnswer(BaseModel):
-    """What both versions write after a prompt."""
+    """The continuations of a prompt by both versions."""
 
     prompt: str
     a: str
@@ -205,26 +206,30 @@ class DiffAnswer(BaseModel):
 
 
 class DiffOut(BaseModel):
-    """What the second version has in force that the first has not, and the other way round."""
+    """The difference of two versions: edits in force in the second and not in the first, and the reverse."""
 
     a: str
     b: str
     same_weights: bool = Field(description="whether their digests are equal")
     added: list[DiffEdit]
     superseded: list[SupersededOut]
-    reverted: list[DiffEdit] = Field(description="in force in a, and nothing about the same thing in b")
-    answers: list[DiffAnswer] = Field(default=[], description="to the prompts that were given")
+    reverted: list[DiffEdit] = Field(
+        description="in force in a, while b has no edit with the same subject and relation"
+    )
+    answers: list[DiffAnswer] = Field(default=[], description="continuations of the prompts of the request")
 
 
 class ProblemOut(BaseModel):
-    """Any refusal, as RFC 9457 tells (application/problem+json)."""
+    """A refusal: a problem document of RFC 9457 (application/problem+json)."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(examples=["/problems/invalid-edit"], description="what kind; this path explains it")
+    type: str = Field(
+        examples=["/problems/invalid-edit"], description="kind of the problem; GET this path for an explanation"
+    )
     title: str
     status: int
-    detail: str = Field(description="what is wrong, where")
-    next_step: str = Field(description="what to do about it")
+    detail: str = Field(description="what is wrong, and where")
+    next_step: str = Field(description="what you can do about it")
     instance: str | None = None
     errors: list[WarningOut] | None = None

@@ -1,4 +1,4 @@
-"""Waiting for what happens in another thread or process."""
+"""Waiting for events in another thread or process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def until(happened: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return once it has happened; fail when it does not."""
+    """Return once the condition holds; fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"
