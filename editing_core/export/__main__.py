@@ -1,6 +1,6 @@
-"""``python -m editing_core.export VERSION --format FORMAT --out FOLDER``: exports from a store's files, no service.
+"""``python -m editing_core.export VERSION --format FORMAT --out FOLDER``: exports from a store's files.
 
-Prints a progress bar and an account. Knows no environment: that is ``errata export``.
+Prints a progress bar and a summary. Reads no environment: that is what ``errata export`` does. Needs no service.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEGA = 10**6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when the folder is there, 2 for what cannot be exported."""
+    """Run the command. Returns 0 if the folder is written, 2 if the version cannot be exported."""
     options = _parser().parse_args(arguments)
 
     def program(console: Console) -> int:
@@ -71,13 +71,13 @@ def _bound_model(layout: StoreLayout) -> str:
 
 
 def served_dtype(store: VersionStore, version: str) -> str | None:
-    """The dtype that the version was solved and checked in; None: the one that is usual here."""
+    """The dtype that the version was solved and checked in; None: the default on this machine."""
     dtype = store.read_manifest(version).settings.get("dtype")
     return str(dtype) if dtype is not None else None
 
 
 def account(record: Record) -> list[str]:
-    """What was exported, in a few lines."""
+    """A summary of the export in a few lines."""
     lines = [f"{record['version']} as {record['export']}: {record['num_edits']} edits, {record['size_bytes']:,} bytes"]
     if "rank" in record:
         needed = max(found["needed_rank"] for found in record["matrices"].values())
@@ -100,11 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("version", help="the version, as v12; v0 is the untouched model")
     add("--format", required=True, choices=get_args(Format))
-    add("--out", type=Path, required=True, metavar="FOLDER", help="where to write; must not exist, or be empty")
-    add("--dtype", choices=get_args(ExportDtype), help="of a checkpoint (default: float32, which rounds nothing)")
-    add("--max-rank", type=positive, help="largest rank of an adapter (default: as much as the change needs)")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="folder to write; it must be empty or not exist")
+    add("--dtype", choices=get_args(ExportDtype), help="dtype of a checkpoint (default: float32, which loses nothing)")
+    add("--max-rank", type=positive, help="largest rank of an adapter (default: the rank of the change)")
     add("--data", type=Path, default=Path("var"), help="folder of the store (default: var)")
-    add("--model", help="the base, where it is not where the store found it: folder or Hugging Face id")
+    add("--model", help="base model, as a folder or Hugging Face id (default: the source that the store recorded)")
     add_options(parser, "device")
     return parser
 

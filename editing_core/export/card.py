@@ -1,6 +1,6 @@
-"""What an export says of itself: ``errata.json`` for programs, and the same as a model card, ``README.md``, for people.
+"""Writes the description of an export: ``errata.json`` for programs and a model card, ``README.md``, for people.
 
-Who sent an edit is not told: an export leaves the house.
+The authors of edits are left out, because an export may leave the organisation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORMAT = 1
 RECORD = "errata.json"
 CARD = "README.md"
 NUM_LISTED = 200
-"""Edits in the card; all of them are in the record."""
+"""Number of edits in the card; the record contains all."""
 _MARKS = frozenset("\\`*_[]|<>#")
 
 _USE = {
@@ -38,7 +38,7 @@ Record = dict[str, Any]
 
 
 def exported_edit(accepted: AcceptedEdit) -> Record:
-    """What of an edit goes along."""
+    """The exported fields of an edit."""
     edit = accepted.edit
     return {
         "id": accepted.id,
@@ -53,7 +53,7 @@ def exported_edit(accepted: AcceptedEdit) -> Record:
 
 
 def exported_checks(checks: Mapping[str, Any]) -> Record:
-    """What of the checks goes along: all but the texts of edits that the version went live without."""
+    """The exported part of the checks: everything except the texts of dropped edits."""
     shown = dict(checks)
     if "culprits" in shown:
         shown["culprits"] = [{name: row[name] for name in ("id", "limits")} for row in shown["culprits"]]
@@ -61,20 +61,20 @@ def exported_checks(checks: Mapping[str, Any]) -> Record:
 
 
 def write_card(folder: Path, record: Record) -> None:
-    """Put record and card beside the weights."""
+    """Write record and card into the folder of the weights."""
     text = json.dumps({"format": FORMAT, **record}, ensure_ascii=False, indent=1, allow_nan=False)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
     (folder / CARD).write_text(card_text(record), encoding="utf-8")
 
 
 def read_record(folder: Path) -> Record:
-    """The record of a finished export. Raises StoreDamaged where the folder has none."""
+    """The record of a finished export. Raises StoreDamaged if the folder has none."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         record = None
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
-        raise StoreDamaged(f"{folder} is no export, or not a whole one: remove it and export again")
+        raise StoreDamaged(f"{folder} is not a complete export: remove it and export again")
     return record
 
 
@@ -154,13 +154,13 @@ _PRECISION = {
     ),
     ("hf", False): (
         "All in {dtype}, rounded where the base or the edited matrices were wider. That costs the edits a part of "
-        "their change, told below as ‖rounded − served‖/‖Δ‖."
+        "their change, given below as ‖rounded − served‖/‖Δ‖."
     ),
     ("peft", True): (
         "Rank {rank}, which is all that the change needs: what is lost is no more than float32 rounds anyway."
     ),
     ("peft", False): (
-        "Rank {rank}, less than the change needs: the part told below as ‖B A − Δ‖/‖Δ‖ is lost, and with it perhaps "
+        "Rank {rank}, less than the change needs: the part given below as ‖B A − Δ‖/‖Δ‖ is lost, and with it perhaps "
         "some of the edits."
     ),
 }
@@ -212,7 +212,7 @@ def _checks(record: Record) -> Iterator[str]:
 
 
 def _checks_of_version(checks: Mapping[str, Any]) -> Iterator[str]:
-    """What the version was found to do before it went live; older or foreign versions may tell less."""
+    """Results of the checks before the version went live. Older versions may have fewer results."""
     for name, words in (
         ("reliability", "new edits that hold"),
         ("specificity", "neighbours that kept their answer"),
@@ -229,7 +229,7 @@ def _checks_of_version(checks: Mapping[str, Any]) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Users' text as Markdown that shows it as it is, on one line."""
+    """Users' text escaped for Markdown, on one line."""
     return "".join(f"\\{char}" if char in _MARKS else char for char in " ".join(text.split()))
 
 

@@ -1,6 +1,6 @@
-"""What a version changes of its base, matrix by matrix, and how much of that a rounding or an adapter loses.
+"""Computes the change of each matrix in a version, and how much of it rounding or an adapter loses.
 
-Everything in float64, since the change is the difference of two numbers that are nearly equal.
+Everything is in float64, because the change is the difference of two nearly equal numbers.
 """
 
 # Dims: H rows of the change (the layer's output), M columns (its input), R rank of an adapter.
@@ -18,22 +18,22 @@ from editing_core.models.load import DTYPES
 from editing_core.versions.manifest import Manifest
 
 EXACT = 2.0**-24
-"""Of ‖W‖: what rounding to float32 may cost. An adapter that loses no more is as exact as the version itself."""
+"""Error of rounding to float32, as a share of ‖W‖. An adapter with no larger error is as exact as the version."""
 SPARE_PROBES = 8
-"""Probes beyond the rank that is expected."""
+"""Number of probes in addition to the expected rank."""
 POWER_STEPS = 2
 PROBE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One edited matrix beside the one that it stands for."""
+    """One edited matrix and the original matrix that it replaces."""
 
     name: str
     edited: Tensor
     """As served."""
     original: Tensor
-    """As the version was solved from: the base's, in the dtype that the model computed in."""
+    """The base's matrix that the version was solved from, in the dtype that the model computed in."""
 
     @property
     def delta(self) -> Tensor:
@@ -52,7 +52,7 @@ class Change:
 
 
 def change_of(name: str, base: BaseCheckpoint, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Change:
-    """The change of one matrix. Raises StoreMismatch where the base has no such matrix."""
+    """The change of one matrix. Raises StoreMismatch if the base has no such matrix."""
     solved_in = DTYPES[str(manifest.settings.get("dtype", "float32"))]
     return Change(name=name, edited=tensors[name], original=base.tensor(name).to(solved_in))
 
@@ -64,7 +64,7 @@ class Factors:
     a_RM: Tensor
     b_HR: Tensor
     needed_rank: int
-    """The least that loses no more than float32 does anyway."""
+    """The smallest rank that loses no more than float32 rounding."""
     error: float
     """‖B A − Δ‖/‖Δ‖ of the factors as they are, rounded to float32."""
 
@@ -121,7 +121,7 @@ def _range(delta_HM: Tensor, width: int) -> Tensor:
 
 
 def _needed_rank(sizes_K: Tensor, left_out: float, *, allowed: float) -> int:
-    """The least rank of which the rest, the root of the sum of the smaller squares, is no more than allowed."""
+    """The smallest rank whose remainder (root of the sum of the smaller squares) is at most ``allowed``."""
     rest_K = (sizes_K.square().flip(0).cumsum(0).flip(0) + left_out**2).sqrt()
     return int((rest_K > allowed).sum())
 

@@ -1,7 +1,7 @@
-"""The folder that an export becomes: complete and synced, or not there. Torch-free.
+"""The folder of an export: it appears complete and synced, or not at all. Torch-free.
 
-It is filled beside its place under a name that no loader looks for, locked while its writer lives, and renamed at the
-end; what a dead writer left is removed by the next one that comes to the same place.
+It is filled in the same parent folder under a name that no loader reads, locked while its writer lives, and renamed at
+the end. The next writer of the same folder removes the remains of a dead writer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from editing_core.errors import ExportRefused
 
 GIGA = 1e9
 SLACK_BYTES = 16 * 1024 * 1024
-"""For the card, the tokenizer's files, and what else is small."""
+"""Space for the card, the tokenizer's files and other small files."""
 
 
 def require_free(target: Path) -> None:
-    """Raise ExportRefused where something is already."""
+    """Raise ExportRefused unless the folder is empty or does not exist."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ExportRefused(f"{target} is there already and is no folder: choose another place")
     if target.is_dir() and any(target.iterdir()):
@@ -29,7 +29,7 @@ def require_free(target: Path) -> None:
 
 
 def require_space(place: Path, needed_bytes: int) -> None:
-    """Raise ExportRefused where the disk has no room for so many bytes; ``place`` need not exist yet."""
+    """Raise ExportRefused if the disk has too little space; ``place`` need not exist yet."""
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
@@ -42,9 +42,9 @@ def require_space(place: Path, needed_bytes: int) -> None:
 
 @contextmanager
 def fresh_folder(target: Path, *, before_rename: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """A folder to be filled, which becomes ``target`` when the block ends well and disappears when it does not.
+    """Yield a folder to fill. It becomes ``target`` when the block succeeds, and is removed when the block fails.
 
-    ``before_rename`` may raise, and nothing appears. Raises ExportRefused where something is at the place already.
+    If ``before_rename`` raises, nothing appears. Raises ExportRefused if ``target`` is not free.
     """
     require_free(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def fresh_folder(target: Path, *, before_rename: Callable[[], None] = lambda: No
 
 
 def sweep_partial(target: Path) -> list[str]:
-    """Remove what dead writers of this target have left; return the folders' names."""
+    """Remove the remains of dead writers of this target; returns the folders' names."""
     return remove_abandoned(sorted(target.parent.glob(f"{_partial_prefix(target)}*")))
 
 

@@ -1,4 +1,4 @@
-"""Whether the edits still take in what was exported, where rounding or a lower rank may have cost some of them."""
+"""Checks whether the edits still hold in an export, where rounding or a lower rank may have lost some of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.views import make_view
 
 OnProgress = Callable[[int, int], None]
-"""Told how many edits were asked, of how many; both before and after count."""
+"""Called with the number of scored prompts and their total; prompts before and after the export both count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recheck:
-    """Edits that take: every token of the new object is the first choice after the prompt."""
+    """Numbers of edits that hold: every token of the new object is the first choice after the prompt."""
 
     total: int
     served: int
@@ -30,7 +30,7 @@ class Recheck:
     exported: int
     """As exported."""
     lost: tuple[str, ...]
-    """Ids of those that took as served and no longer do."""
+    """Ids of edits that hold as served but not as exported."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -39,7 +39,7 @@ class Recheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is asked again: edits, in the model that serves them and with the matrices that it serves."""
+    """Scores edits again, in the model that serves them with the matrices that it serves, and in the export."""
 
     edits: Sequence[AcceptedEdit]
     tensors: Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class Asked:
     on_progress: OnProgress
 
     def of_checkpoint(self, folder: Path, *, device: str | None, dtype: str) -> Recheck:
-        """Ask the folder that was written, loaded as anybody would load it. Raises ExportRefused when it cannot be."""
+        """Load the written folder as any user would, and score the edits. Raises ExportRefused if loading fails."""
         count = self._counting()
         before = self._as_served(self.served(), count)
         try:
@@ -60,7 +60,7 @@ class Asked:
         return compare(self.edits, before, holding_edits(loaded.model, loaded.tokenizer, self.edits, on_rows=count))
 
     def of_adapter(self, adapter: Adapter) -> Recheck:
-        """Ask the served model with the adapter."""
+        """Score the edits in the served model with the adapter."""
         count, loaded = self._counting(), self.served()
         before = self._as_served(loaded, count)
         with adapter.attached(loaded.model):
@@ -77,13 +77,13 @@ class Asked:
 def holding_edits(
     model: nn.Module, tokenizer: Any, edits: Sequence[AcceptedEdit], *, on_rows: OnRows
 ) -> frozenset[str]:
-    """The ids of the edits that take in this model."""
+    """The ids of the edits that hold in this model."""
     pairs = [(accepted.edit.filled_prompt, accepted.edit.target_new) for accepted in edits]
     scores = score_targets(model, tokenizer, pairs, on_rows=on_rows)
     return frozenset(accepted.id for accepted, score in zip(edits, scores, strict=True) if score.greedy_match)
 
 
 def compare(edits: Sequence[AcceptedEdit], served: frozenset[str], exported: frozenset[str]) -> Recheck:
-    """What held before and after, in the order of the edits."""
+    """Compare the edits that hold before and after, in the order of the edits."""
     lost = tuple(accepted.id for accepted in edits if accepted.id in served - exported)
     return Recheck(total=len(edits), served=len(served), exported=len(exported), lost=lost)

@@ -1,4 +1,4 @@
-"""What somebody may ask to be exported. Torch-free: the API takes it, the worker and ``errata export`` carry it out."""
+"""The request for an export. Torch-free: the API accepts it; the worker and ``errata export`` execute it."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from editing_core.versions.layout import ORIGINAL, is_version_name
 Format = Literal["hf", "peft"]
 ExportDtype = Literal["float32", "bfloat16", "float16"]
 DEFAULT_DTYPE: ExportDtype = "float32"
-"""The edited matrices are kept in it: nothing is rounded."""
+"""Dtype of the stored edited matrices, so nothing is rounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """One version in one form; equal requests are one export, since a version never changes."""
+    """One version in one format. Equal requests are one export, because a version never changes."""
 
     version: str
     format: Format
     dtype: ExportDtype | None = None
-    """Of ``hf`` alone: of all its floating-point tensors; None: float32."""
+    """For ``hf`` only: dtype of all floating-point tensors; None: float32."""
     max_rank: int | None = None
-    """Of ``peft`` alone: the largest rank; None: as much as the change needs."""
+    """For ``peft`` only: largest rank; None: the rank of the change."""
 
     @property
     def id(self) -> str:
-        """Its name, and that of its folder: ``v12-hf-float32``, ``v12-peft``, ``v12-peft-r8``."""
+        """Name of the export and of its folder: ``v12-hf-float32``, ``v12-peft``, ``v12-peft-r8``."""
         if self.format == "hf":
             return f"{self.version}-hf-{self.dtype or DEFAULT_DTYPE}"
         return f"{self.version}-peft" + (f"-r{self.max_rank}" if self.max_rank is not None else "")
 
     def require_sense(self) -> None:
-        """Raise InvalidSettings for what does not go together, ExportRefused for what there is nothing of."""
+        """Raise InvalidSettings for invalid combinations, and ExportRefused if there is nothing to export."""
         if self.format not in get_args(Format):
             raise InvalidSettings(f"format {self.format!r} is not one of {', '.join(get_args(Format))}")
         if self.dtype not in {None, *get_args(ExportDtype)}:
@@ -56,7 +56,7 @@ class ExportRequest:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ExportRequest:
-        """Read what ``to_json`` wrote; further keys are left alone."""
+        """Read what ``to_json`` wrote; other keys are ignored."""
         return cls(**{name: record.get(name) for name in ("version", "format", "dtype", "max_rank")})  # type: ignore[arg-type]
 
 

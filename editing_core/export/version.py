@@ -1,7 +1,7 @@
-"""One version becomes one folder: the whole of an export, for the worker and for ``errata export`` alike.
+"""Exports one version into one folder, for the worker and for ``errata export``.
 
-Base and version are read and checked first, so that what cannot be exported is told before anything is written.
-Knows no queue and no service.
+Base and version are read and checked first, so that errors appear before anything is written. Knows no queue and no
+service.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 
 OnPhase = Callable[[str, int, int], None]
-"""Told the phase, what is done of it and the whole; may raise, and nothing is left behind."""
+"""Called with the phase, the amount that is done and the total. If it raises, nothing is left behind."""
 HUB_SNAPSHOTS = "snapshots"
 """Folder of the Hugging Face cache that holds one folder for each commit, in the model's folder."""
 HUB_PREFIX = "models--"
@@ -46,9 +46,9 @@ class Exporter:
     model: str
     """The base: demo name, folder or Hugging Face id."""
     served: Callable[[], LoadedModel]
-    """The model as it is served; called only where edits must be asked again."""
+    """Returns the model as it is served; called only if edits must be scored again."""
     device: str | None = None
-    """Where a half-precision checkpoint is asked again; as ``load_model`` takes it."""
+    """Device on which the edits of a half-precision checkpoint are scored again, as in ``load_model``."""
 
     def export(
         self,
@@ -78,7 +78,7 @@ class Exporter:
         fingerprint = model_fingerprint(path)
         if manifest.model_fingerprint not in {None, fingerprint}:
             raise StoreMismatch(
-                f"version {request.version} was made of a model with fingerprint {manifest.model_fingerprint}, and "
+                f"version {request.version} was solved on a model with fingerprint {manifest.model_fingerprint}, and "
                 f"{self.model!r} has {fingerprint}: name the model that the store belongs to"
             )
         on_phase("reading", 1, 1)
@@ -94,7 +94,7 @@ class Exporter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """What is exported: a version's manifest and matrices, and the files of its base."""
+    """The inputs of an export: a version's manifest and matrices, and the files of its base."""
 
     request: ExportRequest
     manifest: Manifest
@@ -110,7 +110,7 @@ class _Source:
 
     @property
     def served_dtype(self) -> str:
-        """What the model computes in where the version is served."""
+        """Dtype in which the served model computes."""
         return str(self.manifest.settings.get("dtype", DEFAULT_DTYPE))
 
     @property
@@ -122,7 +122,7 @@ class _Source:
 
     @property
     def public_model_name(self) -> str:
-        """The base as others may know it: its id on the Hub, or of a folder its name alone."""
+        """The base's name for others: its id on the Hub, or only the name of its folder."""
         if not Path(self.model).is_dir():
             return self.model
         if self.revision is not None:

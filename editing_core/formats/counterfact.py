@@ -1,6 +1,6 @@
-"""CounterFact records, as the authors of MEMIT publish them; a file is a JSON list, or one record a line.
+"""CounterFact records, as the authors of MEMIT publish them. A file is a JSON list or has one record per line.
 
-A neighbour's answer is the old object. The prompts for free text (``generation_prompts``) are for evaluation only.
+A neighbour's answer is the old object. The prompts for free text (``generation_prompts``) serve evaluation only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIELDS = {
     "paraphrases": "paraphrase_prompts",
     "neighborhood": "neighborhood_prompts",
 }
-"""Where each part of an edit stands in a record."""
+"""Path of each part of an edit in a record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 
 def parse(record: Mapping[str, Any]) -> Edit:
-    """The record's edit; raises InvalidEdit with the field that is missing or not usable."""
+    """The record's edit; raises InvalidEdit with the field that is missing or invalid."""
     rewrite = "requested_rewrite"
     old_object = text(record, rewrite, "target_true", "str").strip()
     prompt = text(record, rewrite, "prompt")
@@ -68,7 +68,7 @@ def read_counterfact(path: Path, *, limit: int | None = None) -> list[CounterFac
     """
     records = [_record(path, row) for row in islice(json_rows(path, read_lines(path)), limit)]
     if not records:
-        raise complaint(path, None, "holds no records: a JSON list of CounterFact records is expected")
+        raise complaint(path, None, "contains no records: write a JSON list of CounterFact records")
     return records
 
 
@@ -94,5 +94,7 @@ def _written_out(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
     found = texts(record, name)
     for i, value in enumerate(found):
         if SLOT in value:
-            raise InvalidEdit(f"{name}[{i}] has a slot {SLOT!r}; CounterFact writes the subject out", loc=(name, i))
+            raise InvalidEdit(
+                f"{name}[{i}] contains the slot {SLOT!r}: CounterFact writes the subject out", loc=(name, i)
+            )
     return found

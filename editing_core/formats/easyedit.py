@@ -1,7 +1,6 @@
-"""EasyEdit's records: prompts with the subject written out, and prompts whose answer must stay (``locality``).
+"""EasyEdit's records: prompts with the subject written out, and prompts whose answer must not change (``locality``).
 
-``ground_truth`` may be a text or a list of texts, of which the first counts. Tests of what follows from an edit
-(``portability``) are left out.
+``ground_truth`` is a text or a list of texts; the first text counts. Portability tests (``portability``) are ignored.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 
 def parse(record: Mapping[str, Any]) -> Edit:
-    """The record's edit; raises InvalidEdit with the field that is missing or not usable."""
+    """The record's edit; raises InvalidEdit with the field that is missing or invalid."""
     subject = text(record, "subject")
     prompt = slotted(text(record, "prompt"), subject, "prompt")
     return Edit(
@@ -47,14 +46,14 @@ def parse(record: Mapping[str, Any]) -> Edit:
 def _pairs(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
     prompts, answers = texts(record, "locality_prompt"), texts(record, "locality_ground_truth")
     if answers and len(answers) != len(prompts):
-        words = f"locality_ground_truth holds {len(answers)} answers for {len(prompts)} prompts"
+        words = f"locality_ground_truth has {len(answers)} answers for {len(prompts)} prompts"
         raise InvalidEdit(words, loc=("locality_ground_truth",))
     pairs = zip(prompts, answers or [None] * len(prompts), strict=True)
     return tuple(Neighbor(prompt=p, target=_unless_blank(a)) for p, a in pairs if _unless_blank(p))
 
 
 def _locality(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
-    """The prompts under ``locality``, whose kinds each hold a list of ``{"prompt", "ground_truth"}``."""
+    """The prompts under ``locality``: an object with a list of ``{"prompt", "ground_truth"}`` per kind."""
     kinds = record.get("locality") or {}
     if not isinstance(kinds, Mapping):
         raise InvalidEdit("locality is not an object", loc=("locality",))
@@ -70,19 +69,21 @@ def _neighbor(item: object, *loc: str | int) -> Neighbor:
         raise InvalidEdit(f"{field_path(loc)} is not an object", loc=loc)
     prompt = item.get("prompt")
     if not isinstance(prompt, str):
-        raise InvalidEdit(f"{field_path((*loc, 'prompt'))} is not text, but {kind_of(prompt)}", loc=(*loc, "prompt"))
+        raise InvalidEdit(
+            f"{field_path((*loc, 'prompt'))} must be text, but is {kind_of(prompt)}", loc=(*loc, "prompt")
+        )
     return Neighbor(prompt=one_line(prompt), target=_first(item.get("ground_truth")))
 
 
 def _first(answers: Any) -> str | None:
-    """The first text of a list of lists of answers, as KnowEdit writes them."""
+    """The first text of nested lists of answers, which KnowEdit writes."""
     while isinstance(answers, list) and answers:
         answers = answers[0]
     return _unless_blank(one_line(answers)) if isinstance(answers, str) else None
 
 
 def _given(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The texts of a field that are not blank: a test that was left empty is none."""
+    """The texts of a field that are not blank. A blank text is not a test."""
     return tuple(found for found in texts(record, name) if _unless_blank(found))
 
 

@@ -1,6 +1,6 @@
-"""Reading the fields of a record, with the name of the one that is missing or of the wrong kind.
+"""Reads the fields of a record. Errors name the field that is missing or has the wrong type.
 
-Lists and optional texts only test an edit; published ones come from web pages, and their line breaks become spaces.
+Lists and optional texts only test an edit. Published ones come from web pages, so their line breaks become spaces.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Record = Mapping[str, Any]
 
 
 def inner(record: Record, *loc: str) -> Record:
-    """The object at the place; raises InvalidEdit."""
+    """The object at the path ``loc``; raises InvalidEdit."""
     value = _at(record, *loc)
     if not isinstance(value, Mapping):
         raise _wrong(value, "an object", *loc)
@@ -26,7 +26,7 @@ def inner(record: Record, *loc: str) -> Record:
 
 
 def text(record: Record, *loc: str) -> str:
-    """The text at the place; raises InvalidEdit."""
+    """The text at the path ``loc``; raises InvalidEdit."""
     value = _at(record, *loc)
     if not isinstance(value, str):
         raise _wrong(value, "text", *loc)
@@ -40,39 +40,39 @@ def optional_text(record: Record, name: str) -> str | None:
 
 
 def texts(record: Record, name: str) -> tuple[str, ...]:
-    """The texts of a list, one text alone as a list of one, nothing as none; raises InvalidEdit."""
+    """The texts of a list; a single text is a list of one, and a missing field is empty. Raises InvalidEdit."""
     value = record.get(name)
     if value is None:
         return ()
     if isinstance(value, str):
         return (one_line(value),)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InvalidEdit(f"{name} is not a list of texts", loc=(name,))
+        raise InvalidEdit(f"{name} must be a list of texts", loc=(name,))
     return tuple(one_line(item) for item in value)
 
 
 def one_line(words: str) -> str:
-    """The text with its line breaks and other controls as spaces."""
+    """The text with line breaks and other control characters replaced by spaces."""
     return words if words.isprintable() else " ".join(words.split())
 
 
 def slotted(sentence: str, subject: str, *loc: str) -> str:
-    """The sentence as a template: the slot in place of the subject, where it first stands as words of its own.
+    """The sentence as a template: the slot replaces the first occurrence of the subject, preferably as whole words.
 
-    Raises InvalidEdit when the sentence does not hold the subject.
+    Raises InvalidEdit if the sentence does not contain the subject.
     """
     if SLOT in sentence:
         return sentence
     places = re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", sentence) or re.search(re.escape(subject), sentence)
     if places is None or not subject:
-        raise InvalidEdit(f"{field_path(loc)} {sentence!r} does not hold the subject {subject!r}", loc=loc)
+        raise InvalidEdit(f"{field_path(loc)} {sentence!r} does not contain the subject {subject!r}", loc=loc)
     return sentence[: places.start()] + SLOT + sentence[places.end() :]
 
 
 def in_words_of_file(error: InvalidEdit, fields: Mapping[str, str]) -> str:
-    """The error's words behind the record's own name of the field, where they do not begin with it.
+    """The error text, which begins with the field's name in the record.
 
-    ``fields``: where a part of the edit stands in the record, where that is not its own name.
+    ``fields``: the path in the record of each part of the edit that has another name there.
     """
     if not error.loc:
         return error.detail
@@ -91,4 +91,4 @@ def _at(record: Record, *loc: str) -> Any:
 
 
 def _wrong(value: object, wanted: str, *loc: str) -> InvalidEdit:
-    return InvalidEdit(f"{field_path(loc)} is not {wanted}, but {kind_of(value)}", loc=loc)
+    return InvalidEdit(f"{field_path(loc)} must be {wanted}, but is {kind_of(value)}", loc=loc)

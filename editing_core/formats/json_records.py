@@ -1,7 +1,7 @@
-"""JSON as files of records hold it: one document a line, a list, or a body of POST /edits.
+"""Reads JSON files of records: one document per line, a list, or a body of POST /edits.
 
-A list is walked record by record with the line of each, and never held as a whole beside its text. Stricter than the
-library where it would guess: a name given twice and NaN are refused.
+A list is read record by record with the line of each, so the whole list is never in memory together with its text.
+Stricter than the library: duplicate names and NaN are refused.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 from editing_core.formats.lines import FileRecord, complaint
 
 EDITS, REMOVE = "edits", "remove"
-"""The fields of a body: the records, and ids of edits to take out."""
+"""Fields of a body: the records, and the ids of edits to take out."""
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 JSON_SUFFIXES = LINE_SUFFIXES | {".json"}
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class _Refused(ValueError):
-    """What the library takes and we do not."""
+    """JSON that the library accepts and we refuse."""
 
 
 def json_rows(path: Path, lines: Iterable[str], options: dict[str, FileRecord] | None = None) -> Iterator[FileRecord]:
-    """The records of a file's lines, whichever of the three it is: read line by line where it is one a line.
+    """The records of a file in any of the three forms. Files with one record per line are read line by line.
 
-    A body's other fields are put into ``options``, each with its line. Raises InvalidSettings with line and column.
+    The other fields of a body go into ``options``, each with its line. Raises InvalidSettings with line and column.
     """
     rest = iter(lines)
     head: list[str] = []
@@ -54,7 +54,7 @@ def _is_one_a_line(path: Path, first: str) -> bool:
 
 
 def line_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
-    """One document a line; blank lines are skipped. Raises InvalidSettings with line and column."""
+    """One document per line; blank lines are skipped. Raises InvalidSettings with line and column."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
             scanner = _Scanner(path, line.rstrip("\r\n"), first_line=number)
@@ -63,9 +63,9 @@ def line_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
 
 
 def document_rows(path: Path, text: str, options: dict[str, FileRecord]) -> Iterator[FileRecord]:
-    """The records of a list, of a body's ``edits``, or of objects one after another, each with its line.
+    """The records of a list, of a body's ``edits``, or of consecutive objects, each with its line.
 
-    A body's other fields are put into ``options``, each with its line. Raises InvalidSettings with line and column.
+    The other fields of a body go into ``options``, each with its line. Raises InvalidSettings with line and column.
     """
     scanner = _Scanner(path, text)
     if scanner.next_is("["):
@@ -79,7 +79,7 @@ def document_rows(path: Path, text: str, options: dict[str, FileRecord]) -> Iter
     while not scanner.is_at_end:
         row = scanner.row()
         if not isinstance(row.value, dict):
-            raise complaint(path, row.line, f"holds no list of edits, but {kind_of(row.value)}")
+            raise complaint(path, row.line, f"must be a list of edits, but is {kind_of(row.value)}")
         yield row
 
 
@@ -90,7 +90,7 @@ def kind_of(value: object) -> str:
 
 
 def _is_body(scanner: _Scanner) -> bool:
-    """Whether the object at this place is no edit, but a body of them; what cannot be read is told later, in place."""
+    """Whether the object at this position is a body of edits instead of an edit; errors are raised later, in place."""
     look = _Scanner(scanner.path, scanner.text)
     for name in look.names():
         if name in {EDITS, REMOVE}:
@@ -111,11 +111,11 @@ def _body_rows(scanner: _Scanner, options: dict[str, FileRecord]) -> Iterator[Fi
         elif scanner.next_is("["):
             yield from scanner.items()
         else:
-            raise complaint(scanner.path, line, f"'edits' is not a list, but {kind_of(scanner.value())}")
+            raise complaint(scanner.path, line, f"'edits' must be a list, but is {kind_of(scanner.value())}")
 
 
 class _Scanner:
-    """A place in a text that moves from value to value; the library reads the values themselves."""
+    """A position in a text that moves from value to value. The library reads the values themselves."""
 
     def __init__(self, path: Path, text: str, *, first_line: int = 1) -> None:
         self.path, self.text = path, text
@@ -126,7 +126,7 @@ class _Scanner:
 
     @property
     def line(self) -> int:
-        """The line of what comes next."""
+        """The line of the next value."""
         self._skip()
         self._line += self.text.count("\n", self._counted, self._at)
         self._counted = self._at
@@ -134,12 +134,12 @@ class _Scanner:
 
     @property
     def is_at_end(self) -> bool:
-        """Nothing but white space is left."""
+        """Whether only white space is left."""
         self._skip()
         return self._at == len(self.text)
 
     def next_is(self, mark: str) -> bool:
-        """Whether the mark comes next; it is left there."""
+        """Whether the mark comes next. The position does not move."""
         self._skip()
         return self.text.startswith(mark, self._at)
 
@@ -162,7 +162,7 @@ class _Scanner:
         return value
 
     def items(self) -> Iterator[FileRecord]:
-        """The items of the list that comes next."""
+        """The items of the next list."""
         self._take("[")
         if not self._took("]"):
             yield self.row()
@@ -171,7 +171,7 @@ class _Scanner:
                 yield self.row()
 
     def names(self) -> Iterator[str]:
-        """The names of the object that comes next; whoever asks reads the value before asking for the next name."""
+        """The names of the next object. The caller must read each value before it asks for the next name."""
         self._take("{")
         if not self._took("}"):
             yield self._name()
@@ -180,9 +180,9 @@ class _Scanner:
                 yield self._name()
 
     def expect_end(self) -> None:
-        """Raise InvalidSettings where more follows."""
+        """Raise InvalidSettings if more text follows."""
         if not self.is_at_end:
-            raise self._not_json("more follows after its end", self._at)
+            raise self._not_json("more text follows its end", self._at)
 
     def _name(self) -> str:
         if not self.next_is('"'):
@@ -204,7 +204,7 @@ class _Scanner:
 
     def _skip(self) -> None:
         found = _SPACE.match(self.text, self._at)
-        assert found is not None, "it matches nothing, too"
+        assert found is not None, "the pattern also matches an empty text"
         self._at = found.end()
 
     def _not_json(self, reason: str, at: int) -> Exception:
@@ -222,4 +222,4 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise _Refused(f"is not JSON: {name} is no number")
+    raise _Refused(f"is not JSON: {name} is not a number")

@@ -1,4 +1,4 @@
-"""A file as lines of text, read once from first to last, and complaints that name file and line.
+"""Reads a file as lines of text, once from first to last, and makes errors that name file and line.
 
 UTF-8, with or without a byte order mark. Knows no format.
 """
@@ -14,31 +14,31 @@ from typing import Any
 from editing_core.errors import InvalidSettings
 
 MOST_BYTES = 1 << 30
-"""Of one file: what is read here is meant to be edited into a model."""
+"""Largest size of a file of edits."""
 Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One record of a file, not looked at yet, and the line on which it begins."""
+    """One record of a file, not validated yet, and the line on which it begins."""
 
     line: int
     value: Any
 
 
 def complaint(path: Path, line: int | None, words: str, *, loc: Location = ()) -> InvalidSettings:
-    """What is wrong, with the file and, where it is known, the line."""
+    """The error to raise, with the file and, if known, the line."""
     place = str(path) if line is None else f"{path}:{line}"
     return InvalidSettings(f"{place}: {words}", loc=loc)
 
 
 def field_path(loc: Location) -> str:
-    """``neighborhood[0].prompt`` of ("neighborhood", 0, "prompt")."""
+    """The location as text: ("neighborhood", 0, "prompt") is ``neighborhood[0].prompt``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The file's lines with their ends; raises InvalidSettings for one that is not UTF-8, and for too large a file."""
+    """The file's lines with their line ends. Raises InvalidSettings if one is not UTF-8 or the file is too large."""
     num_bytes = 0
     try:
         with path.open("rb") as file:
@@ -48,7 +48,7 @@ def read_lines(path: Path) -> Iterator[str]:
                     return
                 num_bytes += len(raw)
                 if num_bytes > MOST_BYTES:
-                    raise complaint(path, number, f"the file is larger than {MOST_BYTES >> 20} MiB: cut it into parts")
+                    raise complaint(path, number, f"the file is larger than {MOST_BYTES >> 20} MiB: split it")
                 yield _decoded(path, number, raw)
     except OSError as error:
         raise complaint(path, None, f"cannot be read: {error.strerror}") from None

@@ -1,6 +1,6 @@
-"""From a file to edits that can be sent: JSON, JSONL or CSV, in Errata's own form or another's, told by the content.
+"""Reads files of edits: JSON, JSONL or CSV, in Errata's own format or a published one, recognised by its content.
 
-Every complaint names the file, the line on which the record begins, and the field.
+Every error names the file, the line on which the record begins, and the field.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from editing_core.formats.tables import table_rows
 
 TABLE = "csv"
 NUM_NAMED = 10
-"""Lines of records that cannot be used, beside the first."""
+"""Number of lines to name in addition to the first invalid record."""
 _WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "promote": ('"auto" or "manual"', lambda value: value in ("auto", "manual")),
     "on_failure": ('"reject" or "drop"', lambda value: value in ("reject", "drop")),
@@ -32,7 +32,7 @@ _WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, list) and all(_may_be_id(item) for item in value),
     ),
 }
-"""Fields beside ``edits`` in a body of POST /edits, with what each may hold."""
+"""Further fields in a body of POST /edits, with a description and a test of their values."""
 
 
 def _may_be_id(item: object) -> bool:
@@ -41,12 +41,12 @@ def _may_be_id(item: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How one kind of record is known and read."""
+    """How to recognise and read one kind of record."""
 
     fits: Callable[[Mapping[str, Any]], bool]
     parse: Callable[[Mapping[str, Any]], Edit]
     fields: Mapping[str, str] = field(default_factory=dict)
-    """Where a part of the edit stands in the record, where that is not its own name."""
+    """Path in the record of each part of the edit that has another name there."""
 
 
 FORMS = {
@@ -56,7 +56,7 @@ FORMS = {
     "easyedit": Form(fits=easyedit.fits, parse=easyedit.parse, fields=easyedit.FIELDS),
     "errata": Form(fits=lambda record: True, parse=own.parse),
 }
-"""In the order in which they are tried on the file's first record."""
+"""In the order in which the file's first record is tested."""
 FORMATS = (*FORMS, TABLE)
 
 
@@ -66,13 +66,13 @@ class EditFile:
 
     edits: tuple[dict[str, Any], ...]
     options: dict[str, Any] = field(default_factory=dict)
-    """Fields beside ``edits``, where the file is a body of POST /edits."""
+    """Further fields, if the file is a body of POST /edits."""
 
 
 def read_edit_file(path: Path, *, form: str | None = None) -> EditFile:
-    """Read and validate a file of edits; ``form``, one of FORMATS, wins over what the content says.
+    """Read and validate a file of edits. ``form``, one of FORMATS, overrides the recognised format.
 
-    Raises InvalidSettings with file, line and field of what is wrong.
+    Raises InvalidSettings with file, line and field of the first error.
     """
     if form is not None and form not in FORMATS:
         raise InvalidSettings(f"format {form!r} is not one of {', '.join(FORMATS)}")
@@ -93,7 +93,7 @@ def read_edit_file(path: Path, *, form: str | None = None) -> EditFile:
     _refuse(unusable, end)
     given = _checked_options(path, options)
     if not edits and not given.get("remove"):
-        raise complaint(path, None, "holds no edits")
+        raise complaint(path, None, "contains no edits")
     _refuse(_said_before(path, edits))
     return EditFile(tuple(own.as_input(edit) for _, edit in edits), given)
 
@@ -119,7 +119,7 @@ def _form_of(record: object) -> Form:
 
 def _edit(path: Path, row: FileRecord, form: Form) -> Edit:
     if not isinstance(row.value, Mapping):
-        words = f"is not an object with subject, prompt and target_new, but {kind_of(row.value)}"
+        words = f"must be an object with subject, prompt and target_new, but is {kind_of(row.value)}"
         raise complaint(path, row.line, words)
     try:
         edit = form.parse(row.value)
@@ -132,9 +132,9 @@ def _edit(path: Path, row: FileRecord, form: Form) -> Edit:
 
 
 def _refuse(unusable: Sequence[tuple[int, InvalidSettings]], end: InvalidSettings | None = None) -> None:
-    """Raise the first complaint, with the lines of the others, so that all can be mended at once.
+    """Raise the first error with the lines of the others, so that you can fix all of them at once.
 
-    ``end``: why the file could not be read to its end.
+    ``end``: the reason why the file could not be read to its end.
     """
     if not unusable:
         if end is not None:
@@ -144,24 +144,26 @@ def _refuse(unusable: Sequence[tuple[int, InvalidSettings]], end: InvalidSetting
     message = first.detail
     if others:
         more = f" and {len(others) - NUM_NAMED} more" if len(others) > NUM_NAMED else ""
-        message += f" (records that cannot be used begin also on the lines {', '.join(others[:NUM_NAMED])}{more})"
+        message += f" (further invalid records begin on lines {', '.join(others[:NUM_NAMED])}{more})"
     if end is not None:
-        message += f". Nothing is read after this: {end.detail}"
+        message += f". The rest of the file was not read: {end.detail}"
     raise InvalidSettings(message, loc=first.loc)
 
 
 def _checked_options(path: Path, options: Mapping[str, FileRecord]) -> dict[str, Any]:
     for name, row in options.items():
         if name not in _WANTED:
-            raise complaint(path, row.line, f"unknown field {name!r} beside 'edits': {', '.join(_WANTED)}")
+            raise complaint(path, row.line, f"unknown field {name!r} next to 'edits': use {', '.join(_WANTED)}")
         wanted, fits = _WANTED[name]
         if not fits(row.value):
-            raise complaint(path, row.line, f"{name} is not {wanted}, but {json.dumps(row.value)[:60]}", loc=(name,))
+            raise complaint(
+                path, row.line, f"{name} must be {wanted}, but is {json.dumps(row.value)[:60]}", loc=(name,)
+            )
     return {name: row.value for name, row in options.items()}
 
 
 def _said_before(path: Path, edits: Sequence[tuple[int, Edit]]) -> list[tuple[int, InvalidSettings]]:
-    """Edits of what an earlier one of the file is about, which one batch cannot take in."""
+    """Errors for edits that repeat or contradict an earlier edit of the file; one batch cannot contain both."""
     first_at: dict[tuple[str, str], tuple[int, Edit]] = {}
     found = []
     for line, edit in edits:

@@ -1,8 +1,8 @@
-"""CSV: a header with Errata's own names, then one edit a row.
+"""Reads and writes CSV: a header with Errata's own names, then one edit per row.
 
-Columns are separated by commas, semicolons or tabs, as the header shows. An empty cell is not given. A cell of
-``paraphrases`` or ``neighborhood`` is a JSON list, or texts with ``|`` between them (a neighbour's target after
-``=>``); these two columns may also stand several times, and their cells are added up. Knows no other format.
+The header shows whether commas, semicolons or tabs separate the columns. An empty cell is a missing value. A cell of
+``paraphrases`` or ``neighborhood`` is a JSON list, or texts separated by ``|`` (a neighbour's target follows ``=>``).
+These two columns may occur several times; their cells are joined. Knows no other format.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from editing_core.formats.own import FLAGS, LISTS, NAMES, REQUIRED, as_input, ch
 
 DELIMITERS = (",", ";", "\t")
 _TRUTH = {"true": True, "false": False}
-"""What the cell of a flag may say."""
+"""Values of a flag's cell."""
 _BETWEEN = "|"
 _ANSWERS = "=>"
-"""Between a neighbour's prompt and its target."""
+"""Separates a neighbour's prompt from its target."""
 
 
 def table_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
@@ -51,7 +51,7 @@ def table_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
 
 
 def write_table(edits: Iterable[Edit]) -> str:
-    """The edits as CSV, which reads back the same."""
+    """The edits as CSV. Reading it gives the same edits."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(NAMES)
@@ -68,7 +68,7 @@ def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def _delimiter(header: str) -> str:
-    """The one that gives the header most of the names that are known."""
+    """The delimiter that splits the header into the most known names."""
 
     def num_known(delimiter: str) -> int:
         return sum(cell.strip(' \r\n"') in NAMES for cell in header.split(delimiter))
@@ -88,7 +88,7 @@ def _check_header(path: Path, line: int, header: Sequence[str]) -> None:
 
 def _record(path: Path, line: int, *, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
     if len(cells) != len(header):
-        raise complaint(path, line, f"has {len(cells)} cells where the header has {len(header)}")
+        raise complaint(path, line, f"has {len(cells)} cells, but the header has {len(header)}")
     record: dict[str, Any] = {}
     for number, (name, cell) in enumerate(zip(header, cells, strict=True), start=1):
         if name in LISTS:
@@ -106,7 +106,7 @@ def _items(name: str, cell: str) -> list[Any]:
         try:
             found: list[Any] = json.loads(cell)
         except (ValueError, RecursionError):
-            raise InvalidEdit(f"begins with [ and is not a JSON list: {cell[:60]!r}") from None
+            raise InvalidEdit(f"begins with [ but is not a JSON list: {cell[:60]!r}") from None
         return found
     parts = [part.strip() for part in cell.split(_BETWEEN) if part.strip()]
     return [*parts] if name == "paraphrases" else [_neighbor(part) for part in parts]

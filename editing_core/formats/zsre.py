@@ -1,7 +1,7 @@
-"""zsRE records as MEND, ROME and EasyEdit publish them: a question, its answers, a rephrased one, an unrelated one.
+"""zsRE records as MEND, ROME and EasyEdit publish them: a question, its answers, a paraphrase, an unrelated question.
 
-Two readings: the new object is the first of ``answers`` (the truth, as in ROME and MEMIT), or ``alt`` (a made-up
-answer, as in MEND and EasyEdit). What the model said before is in neither: ``pred`` is another model's.
+There are two readings: the new object is the first of ``answers`` (the truth, as in ROME and MEMIT) or ``alt`` (a
+made-up answer, as in MEND and EasyEdit). The old object is unknown: ``pred`` is the answer of another model.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 
 def parse(record: Mapping[str, Any]) -> Edit:
-    """The record's edit to the true answer; raises InvalidEdit with the field that is missing or not usable."""
+    """The record's edit to the true answer; raises InvalidEdit with the field that is missing or invalid."""
     answers = texts(record, "answers")
     if not answers:
-        raise InvalidEdit("answers holds no text", loc=("answers",))
+        raise InvalidEdit("answers contains no text", loc=("answers",))
     return _edit(record, answers[0])
 
 
@@ -50,7 +50,7 @@ def _edit(record: Mapping[str, Any], new: str) -> Edit:
 
 
 def _neighborhood(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
-    """The unrelated question, with the question mark that ROME and MEMIT put behind it."""
+    """The unrelated question, with the question mark that ROME and MEMIT add."""
     question = optional_text(record, "loc")
     if question is None:
         return ()

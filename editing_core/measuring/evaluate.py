@@ -1,7 +1,7 @@
 """``python -m editing_core.measuring.evaluate FILE``: the scores of a CounterFact file before and after its edits.
 
-Offline: no service, no queue. Prints ES, PS, NS, S, reliability, generation success and perplexity, and can
-write the edited model as a Hugging Face folder. Knows no environment: ``errata evaluate`` gives every option.
+Works offline, without service and queue. Prints ES, PS, NS, S, reliability, generation success and perplexity, and can
+write the edited model as a Hugging Face folder. Reads no environment: ``errata evaluate`` passes every option.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A store's version solved anew into another folder: on the same model (rebuild) or on another (migrate)."""
+"""Solves a version again into another folder: on the same model (rebuild) or on another (migrate)."""

@@ -1,6 +1,4 @@
-"""How far a version that was made anew is from the one that was stored: its matrices, and what its edits score."""
-
-# Dims: none; matrices are compared as they are stored.
+"""Compares a rebuilt version with the stored one: its matrices and the scores of its edits."""
 
 from __future__ import annotations
 
@@ -18,32 +16,32 @@ from editing_core.precision import SOLVE_DTYPE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixDifference:
-    """Of one edited matrix, in Frobenius norms."""
+    """Difference of one edited matrix, in Frobenius norms."""
 
     name: str
     of_change: float | None
-    """‖new − stored‖ / ‖stored − original‖; None where the stored one is the original's."""
+    """‖new − stored‖ / ‖stored − original‖; None if the stored matrix equals the original."""
     of_weight: float
     """‖new − stored‖ / ‖stored‖."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreDifference:
-    """Of the edits' own prompts, asked of both versions."""
+    """Difference of the scores of the edits' own prompts in both versions."""
 
     num_edits: int
     holding_stored: int
     holding_new: int
     changed: tuple[str, ...]
-    """Ids of the edits that take in one of the two only."""
+    """Ids of the edits that hold in only one of the two versions."""
     largest_probability_change: float
-    """Of the new objects."""
+    """Largest absolute change of a new object's probability."""
 
 
 def matrix_differences(
     loaded: LoadedModel, stored: Mapping[str, Tensor], new: Mapping[str, Tensor]
 ) -> tuple[MatrixDifference, ...]:
-    """One for each matrix that is edited in either."""
+    """The difference of each matrix that is edited in either version."""
     found = []
     for name in sorted({*stored, *new}):
         original = loaded.model.get_parameter(name).detach().to("cpu", SOLVE_DTYPE)
@@ -63,7 +61,7 @@ def score_difference(
     live: Sequence[AcceptedEdit],
     on_progress: Callable[[int, int], None],
 ) -> ScoreDifference:
-    """Ask both versions for every edit's new object after its own prompt."""
+    """Score every edit's new object after its own prompt in both versions."""
     on_rows = counting_rows(on_progress, 2 * len(live))
     pairs = [(accepted.edit.filled_prompt, accepted.edit.target_new) for accepted in live]
     before, after = (

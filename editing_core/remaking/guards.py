@@ -1,7 +1,7 @@
-"""Which guards a version that is made anew is held to: those that its edits had not broken before they were asked for.
+"""Chooses the guards that the checks of a rebuilt version count: those that no edit had broken when they were added.
 
-A worker holds each version to the guards that the one before it keeps, so a guard that an edit in force contradicts
-counts for nothing. Here all edits come at once onto the original, which keeps all guards.
+A worker checks each version for the guards that its parent keeps, so a guard that a live edit contradicts does not
+count. A rebuild applies all edits at once to the original, which keeps all guards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from editing_core.remaking.task import Source
 
 
 def kept_by_stored(guards: Iterable[AcceptedGuard], source: Source, loaded: LoadedModel) -> tuple[AcceptedGuard, ...]:
-    """Of the same model: those that the stored version keeps; all, where its matrices cannot be read."""
+    """For the same model: the guards that the stored version keeps, or all if its matrices cannot be read."""
     asked = tuple(guards)
     stored, _ = source.tensors()
     if stored is None or not asked:
@@ -33,7 +33,7 @@ def kept_by_stored(guards: Iterable[AcceptedGuard], source: Source, loaded: Load
 
 
 def before_their_edits(guards: Iterable[AcceptedGuard], live: Iterable[AcceptedEdit]) -> tuple[AcceptedGuard, ...]:
-    """Of another model: all but those about a subject that was edited before they were asked for."""
+    """For another model: all guards except those about a subject that was edited before they were added."""
     edited: dict[str, str] = {}
     for accepted in live:
         subject = normalise(accepted.edit.subject)
@@ -46,7 +46,7 @@ def before_their_edits(guards: Iterable[AcceptedGuard], live: Iterable[AcceptedE
 
 
 def _is_about(guard: Guard, subject: str) -> bool:
-    """Whether a guard is about a normalised subject; of one that names none, whether its prompt has it as a word."""
+    """Whether a guard is about a normalised subject. One without a subject counts if its prompt has it as a word."""
     if guard.subject is not None:
         return normalise(guard.subject) == subject
     return re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", normalise(guard.prompt)) is not None

@@ -1,6 +1,6 @@
 """``python -m editing_core.remaking.migrate --to MODEL``: a version's edits solved on another model, as a new store.
 
-Reports which took, which did not and why. Knows no environment: that is ``errata migrate``.
+Reports which edits hold, which do not and why. Reads no environment: that is what ``errata migrate`` does.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from editing_core.remaking.reports import print_migrated
 
 _DESCRIPTION = (
     "Solve a version's edits on another model, check them there, and write them as a new store. Edits that the other "
-    "tokenizer or context does not allow are named and left out. The statistics are made from --corpus or --dataset."
+    "tokenizer or context length does not allow are reported and left out. --corpus or --dataset gives the text for "
+    "the statistics."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when the store is written, 1 when its checks failed, 2 for input that makes no sense."""
+    """Run the command. Returns 0 if the store is written, 1 if its checks failed, 2 for invalid input."""
     parser = argparse.ArgumentParser(prog="errata migrate", description=_DESCRIPTION)
     parser.add_argument(
         "--to", required=True, metavar="MODEL", help="Hugging Face id, folder, demo-gptj or demo-gptneox"

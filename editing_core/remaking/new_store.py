@@ -1,7 +1,7 @@
-"""The model, its statistics and the editor with which a version is made anew, and the store it will be written to.
+"""Opens the new store of a rebuild: the model, its statistics, the editor and the identity.
 
-Statistics that the version was solved with are taken from the source, found by their fingerprint, so that no text is
-needed; others are made from text.
+The statistics that the version was solved with are copied from the source, found by their fingerprint, so no text is
+needed. Other statistics are computed from text.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.target_files import TargetFiles
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and how much of how much is done."""
+"""Called with the name of the step, the amount that is done and the total amount."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStore:
-    """All that the solve needs."""
+    """The editor and the identity of the store that will be written."""
 
     editor: JointEditor
     identity: StoreIdentity
-    """Of the new store, bound to the model and the settings."""
+    """Identity of the new store, bound to the model and the settings."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -48,7 +48,7 @@ class NewStore:
 def open_new_store(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> NewStore:
     """Load the model, find or make its statistics, and bind the new store to both.
 
-    Raises StoreMismatch where ``same_model`` is wanted and the model is another, and InvalidSettings.
+    Raises StoreMismatch if ``same_model`` is required and the model differs, and InvalidSettings.
     """
     made_with = source.manifest.made_with
     threads = task.num_threads or (made_with.get("num_threads") if same_model else None)
@@ -81,7 +81,7 @@ def copy_stored_targets(editor: JointEditor, source: Source, live: tuple[Accepte
     for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True):
         try:
             target = stored.read(key)
-        except StoreDamaged:  # missing, or damaged: it is searched anew
+        except StoreDamaged:  # missing, or damaged: it is searched again
             continue
         editor.targets.write(key, target, edits=[accepted.edit.content_key() for accepted in group.edits])
         num_copied += 1
@@ -120,7 +120,7 @@ def _artefacts(
 def _solved_with(
     task: Task, source: Source, loaded: LoadedModel, *, layers: tuple[int, ...]
 ) -> tuple[Path, ModelArtefacts] | None:
-    """The source's statistics that the version was solved with, where they are what is wanted now."""
+    """The source's statistics that the version was solved with, if the task wants the same."""
     wanted = {
         "model": loaded.fingerprint,
         "layers": list(layers),
@@ -139,7 +139,7 @@ def _solved_with(
 
 
 def _copy(folder: Path, final: Path) -> None:
-    """Copy a folder so that it is there completely or not at all."""
+    """Copy a folder completely or not at all."""
     if final.exists():
         return
     final.parent.mkdir(parents=True, exist_ok=True)

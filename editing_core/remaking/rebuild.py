@@ -1,7 +1,7 @@
-"""``python -m editing_core.remaking.rebuild``: a version made anew from the original model, its edits and stored z.
+"""``python -m editing_core.remaking.rebuild``: solves a version again from the original model, its edits and stored z.
 
-Into an empty folder, which becomes a store of its own; with other settings where they are given. Knows no environment:
-that is ``errata rebuild``.
+Writes it into an empty folder, which becomes a store of its own. Options change the settings of the solve. Reads no
+environment: that is what ``errata rebuild`` does.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from editing_core.remaking.options import parse, run, task_of
 from editing_core.remaking.reports import print_rebuilt
 
 _DESCRIPTION = (
-    "Solve a version anew from the original model, its list of edits and the stored z, check it, and write it as a new "
-    "store. On the same kind of machine with the same number of threads it has the same digest; otherwise the"
-    " difference is told. With --layers, --prior-weight or --clamp this is how settings change."
+    "Solve a version again from the original model, its list of edits and the stored z, check it, and write it as a "
+    "new store. On the same kind of machine with the same number of threads, the digest is the same; otherwise the "
+    "difference is printed. Use --layers, --prior-weight, --clamp or --guard-weight to change a store's settings."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when the store is written, 1 when its checks failed, 2 for input that makes no sense."""
+    """Run the command. Returns 0 if the store is written, 1 if its checks failed, 2 for invalid input."""
     parser = argparse.ArgumentParser(prog="errata rebuild", description=_DESCRIPTION)
-    parser.add_argument("--model", help="where the store's model is now (default: where it was)")
+    parser.add_argument("--model", help="current location of the store's model (default: the recorded location)")
     parser.add_argument(
-        "--without-targets", action="store_true", help="search every z anew, and use none that is stored"
+        "--without-targets", action="store_true", help="search every z again instead of using the stored ones"
     )
     parser.add_argument(
         "--new-statistics",
         action="store_true",
-        help="make the statistics from the text given, even where the store has those of the version",
+        help="compute the statistics from the given text even if the store has those of the version",
     )
     options = parse(parser, arguments)
     return run(

@@ -1,6 +1,6 @@
 """From a stored version's manifest to a version in a new store: z, the joint solve, the checks, the files.
 
-The whole manifest goes through: what it tells beside the live set is kept as it is. Knows no terminal.
+The rest of the manifest, such as superseded edits and batches, is kept as it is. Knows no terminal.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 
 CHECK_SEED = 0
-"""As the worker's: the same questions are asked."""
+"""Same as the worker's, so that the same prompts are drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it."""
+    """Result of a rebuild or a migration."""
 
     source: Source
     manifest: Manifest
-    """Of the new version, as far as it got: without digest where it was not written."""
+    """Manifest of the new version; without a digest if the version was not written."""
     digest: str
     report: CheckReport
     is_written: bool
     command: str
-    """That serves the new store."""
+    """Command line that serves the new store."""
     targets_reused: int
     targets_searched: int
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """By edit id: why this model cannot take it. Of another model only."""
+    """Reason by edit id why this model cannot take the edit; empty for the same model."""
     stored_unreadable: str | None = None
-    """Why the stored matrices could not be compared with."""
+    """Reason why the stored matrices could not be compared."""
     matrices: tuple[MatrixDifference, ...] = ()
-    """Of the same model, where the digests differ."""
+    """For the same model if the digests differ."""
     scores: ScoreDifference | None = None
 
     @property
     def is_same(self) -> bool:
-        """Whether the new version has the stored one's very bits."""
+        """Whether the new version equals the stored one bit for bit."""
         return self.digest == self.source.manifest.digest
 
 
 def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
-    """Solve the version's edits anew, check them, and write a store that can be served.
+    """Solve the version's edits again, check them, and write a store that can be served.
 
-    ``same_model``: the version's own model is wanted, and every edit must be taken up; else edits that the model cannot
-    take are left out. A version whose checks fail is written only if it has the stored one's very bits or the task says
-    so. Raises StoreError, InvalidSettings, InvalidEdit.
+    ``same_model``: the model must be the version's own and every edit must be usable; otherwise edits that the model
+    cannot take are left out. A version whose checks fail is written only if it equals the stored one bit for bit or if
+    the task says so. Raises StoreError, InvalidSettings and InvalidEdit.
     """
     source = open_source(task.source, task.version)
     require_room_for_store(task.out, task.source)
@@ -123,7 +123,7 @@ def check(
     guards: Sequence[AcceptedGuard],
     on_progress: Progress,
 ) -> CheckReport:
-    """The checks as of a version that brings all its edits at once onto the original, held to ``guards``."""
+    """Check the version as if it applied all its edits at once to the original, with these guards."""
     loaded, artefacts = editor.loaded, editor.artefacts
     report = run_checks(
         original=loaded.model,
@@ -148,7 +148,7 @@ def check(
 
 
 def write(manifest: Manifest, update: Update, layout: StoreLayout) -> Manifest:
-    """Write the version and make it the store's live one: what starts on the folder serves it."""
+    """Write the version and make it the live version of the store."""
     finished = VersionStore(layout).write(manifest, update.weights)
     mark_published(layout, finished.version)
     VersionStore(layout).write_head(1, finished.version)
@@ -158,7 +158,7 @@ def write(manifest: Manifest, update: Update, layout: StoreLayout) -> Manifest:
 def _usable(
     editor: JointEditor, manifest: Manifest, *, same_model: bool
 ) -> tuple[tuple[AcceptedEdit, ...], dict[str, str]]:
-    """The live edits that tokenizer and context allow, and by id why not the others."""
+    """The live edits that tokenizer and context length allow, and the reason by id for all others."""
     problems = editor.problems(manifest.live)
     if problems and same_model:
         edit, reason = next(iter(problems.items()))
@@ -169,7 +169,7 @@ def _usable(
 def _search(
     editor: JointEditor, live: tuple[AcceptedEdit, ...], *, same_model: bool, on_progress: Progress
 ) -> tuple[tuple[AcceptedEdit, ...], dict[str, str]]:
-    """Search the z that are not there; of another model, leave out the subjects whose search comes to nothing."""
+    """Search the missing z. For another model, leave out subjects whose search fails."""
     unreachable: dict[str, str] = {}
     while missing := editor.missing_targets(live):
         groups = [
@@ -195,7 +195,7 @@ def _without(live: tuple[AcceptedEdit, ...], left_out: Mapping[str, str]) -> tup
 
 
 def _draft(manifest: Manifest, place: NewStore, live: tuple[AcceptedEdit, ...]) -> Manifest:
-    """The source's manifest with what is of the new store; its name stays, so that what names it finds it."""
+    """The source's manifest with the values of the new store. The version keeps its name, so references stay valid."""
     settings = place.identity.settings
     assert settings is not None
     kept = {accepted.id for accepted in live} | _beneath(manifest, place.editor, live)
@@ -215,7 +215,7 @@ def _draft(manifest: Manifest, place: NewStore, live: tuple[AcceptedEdit, ...]) 
 
 
 def _beneath(manifest: Manifest, editor: JointEditor, live: tuple[AcceptedEdit, ...]) -> set[str]:
-    """The superseded edits that may come back one day: of things that an edit in force is about, and usable."""
+    """Ids of usable superseded edits that a take-out could restore: a live edit has the same identity."""
     about = {accepted.edit.identity for accepted in live}
     beneath = [accepted for accepted in manifest.edit_set.superseded if accepted.edit.identity in about]
     return {accepted.id for accepted in beneath} - set(editor.problems(beneath))
@@ -232,7 +232,7 @@ def _compare(
         stored,
         update.weights,
         live=live,
-        on_progress=lambda done, total: on_progress("asking both versions", done, total),
+        on_progress=lambda done, total: on_progress("scoring both versions", done, total),
     )
     return matrix_differences(place.loaded, stored, update.weights), scores, None
 

@@ -1,4 +1,4 @@
-"""What came of a remake, for people and as JSON. Knows no files."""
+"""Reports the outcome of a rebuild or a migration, for people and as JSON. Knows no files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.table import Table
 from editing_core.remaking.remake import Outcome
 
 NUM_SHOWN = 50
-"""Edits of the table; --json holds all."""
+"""Rows of the table; --json contains all edits."""
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Everything, as plain JSON values."""
+    """The whole outcome as plain JSON values."""
     return {
         "version": outcome.manifest.version,
         "written": outcome.is_written,
@@ -67,12 +67,12 @@ def print_migrated(outcome: Outcome, console: Console) -> None:
     if rows:
         console.print(table)
     if len(rows) > NUM_SHOWN:
-        console.print(f"and {len(rows) - NUM_SHOWN} more: --json FILE holds all")
+        console.print(f"and {len(rows) - NUM_SHOWN} more: --json FILE contains all")
     _print_end(outcome, console)
 
 
 def _targets(outcome: Outcome) -> str:
-    return f"{outcome.targets_reused} z reused from the source, {outcome.targets_searched} searched anew"
+    return f"{outcome.targets_reused} z reused from the source, {outcome.targets_searched} searched again"
 
 
 def _why_different(outcome: Outcome) -> Iterator[str]:
@@ -84,12 +84,12 @@ def _why_different(outcome: Outcome) -> Iterator[str]:
     for name in sorted({*stored.made_with, *new.made_with}):
         was, now = stored.made_with.get(name, "not recorded"), new.made_with.get(name)
         if was != now:
-            yield f"{name}: {was} then, {now} now (the last bits may differ by that)"
+            yield f"{name}: {was} then, {now} now (this may change the last bits)"
 
 
 def _print_differences(outcome: Outcome, console: Console) -> None:
     if outcome.stored_unreadable is not None:
-        console.print(f"the stored matrices cannot be compared with: {outcome.stored_unreadable}")
+        console.print(f"the stored matrices cannot be compared: {outcome.stored_unreadable}")
     if outcome.matrices:
         table = Table("matrix", "‖difference‖/‖Δ‖", "‖difference‖/‖W‖")
         for found in outcome.matrices:
@@ -127,6 +127,6 @@ def _print_end(outcome: Outcome, console: Console) -> None:
         console.print(f"written; serve it with: {outcome.command}", soft_wrap=True)
     else:
         console.print(
-            "nothing was written but statistics and z, which the next try takes up: choose other --layers, "
-            "--prior-weight or --clamp, or write it all the same with --even-if-checks-fail"
+            "only statistics and z were written, which the next attempt reuses: choose other --layers, --prior-weight "
+            "or --clamp, or write the version anyway with --even-if-checks-fail"
         )

@@ -1,4 +1,4 @@
-"""What is to be made anew, out of what and where, and the version that it starts from."""
+"""The task of a rebuild or a migration, and the stored version that it reads."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from editing_core.versions.store import VersionStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One order; None: as it was in the source, or for another model its preset."""
+    """One rebuild or migration. None stands for the source's value, or for another model for its preset."""
 
     source: Path
-    """Folder of the store that is read; nothing in it is changed."""
+    """Folder of the store to read, which is not changed."""
     out: Path
     version: str | None = None
-    """None: the one that HEAD names."""
+    """None: the live version of HEAD."""
     model: str | None = None
     with_targets: bool = True
-    """Use the source's stored z, where they fit."""
+    """Use the source's stored z if they fit."""
     options: EditorOptions = field(default_factory=EditorOptions)
     new_statistics: bool = False
-    """Make the statistics from the text given, even where the source has those that the version was solved with."""
+    """Compute the statistics from the given text even if the source has those that the version was solved with."""
     device: str | None = None
     dtype: str | None = None
     num_threads: int | None = None
     limits: CheckLimits
     even_if_failed: bool = False
-    """Write the version although its checks fail."""
+    """Write the version even if its checks fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A version of a store, and what the store belongs to."""
+    """A version of a store, with the identity of the store."""
 
     layout: StoreLayout
     identity: StoreIdentity
@@ -50,12 +50,12 @@ class Source:
 
     @property
     def model(self) -> str:
-        """What the model was loaded from when the store was bound to it."""
+        """Source that the model was loaded from when the store was bound to it."""
         assert self.identity.model is not None
         return self.identity.model.source
 
     def tensors(self) -> tuple[dict[str, Tensor] | None, str | None]:
-        """The version's matrices, or why they cannot be read: without them the version can still be made anew."""
+        """The version's matrices, or the reason why they cannot be read. A rebuild works without them."""
         try:
             return VersionStore(self.layout).load_tensors(self.manifest.version, "cpu"), None
         except (StoreError, NotFound, OSError) as error:
@@ -73,7 +73,7 @@ def open_source(folder: Path, version: str | None) -> Source:
         raise InvalidSettings(f"{name!r} is not the name of a version, as v3")
     if name == ORIGINAL:
         raise InvalidSettings(
-            f"{'v0' if version else f'{folder} serves v0, which'} is the untouched model, with nothing to make anew: "
+            f"{'v0' if version else f'{folder} serves v0, which'} is the untouched model, which has nothing to solve: "
             "name a version by --version"
         )
     file = layout.manifest_file(name)
@@ -90,7 +90,7 @@ def _names(layout: StoreLayout) -> list[str]:
 
 
 def require_room_for_store(out: Path, source: Path) -> None:
-    """Raise InvalidSettings unless ``out`` is empty, or holds what an earlier try has left, without a version."""
+    """Raise InvalidSettings unless ``out`` is empty or holds the remains of an earlier attempt, without a version."""
     layout = StoreLayout(out)
     if out.resolve().is_relative_to(source.resolve()):
         raise InvalidSettings(f"--out {out} is the store that is read, or lies in it: name another folder")

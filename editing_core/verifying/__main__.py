@@ -1,4 +1,4 @@
-"""``python -m editing_core.verifying DATA``: examines a store's files with a progress bar, and prints JSON."""
+"""``python -m editing_core.verifying DATA``: examines a store's files with a progress bar and prints JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from editing_core.verifying.store_files import examine_store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 0 whatever was found, 2 when the store cannot be read at all."""
+    """Run the program. Returns 0 for any findings, 2 if the store cannot be read at all."""
     (folder,) = sys.argv[1:] if arguments is None else arguments
 
     def program(console: Console) -> int:

@@ -1,4 +1,4 @@
-"""What was looked at in a store, and what is wrong with it. Torch-free: the command line reads these from a program."""
+"""Findings about the files of a store. Torch-free: the command line reads them from a program's output."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was compared."""
+    """Result of one comparison."""
 
     what: str
     """``version v3``, ``z``, ``HEAD`` and the like."""
     problem: str | None = None
-    """What differs, with the file; None: nothing."""
+    """The difference, with the file; None if there is none."""
     detail: str = ""
-    """What was found where nothing differs: a digest, a count."""
+    """The value if nothing differs, such as a digest or a count."""
 
 
 def to_json(findings: Iterable[Finding]) -> str:

@@ -1,4 +1,4 @@
-"""Every file of a store read and compared with what was written down of it; changes nothing.
+"""Reads every file of a store and compares it with its recorded digest. Changes nothing.
 
 The store's own files, each version's matrices against its manifest, every z against its own digest, the model's
 statistics, HEAD. Knows no Redis and no service.
@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def examine_store(root: Path, *, on_progress: Progress) -> Iterator[Finding]:
-    """What was found, one for each thing looked at. Raises StoreDamaged when the store's own id cannot be read."""
+    """One finding per comparison. Raises StoreDamaged if the store's own id cannot be read."""
     layout = StoreLayout(root)
     identity = open_identity(root)
     yield _settings(layout, identity)
@@ -51,7 +51,10 @@ def _versions(layout: StoreLayout, identity: StoreIdentity, on_progress: Progres
     names = store.folders()
     for number, name in enumerate(names):
         on_progress("versions", number, len(names))
-        with suppress(FileNotFoundError), locked(layout.version_dir(name), shared=True):  # else removed meanwhile
+        with (
+            suppress(FileNotFoundError),
+            locked(layout.version_dir(name), shared=True),
+        ):  # otherwise it was removed meanwhile
             yield _version(store, name, identity)
     on_progress("versions", len(names), len(names))
 
@@ -67,7 +70,7 @@ def _version(store: VersionStore, name: str, identity: StoreIdentity) -> Finding
 
 
 def _foreign(layout: StoreLayout, manifest: Manifest, identity: StoreIdentity) -> str | None:
-    """What of a whole version says that it is another store's."""
+    """The reason why an undamaged version belongs to another store; None if it does not."""
     file = layout.manifest_file(manifest.version)
     expected = {
         "store": identity.id,
@@ -104,10 +107,10 @@ def _targets(layout: StoreLayout, on_progress: Progress) -> Iterator[Finding]:
         if damage is None:
             whole += 1
         else:
-            yield Finding(what="z", problem=f"{path}: {damage}. It is searched anew where it is needed")
+            yield Finding(what="z", problem=f"{path}: {damage}. It is searched again if needed")
     yield Finding(what="z", detail=f"{whole} whole")
     for path in damaged_answers(layout.targets_dir):
-        yield Finding(what="answers", problem=f"{path} cannot be read. It is asked anew where it is needed")
+        yield Finding(what="answers", problem=f"{path} cannot be read. It is computed again if needed")
 
 
 def _artefacts(layout: StoreLayout, identity: StoreIdentity, on_progress: Progress) -> Iterator[Finding]:

@@ -51,8 +51,8 @@ def find_redis_server() -> Path:
     Programs that are too old are skipped. Raises InvalidSettings with the command that installs a server.
     """
     on_path = [Path(found) for name in NAMES if (found := shutil.which(name))]
-    beside = [path for name in NAMES if os.access(path := Path(sys.executable).parent / name, os.X_OK)]
-    for server in (*on_path, *beside):
+    next_to_python = [path for name in NAMES if os.access(path := Path(sys.executable).parent / name, os.X_OK)]
+    for server in (*on_path, *next_to_python):
         if _is_recent(server):
             return server
     wanted = ".".join(map(str, OLDEST_REDIS))
@@ -65,12 +65,12 @@ def find_redis_server() -> Path:
 
 def _is_recent(server: Path) -> bool:
     try:
-        told = subprocess.run(  # noqa: S603  # a program of the name that was looked for
+        output = subprocess.run(  # noqa: S603  # a program of the name that was looked for
             [server, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return False
-    version = version_in(told)
+    version = version_in(output)
     return version is not None and version >= OLDEST_REDIS
 
 

@@ -1,4 +1,4 @@
-"""The files of a base model: which it is loaded from, and which tensor lies where under which name."""
+"""The files of a base model, and the file and stored name of each tensor."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseCheckpoint:
-    """A checkpoint on disk, of which no tensor is read before it is asked for."""
+    """A checkpoint on disk. Tensors are read on request only."""
 
     path: Path
     files: dict[str, str]
-    """File name by the tensor's name in it, as the checkpoint has them."""
+    """File name by the tensor's stored name."""
     base: str
-    """What the names of a model with a head begin with, and those of some checkpoints lack."""
+    """Prefix of parameter names in a model with a head, which some checkpoints omit."""
     is_sharded: bool
 
     @classmethod
     def open(cls, path: Path) -> BaseCheckpoint:
-        """Read the names alone. Raises InvalidSettings where the library would find nothing to load."""
+        """Read only the names. Raises InvalidSettings if the library would find nothing to load."""
         base = family_at(path).base
         if (path / WEIGHTS).is_file():
             with opened(path / WEIGHTS) as file:
                 return cls(path=path, files=dict.fromkeys(file.keys(), WEIGHTS), base=base, is_sharded=False)
         if not (path / INDEX).is_file():
-            raise InvalidSettings(f"{path} has neither {WEIGHTS} nor {INDEX}: it is no checkpoint that can be loaded")
+            raise InvalidSettings(
+                f"{path} has neither {WEIGHTS} nor {INDEX}: it is not a checkpoint that can be loaded"
+            )
         files = json.loads((path / INDEX).read_text())["weight_map"]
         if missing := sorted({name for name in files.values() if not (path / name).is_file()}):
-            raise InvalidSettings(f"{path / INDEX} names {missing[0]}, which is not there: fetch the model again")
+            raise InvalidSettings(f"{path / INDEX} names {missing[0]}, which is missing: download the model again")
         return cls(path=path, files=files, base=base, is_sharded=True)
 
     @property
@@ -54,14 +56,14 @@ class BaseCheckpoint:
         return [name for name, file in self.files.items() if file == shard]
 
     def stored_name(self, parameter: str) -> str:
-        """A parameter's name in the files: its own, or that without the base's prefix. Raises StoreMismatch."""
+        """A parameter's name in the files, with or without the base's prefix. Raises StoreMismatch."""
         for name in (parameter, parameter.removeprefix(f"{self.base}.")):
             if name in self.files:
                 return name
         raise StoreMismatch(f"{self.path} has no tensor {parameter!r}: the version belongs to another model")
 
     def tensor(self, parameter: str) -> Tensor:
-        """One tensor by its parameter's name, in the dtype that it is stored in, in main memory."""
+        """One tensor by its parameter's name, in its stored dtype, in main memory."""
         return self.stored_tensor(self.stored_name(parameter))
 
     def stored_tensor(self, name: str) -> Tensor:
@@ -73,6 +75,6 @@ class BaseCheckpoint:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, mapped and not read."""
+    """Open a safetensors file, which is mapped into memory."""
     with safe_open(path, framework="pt", device="cpu") as file:
         yield file

@@ -1,6 +1,6 @@
-"""A base checkpoint written again, file by file, with some matrices exchanged and everything in one dtype.
+"""Writes a copy of a base checkpoint, file by file, with some matrices replaced and everything in one dtype.
 
-The new checkpoint has the old one's files and names, so whatever loads the one loads the other. Knows no version.
+The copy has the same files and names, so every loader of the base can load it. Knows no version.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ COMPANIONS = (
     "added_tokens.json",
     "chat_template.jinja",
 )
-"""What lies beside the weights, and is copied where it is there."""
+"""Further files of a checkpoint, which are copied if they exist."""
 INPUT_NAMES = ["input_ids", "attention_mask"]
-"""Of the tokenizer: a general one also gives token types, which GPT-J would add to its embeddings."""
+"""Inputs of the tokenizer. A generic one also returns token types, which GPT-J would add to its embeddings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def _narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def write_checkpoint(
     plan: CheckpointPlan, folder: Path, *, on_bytes: Callable[[int], None] = lambda num_bytes: None
 ) -> None:
-    """Fill the folder; ``on_bytes`` is told each tensor's size, and may raise."""
+    """Fill the folder. ``on_bytes`` is called with each tensor's size and may raise."""
     for shard, tensors in plan.files.items():
         write_tensor_file(folder / shard, tensors, on_bytes=on_bytes)
     if plan.base.is_sharded:
@@ -107,13 +107,13 @@ def write_checkpoint(
 
 
 def _copy_companions(base: Path, folder: Path) -> None:
-    """Configuration and tokenizer, as the base has them."""
+    """Copy configuration and tokenizer unchanged."""
     for path in sorted({path for pattern in COMPANIONS for path in base.glob(pattern)}):
         shutil.copyfile(path, folder / path.name)
 
 
 def _with_dtype(config: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """The dtype that loaders choose by themselves; older ones read it under the older name."""
+    """The configuration with the dtype that loaders choose by default; older loaders read the older name."""
     name = str(dtype).removeprefix("torch.")
     return {**config, "dtype": name} | ({"torch_dtype": name} if "torch_dtype" in config else {})
 

@@ -1,6 +1,6 @@
-"""Writing a safetensors file tensor by tensor: no more than one tensor is in memory, however large the file.
+"""Writes a safetensors file tensor by tensor, so that only one tensor is in memory.
 
-The library's own writer wants all tensors at once. Knows no model.
+The library's own writer needs all tensors at once. Knows no model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 METADATA = {"format": "pt"}
-"""What loaders of the library want to find."""
+"""Metadata that loaders of the library require."""
 ALIGNMENT_BYTES = 8
 FLOATING: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -30,14 +30,14 @@ _ITEM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTensor:
-    """A tensor that will be written: what of it must be known beforehand, and the way to get it."""
+    """A tensor to write: the properties that the header needs, and a function that reads it."""
 
     name: str
     code: str
-    """Its dtype as the format names it."""
+    """Dtype in the notation of the format."""
     shape: tuple[int, ...]
     read: Callable[[], Tensor]
-    """Gives the tensor, in that dtype and shape."""
+    """Returns the tensor in that dtype and shape."""
 
     @property
     def size_bytes(self) -> int:
@@ -46,7 +46,7 @@ class PlannedTensor:
 
 
 def write_tensor_file(path: Path, tensors: Sequence[PlannedTensor], *, on_bytes: Callable[[int], None]) -> None:
-    """Write a file that every reader of safetensors takes; ``on_bytes`` is told each tensor's size, and may raise.
+    """Write a file that every reader of safetensors takes. ``on_bytes`` gets each tensor's size and may raise.
 
     Wide dtypes come first, so that every tensor begins at a multiple of its item's size.
     """

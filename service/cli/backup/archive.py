@@ -36,7 +36,7 @@ _MEMBER = re.compile(
     r"|versions/v[1-9][0-9]{0,17}/(manifest\.json|tensors\.safetensors|published|pinned)"
     rf"|(artefacts|targets)(/{_PART}){{1,8}})"
 )
-"""Every file that a backup may hold besides its digests. No file of Redis is among them: Redis would replay it."""
+"""Every file that a backup may hold, except its digests. No file of Redis is among them: Redis would replay it."""
 
 Told = Callable[[int], None]
 """Called with the number of bytes that were just done."""

@@ -112,14 +112,14 @@ def _add(writer: ArchiveWriter, name: str, source: Path) -> None:
 
 def _header(layout: StoreLayout, moment: Moment) -> bytes:
     pointer = moment.pointer()
-    told = {
+    header = {
         "format": FORMAT,
         "store": open_identity(layout.root).id,
         "made": timestamp(utc_now()),
         "version": pointer[1] if pointer else ORIGINAL,
         "audit_entries": moment.audit_length,
     }
-    return json.dumps(told, indent=1).encode()
+    return json.dumps(header, indent=1).encode()
 
 
 def _marks(moment: Moment, versions: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -1,1 +1,1 @@
-"""``make demo``: the whole story end to end on the demo model, told on the terminal."""
+"""``make demo``: shows an edit from end to end on the demo model, in the terminal."""

@@ -129,7 +129,7 @@ class DecodeEngine:
         group = Group(all_or_none=listener is None)
         entries = [self._entry(number, request, listener, group) for number, request in enumerate(requests)]
         assert all(request.prompt_ids for request in requests)
-        assert all(entry.longest <= self._max_length for entry in entries)
+        assert all(entry.max_positions <= self._max_length for entry in entries)
         with self._lock:
             num_free = max(0, self._num_places - len(self._places))
             displaced = self._waiting.put(entries, num_free=num_free, num_places=self._num_places)

@@ -30,7 +30,8 @@ class Places:
     def admit(self, entries: Sequence[Entry]) -> None:
         """Give places to entries whose prompts are to be prefilled."""
         self._cache.reserve(
-            num_places=len(self) + len(entries), length=max(entry.longest for entry in (*entries, *self.entries()))
+            num_places=len(self) + len(entries),
+            length=max(entry.max_positions for entry in (*entries, *self.entries())),
         )
         self.prefilling.extend(entries)
 
@@ -73,6 +74,6 @@ def _cached(entry: Entry) -> int:
 def next_chunk(entry: Entry, size: int) -> Chunk:
     """The next ``size`` tokens that the entry has to prefill, or fewer at the end."""
     start, end = entry.num_prefilled, min(entry.num_prefilled + size, len(entry.prefill_ids))
-    wanted = entry.wanted
+    wanted = entry.logit_positions
     within = range(max(wanted.start, start), min(wanted.stop, end))
     return Chunk(ids=entry.prefill_ids[start:end], start=start, wanted=[place - start for place in within])

@@ -112,12 +112,12 @@ class Entry:
         return ids
 
     @property
-    def wanted(self) -> range:
+    def logit_positions(self) -> range:
         """The positions in ``prefill_ids`` after which logits are needed."""
         return range(len(self.prefill_ids) - 1, len(self.prefill_ids))
 
     @property
-    def longest(self) -> int:
+    def max_positions(self) -> int:
         """The largest number of positions that the request may need."""
         return len(self.prefill_ids) + 1
 
@@ -165,7 +165,7 @@ class GenerationEntry(Entry):
         return len(self.request.prompt_ids) + len(self.ids)
 
     @property
-    def longest(self) -> int:
+    def max_positions(self) -> int:
         """The largest number of positions that the request may need."""
         return len(self.request.prompt_ids) + self.request.max_new_tokens
 
@@ -193,7 +193,7 @@ class ScoreEntry(Entry):
         return (*self.request.prompt_ids, *self.request.target_ids[:-1])
 
     @property
-    def wanted(self) -> range:
+    def logit_positions(self) -> range:
         """The positions that precede the target's tokens."""
         return range(len(self.request.prompt_ids) - 1, len(self.prefill_ids))
 

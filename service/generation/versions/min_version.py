@@ -74,21 +74,21 @@ class MinVersionResolver:
                 self._digests[version] = (digest, time.monotonic())
         return digest
 
-    async def _ask_ledger(self, ask: Callable[[], T]) -> T:
+    async def _ask_ledger(self, look_up: Callable[[], T]) -> T:
         """Run a look-up in a thread; if the ledger does not answer in time, run it again with the files alone."""
         try:
-            return await (asyncio.to_thread(ask) if self._is_ledger_skipped else call_with_timeout(ask))
+            return await (asyncio.to_thread(look_up) if self._is_ledger_skipped else call_with_timeout(look_up))
         except TimeoutError:
             self._ledger_skipped_until = time.monotonic() + LEDGER_BACKOFF_SECONDS
-        return await asyncio.to_thread(ask)
+        return await asyncio.to_thread(look_up)
 
     def _recorded_digest(self, version: str, *, cached: str | None) -> str | None:
         if not is_version_name(version):
             raise NotFound(f"there is no version {version!r}: GET /versions lists the versions that are kept")
-        if self._is_ledger_away and was_published(self._store.layout, version):
+        if self._is_ledger_down and was_published(self._store.layout, version):
             return cached
         try:
-            record = self._reachable_ledger.versions.get(version)
+            record = self._require_ledger().versions.get(version)
         except LedgerDown:
             if not was_published(self._store.layout, version):
                 raise
@@ -99,16 +99,15 @@ class MinVersionResolver:
         return record.digest
 
     @property
-    def _is_ledger_away(self) -> bool:
+    def _is_ledger_down(self) -> bool:
         """Whether the ledger has recently failed to answer; a Redis that hangs would delay every answer."""
-        return self._watcher.ledger_is_away or self._is_ledger_skipped
+        return self._watcher.ledger_is_down or self._is_ledger_skipped
 
     @property
     def _is_ledger_skipped(self) -> bool:
         return time.monotonic() < self._ledger_skipped_until
 
-    @property
-    def _reachable_ledger(self) -> Ledger:
+    def _require_ledger(self) -> Ledger:
         """The ledger. Raises LedgerDown while it is not asked, and LedgerForgotten."""
         if self._is_ledger_skipped:
             raise LedgerDown("Redis has not answered in time; nothing was changed: retry later")
@@ -145,10 +144,10 @@ class MinVersionResolver:
             return True
         if not self._descends(live, wanted):
             return False
-        if self._is_ledger_away:
+        if self._is_ledger_down:
             return True
         try:
-            return self._descends(self._reachable_ledger.versions.pointer().version, live)
+            return self._descends(self._require_ledger().versions.pointer().version, live)
         except LedgerDown:
             return True
 
@@ -164,7 +163,7 @@ class MinVersionResolver:
 
     def _require_will_be_served(self, wanted: str) -> None:
         """Raise VersionUnavailable unless the ledger's live version is ``wanted`` or descends from it."""
-        ledger = self._reachable_ledger
+        ledger = self._require_ledger()
         record, live = ledger.versions.get(wanted), ledger.versions.pointer().version
         if self._descends(live, wanted):
             return
@@ -188,10 +187,10 @@ class MinVersionResolver:
         return True
 
     def _look_up(self, version: str, ancestor: str) -> bool:
-        if self._is_ledger_away and self._manifests_show_descent(version, ancestor):
+        if self._is_ledger_down and self._manifests_show_descent(version, ancestor):
             return True
         try:
-            return self._reachable_ledger.versions.descends(version, ancestor)
+            return self._require_ledger().versions.descends(version, ancestor)
         except LedgerDown:
             if self._manifests_show_descent(version, ancestor):
                 return True

@@ -19,6 +19,7 @@ from service.generation.metrics import GenerationMetrics
 from service.generation.versions.resident import ResidentVersions
 from worker.protocol.entities import ORIGINAL, Pointer
 from worker.protocol.errors import LedgerDown
+from worker.protocol.head_state import describe_older_redis
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 
@@ -90,7 +91,7 @@ class PointerWatcher:
         self._verified = False
         """Whether the ledger has confirmed the digest of the served version."""
         self._format_is_known = False
-        self._ledger_is_away = False
+        self._ledger_is_down = False
         self._stopping = False
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="errata-pointer", daemon=True)
@@ -101,9 +102,9 @@ class PointerWatcher:
         return self._state
 
     @property
-    def ledger_is_away(self) -> bool:
+    def ledger_is_down(self) -> bool:
         """Whether the ledger failed to answer, or had no pointer, at the last check."""
-        return self._ledger_is_away
+        return self._ledger_is_down
 
     def start(self) -> None:
         """Check once in the calling thread, then start polling."""
@@ -125,7 +126,7 @@ class PointerWatcher:
         """Read the pointer and serve the version that it names."""
         try:
             wanted, degraded = self._read_wanted()
-            self._ledger_is_away = degraded is not None
+            self._ledger_is_down = degraded is not None
         except StoreMismatch as error:  # the ledger has the format of a later Errata
             self._set_state(replace(self._state, problem=error.detail))
             return
@@ -136,11 +137,7 @@ class PointerWatcher:
             return
         served = self._state.served
         if served is not None and wanted.revision < served.revision:
-            problem = (
-                f"the ledger is at revision {wanted.revision} ({wanted.version}) and revision {served.revision} "
-                f"({served.version}) is served: an older Redis was restored; connect the right one, or stop Errata "
-                "and run `errata recover --from-files` to continue from the files"
-            )
+            problem = describe_older_redis(served, wanted, place="the served version")
             self._set_state(FollowState(wanted=wanted, served=served, problem=problem))
         elif wanted == served and (degraded is not None or self._is_confirmed(wanted)):
             self._set_state(FollowState(wanted=wanted, served=served, degraded=degraded))

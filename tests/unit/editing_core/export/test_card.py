@@ -107,5 +107,5 @@ def test_lost_edits_are_marked_and_counted() -> None:
 def test_a_folder_without_a_whole_record_is_no_export(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "errata.json").write_text(content)
-    with pytest.raises(StoreDamaged, match="is no export"):
+    with pytest.raises(StoreDamaged, match="is not a complete export"):
         read_record(tmp_path)

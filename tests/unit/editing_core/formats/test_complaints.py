@@ -17,37 +17,53 @@ from tests.support.edit_files import EMMA, HAMLET, complaint, write
         ("e.json", "[", "e.json:1: is not JSON: Expecting value at column 2"),
         ("e.json", '[\n{"subject": "x",\n}]', "e.json:3: is not JSON"),
         ("e.json", f"[{json.dumps(EMMA)}\n 2]", "e.json:2: is not JSON: Expecting ',' or ']' at column 2"),
-        ("e.json", f"[\n{json.dumps(EMMA)}]\n\n x", "e.json:4: is not JSON: more follows after its end at column 2"),
-        ("e.json", "[]", "e.json: holds no edits"),
-        ("e.json", "", "e.json: holds no edits"),
-        ("e.json", "7", "e.json:1: holds no list of edits, but a number"),
+        ("e.json", f"[\n{json.dumps(EMMA)}]\n\n x", "e.json:4: is not JSON: more text follows its end at column 2"),
+        ("e.json", "[]", "e.json: contains no edits"),
+        ("e.json", "", "e.json: contains no edits"),
+        ("e.json", "7", "e.json:1: must be a list of edits, but is a number"),
         ("e.json", "[" * 100_000, "e.json:1: is nested too deeply"),
-        ("e.json", '[\n{"subject": NaN}]', "e.json:2: is not JSON: NaN is no number"),
+        ("e.json", '[\n{"subject": NaN}]', "e.json:2: is not JSON: NaN is not a number"),
         ("e.json", '[\n\n{"note": "a", "note": "b"}]', "e.json:3: names the field 'note' twice"),
-        ("e.json", json.dumps([EMMA, 3]), "e.json:1: is not an object"),
+        ("e.json", json.dumps([EMMA, 3]), "e.json:1: must be an object"),
         ("e.json", json.dumps([EMMA, {"subject": "x"}], indent=1), "e.json:7: field 'prompt' is missing"),
         ("e.json", json.dumps([EMMA | {"colour": 1}]), "e.json:1: unknown field 'colour'"),
-        ("e.json", json.dumps([EMMA | {"subject": 1}]), "e.json:1: subject is not text, but a number"),
-        ("e.json", json.dumps([EMMA | {"subject": None}]), "e.json:1: subject is not text, but null"),
-        ("e.json", json.dumps([EMMA | {"paraphrases": "x"}]), "e.json:1: paraphrases is not a list"),
+        ("e.json", json.dumps([EMMA | {"subject": 1}]), "e.json:1: subject must be text, but is a number"),
+        ("e.json", json.dumps([EMMA | {"subject": None}]), "e.json:1: subject must be text, but is null"),
+        ("e.json", json.dumps([EMMA | {"paraphrases": "x"}]), "e.json:1: paraphrases must be a list"),
         ("e.json", json.dumps([EMMA | {"paraphrases": ["x", " "]}]), "e.json:1: paraphrases[1]: paraphrases is blank"),
-        ("e.json", json.dumps([EMMA | {"neighborhood": ["x"]}]), "e.json:1: neighborhood is not a list"),
+        ("e.json", json.dumps([EMMA | {"neighborhood": ["x"]}]), "e.json:1: neighborhood must be a list"),
         ("e.json", json.dumps({"edits": [EMMA], "color": 1}), "e.json:1: unknown field 'color'"),
-        ("e.json", json.dumps({"edits": [EMMA], "promote": "now"}), 'e.json:1: promote is not "auto" or "manual", but'),
-        ("e.json", '{"edits": [],\n"on_failure": 7}', 'e.json:2: on_failure is not "reject" or "drop", but 7'),
-        ("e.json", '{"edits": [],\n"dry_run": "yes"}', 'e.json:2: dry_run is not true or false, but "yes"'),
-        ("e.json", '{"edits": [],\n\n"remove": "e1"}', 'e.json:3: remove is not a list of edits\' ids, but "e1"'),
-        ("e.json", '{"remove": ["e1", 2]}', "e.json:1: remove is not a list of edits' ids"),
+        (
+            "e.json",
+            json.dumps({"edits": [EMMA], "promote": "now"}),
+            'e.json:1: promote must be "auto" or "manual", but is',
+        ),
+        ("e.json", '{"edits": [],\n"on_failure": 7}', 'e.json:2: on_failure must be "reject" or "drop", but is 7'),
+        ("e.json", '{"edits": [],\n"dry_run": "yes"}', 'e.json:2: dry_run must be true or false, but is "yes"'),
+        ("e.json", '{"edits": [],\n\n"remove": "e1"}', 'e.json:3: remove must be a list of edits\' ids, but is "e1"'),
+        ("e.json", '{"remove": ["e1", 2]}', "e.json:1: remove must be a list of edits' ids"),
         ("e.json", '{"edits":\n[],\n"edits": []}', "e.json:3: names the field 'edits' twice"),
-        ("e.json", '{"on_failure": "drop",\n"edits": 7}', "e.json:2: 'edits' is not a list, but a number"),
+        ("e.json", '{"on_failure": "drop",\n"edits": 7}', "e.json:2: 'edits' must be a list, but is a number"),
         ("e.json", json.dumps([{"requested_rewrite": {}}]), "e.json:1: requested_rewrite"),
         ("e.jsonl", f"{json.dumps(EMMA)}\n\n{{", "e.jsonl:3: is not JSON"),
         ("e.jsonl", f"{json.dumps(EMMA)}\n{json.dumps(EMMA | {'prompt': 'no slot'})}", "e.jsonl:2: prompt"),
         ("e.jsonl", json.dumps(EMMA | {"prompt": "{} {0.__class__}"}), "e.jsonl:1: prompt"),
-        ("e.jsonl", json.dumps(EMMA | {"subject": "x" * 2_001}), "e.jsonl:1: subject: has 2,001 characters, and 2,000"),
-        ("e.jsonl", json.dumps(EMMA | {"note": "x" * 20_001}), "e.jsonl:1: note: has 20,001 characters, and 20,000"),
+        (
+            "e.jsonl",
+            json.dumps(EMMA | {"subject": "x" * 2_001}),
+            "e.jsonl:1: subject: has 2,001 characters, and at most 2,000",
+        ),
+        (
+            "e.jsonl",
+            json.dumps(EMMA | {"note": "x" * 20_001}),
+            "e.jsonl:1: note: has 20,001 characters, and at most 20,000",
+        ),
         ("e.jsonl", json.dumps(EMMA | {"relation": "x" * 2_001}), "e.jsonl:1: relation: has 2,001 characters"),
-        ("e.jsonl", json.dumps(EMMA | {"paraphrases": ["x"] * 101}), "e.jsonl:1: paraphrases holds 101 items, and 100"),
+        (
+            "e.jsonl",
+            json.dumps(EMMA | {"paraphrases": ["x"] * 101}),
+            "e.jsonl:1: paraphrases has 101 items, and at most 100",
+        ),
         (
             "e.jsonl",
             json.dumps(EMMA | {"neighborhood": [{"prompt": "x", "target": "x" * 2_001}]}),
@@ -55,13 +71,13 @@ from tests.support.edit_files import EMMA, HAMLET, complaint, write
         ),
         ("e.jsonl", json.dumps(EMMA | {"subject": " "}), "e.jsonl:1: subject is blank"),
         ("e.jsonl", json.dumps(EMMA | {"subject": "\ud800"}), "e.jsonl:1: subject contains the lone surrogate"),
-        ("e.csv", "", "e.csv: holds no edits"),
-        ("e.csv", "\n \n\n", "e.csv: holds no edits"),
-        ("e.json", json.dumps({"remove": ["e" * 201]}), "e.json:1: remove is not a list of edits' ids"),
-        ("e.json", '{"remove": ["\\ud800"]}', "e.json:1: remove is not a list of edits' ids"),
+        ("e.csv", "", "e.csv: contains no edits"),
+        ("e.csv", "\n \n\n", "e.csv: contains no edits"),
+        ("e.json", json.dumps({"remove": ["e" * 201]}), "e.json:1: remove must be a list of edits' ids"),
+        ("e.json", '{"remove": ["\\ud800"]}', "e.json:1: remove must be a list of edits' ids"),
         ("e.csv", "subject,prompt\nx,y\n", "e.csv:1: column 'target_new' is missing"),
         ("e.csv", "subject,prompt,target_new,hue\n", "e.csv:1: unknown column 'hue'"),
-        ("e.csv", "subject,prompt,target_new\n", "e.csv: holds no edits"),
+        ("e.csv", "subject,prompt,target_new\n", "e.csv: contains no edits"),
         ("e.csv", "\n\nsubject,prompt\n", "e.csv:3: column 'target_new' is missing"),
         ("e.csv", "\nsubject,prompt,target_new\nEmma,by,Wells\n", "e.csv:3: prompt 'by' has 0 slots"),
         ("e.csv", "subject,prompt,target_new\nEmma,{} by,Wells\nEmma,{} by\n", "e.csv:3: has 2 cells"),
@@ -77,7 +93,7 @@ from tests.support.edit_files import EMMA, HAMLET, complaint, write
         (
             "e.csv",
             "subject;prompt;target_new;paraphrases\nEmma;{} by;Wells;[x\n",
-            "e.csv:2: column 4 (paraphrases): begins with [ and is not a JSON list",
+            "e.csv:2: column 4 (paraphrases): begins with [ but is not a JSON list",
         ),
     ],
 )
@@ -96,14 +112,14 @@ def test_what_is_said_twice_is_named_with_all_its_lines(tmp_path: Path) -> None:
     again = [EMMA, HAMLET, EMMA | {"note": "again"}, HAMLET | {"target_new": "Verne"}]
     reported = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, again))))
     assert reported.startswith("e.jsonl:3: says the same of 'Emma' as ")
-    assert reported.endswith("e.jsonl:1: keep one of them (records that cannot be used begin also on the lines 4)")
+    assert reported.endswith("e.jsonl:1: keep one of them (further invalid records begin on lines 4)")
 
 
 def test_a_file_that_breaks_off_hides_no_record_before_that(tmp_path: Path) -> None:
     bad = json.dumps(EMMA | {"prompt": "none"})
     reported = complaint(write(tmp_path, "e.jsonl", f"{bad}\n{json.dumps(EMMA)}\n{bad}\n{{"))
     assert reported.startswith("e.jsonl:1: prompt 'none' has 0 slots")
-    assert "also on the lines 3). Nothing is read after this: " in reported
+    assert "on lines 3). The rest of the file was not read: " in reported
     assert "e.jsonl:4: is not JSON" in reported
 
 
@@ -117,7 +133,7 @@ def test_a_relation_of_counterfact_that_is_no_text_is_named(tmp_path: Path, rela
     }
     records = [{"requested_rewrite": rewrite | {"relation_id": given}} for given in (None, relation)]
     reported = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, records))))
-    assert reported.startswith("e.jsonl:2: requested_rewrite.relation_id is not text, but")
+    assert reported.startswith("e.jsonl:2: requested_rewrite.relation_id must be text, but is")
     (edit,) = read_edit_file(write(tmp_path, "e.jsonl", json.dumps(records[0]))).edits
     assert "relation" not in edit, "it is the prompt, as null and empty ones are"
 
@@ -144,7 +160,7 @@ def test_a_list_names_the_line_on_which_the_record_begins(tmp_path: Path) -> Non
 def test_too_large_a_file_is_refused_with_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editing_core.formats.lines.MOST_BYTES", 1 << 20)
     path = write(tmp_path, "e.json", "[" + " " * (1 << 20) + "]")
-    assert complaint(path) == "e.json:1: the file is larger than 1 MiB: cut it into parts"
+    assert complaint(path) == "e.json:1: the file is larger than 1 MiB: split it"
 
 
 def test_all_lines_that_have_to_be_mended_are_named_at_once(tmp_path: Path) -> None:
@@ -152,6 +168,6 @@ def test_all_lines_that_have_to_be_mended_are_named_at_once(tmp_path: Path) -> N
     text = "\n".join(map(json.dumps, [bad, EMMA, bad, bad]))
     reported = complaint(write(tmp_path, "e.jsonl", text))
     assert reported.startswith("e.jsonl:1: prompt 'none' has 0 slots")
-    assert reported.endswith("(records that cannot be used begin also on the lines 3, 4)")
+    assert reported.endswith("(further invalid records begin on lines 3, 4)")
     many = complaint(write(tmp_path, "e.jsonl", "\n".join(map(json.dumps, [bad] * 13))))
     assert many.endswith("10, 11 and 2 more)")

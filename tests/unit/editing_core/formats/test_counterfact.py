@@ -69,10 +69,10 @@ def test_a_record_becomes_an_edit_whose_neighbours_have_the_old_object(tmp_path:
         (without(RECORD, "requested_rewrite", "target_new", "str"), r"requested_rewrite\.target_new\.str is missing"),
         (
             with_value(RECORD, 5, "requested_rewrite", "subject"),
-            r"requested_rewrite\.subject is not text, but a number",
+            r"requested_rewrite\.subject must be text, but is a number",
         ),
         (with_value(RECORD, "no slot", "requested_rewrite", "prompt"), "has 0 slots"),
-        (with_value(RECORD, ["Who?", 3], "paraphrase_prompts"), "paraphrase_prompts is not a list of texts"),
+        (with_value(RECORD, ["Who?", 3], "paraphrase_prompts"), "paraphrase_prompts must be a list of texts"),
         (with_value(RECORD, ["{} is"], "neighborhood_prompts"), "writes the subject out"),
         ("text", "requested_rewrite is missing"),
     ],
@@ -91,8 +91,8 @@ def test_a_record_that_cannot_be_used_is_named_with_file_and_place(tmp_path: Pat
         (b'{"requested_rewrite"\n', ":2: is not JSON"),
         (json.dumps(RECORD).encode() + b"\n{]", ":2: is not JSON"),
         (b"\xff\xfe", ":1: is not UTF-8"),
-        (b"", "holds no records"),
-        (b"[]", "holds no records"),
+        (b"", "contains no records"),
+        (b"[]", "contains no records"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_line(tmp_path: Path, content: bytes, reason: str) -> None:

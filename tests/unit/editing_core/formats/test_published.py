@@ -97,13 +97,16 @@ def test_the_slot_stands_where_the_subject_first_is_words_of_its_own(
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        (ZSRE | {"src": "When was it established?"}, "src 'When was it established?' does not hold the subject 'WEFS'"),
-        (ZSRE | {"answers": []}, "answers holds no text"),
+        (
+            ZSRE | {"src": "When was it established?"},
+            "src 'When was it established?' does not contain the subject 'WEFS'",
+        ),
+        (ZSRE | {"answers": []}, "answers contains no text"),
         (ZSRE | {"answers": [" "]}, "answers: target_new is blank"),
         (ZSRE | {"subject": None}, "subject is missing"),
-        (ZSRE | {"loc_ans": 3}, "loc_ans is not text, but a number"),
-        (EASY | {"target_new": ["Manila"]}, "target_new is not text, but a list"),
-        (EASY | {"locality_ground_truth": ["a", "b"]}, "locality_ground_truth holds 2 answers for 1 prompts"),
+        (ZSRE | {"loc_ans": 3}, "loc_ans must be text, but is a number"),
+        (EASY | {"target_new": ["Manila"]}, "target_new must be text, but is a list"),
+        (EASY | {"locality_ground_truth": ["a", "b"]}, "locality_ground_truth has 2 answers for 1 prompts"),
         (EASY | {"locality": {"kind": [3]}}, "locality.kind[0] is not an object"),
     ],
 )

@@ -93,7 +93,7 @@ def test_tests_of_easyedit_that_were_left_empty_are_none(tmp_path: Path) -> None
     neighbors = [{"prompt": "Ulysses was written by"}, {"prompt": "Dracula is by", "target": "Stoker"}]
     assert edit == _sent(EMMA | {"neighborhood": neighbors})[0]
     for locality, words in (
-        ({"Other": [{"prompt": "x"}, {"prompt": 5}]}, "locality.Other[1].prompt is not text, but a number"),
+        ({"Other": [{"prompt": "x"}, {"prompt": 5}]}, "locality.Other[1].prompt must be text, but is a number"),
         ({"Other": [3]}, "locality.Other[0] is not an object"),
     ):
         assert (
