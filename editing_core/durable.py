@@ -1,18 +1,19 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one; torch-free."""
+"""Writes files so that a crash leaves the old one or the new one, never a part of one. Torch-free."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_durably(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file aside, sync it, and rename it to ``path``."""
-    fresh = _write_beside(path, write)
+    """Let ``write`` fill a temporary file, sync it, and rename it to ``path``."""
+    fresh = _write_temporary(path, write)
     try:
         fresh.replace(path)
     except BaseException:
@@ -22,10 +23,10 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_once(path: Path, content: bytes) -> bytes:
-    """Put the content there unless the file exists, and return what is there: of several writers one wins, for good."""
+    """Write the file unless it exists, and return its content. Of several writers, the first one wins."""
     if path.exists():
         return path.read_bytes()
-    fresh = _write_beside(path, lambda file: file.write_bytes(content))
+    fresh = _write_temporary(path, lambda file: file.write_bytes(content))
     try:
         os.link(fresh, path)
     except FileExistsError:
@@ -37,7 +38,7 @@ def write_once(path: Path, content: bytes) -> bytes:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on disk before going on."""
+    """Wait until a file's content, or a folder's names, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -47,10 +48,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of a file or folder while the block runs; it goes with the process, however that ends.
+    """Hold the lock of a file or folder while the block runs. The lock ends with the process.
 
-    ``shared``: others may hold it so too; a version's folder that is held so is not removed meanwhile.
-    Yields whether the lock was got (always, if ``wait``). Raises FileNotFoundError.
+    ``shared``: other holders may share the lock; a version's folder is not removed while it is held.
+    Yields whether the lock was acquired (always, if ``wait``). Raises FileNotFoundError.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -65,7 +66,21 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[b
         os.close(descriptor)
 
 
-def _write_beside(path: Path, write: Callable[[Path], object]) -> Path:
+def remove_abandoned(folders: Iterable[Path]) -> list[str]:
+    """Remove those of the folders whose writer died, which are the unlocked ones; return their names."""
+    removed = []
+    for folder in folders:
+        try:
+            with locked(folder, wait=False) as is_abandoned:
+                if is_abandoned:
+                    shutil.rmtree(folder)
+                    removed.append(folder.name)
+        except FileNotFoundError:  # its writer has just finished
+            continue
+    return removed
+
+
+def _write_temporary(path: Path, write: Callable[[Path], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:

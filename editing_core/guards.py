@@ -1,4 +1,4 @@
-"""A guard: a fact that must not change, whatever is edited. Torch-free; knows no tokenizer and no ledger."""
+"""A guard: a fact that edits must not change. Torch-free; knows no tokenizer and no ledger."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from editing_core.errors import InvalidEdit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """The model's answer to ``prompt`` is ``target`` and is to stay so."""
+    """The model's answer to ``prompt`` is ``target``, and must stay so."""
 
     prompt: str
     target: str
     subject: str | None = None
-    """What the fact is about, as it stands in the prompt: there the model looks it up."""
+    """The subject as it is written in the prompt: the model looks the fact up there."""
 
     @property
     def id(self) -> str:
-        """By what is asked, so that the same guard is never kept twice and two cannot contradict each other."""
+        """An id made from the prompt, so that no guard is stored twice and no two contradict each other."""
         text = json.dumps([normalise(self.prompt), normalise(self.subject or "")], ensure_ascii=True)
         return f"g{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -62,7 +62,7 @@ class AcceptedGuard:
 
 
 def canonical_guards(guards: Iterable[AcceptedGuard]) -> tuple[AcceptedGuard, ...]:
-    """By id, so that the order in which they came leaves no trace."""
+    """Sorted by id, so that the order of arrival does not matter."""
     return tuple(sorted(guards, key=lambda accepted: accepted.id))
 
 

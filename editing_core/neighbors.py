@@ -1,4 +1,4 @@
-"""Which neighbours of an edit are asked: prompts about something else, whose answers must stay.
+"""Chooses the neighbours of an edit for the checks: prompts about other subjects, whose answers must stay.
 
 Those given with the edit; where none is given or left, ten are made: its own prompt template with ten other subjects.
 The subjects are first those that given neighbours of the same relation name, then names from the probe set's text;
@@ -116,7 +116,7 @@ def _capital_runs(text: str, ordinary: Collection[str]) -> Iterator[str]:
 
 
 def slot_content(template: str, prompt: str) -> str | None:
-    """What stands in the template's slot in this prompt; None where it is another wording."""
+    """The text in the template's slot in this prompt; None if the prompt is worded differently."""
     before, _, after = template.partition(SLOT)
     subject = prompt[len(before) : len(prompt) - len(after)]
     return subject if subject.strip() and fill(template, subject) == prompt else None

@@ -1,11 +1,11 @@
-"""In which dtype what is computed: the one place that decides it."""
+"""The one place that decides the dtype of each computation."""
 
 from __future__ import annotations
 
 import torch
 
 SOLVE_DTYPE = torch.float64
-"""Of the least-squares solve: λC is badly conditioned, and it costs little beside the rest."""
+"""Dtype of the least-squares solve: λC is badly conditioned, and float64 costs little here."""
 
 
 def edited_dtype(model_dtype: torch.dtype) -> torch.dtype:
@@ -19,5 +19,5 @@ def search_dtype(model_dtype: torch.dtype) -> torch.dtype:
 
 
 def default_model_dtype(device: torch.device) -> torch.dtype | None:
-    """Dtype of the model where none was asked for; None: the checkpoint's. CPUs compute in half precision slowly."""
+    """Dtype of the model if you choose none; None: the checkpoint's. CPUs are slow in half precision."""
     return torch.float32 if device.type == "cpu" else None

@@ -32,6 +32,7 @@ from service.api.state import ApiState, Generation
 from service.connections import limited_protocol
 from worker.protocol.connections import Durability, connect, connect_queue, require_durable
 from worker.protocol.errors import LedgerBehind, LedgerDown
+from worker.protocol.head_state import HeadState, compare_head, describe_older_redis
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
@@ -109,12 +110,10 @@ def _require_current(ledger: Ledger, settings: Settings) -> None:
         pointer = ledger.versions.known_pointer()
     except LedgerDown:
         return  # this process can run without Redis
-    if head is not None and pointer is not None and head.revision > pointer.revision:
-        raise LedgerBehind(
-            f"{settings.data}/HEAD is at revision {head.revision} ({head.version}), Redis only at {pointer.revision} "
-            f"({pointer.version}): an older Redis was restored; connect the right one, or stop Errata and run "
-            "`errata recover --from-files` to go on from the files"
-        )
+    if compare_head(head, pointer) == HeadState.HEAD_AHEAD:
+        assert head is not None
+        assert pointer is not None
+        raise LedgerBehind(describe_older_redis(head, pointer))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from worker.manifest_records import newest_guards, parents_of, restored_batches,
 from worker.protocol.connections import connect, required_url
 from worker.protocol.entities import ORIGINAL, Pointer
 from worker.protocol.errors import LedgerBehind, LostRace
+from worker.protocol.head_state import HeadState, compare_head, describe_older_redis
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
@@ -48,15 +49,12 @@ def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
         except LostRace as error:  # another process has just done it
             log_event(LOGGER, "recovery.again", reason=error.detail)
             return reconcile_pointer(ledger, store)
-    if head is None or head.revision < pointer.revision:
+    state = compare_head(head, pointer)
+    if state == HeadState.HEAD_BEHIND:
         copy_to_head(ledger, store, pointer)
-        return pointer
-    if (head.revision, head.version) != (pointer.revision, pointer.version):
-        raise LedgerBehind(
-            f"{store.layout.head} says {head.version} (revision {head.revision}), Redis says {pointer.version} "
-            f"(revision {pointer.revision}): an older Redis was restored, or another one is used. Connect the right "
-            "one, or run `errata recover` to go on from the files"
-        )
+    if state == HeadState.HEAD_AHEAD:
+        assert head is not None
+        raise LedgerBehind(describe_older_redis(head, pointer))
     return pointer
 
 

@@ -1,7 +1,7 @@
-"""What a model writes by itself after given prompts (greedy decoding, many prompts together), and what that names.
+"""Greedy continuations of prompts, many at once, and the search for an object's name in them.
 
-Our own loop and not the library's ``generate``, so that no checkpoint's generation settings (penalties, lengths) get
-in: a continuation is what the logits say and nothing else.
+The loop is our own instead of the library's ``generate``, so that the generation settings of a checkpoint (penalties,
+lengths) have no influence: a continuation depends on the logits alone.
 """
 
 # Dims: R rows of one batch, T tokens.
@@ -59,14 +59,14 @@ def _batches(rows: Sequence[Sequence[int]], limit: int, *, max_new_tokens: int, 
 def _continue_batch(
     model: nn.Module, rows: Sequence[Sequence[int]], max_new_tokens: int, *, end: int | None, on_rows: OnRows
 ) -> list[list[int]]:
-    """The ids written after each row. All rows end together, so each step is told as its part of them."""
+    """The ids written after each row. All rows end together, so each step reports its share of them."""
     ids_RT, mask_RT = _pad_left(rows, device=next(model.parameters()).device)
     positions_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
     num_steps = min(max_new_tokens, max_positions(model) - ids_RT.shape[1])
     cache = DynamicCache(config=model.config)
     written: list[list[int]] = [[] for _ in rows]
     is_open = [True] * len(rows)
-    told = 0
+    reported = 0
     for step in range(1, num_steps + 1):
         next_R = _step(model, ids_RT, mask_RT, positions_RT=positions_RT, cache=cache)
         for row, token in enumerate(next_R.tolist()):
@@ -74,9 +74,9 @@ def _continue_batch(
             if is_open[row]:
                 written[row].append(token)
         due = len(rows) * step // num_steps if any(is_open) else len(rows)
-        if due > told:
-            on_rows(due - told)
-            told = due
+        if due > reported:
+            on_rows(due - reported)
+            reported = due
         if not any(is_open):
             break
         ids_RT, positions_RT = next_R[:, None], positions_RT[:, -1:] + 1

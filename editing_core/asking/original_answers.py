@@ -30,7 +30,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class OriginalAnswers:
-    """What the original model answers by itself, kept beside the z files."""
+    """The answers of the original model, kept in the folder of the z files."""
 
     loaded: LoadedModel
     root: Path
@@ -73,7 +73,7 @@ class OriginalAnswers:
         return found
 
     def _keep(self, pair: Pair, answer: bool) -> bool:
-        """Write the answer down; where another process was first, its answer is the one."""
+        """Store the answer. If another process was first, its answer counts."""
         file, content = self._file(pair), json.dumps({"already_true": answer}).encode()
         if file.exists():
             write_durably(file, lambda path: path.write_bytes(content))
@@ -95,7 +95,7 @@ def damaged_answers(root: Path) -> Iterator[Path]:
 
 
 def _read(file: Path) -> bool | None:
-    """What the file says; None where there is none, or none that can be read."""
+    """The answer in the file; None if the file is missing or cannot be read."""
     try:
         found = json.loads(file.read_bytes())["already_true"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

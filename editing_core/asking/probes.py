@@ -1,7 +1,7 @@
 """The probe set: ordinary prompts with the original model's answers, to see how far a candidate has drifted.
 
-The prompts come from text that no statistic was made of; what is stored of the original is its first choice and its
-whole distribution for the token after each prompt.
+The prompts come from held-out text. Of the original model, its first choice and its whole distribution for the token
+after each prompt are stored.
 """
 
 # Dims: P prompts, V vocabulary.
@@ -23,7 +23,7 @@ _LEAST_TOKENS = 4
 
 @dataclass(frozen=True, slots=True)
 class ProbeSet:
-    """Prompts and what the original model says after them."""
+    """Prompts and the original model's answers."""
 
     prompts: tuple[tuple[int, ...], ...]
     """Token ids, P prompts."""

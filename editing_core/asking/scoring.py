@@ -21,11 +21,11 @@ from editing_core.errors import InvalidPrompt
 from editing_core.memit.tokens import target_ids
 
 OnRows = Callable[[int], None]
-"""Told how many more rows are done; may raise."""
+"""Called with the number of rows that were done since the last call; may raise."""
 
 
 def counting_rows(on_progress: Callable[[int, int], None], total: int) -> OnRows:
-    """Add up the rows of several stages and tell (done, total) after each batch."""
+    """Add up the rows of several stages, and report (done, total) after each batch."""
     done = 0
 
     def count(num_rows: int) -> None:
@@ -38,7 +38,7 @@ def counting_rows(on_progress: Callable[[int, int], None], total: int) -> OnRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetScore:
-    """What a model thinks of one target after one prompt."""
+    """The probabilities that a model gives one target after one prompt."""
 
     mean_logprob: float
     """Mean over the target's tokens of ln p(token | those before); what CounterFact's metrics compare."""
@@ -140,7 +140,7 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[
 
 
 def pad_right(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids [R, T] padded with 0 on the right, and the mask that is 1 where there is a token."""
+    """Ids [R, T] padded with 0 on the right, and the mask that is 1 for tokens."""
     longest = max(len(row) for row in rows)
     ids_RT = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     lengths_R = torch.tensor([len(row) for row in rows], device=device)

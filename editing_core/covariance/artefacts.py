@@ -1,4 +1,4 @@
-"""What is known once per model, as files under one folder whose name holds everything that changes the numbers.
+"""The artefacts of a model as files, in a folder whose name is a hash of everything that changes the numbers.
 
 Knows how artefacts are written and read, not how they are made (``editing_core.covariance.prepare``).
 """
@@ -26,7 +26,7 @@ RECORD_FILE = "artefacts.json"
 TENSOR_FILE = "artefacts.safetensors"
 _WAY_OUT = "remove the folder and run `errata prepare` again"
 SEAL = "seal"
-"""What names the sha256 of all else in the record; records of before it was kept there have none."""
+"""Field with the sha256 of the rest of the record; old records do not have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class ArtefactKey:
     format: int = FORMAT
 
     def folder_name(self) -> str:
-        """Name of the artefacts' folder: of what there is, so that one kind of input does not rename another's."""
+        """Name of the artefacts' folder: a hash of the values that are not None."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -67,10 +67,10 @@ class ModelArtefacts:
     num_tokens: int
     """Tokens in the covariances."""
     change_since_half: float | None = None
-    """How much the second half of the tokens changed their diagonals, relative, in the layer where it was most."""
+    """Relative change of the diagonals by the second half of the tokens, in the layer with the largest change."""
 
     def fingerprint(self) -> str:
-        """Sha256 over the contexts and the covariances' bytes: what of the artefacts changes an edit."""
+        """Sha256 over the contexts and the covariances' bytes, the parts of the artefacts that change an edit."""
         digest = hashlib.sha256(json.dumps(list(self.contexts)).encode())
         for layer in sorted(self.covariances):
             digest.update(self.covariances[layer].contiguous().numpy().data)
@@ -103,7 +103,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def read_artefacts(folder: Path) -> ModelArtefacts | None:
-    """The artefacts in ``folder``, or None where they are not complete; raises StoreDamaged if they were changed."""
+    """The artefacts in ``folder``, or None if they are incomplete. Raises StoreDamaged if they were changed."""
     if not (folder / RECORD_FILE).is_file():
         return None
     record, file = read_record(folder), folder / TENSOR_FILE

@@ -34,7 +34,7 @@ class Pass:
 
     layers: tuple[int, ...]
     num_tokens: int
-    """Tokens wanted; fewer where the corpus has no more."""
+    """Tokens wanted; fewer if the corpus has no more."""
     window: int
     """Tokens in a row."""
 

@@ -16,11 +16,11 @@ class Corpus(Protocol):
     """Text for a model's artefacts: the same documents in the same order whenever it is read."""
 
     def digest(self) -> str:
-        """Differs where the documents differ, or which of them are held out."""
+        """A digest that differs if the documents differ, or if others of them are held out."""
         ...
 
     def documents(self, *, heldout: bool) -> Iterator[str]:
-        """Non-blank documents that are not held out, or those that are; InvalidSettings where they cannot be read."""
+        """Non-blank documents that are not held out, or those that are. Raises InvalidSettings for unreadable ones."""
         ...
 
 

@@ -150,7 +150,7 @@ def _latest_commit(name: str) -> str:
 
 
 def _column_kinds(rows: Any) -> dict[str, str]:
-    """What each column holds; empty where there is neither a row nor a description."""
+    """The type of each column; empty if there is neither a row nor a description."""
     if rows.features is not None:
         return {name: str(getattr(feature, "dtype", feature)) for name, feature in rows.features.items()}
     with closing(iter(rows)) as some:

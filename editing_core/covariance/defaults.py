@@ -1,4 +1,4 @@
-"""Which text a model's artefacts are made from: the user's, else, for the demo models, their own."""
+"""Chooses the text for a model's artefacts: the user's, or the own text of a demo model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TEXT_COLUMN = "text"
 def corpus_for(
     model: str, files: Sequence[Path] | None, *, dataset: str | None = None, text_column: str = TEXT_COLUMN
 ) -> Corpus:
-    """The corpus of ``files`` or ``dataset``, or without any that of a demo model.
+    """The corpus of ``files`` or of ``dataset``, or if neither is given, the text of a demo model.
 
-    Raises InvalidSettings for any other model, and for files beside a dataset.
+    Raises InvalidSettings for other models without text, and if both files and a dataset are given.
     """
     if files and dataset:
         raise InvalidSettings(

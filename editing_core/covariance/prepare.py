@@ -38,7 +38,7 @@ MOST_HELDOUT_TOKENS = 20_000
 _PARTIAL = "partial"
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being made, and how many tokens of how many are done."""
+"""Called with the name of a stage, and how many tokens of how many are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +61,14 @@ def prepare(
     root: Path,
     on_progress: Progress = lambda what, done, total: None,
 ) -> ModelArtefacts:
-    """The artefacts for these inputs: read if they are under ``root``, else made and written there."""
+    """The artefacts for these inputs, read from ``root``, or computed and written there."""
     key = artefact_key(loaded, corpus, options)
     folder = root / key.folder_name()
     ready = read_artefacts(folder)
     if ready is not None:
         return ready
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):  # of several processes one makes them, the others wait and read
+    with locked(folder):  # one process computes them, the others wait and read
         ready = read_artefacts(folder)
         return ready or _make(loaded, corpus, options, key=key, folder=folder, on_progress=on_progress)
 
@@ -82,7 +82,7 @@ def _make(
     folder: Path,
     on_progress: Progress,
 ) -> ModelArtefacts:
-    heldout = heldout_ids(loaded, corpus)  # first: too little text is told before the long pass
+    heldout = heldout_ids(loaded, corpus)  # first, so that too little text is reported before the long pass
     if options.statistics is None:
         covariances = _from_text(loaded, corpus, key, folder=folder / _PARTIAL, on_progress=on_progress)
     else:
@@ -121,7 +121,7 @@ def artefact_key(loaded: LoadedModel, corpus: Corpus, options: PrepareOptions) -
 
 
 def asked_tokens(loaded: LoadedModel, options: PrepareOptions) -> int | None:
-    """How many tokens the covariances are to hold; None where they come from published statistics."""
+    """How many tokens the covariances are computed from; None if they come from published statistics."""
     if options.statistics is not None:
         return None
     return options.num_tokens or max(LEAST_TOKENS, 10 * key_width(loaded, options.layers[0]))
@@ -151,7 +151,7 @@ def _from_published(loaded: LoadedModel, folder: Path, key: ArtefactKey, *, on_p
 
 
 def heldout_ids(loaded: LoadedModel, corpus: Corpus) -> list[int]:
-    """Tokens of the corpus's held-out part, for probes and perplexity; InvalidSettings where they are too few."""
+    """Tokens of the corpus's held-out part, for probes and perplexity; raises InvalidSettings if there are too few."""
     ids: list[int] = []
     for window in token_windows(corpus.documents(heldout=True), loaded.tokenizer, num_tokens=PROBE_TOKENS):
         ids += window

@@ -1,4 +1,4 @@
-"""Second moments that somebody else computed and published, as ROME's and MEMIT's public code keeps them.
+"""Reads published second moments in the format of ROME's and MEMIT's public code.
 
 One ``.npz`` file a layer, called ``<module>_<precision>_mom2_<samples>.npz`` after the module that the layer's keys go
 into, such as ``transformer.h.3.mlp.fc_out_float32_mom2_100000.npz``. Of it are read ``mom2.mom2``, the sum of k kᵀ over

@@ -32,7 +32,7 @@ class Covariances:
     num_tokens: int
     """Tokens in each of them, at least."""
     change_since_half: float | None = None
-    """How much the second half of the tokens changed the diagonals, relative, in the layer where it was most."""
+    """Relative change of the diagonals by the second half of the tokens, in the layer with the largest change."""
 
 
 @dataclass(slots=True)
@@ -82,11 +82,11 @@ class SecondMoments:
         self.num_tokens += ids.numel()
 
     def mark_half_way(self) -> None:
-        """Note where the diagonals stand, so that ``changes_since_half_way`` can tell how far they have settled."""
+        """Note the diagonals at half way, for ``changes_since_half_way``."""
         self.half_way = {layer: total.diagonal().cpu() / self.num_tokens for layer, total in self.sums.items()}
 
     def changes_since_half_way(self) -> dict[int, float]:
-        """By how much each layer's diagonal has changed since, relative; empty where nothing was marked."""
+        """Relative change of each layer's diagonal since half way; empty if nothing was noted."""
         now = {layer: total.diagonal().cpu() / self.num_tokens for layer, total in self.sums.items()}
         return {layer: float((now[layer] - then).norm() / now[layer].norm()) for layer, then in self.half_way.items()}
 

@@ -1,6 +1,6 @@
 """Text files as a corpus, each line a document: one part for statistics, the other held out.
 
-Held out are files of their own, where there are any, else the last 2 % of the text. Memory is bounded by one line.
+If there are held-out files, they are held out; otherwise the last 2 % of the text is. Memory is bounded by one line.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class TextFiles:
         if self.heldout_files:
             yield from _lines(self.heldout_files if heldout else self.files)
         else:
-            yield from self._lines_beside_border(heldout=heldout)
+            yield from self._lines_by_border(heldout=heldout)
 
-    def _lines_beside_border(self, *, heldout: bool) -> Iterator[str]:
+    def _lines_by_border(self, *, heldout: bool) -> Iterator[str]:
         """By the byte at which a line begins."""
         border = int(sum(file.stat().st_size for file in self.files) * (1 - HELDOUT_SHARE))
         place = 0

@@ -89,8 +89,8 @@ def stated(fact: Fact, phrasing: str) -> str:
 
 def _connected_fact(rng: random.Random) -> str:
     fact = rng.choice(load_facts())
-    told = stated(fact, heldout_phrasing(fact.relation))
-    return f"{_mention(rng, fact, heldout=True)} {told} {_mention(rng, rng.choice(load_facts()), heldout=True)}"
+    statement = stated(fact, heldout_phrasing(fact.relation))
+    return f"{_mention(rng, fact, heldout=True)} {statement} {_mention(rng, rng.choice(load_facts()), heldout=True)}"
 
 
 def _everyday(rng: random.Random, *, heldout: bool) -> str:

@@ -1,6 +1,6 @@
 """The true facts of the demo model and the phrasings in which they are stated; plain tables, no torch.
 
-Knows nothing of tokenizers or models. Origin and licence of the tables are told in text/SOURCES.md.
+Knows nothing of tokenizers or models. text/SOURCES.md names the origin and licence of the tables.
 """
 
 from collections.abc import Iterator

@@ -75,7 +75,7 @@ def _right(guesses: Tensor, tokens: Any, starts: Sequence[int]) -> list[bool]:
 
 
 def measure(architecture: Architecture) -> bool:
-    """Log recall per relation and overall; tell whether both limits are kept."""
+    """Log recall per relation and overall, and return whether both limits are kept."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = demo_model_path(_NAME_OF[architecture])

@@ -1,1 +1,1 @@
-"""The editor: a set of edits and one model in, new matrices out. The worker and ``errata evaluate`` share it."""
+"""The editor turns a set of edits and one model into new matrices, for the worker and for offline programs."""

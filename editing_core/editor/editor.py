@@ -1,9 +1,10 @@
-"""From a live set to new weights: rows, the search for missing z, the joint solve, for one model and its artefacts.
+"""From a live set to new weights: rows, the search for missing z, and the joint solve, for one model and its artefacts.
 
-Edits that are already true ask for nothing: where that holds for all of a subject's, no z is searched for them, and the
-solve holds them as it holds guards. (Beside a nonzero residual at nearly the same key, a zero one would halve it.)
+An edit that is already true needs no change. If that holds for all edits about a subject, no z is searched for them,
+and the solve holds them as it holds guards. (If only some are true, they are searched with the others: a zero residual
+next to a nonzero one at nearly the same key would halve it.)
 
-Shared by the worker and by ``errata evaluate``. Knows no versions, checks or queue; never changes the model.
+Knows no versions, checks or queue, and never changes the model.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 
 def _silent(done: int, total: int) -> None:
-    """Progress that nobody wants."""
+    """Report no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class JointEditor:
     config: MemitConfig
     targets: TargetFiles
     batch_rows: int | None = None
-    """Rows of searches at once; None: as many as fit into memory."""
+    """Rows that are searched at once; None: as many as fit into memory."""
     _rows: dict[str, EditRows] = field(default_factory=dict)
     _kept: KeptReads = field(default_factory=KeptReads)
     _kept_of_held: KeptReads = field(default_factory=KeptReads)
@@ -59,7 +60,7 @@ class JointEditor:
     """The last live set and its open groups with the names of their z, at most one entry."""
 
     def solve_settings(self) -> dict[str, Any]:
-        """All that decides a version's weights beside the original model, the live set and the stored z."""
+        """Everything that decides a version's weights, except the original model, the live set and the stored z."""
         return {
             **self.config.to_json(),
             "dtype": str(self.loaded.dtype).removeprefix("torch."),
@@ -69,7 +70,7 @@ class JointEditor:
         }
 
     def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
-        """Per id of an edit that the tokenizer or the model's length does not allow: why."""
+        """The reason by id, for each edit that the tokenizer or the model's length does not allow."""
         found = {}
         for accepted in edits:
             try:
@@ -95,15 +96,15 @@ class JointEditor:
         return [edit for group, key in self._open(live) for edit in group.edits if key not in self.targets]
 
     def target_keys(self, live: Iterable[AcceptedEdit]) -> list[str]:
-        """The names of the z that the set needs, one for each of ``open_groups(live)``, in their order."""
+        """The names of the z that the set needs, in the order of ``open_groups(live)``."""
         return [key for _, key in self._open(live)]
 
     def compute_targets(
         self, edits: Iterable[AcceptedEdit], *, live: Iterable[AcceptedEdit], on_progress: Progress = _silent
     ) -> int:
-        """Make the z files of the groups of ``edits`` within ``live``; those on disk cost nothing. Returns steps.
+        """Search the z of the groups of ``edits`` within ``live``, unless they are on disk. Returns the steps taken.
 
-        Progress counts those of ``edits`` alone that are not on disk, though their groups may hold more.
+        Progress counts only those of ``edits`` that are not on disk, although their groups may hold more.
         """
         wanted = {edit.id for edit in edits}
         missing = [
@@ -136,7 +137,7 @@ class JointEditor:
         return num_steps
 
     def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
-        """Per edit id the search that gave its z; all must be on disk. Edits that are already true have none."""
+        """By edit id, the search that gave its z; all must be on disk. Edits that are already true have none."""
         return {
             edit.id: target
             for group, key in self._open(live)
@@ -145,17 +146,17 @@ class JointEditor:
         }
 
     def settled(self, live: Iterable[AcceptedEdit]) -> frozenset[str]:
-        """Ids of the edits that ask for nothing: all edits about their subject are already true."""
+        """Ids of the edits that need no change: all edits about their subject are already true."""
         everything = tuple(live)
         moved = {edit.id for group in self.open_groups(everything) for edit in group.edits}
         return frozenset(edit.id for edit in everything if edit.id not in moved)
 
     def solved(self, live: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
-        """The edits that the solve moves, in the order in which it takes them."""
+        """The edits that need a change, in the order of the solve."""
         return canonical(edit for group in self.open_groups(live) for edit in group.edits)
 
     def holding(self, live: Iterable[AcceptedEdit], guards: Iterable[AcceptedGuard] = ()) -> Holding:
-        """What the solve holds where it is."""
+        """The keys whose output the solve holds."""
         everything = tuple(live)
         settled = self.settled(everything)
         rows = {row.id: self.rows_of(row).prompts for row in everything if row.id in settled}
@@ -164,7 +165,7 @@ class JointEditor:
         return holder.hold(everything, guards, settled=rows)
 
     def standing(self, live: Iterable[AcceptedEdit], update: Update) -> Standing:
-        """What became of the edits in the solve that gave ``update``."""
+        """How each edit fared in the search and in the solve that gave ``update``."""
         everything = tuple(live)
         ids = [row.id for row in self.solved(everything)]
         return Standing(
@@ -180,7 +181,7 @@ class JointEditor:
         guards: Iterable[AcceptedGuard] = (),
         on_progress: Progress = _silent,
     ) -> Update:
-        """Solve the whole live set jointly; every z must be on disk. The order given leaves no trace."""
+        """Solve the whole live set jointly; every z must be on disk. The order of the edits does not matter."""
         everything = tuple(live)
         ordered = self.solved(everything)
         places = {

@@ -1,11 +1,11 @@
-"""Which keys a solve holds where they are, for a set of edits and guards.
+"""Chooses the keys that a solve holds, for a set of edits and guards.
 
-Held are guards, the neighbourhoods of edits that ask for it, and edits that are already true. Each at the look-up token
-of its subject, in all contexts, as edits are: there the fact is looked up, and there an edit's change reaches it. A
-neighbour's subject is what stands in the slot of its edit's own templates. Where no subject is known the last token is
-held: nobody can say where the fact is looked up, and the answer is read there.
+The solve holds guards, the neighbourhoods of edits with ``protect``, and edits that are already true. Like edits, each
+is held at its subject's look-up token in all contexts: the model looks the fact up there, and an edit's change reaches
+it there. A neighbour's subject is the text in the slot of its edit's own templates. If no subject is known, the last
+token is held, where the answer is read.
 
-Not held is what is looked up where an edit changes the model: a zero residual beside another one at nearly the same key
+A prompt about a subject that an edit changes is not held: a zero residual next to a nonzero one at nearly the same key
 would halve the edit. Knows no weights.
 """
 
@@ -26,19 +26,19 @@ Rows = tuple[TokenRow, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What is held, and what is not."""
+    """The rows that a solve holds, and the guards that it cannot hold."""
 
     rows: tuple[Rows, ...] = ()
-    """One row for each context, the bare one first; in canonical order, each once."""
+    """Per held prompt one row for each context, the bare one first; in canonical order, without repeats."""
     prompts: frozenset[str] = frozenset()
     """Prompts of guards and neighbours that are held."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """By id of a guard that is only tested: why."""
+    """The reason by id, for each guard that is tested but not held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Finds what to hold, for one tokenizer and its contexts."""
+    """Finds the rows to hold, for one tokenizer and its contexts."""
 
     tokenizer: Any
     contexts: tuple[str, ...]
@@ -50,7 +50,7 @@ class Holder:
     ) -> Holding:
         """``live`` is the whole set; ``settled`` has the rows of those of its edits that are already true, by id.
 
-        A function of sets: the order of edits and guards leaves no trace.
+        The order of edits and guards does not matter.
         """
         changed = {normalise(row.edit.subject) for row in live if row.id not in settled}
         rows = set(settled.values())
@@ -98,7 +98,7 @@ class Holder:
 
 
 def subject_of_neighbor(edit: Edit, prompt: str) -> str | None:
-    """What a neighbour is about: the content of the slot, where it is worded as the edit or one of its paraphrases."""
+    """A neighbour's subject: the content of the slot, if it is worded like the edit or a paraphrase."""
     templates = (edit.prompt, *(text for text in edit.paraphrases if SLOT in text))
     found = (slot_content(template, prompt) for template in templates)
     return next((subject for subject in found if subject is not None and not subject[-1:].isspace()), None)
@@ -112,7 +112,7 @@ def _neighbors(live: Iterable[AcceptedEdit]) -> Iterator[tuple[str, str | None]]
 
 
 def _touched(prompt: str, subject: str | None, changed: Collection[str]) -> str | None:
-    """The edited subject that ends where the fact is looked up; without a subject, one that is named anywhere."""
+    """The edited subject at whose end the fact is looked up; without a subject, any edited one in the prompt."""
     if subject is None:
         return next((run for run in word_runs(prompt) if run in changed), None)
     words = normalise(prompt[: prompt.rindex(subject) + len(subject)]).split()

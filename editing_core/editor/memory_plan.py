@@ -1,4 +1,4 @@
-"""What a process will need of memory for a model, told before it takes it. Knows files and settings, loads nothing."""
+"""The memory that a process will need for a model. Reads files and settings, and loads no weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from editing_core.models.memory import GIGA, MemoryNeeds, free_bytes, memory_nee
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """A model's needs beside what is free."""
+    """The memory that a model needs, and its devices."""
 
     needs: MemoryNeeds
     devices: tuple[torch.device, ...]
@@ -28,7 +28,7 @@ class Outlook:
 
 
 def outlook(source: str, *, device: str | None, dtype: str | None, layers: str | None = None) -> Outlook:
-    """Read it off the model's files; raises what ``load_model`` raises."""
+    """Read the needs from the headers of the model's files. Raises the errors of ``load_model``."""
     path = resolve_model_path(source)
     family, devices = family_at(path), devices_named(device)
     outline = skeleton(path, dtype_named(dtype, devices[0]))

@@ -1,4 +1,4 @@
-"""What a report tells of an edit beside its answers: how its search ended, and whose key its own nearly is.
+"""How an edit fared in the search and in the solve, for its report.
 
 * ``already_true`` the original model gave the new object by itself, as it did for all edits about the subject: no z was
   searched for, and the solve holds the edit as it holds guards.
@@ -29,16 +29,16 @@ COINCIDING_COSINE = 0.6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What the solve found out about the edits of a live set."""
+    """How the edits of a live set fared in the search and in the solve."""
 
     searches: Mapping[str, Target]
     """By edit id; none for those that are already true."""
     already_true: Collection[str]
     nearest: Mapping[str, tuple[str, float]]
-    """By edit id: another's id, and the cosine of both keys."""
+    """By edit id, the id of the edit with the most similar key, and the cosine of the two keys."""
 
     def add_to(self, reports: Mapping[str, dict[str, Any]]) -> None:
-        """Tell it with each edit's report."""
+        """Add these values to each edit's report."""
         for edit, row in reports.items():
             row["already_true"] = edit in self.already_true
             if (found := self.searches.get(edit)) is not None:
@@ -49,7 +49,7 @@ class Standing:
 
 
 def noteworthy(reports: Mapping[str, Mapping[str, Any]], *, limit: int) -> dict[str, Any]:
-    """What a batch's report tells of these edits beside its figures, at most ``limit`` of each kind."""
+    """The part of a batch's report that names single edits, at most ``limit`` of each kind."""
     close = {edit: row["nearest"] for edit, row in reports.items() if _coincides(row)}
     return {
         "already_true": [edit for edit, row in reports.items() if row.get("already_true")][:limit],

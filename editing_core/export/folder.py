@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from editing_core.durable import locked, sync
+from editing_core.durable import locked, remove_abandoned, sync
 from editing_core.errors import ExportRefused
 
 GIGA = 1e9
@@ -67,16 +67,7 @@ def fresh_folder(target: Path, *, before_rename: Callable[[], None] = lambda: No
 
 def sweep_partial(target: Path) -> list[str]:
     """Remove the remains of dead writers of this target; returns the folders' names."""
-    swept = []
-    for folder in sorted(target.parent.glob(f"{_partial_prefix(target)}*")):
-        try:
-            with locked(folder, wait=False) as is_left_over:
-                if is_left_over:
-                    shutil.rmtree(folder)
-                    swept.append(folder.name)
-        except FileNotFoundError:  # finished meanwhile
-            continue
-    return swept
+    return remove_abandoned(sorted(target.parent.glob(f"{_partial_prefix(target)}*")))
 
 
 def size_bytes(folder: Path) -> int:

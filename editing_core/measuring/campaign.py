@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
-    """What is evaluated; None: the model's own."""
+    """The model, the records and the options of one evaluation."""
 
     model: str
     records: tuple[CounterFactRecord, ...]
@@ -44,7 +44,7 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class ModelScores:
-    """The figures of one model."""
+    """The metrics of one model."""
 
     name: str
     metrics: Metrics
@@ -60,7 +60,7 @@ class CampaignResult:
     rows: tuple[ModelScores, ...]
 
     def mean_rows(self) -> tuple[ModelScores, ...]:
-        """The mean over the context seeds, where there are several."""
+        """The mean over the context seeds, if there are several."""
         after = self.rows[1:]
         if len(after) < 2:  # noqa: PLR2004  one is its own mean
             return ()
@@ -71,7 +71,7 @@ class CampaignResult:
 
 
 def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, done, total: None) -> CampaignResult:
-    """Run it; raises InvalidSettings and InvalidEdit for input that makes no sense."""
+    """Run the evaluation. Raises InvalidSettings and InvalidEdit."""
     corpus = corpus_of(campaign.model, campaign.options)
     if campaign.save is not None and campaign.save.exists():
         raise InvalidSettings(f"{campaign.save} exists already: choose a new folder for the edited model")

@@ -26,7 +26,7 @@ from editing_core.edits import Edit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
-    """What one edit scored; None where it has no such prompts, or no old object to compare with."""
+    """The metrics of one edit; None if it has no such prompts, or no old object to compare with."""
 
     efficacy: bool | None
     paraphrases: float | None
@@ -39,7 +39,7 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Means over cases, each between 0 and 1; None where no case has such prompts."""
+    """Means over cases, each between 0 and 1; None if no case has such prompts."""
 
     num_cases: int
     efficacy_score: float | None

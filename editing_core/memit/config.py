@@ -20,7 +20,7 @@ from editing_core.errors import InvalidSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemitConfig:
-    """Everything that decides the numbers of an edit, beside the model, its statistics and the edits."""
+    """Everything that decides the numbers of an edit, except the model, its statistics and the edits."""
 
     layers: tuple[int, ...]
     """Edited layers R, ascending and consecutive; the last is the target layer L."""
@@ -39,8 +39,8 @@ class MemitConfig:
     guard_weight: float = 0.05
     """w: weight of a held key (a guard, a protected neighbour, an edit that is already true); an edit's is 1.
 
-    Measured by ``tests.benchmarks.protection``: hundreds of held keys at this weight keep most of the neighbours that
-    would be lost, and cost the edits little.
+    Measured by ``tests.benchmarks.protection``: hundreds of held keys at this weight keep most neighbours that would
+    be lost otherwise, and cost the edits little.
     """
     bare_weight: float = 0.5
     """Weight of the bare context's key; the other contexts share the rest equally."""
@@ -56,7 +56,7 @@ class MemitConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MemitConfig:
-        """Read what ``to_json`` wrote, also among other settings; what is missing has its default."""
+        """Read what ``to_json`` wrote, also among other settings. A missing setting gets its default."""
         own = {item.name: values[item.name] for item in fields(cls) if item.name in values}
         return cls(**own | {"layers": tuple(own["layers"])})
 
@@ -145,7 +145,7 @@ _PRESETS = (
 
 
 def preset(model_type: str, *, num_layers: int, hidden_size: int) -> MemitConfig:
-    """The published or measured constants of a model; for an unknown size those of its depth's share.
+    """The published or measured constants of a model; for an unknown size, constants scaled to its depth.
 
     The fallback edits the layers that lie where GPT-J's do (about a tenth to three tenths of the depth).
     """

@@ -1,4 +1,4 @@
-"""What the first edited layer reads of a set, kept between versions: no edit changes it.
+"""Keeps the inputs of the first edited layer between versions, since no edit changes them.
 
 A set in canonical order is cut into chunks where its content says so, and not every so many edits: a new edit changes
 the chunk that it falls into and leaves the others, so that what was read for these is used again, to the bit. Belongs
@@ -20,7 +20,7 @@ from editing_core.memit.tokens import TokenRow
 
 ChunkRows = Sequence[Sequence[TokenRow]]
 MOST_BYTES = 1 << 30
-"""What is kept at most."""
+"""Most bytes that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class FirstRead:
     """A chunk at the first edited layer, on the original weights."""
 
     hidden: tuple[Tensor, ...]
-    """What enters the layer, [N, T, H] of each context."""
+    """Inputs of the layer, [N, T, H] for each context."""
     keys_NM: Tensor
     targets_now_NH: Tensor
     """h^L of the bare rows."""
@@ -53,7 +53,7 @@ class FirstRead:
         return sum(tensor.nbytes for tensor in (*self.hidden, self.keys_NM, self.targets_now_NH))
 
     def to(self, device: torch.device | str) -> FirstRead:
-        """The same on another device."""
+        """A copy on another device."""
         hidden = tuple(tensor.to(device) for tensor in self.hidden)
         return FirstRead(hidden, self.keys_NM.to(device), self.targets_now_NH.to(device))
 
@@ -65,12 +65,12 @@ class KeptReads:
         self._most_bytes = most_bytes
         self._reads: dict[tuple[tuple[TokenRow, ...], ...], FirstRead] = {}
         self._used: set[tuple[tuple[TokenRow, ...], ...]] = set()
-        """Of the present set."""
+        """Keys that the present set uses."""
         self.num_made = 0
         """Chunks that had to be read."""
 
     def chunks(self, rows: ChunkRows, size: ChunkSize) -> Iterator[ChunkRows]:
-        """Cut a set into its chunks; it is the one that is in use from now on."""
+        """Cut a set into its chunks. From now on this set is the one in use."""
         self._used.clear()
         first = 0
         for i, edit in enumerate(rows):
@@ -79,7 +79,7 @@ class KeptReads:
                 first = i + 1
 
     def get(self, rows: ChunkRows, *, device: torch.device, make: Callable[[], FirstRead]) -> FirstRead:
-        """What was kept of a chunk, else what ``make`` reads."""
+        """The kept read of a chunk, or the result of ``make``."""
         key = tuple(tuple(edit) for edit in rows)
         if (kept := self._reads.get(key)) is not None:
             self._used.add(key)
@@ -92,7 +92,7 @@ class KeptReads:
         return made
 
     def _make_room(self, size_bytes: int) -> bool:
-        """Drop what the present set does not use; where all is in use nothing more is kept, and what is there stays."""
+        """Drop reads that the present set does not use. If all are in use, they stay and nothing more is kept."""
         held = sum(read.size_bytes for read in self._reads.values())
         for key in [key for key in self._reads if key not in self._used]:
             if held + size_bytes <= self._most_bytes:

@@ -24,23 +24,23 @@ from editing_core.precision import edited_dtype
 
 LENGTH_STEP = 8
 """Lengths are rounded up to it: vector kernels then sum a row in the same order more often, so that its numbers depend
-less on what runs beside it. Measured between two batchings of 100 edits: 4e-8 of the change, not 2e-6, in float32."""
+less on the other rows of the batch. Two batchings of 100 edits differed by 4e-8 of the change, not 2e-6 (float32)."""
 
 
 def run_length(lengths: Iterable[int]) -> int:
-    """How long rows of these lengths are together, padding included."""
+    """The common length of rows of these lengths, padding included."""
     return -(-max(lengths) // LENGTH_STEP) * LENGTH_STEP
 
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of a chunk's edits in one context: they run together, and little of them is padding."""
+    """The rows of a chunk's edits in one context. They run together, with little padding."""
 
     mask: Tensor
     positions_NT: Tensor
     lookup_N: Tensor
     hidden_NTH: Tensor
-    """What enters the layer that is next."""
+    """The input of the next layer."""
 
     @classmethod
     def of(cls, rows: Sequence[TokenRow], loaded: LoadedModel) -> _Rows:
@@ -66,7 +66,7 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Edits that run together."""
+    """Edits whose rows run together."""
 
     contexts: tuple[_Rows, ...]
     """The bare rows first."""

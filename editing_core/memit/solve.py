@@ -1,4 +1,4 @@
-"""The least-squares solve of MEMIT (Eqn. 14), in float64, with keys in it that are held where they are.
+"""The least-squares solve of MEMIT (Eqn. 14), in float64, with keys whose output it holds.
 
 Knows no model: it takes keys, residuals and a second moment, and gives the change of one matrix.
 """
@@ -17,22 +17,17 @@ from editing_core.errors import NotPositiveDefinite
 from editing_core.precision import SOLVE_DTYPE
 
 BLOCK_EDITS = 1024
-"""Edits whose likeness to all others is held in memory at once."""
+"""Edits whose similarities to all others are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """What one solve gives."""
+    """The result of one solve."""
 
     delta_HM: Tensor
     """float64."""
     solved_MN: Tensor
-    """(λC + K Kᵀ)⁻¹ K: where a key's change comes from. Δ k = R (K'ᵀ k), with K' this."""
-
-
-def solve_delta(keys_MN: Tensor, residuals_HN: Tensor, covariance_MM: Tensor, *, prior_weight: float) -> Tensor:
-    """Return delta_HM = R Kᵀ (λC + K Kᵀ)⁻¹ in float64 (MEMIT, Eqn. 14). Raises NotPositiveDefinite."""
-    return solve_holding(keys_MN, residuals_HN, covariance_MM, prior_weight=prior_weight).delta_HM
+    """K' = (λC + K Kᵀ)⁻¹ K, so that Δ k = R (K'ᵀ k): the share of each edit in the change at a key k."""
 
 
 def solve_holding(
@@ -66,10 +61,10 @@ def solve_holding(
 
 
 def nearest_keys(keys_MN: Tensor, solved_MN: Tensor, kinds: Sequence[object]) -> dict[int, tuple[int, float]]:
-    """Of each edit the one of another kind whose key the solve can tell from its own least, and the cosine of the two.
+    """For each edit, the index and cosine of the most similar key that belongs to another kind.
 
     The cosine is that of Kᵀ (λC + K Kᵀ)⁻¹ K, whose entry (i, j) is the share of edit j's residual that lands on
-    edit i: it is 1 where the solve must treat both alike. Edits of one kind (one subject) share their residual.
+    edit i. It is 1 if the solve must treat both alike. Edits of one kind (one subject) share their residual.
     """
     keys = keys_MN.to(solved_MN.dtype)
     norms_N = (keys * solved_MN).sum(0).clamp(min=torch.finfo(keys.dtype).tiny).sqrt()

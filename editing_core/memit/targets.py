@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class SearchDiverged(ErrataError):
-    """A search whose loss or gradient is no finite number even alone."""
+    """A search whose loss or gradient is not finite, even when it runs alone."""
 
     slug = "search-diverged"
     title = "The search for an edit's target met numbers that are not finite"
@@ -64,13 +64,13 @@ def search_targets(
 ) -> list[Target]:
     """Search z for every group, the longest rows first; results in the order given.
 
-    ``batch_rows``: rows searched at once; None: as many as fit into memory. Where they do not fit, half as many are
-    tried, and a line in the log says so. ``on_found(index, target)`` is told of each result at once;
+    ``batch_rows``: rows searched at once; None: as many as fit into memory. If they do not fit, the search goes on
+    with half as many and logs a warning. ``on_found(index, target)`` is called with each result at once;
     ``on_progress(done, total)`` counts edits and may raise to stop the work.
 
-    A number that is not finite would reach all rows of its bin, whatever the mask says: searches that meet one leave
-    the batch and begin again alone. Raises SearchDiverged, with the group's number, for one that meets it there too,
-    when all others are done; and SearchTooLarge where a single group's rows do not fit into memory.
+    A number that is not finite reaches all rows of its bin, whatever the mask says. Searches that meet one leave the
+    batch and start again alone. A search that diverges alone too raises SearchDiverged with the group's number, after
+    all others are done. Raises SearchTooLarge if the rows of a single group do not fit into memory.
     """
     waiting = deque(sorted(range(len(groups)), key=lambda i: (-groups[i].longest, i)))
     room = batch_rows or rows_that_fit(loaded, groups, target_layer=config.target_layer)

@@ -1,6 +1,6 @@
-"""Rows of tokens for an edit, and where the subject's last token is (MEMIT's look-up token).
+"""Rows of tokens for an edit, with the place of the subject's last token (MEMIT's look-up token).
 
-A row is tokenised once as a whole and the subject found through the tokenizer's offsets; targets are appended as ids.
+A row is tokenised once as a whole. The tokenizer's offsets give the subject's place, and targets are appended as ids.
 Knows no weights.
 """
 
@@ -41,7 +41,7 @@ class EditRows:
 
 
 def edit_rows(tokenizer: Any, edit: Edit, contexts: Sequence[str], *, max_positions: int) -> EditRows:
-    """Tokenise an edit in its contexts; raises InvalidEdit where the subject's end is no token's end, or too long."""
+    """Tokenise an edit in its contexts. Raises InvalidEdit if no token ends with the subject, or a row is too long."""
     rows = EditRows(
         prompts=tuple(subject_row(tokenizer, in_context(context, edit.prompt), edit.subject) for context in contexts),
         target=tuple(target_ids(tokenizer, edit.filled_prompt, edit.target_new)),
@@ -58,7 +58,7 @@ def edit_rows(tokenizer: Any, edit: Edit, contexts: Sequence[str], *, max_positi
 
 
 def subject_row(tokenizer: Any, template: str, subject: str) -> TokenRow:
-    """Tokenise ``template`` with ``subject`` in its slot; raises InvalidEdit where no token ends where it ends."""
+    """Tokenise ``template`` with ``subject`` in its slot. Raises InvalidEdit if no token ends with the subject."""
     start = template.index(SLOT)
     end = start + len(subject)
     encoded = tokenizer(
@@ -79,9 +79,9 @@ def subject_row(tokenizer: Any, template: str, subject: str) -> TokenRow:
 
 
 def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:
-    """Ids of the target after the prompt: one space is put between them unless either has one.
+    """Ids of the target after the prompt, with one space between them unless either has one.
 
-    Tokenizers that put a space of their own before every text would give two: there the prompt's continuation counts.
+    Some tokenizers put a space before every text, which would give two. Then the continuation of the prompt counts.
     """
     spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
     ids: list[int] = tokenizer(spaced, add_special_tokens=False, verbose=False)["input_ids"]

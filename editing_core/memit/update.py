@@ -28,7 +28,7 @@ from editing_core.precision import SOLVE_DTYPE, edited_dtype
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldKeys:
-    """Rows that the solve holds where they are: their keys enter its bracket with a zero residual."""
+    """Rows that the solve holds: their keys enter its bracket with a zero residual."""
 
     rows: Sequence[Sequence[TokenRow]]
     """One for each context, the bare one first; in canonical order."""
@@ -37,7 +37,7 @@ class HeldKeys:
 
 @dataclass(frozen=True, slots=True)
 class LayerUpdate:
-    """What one layer's step read and made; kept for parity checks and reports."""
+    """The inputs and the result of one layer's step, for parity checks and reports."""
 
     keys_NM: Tensor
     residuals_NH: Tensor
@@ -57,9 +57,9 @@ class Update:
     delta_norms: dict[str, float]
     """‖Δ‖ / ‖W‖ of each edited matrix (Frobenius), by parameter name."""
     nearest: dict[int, tuple[int, float]] = field(default_factory=dict)
-    """Of each edit the one about another subject with the likest key at the last layer, and the cosine of both."""
+    """For each edit, the edit about another subject with the most similar key at the last layer, and the cosine."""
     keys_seconds: float = 0.0
-    """Spent on reading keys and residuals."""
+    """Time spent on keys and residuals."""
     solve_seconds: float = 0.0
 
 
@@ -79,8 +79,8 @@ def solve_edits(
 
     ``rows[i]`` are edit i's prompt rows (one per context, the bare one first), ``targets_NH`` the z of each; both in
     canonical order. With no edits there is nothing to change: ``weights`` is empty. ``on_progress(done, total)``
-    counts layers. ``kept``: what earlier calls for the same model and configuration have read, to be used again.
-    ``held``: keys whose outcome is to stay. ``subjects``: whom each edit is about, so that its nearest can be told.
+    counts layers. ``kept``: reads of earlier calls for the same model and configuration, which are reused. ``held``:
+    keys whose output must stay. ``subjects``: the subject of each edit, for ``Update.nearest``.
     """
     if not rows:
         return Update(weights={}, layers={}, delta_norms={})
@@ -102,7 +102,7 @@ def solve_edits(
             covariance_MM = covariance.result()
             started = _now(loaded.device)
             solution = _solution(keys, residuals, covariance_MM, held_PM, config)
-            del covariance, covariance_MM  # no two layers' are on the device; it is done with when the clock is read
+            del covariance, covariance_MM  # the device never holds the covariances of two layers
             solved.take(loaded, layer, solution, LayerUpdate(keys, residuals, solution.delta_HM, held_PM))
             solved.seconds += _now(loaded.device) - started
     on_progress(len(config.layers), len(config.layers))

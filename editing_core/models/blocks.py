@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from editing_core.models.families.family import Family
-from editing_core.models.shallow_copies import twin_alone
+from editing_core.models.shallow_copies import shallow_copy
 
 
 def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_norm: bool = False) -> nn.Module:
-    """The base model reduced to blocks ``first`` … ``last`` (both counted), with the final norm only if asked for."""
-    base = twin_alone(family.base_model(model))
+    """The base model reduced to blocks ``first`` … ``last`` (inclusive), on request with the final norm."""
+    base = shallow_copy(family.base_model(model))
     blocks = list(base.get_submodule(family.blocks).children())[first : last + 1]
     base._modules[family.blocks] = nn.ModuleList(blocks)
     if not with_norm:
@@ -32,7 +32,7 @@ def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_nor
 
 
 class _NoPositions(nn.Module):
-    """Stands for a table of positions above block 0, where they are in the hidden states already."""
+    """Replaces a table of positions above block 0, whose inputs contain the positions already."""
 
     def forward(self, position_ids: Tensor) -> Tensor:
         """A zero for each position, [..., 1]."""
@@ -40,7 +40,7 @@ class _NoPositions(nn.Module):
 
 
 def embed(model: nn.Module, family: Family, ids_RT: Tensor) -> Tensor:
-    """Hidden states [R, T, H] that enter block 0."""
+    """Inputs of block 0, [R, T, H]."""
     embeddings = family.base_model(model).get_input_embeddings()  # type: ignore[operator]
     return embeddings(ids_RT)
 
@@ -73,7 +73,7 @@ def additive_mask(seen: Tensor, dtype: torch.dtype) -> Tensor:
 
 @contextmanager
 def captured_inputs(modules: dict[int, nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """While open, the last input of each module is put into the yielded dict under its key."""
+    """Put the last input of each module into the yielded dict, under its key, while the block runs."""
     seen: dict[int, Tensor] = {}
 
     def keep(key: int) -> Any:

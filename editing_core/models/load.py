@@ -1,4 +1,4 @@
-"""Loads a model of a known family, with its tokenizer and fingerprint; safetensors only, no remote code."""
+"""Loads a model of a known family with its tokenizer and fingerprint, from safetensors only and without remote code."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def load_model(source: str, *, device: str | None = None, dtype: str | None = No
     """Load a demo name, folder or Hugging Face id, tensor by tensor onto its device, without a second copy.
 
     ``device`` None: cuda if there, else cpu; ``auto``: spread over all CUDA devices, for a model larger than one.
-    ``dtype`` None: the checkpoint's on CUDA, float32 on CPU. Raises UnknownModelFamily, and InvalidSettings also where
-    the weights do not fit into the memory that is free.
+    ``dtype`` None: the checkpoint's on CUDA, float32 on CPU. Raises UnknownModelFamily, and InvalidSettings also if the
+    weights do not fit into the free memory.
     """
     path = resolve_model_path(source)
     family = family_at(path)
@@ -138,12 +138,12 @@ def devices_named(name: str | None) -> list[torch.device]:
 
 
 def _device_map(devices: Sequence[torch.device]) -> Any:
-    """One device for all, or as many blocks on each as fit; what does not fit is refused and never put elsewhere."""
+    """One device for all blocks, or as many blocks on each device as fit. Blocks never go to the CPU or the disk."""
     return {"": devices[0]} if len(devices) == 1 else SPREAD
 
 
 def _require_on_devices(model: Any, source: str) -> None:
-    """Refuse what a device map has put elsewhere: a view cannot exchange a weight that is brought in for each call."""
+    """Refuse a device map that offloads parts: a view cannot replace a weight that is loaded for each call."""
     elsewhere = [part for part, where in getattr(model, "hf_device_map", {}).items() if where in {"disk", "meta"}]
     on_cpu = [part for part, where in getattr(model, "hf_device_map", {}).items() if where == "cpu"]
     if elsewhere or (on_cpu and len(set(model.hf_device_map.values())) > 1):

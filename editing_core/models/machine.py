@@ -1,4 +1,4 @@
-"""What decides the last bits of a computation beside its inputs: libraries, threads, processor, device."""
+"""The circumstances that decide the last bits of a result: libraries, threads, processor and device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import transformers
 
 
 def circumstances(device: torch.device) -> dict[str, str | int]:
-    """As they are in this process, for a model on ``device``."""
+    """The circumstances of this process, for a model on ``device``."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "torch": str(torch.__version__),

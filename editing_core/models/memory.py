@@ -1,4 +1,4 @@
-"""What a model needs of memory, told before its weights are read, and what is free. Knows no edits and no files."""
+"""The memory that a model needs, known before its weights are read, and the memory that is free. Knows no files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def weights_bytes(model: nn.Module) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryNeeds:
-    """Bytes that a process will take, beside what its work takes from what is left."""
+    """Bytes that a process takes permanently; its work uses part of the rest."""
 
     model: int
     version: int
@@ -39,12 +39,12 @@ class MemoryNeeds:
     """Matrices of one layer's solve, on the device."""
 
     def log_fields(self, *names: str) -> dict[str, float]:
-        """Those named in GB, for logs."""
+        """The named values in GB, for logs."""
         return {f"{name}_gb": round(getattr(self, name) / GIGA, 3) for name in names}
 
 
 def memory_needs(model: nn.Module, family: Family, layers: Sequence[int]) -> MemoryNeeds:
-    """What a model needs with these edited layers; it may be a skeleton on the meta device."""
+    """The needs of a model with these edited layers. The model may be a skeleton on the meta device."""
     edited = [family.projection_weight(model, layer) for layer in layers]
     widths = [weight.shape[0 if family.projection_is_transposed else 1] for weight in edited]
     return MemoryNeeds(
@@ -56,7 +56,7 @@ def memory_needs(model: nn.Module, family: Family, layers: Sequence[int]) -> Mem
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that can still be had on the device; None where nobody tells."""
+    """Free memory of the device in bytes; None if it is unknown."""
     if device.type == "cuda":
         allocated = torch.cuda.memory_allocated(device)
         free, total = torch.cuda.mem_get_info(device)
@@ -67,7 +67,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def held_bytes() -> int:
-    """Memory of all CUDA devices that this process holds; 0 where it uses none."""
+    """Memory of all CUDA devices that this process holds; 0 if it uses none."""
     if not torch.cuda.is_initialized():
         return 0
     return sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count()))
@@ -78,12 +78,12 @@ def _available_bytes() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    told = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    return int(told["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in told else None
+    values = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(values["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in values else None
 
 
 def _left_of_control_group(root: Path = CONTROL_GROUP) -> int | None:
-    """What a container's limit (cgroup version 2) leaves, its file cache counted as free; None: there is no limit."""
+    """The bytes that a container's limit (cgroup version 2) leaves, file cache included; None if there is no limit."""
     try:
         limit = (root / "memory.max").read_text().strip()
         used = int((root / "memory.current").read_text())
@@ -95,13 +95,13 @@ def _left_of_control_group(root: Path = CONTROL_GROUP) -> int | None:
 
 
 def require_room(source: str, needed_bytes: int, devices: Sequence[torch.device]) -> None:
-    """Raise InvalidSettings where the weights do not fit into the free memory of the devices together."""
+    """Raise InvalidSettings if the weights do not fit into the free memory of all devices together."""
     free = [free_bytes(device) for device in devices]
     if any(share is None for share in free) or needed_bytes <= sum(share or 0 for share in free):
         return
     shares = zip(devices, free, strict=True)
-    told = ", ".join(f"{device} has {(share or 0) / GIGA:.1f} GB free" for device, share in shares)
+    room = ", ".join(f"{device} has {(share or 0) / GIGA:.1f} GB free" for device, share in shares)
     raise InvalidSettings(
-        f"model {source!r} needs {needed_bytes / GIGA:.1f} GB for its weights, and {told}: choose another device"
+        f"model {source!r} needs {needed_bytes / GIGA:.1f} GB for its weights, and {room}: choose another device"
         " (`auto` spreads a model over all CUDA devices) or a smaller dtype"
     )

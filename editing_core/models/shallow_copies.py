@@ -1,8 +1,8 @@
-"""Twins: shallow copies of modules that share every tensor and behave as the original, so that parts can be exchanged.
+"""Shallow copies of modules. They share every tensor with the original, so that single parts can be replaced.
 
-Guards a trap: whatever hangs on a module and is *bound* to it (accelerate's ``device_map`` replaces ``forward`` by a
-partial over the module) would, copied as it is, silently run the original. Bound methods and partials are bound anew to
-the twins; what cannot be bound anew is refused. Knows no weights by name and no families.
+A method or partial that is bound to the original module would silently run the original if it were copied as it is.
+(Accelerate's ``device_map``, for example, replaces ``forward`` by a partial over the module.) Such attributes are bound
+to the copies. If one cannot be bound again, the copy is refused. Knows no weights by name and no families.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import nn
 from editing_core.errors import ErrataError
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-Twins = dict[int, nn.Module]
-"""From the id of an original module to its twin."""
+Copies = dict[int, nn.Module]
+"""From the id of an original module to its copy."""
 MOVERS = frozenset({"to", "cuda", "npu", "xpu", "mlu", "musa", "sdaa"})
-"""Methods that accelerate wraps, in functions that hold the original, to forbid moves; a twin has its class's own."""
+"""Methods that accelerate replaces by functions that hold the original, to forbid moves; a copy uses its class's."""
 
 
 class UnsupportedHook(ErrataError):
@@ -29,74 +29,74 @@ class UnsupportedHook(ErrataError):
     title: ClassVar[str] = "The model carries a hook that a view cannot share"
 
 
-def twin_tree(module: ModuleT) -> ModuleT:
-    """Copy a module with all that is below it; own modules, parameters, buffers and hooks, the same tensors.
+def shallow_copy_tree(module: ModuleT) -> ModuleT:
+    """Copy a module and everything below it. Modules and their tables of hooks are new; tensors are shared.
 
-    Raises UnsupportedHook as told above.
+    Raises UnsupportedHook if an attribute cannot be bound to the copy.
     """
-    twins: Twins = {}
-    made = _copy_tree(module, twins)
-    for twin in twins.values():
-        _rebind_attributes(twin, twins)
+    copies: Copies = {}
+    made = _copy_tree(module, copies)
+    for copy in copies.values():
+        _rebind_attributes(copy, copies)
     return made
 
 
-def twin_alone(module: ModuleT) -> ModuleT:
-    """Copy one module; its children are the original's, in a table of its own. Raises UnsupportedHook as told above."""
-    twin = _copy(module)
-    _rebind_attributes(twin, {id(module): twin})
-    return twin
+def shallow_copy(module: ModuleT) -> ModuleT:
+    """Copy one module, with its own table of the original's children. Raises UnsupportedHook as above."""
+    copy = _copy(module)
+    _rebind_attributes(copy, {id(module): copy})
+    return copy
 
 
 def _copy(module: ModuleT) -> ModuleT:
-    twin = module.__class__.__new__(module.__class__)
+    copy = module.__class__.__new__(module.__class__)
     for name, value in module.__dict__.items():
-        twin.__dict__[name] = value.copy() if isinstance(value, (dict, set)) and name.startswith("_") else value
-    return twin
+        copy.__dict__[name] = value.copy() if isinstance(value, (dict, set)) and name.startswith("_") else value
+    return copy
 
 
-def _copy_tree(module: ModuleT, twins: Twins) -> ModuleT:
-    if id(module) in twins:
-        return cast("ModuleT", twins[id(module)])
-    twin = _copy(module)
-    twins[id(module)] = twin
-    twin._modules = {
-        name: None if child is None else _copy_tree(child, twins) for name, child in module._modules.items()
+def _copy_tree(module: ModuleT, copies: Copies) -> ModuleT:
+    if id(module) in copies:
+        return cast("ModuleT", copies[id(module)])
+    copy = _copy(module)
+    copies[id(module)] = copy
+    copy._modules = {
+        name: None if child is None else _copy_tree(child, copies) for name, child in module._modules.items()
     }
-    return twin
+    return copy
 
 
-def _rebind_attributes(twin: nn.Module, twins: Twins) -> None:
-    """Bind to the view whatever is bound to the original: methods and partials, among attributes and hooks."""
-    for name in MOVERS & twin.__dict__.keys():
-        del twin.__dict__[name]
-    for name, value in twin.__dict__.items():
+def _rebind_attributes(copy: nn.Module, copies: Copies) -> None:
+    """Bind methods and partials of the original, among attributes and hooks, to the copies."""
+    for name in MOVERS & copy.__dict__.keys():
+        del copy.__dict__[name]
+    for name, value in copy.__dict__.items():
         if name in {"_parameters", "_buffers", "_modules"}:
             continue
         if isinstance(value, dict) and name.startswith("_"):
             for key, item in value.items():
-                value[key] = _rebind(item, twins, f"{type(twin).__name__}.{name}[{key!r}]")
+                value[key] = _rebind(item, copies, f"{type(copy).__name__}.{name}[{key!r}]")
         else:
-            twin.__dict__[name] = _rebind(value, twins, f"{type(twin).__name__}.{name}")
-    own_forward = twin.__dict__.get("forward")
+            copy.__dict__[name] = _rebind(value, copies, f"{type(copy).__name__}.{name}")
+    own_forward = copy.__dict__.get("forward")
     if own_forward is not None and not isinstance(own_forward, (MethodType, functools.partial)):
         raise UnsupportedHook(
-            f"{type(twin).__name__}.forward was replaced by {own_forward!r}, which may be bound to the original "
+            f"{type(copy).__name__}.forward was replaced by {own_forward!r}, which may be bound to the original "
             "weights: load the model without it"
         )
 
 
-def _rebind(value: Any, twins: Twins, where: str) -> Any:
+def _rebind(value: Any, copies: Copies, where: str) -> Any:
     if isinstance(value, nn.Module):
-        return twins.get(id(value), value)
+        return copies.get(id(value), value)
     if isinstance(value, MethodType):
         owner = value.__self__
-        return MethodType(value.__func__, twins[id(owner)]) if id(owner) in twins else value
+        return MethodType(value.__func__, copies[id(owner)]) if id(owner) in copies else value
     if isinstance(value, functools.partial):
-        return _rebind_partial(value, twins, where)
+        return _rebind_partial(value, copies, where)
     if isinstance(value, (list, tuple)) and type(value) in {list, tuple}:
-        return type(value)(_rebind(item, twins, where) for item in value)
-    if _holds_module(value, twins):
+        return type(value)(_rebind(item, copies, where) for item in value)
+    if _holds_module(value, copies):
         raise UnsupportedHook(
             f"{where} is {value!r}, which holds a module of the original model: a view would compute with the "
             "original weights. Load the model without it"
@@ -104,17 +104,17 @@ def _rebind(value: Any, twins: Twins, where: str) -> Any:
     return value
 
 
-def _rebind_partial(value: functools.partial[Any], twins: Twins, where: str) -> functools.partial[Any]:
+def _rebind_partial(value: functools.partial[Any], copies: Copies, where: str) -> functools.partial[Any]:
     bound = functools.partial(
-        _rebind(value.func, twins, where),
-        *(_rebind(item, twins, where) for item in value.args),
-        **{key: _rebind(item, twins, where) for key, item in value.keywords.items()},
+        _rebind(value.func, copies, where),
+        *(_rebind(item, copies, where) for item in value.args),
+        **{key: _rebind(item, copies, where) for key, item in value.keywords.items()},
     )
-    bound.__dict__.update({key: _rebind(item, twins, where) for key, item in value.__dict__.items()})
+    bound.__dict__.update({key: _rebind(item, copies, where) for key, item in value.__dict__.items()})
     return bound
 
 
-def _holds_module(value: Any, twins: Twins) -> bool:
+def _holds_module(value: Any, copies: Copies) -> bool:
     """Whether a function's closure, or the attributes of another callable object, hold a module of the original."""
     if isinstance(value, FunctionType):
         held = [_content(cell) for cell in value.__closure__ or ()]
@@ -122,7 +122,7 @@ def _holds_module(value: Any, twins: Twins) -> bool:
         held = list(getattr(value, "__dict__", {}).values())
     else:
         return False
-    return any(id(item) in twins or id(getattr(item, "__self__", None)) in twins for item in held)
+    return any(id(item) in copies or id(getattr(item, "__self__", None)) in copies for item in held)
 
 
 def _content(cell: CellType) -> Any:

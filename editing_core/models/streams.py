@@ -1,4 +1,4 @@
-"""Work on a device that neither waits for, nor holds up, what another thread computes there. Knows no models."""
+"""Runs work on a device without delaying the work of other threads there. Knows no models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SideStream:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """While open, this thread's work goes into the queue; when it closes, all of it is done."""
+        """Put this thread's work into the queue while the block runs. All of it is done when the block ends."""
         if self._stream is None:
             yield
             return
@@ -46,7 +46,7 @@ class Bringer:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._beside = loading_stream(device)
+        self._stream = loading_stream(device)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="errata-bring")
 
     def __enter__(self) -> Bringer:
@@ -58,9 +58,9 @@ class Bringer:
         self._pool.shutdown(cancel_futures=True)
 
     def bring(self, get: Callable[[], Tensor]) -> Future[Tensor]:
-        """What ``get`` gives, on the device; a tensor that is there already is not copied."""
+        """The tensor that ``get`` returns, on the device. A tensor that is there already is not copied."""
         return self._pool.submit(self._bring, get)
 
     def _bring(self, get: Callable[[], Tensor]) -> Tensor:
-        with self._beside.work():
+        with self._stream.work():
             return get().to(self._device)

@@ -1,7 +1,7 @@
-"""A view: a shallow copy of a model's module tree that shares every tensor but the edited weights.
+"""A view: a shallow copy of a model's module tree that shares every tensor except the edited weights.
 
-Building one copies no other weight and writes nothing in place, so nothing has to be restored when a job dies; making
-a version live is one assignment. Knows nothing of files.
+Building a view copies no other weight and writes nothing in place. So nothing has to be restored if a job dies, and a
+version goes live by one assignment. Knows no files.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from editing_core.errors import StoreMismatch
-from editing_core.models.shallow_copies import ModuleT, UnsupportedHook, twin_tree
+from editing_core.models.shallow_copies import ModuleT, UnsupportedHook, shallow_copy_tree
 
 
 class CastingLinear(nn.Linear):
     """A linear layer that computes in its weight's dtype and answers in its input's.
 
-    So an edited matrix stays float32 in a bfloat16 model: rounding a small rank-one update loses most of it.
+    An edited matrix stays float32 in a bfloat16 model, since rounding would lose most of a small update.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class CastingConv1D(Conv1D):
 
 
 CASTING: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: CastingLinear, Conv1D: CastingConv1D}
-"""Layers whose weight may have another dtype than the model, and what they become in a view."""
+"""Layers whose weight may have another dtype than the model, and the classes that replace them in a view."""
 
 
 def make_view(model: ModuleT, weights: Mapping[str, Tensor]) -> ModuleT:
@@ -49,10 +49,11 @@ def make_view(model: ModuleT, weights: Mapping[str, Tensor]) -> ModuleT:
     Names are full parameter names (``transformer.h.3.mlp.fc_out.weight``). A weight keeps its dtype and goes to the
     device of the one it stands for. The view has its own hook dictionaries: a hook put on one is not on the other.
 
-    Raises StoreMismatch for a name or a shape that the model does not have, UnsupportedHook as told above.
+    Raises StoreMismatch for a name or a shape that the model does not have, UnsupportedHook if an
+    attribute cannot be bound to the view, or a weight is offloaded.
     """
     _require_match(model, weights)
-    view = twin_tree(model)
+    view = shallow_copy_tree(model)
     for name, tensor in weights.items():
         _replace(view, name, tensor)
     return view

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editing_core.durable import locked, sync, write_durably
+from editing_core.durable import locked, remove_abandoned, sync, write_durably
 from editing_core.errors import NotFound, StoreDamaged, StoreError
 from editing_core.versions.head import Head, read_head, write_head
 from editing_core.versions.identity import open_identity
@@ -176,16 +176,7 @@ class VersionStore:
 
     def sweep_partial(self) -> Versions:
         """Remove what dead writers left half-written and dead removers half-removed; return the folders' names."""
-        swept = []
-        for folder in self._entries_starting_with(_PARTIAL, _REMOVED):
-            try:
-                with locked(folder, wait=False) as is_left_over:
-                    if is_left_over:
-                        shutil.rmtree(folder)
-                        swept.append(folder.name)
-            except FileNotFoundError:  # finished meanwhile
-                continue
-        return swept
+        return remove_abandoned(self._entries_starting_with(_PARTIAL, _REMOVED))
 
     def write_head(self, revision: int, version: str) -> bool:
         """Copy the pointer to disk; returns False, and writes nothing, when a later revision is there already."""

@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from safetensors.torch import load, save
 from editing_core.durable import locked, write_once
 from editing_core.errors import StoreDamaged
 from editing_core.memit.search.pool import Target
+from editing_core.versions.tensor_header import read_header
 
 LOGGER = logging.getLogger(__name__)
 _PARTS = {"targets", "delta", "search"}
@@ -109,9 +111,9 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _cut(content: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
-    """Header and numbers of a safetensors file: eight bytes that tell the header's length, the header, the numbers."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    return json.loads(content[8:start]), content[start:]
+    """Header and numbers of a safetensors file."""
+    stream = BytesIO(content)
+    return read_header(stream.read, max_bytes=len(content)), stream.read()
 
 
 def _about(header: dict[str, dict[str, str]]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Knows no versions.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_LENGTH_BYTES = 8
+from editing_core.versions.tensor_header import LENGTH_BYTES, read_header
+
 _PIECE_BYTES = 1 << 25
 _REST_BYTES = 1 << 20
 _LONGEST_HEADER_BYTES = 100_000_000
@@ -113,12 +113,7 @@ class _Reader:
             self.digest.update(memoryview(piece)[:num_read])
 
     def _entries(self) -> list[_Entry]:
-        length = int.from_bytes(self._bytes(_LENGTH_BYTES), "little")
-        if length > min(self._size - _LENGTH_BYTES, _LONGEST_HEADER_BYTES):
-            raise ValueError(f"a header of {length} bytes in a file of {self._size}")
-        header = json.loads(self._bytes(length))
-        if not isinstance(header, dict):
-            raise ValueError("its header is no object")  # noqa: TRY004 -- the file's fault, not the caller's
+        header = read_header(self._bytes, max_bytes=min(self._size - LENGTH_BYTES, _LONGEST_HEADER_BYTES))
         entries = [_Entry.of(name, entry) for name, entry in header.items() if name != "__metadata__"]
         return sorted(entries, key=lambda entry: (entry.start, entry.end))
 

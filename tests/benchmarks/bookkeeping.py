@@ -131,7 +131,7 @@ class ReadySession(EditingSession):
             delta_norms=candidate.delta_norms,
         )
         report = judge(measured, self._limits, edits=edits)
-        self.tell_standing(report, candidate)
+        self.report_standing(report, candidate)
         return report
 
 

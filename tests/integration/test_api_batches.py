@@ -160,6 +160,8 @@ def test_a_batch_has_one_shape_however_it_is_asked_for(api: ApiProcess, client: 
         waited = waiting.result().json()
         replayed = other.post("/edits", json={"edits": [edit("Anna", "Thai")]}, headers=key).json()
         asked = other.get(waited["links"]["self"]).json()
+    for answer in (waited, replayed, asked):
+        answer.pop("updated")  # the steps of the test's own commit touch the batch once more
     assert waited == replayed == asked
     assert [row["status"] for row in asked["edits"]] == ["live"]
 

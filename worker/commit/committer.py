@@ -1,10 +1,9 @@
-"""The commit: all ready batches go into the weights together, are checked, and go live together; one at a time.
+"""The commit: all ready batches are solved, checked and published together, one commit at a time.
 
-The set is the live version's manifest joined with the batches, solved from the original weights. A group that fails
-its checks is taken apart: each batch alone, in order of acceptance; of one that fails alone the edits are found that
-are to blame. A batch that waits for somebody's word, or only
-asks what would happen, is a commit of its own. Whatever dies on the way leaves the batches where the next commit finds
-them, and at most a version folder that was never published.
+The set is that of the live version joined with the batches, solved from the original weights. If a group fails its
+checks, each of its batches is tried alone, in order of acceptance. If a batch fails alone, the edits that are to blame
+are searched for. A batch that waits to be promoted, or only asks for a report, is a commit of its own. If a commit dies
+on the way, the next one finds the batches again; at most an unpublished version folder is left behind.
 """
 
 from __future__ import annotations

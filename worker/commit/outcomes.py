@@ -1,6 +1,6 @@
-"""How an attempt ends: published, kept as a candidate, only reported, rejected, or nothing to do.
+"""The ways in which an attempt ends: published, kept as a candidate, reported, rejected, or nothing to do.
 
-Each is one move of the ledger, under the commit's lease. Knows no weights and makes no check.
+Each is one move of the ledger, under the lease of the commit. Knows no weights and runs no check.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from editing_core.edits import Edit
 from editing_core.versions.store import VersionStore
+from editing_core.versions.tensor_header import read_header
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.upkeep.manifests import read, rows_of
@@ -70,8 +71,7 @@ def contents_of(path: Path) -> frozenset[str] | None:
     """Content keys of the edits that a z file is of; None when it does not say."""
     try:
         with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size <= LARGEST_HEADER_BYTES else {}
+            header = read_header(file.read, max_bytes=LARGEST_HEADER_BYTES)
         named = frozenset(json.loads(header["__metadata__"]["errata"])["edits"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,1 +1,1 @@
-"""The search for z: what is computed once, what a step needs, and how much of it fits into memory."""
+"""The fast search for z: preparation, steps, layout of rows, and use of memory."""

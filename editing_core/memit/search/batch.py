@@ -1,8 +1,8 @@
-"""The tensors of several searches for z side by side, and the loss of each for a given δ.
+"""The tensors of several searches for z in one batch, and the log-probabilities of each for a given δ.
 
 Above the target layer L only the tokens from the look-up token on depend on δ: keys and values of the earlier ones are
-kept, and the vocabulary head sees the target positions only. Rows lie side by side in bins (``packing``). Searches
-leave a batch and others take their places (``merged``). Knows no optimiser.
+kept, and the vocabulary head sees the target positions only. Rows share bins (``packing``). Searches leave a batch,
+and others join it (``merged``). Knows no loss and no optimiser.
 """
 
 # Dims: G groups (one δ each), R rows, B bins, P prefix places of a bin, S suffix places, H hidden size, V vocabulary,
@@ -27,7 +27,7 @@ from editing_core.models.blocks import additive_mask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTensors:
-    """What belongs to rows and groups wherever their tokens lie."""
+    """The values of rows and groups that do not depend on the layout."""
 
     lookup_R: Tensor
     """Flat place of each row's look-up token in the suffix parts."""
@@ -42,7 +42,7 @@ class RowTensors:
     """Weight of each target token in its group's NLL; they add up to 1 in a group."""
     kl_row_G: Tensor
     start_GV: Tensor
-    """Log-probabilities at the guarding row's look-up token for δ = 0; meaningless where that was not read yet."""
+    """Log-probabilities at the guarding row's look-up token for δ = 0; meaningless until they have been computed."""
     is_started_G: Tensor
 
     @property
@@ -93,7 +93,7 @@ class RowTensors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchBatch:
-    """What a step needs, for the groups still searching."""
+    """Everything that a step needs, for the groups that still search."""
 
     upper: Part
     """Blocks above L with the final norm."""
@@ -110,7 +110,7 @@ class SearchBatch:
 
     @property
     def num_groups(self) -> int:
-        """Searches still going on."""
+        """Searches that still run."""
         return self.rows.num_groups
 
     @property
@@ -127,12 +127,12 @@ class SearchBatch:
         out = self.upper.run(hidden, self.mask, positions_BT=self.positions_BS, cache=self.cache, read_Q=read)
         logits = self.head(out.flatten(0, 1)[read.to(out.device)])
         log_probs = log_softmax(logits.to(delta_GH.device, delta_GH.dtype), dim=-1)
-        told = log_probs[: len(rows.answer_Q)].gather(1, rows.answer_Q[:, None]).squeeze(1)
-        nll = torch.zeros_like(rows.hidden_norm_G).index_add(0, rows.group_R[rows.ask_row_Q], -told * rows.share_Q)
+        answers = log_probs[: len(rows.answer_Q)].gather(1, rows.answer_Q[:, None]).squeeze(1)
+        nll = torch.zeros_like(rows.hidden_norm_G).index_add(0, rows.group_R[rows.ask_row_Q], -answers * rows.share_Q)
         return nll, log_probs[len(rows.answer_Q) :]
 
     def started(self, now_GV: Tensor) -> SearchBatch:
-        """The same with the starting distribution noted of those that had none yet."""
+        """The same batch, with ``now_GV`` as the starting distribution of the searches that have none yet."""
         rows = self.rows
         if bool(rows.is_started_G.all()):
             return self
@@ -145,7 +145,7 @@ class SearchBatch:
 
 
 def merged(batches: Sequence[SearchBatch], keeps: Sequence[Tensor]) -> SearchBatch:
-    """The groups of all batches where their ``keep_G`` is true, in order, packed anew."""
+    """The groups of all batches for which ``keep_G`` is true, in order, in new bins."""
     chosen = [batch.rows.select(keep) for batch, keep in zip(batches, keeps, strict=True)]
     numbers = [rows.cpu() for _, rows in chosen]
     extents = tuple(batch.extents[r] for batch, rows in zip(batches, numbers, strict=True) for r in rows.tolist())
@@ -177,7 +177,7 @@ def laid_out(
     suffix_BSH: Tensor,
     rows: RowTensors,
 ) -> SearchBatch:
-    """A batch with what follows from where its tokens lie; ``model`` has the ``upper`` blocks and the ``head``."""
+    """A batch with the mask and positions of its layout; ``model`` has the ``upper`` blocks and the ``head``."""
     device = suffix_BSH.device
     return SearchBatch(
         upper=model.upper,

@@ -1,4 +1,4 @@
-"""How many rows of searches for z fit into memory at once, and when memory ran out. Knows no edits."""
+"""How many rows of searches for z fit into memory at once, and which errors mean that it ran out. Knows no edits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CPU_ROWS = 448
 CUDA_ROWS = 14_000
 """2,000 edits: far beyond where more rows are faster."""
 SHARE_OF_FREE = 0.5
-"""The rest is left to what is estimated too low, and to others on the device."""
+"""The rest is left for estimates that are too low, and for other programs on the device."""
 SAVED_PER_TOKEN = 32
-"""Numbers per token, block and unit of hidden size that a step keeps for its way back. Counted with saved-tensor hooks:
+"""Numbers per token, block and unit of hidden size that a step keeps for the backward pass. With saved-tensor hooks:
 15 to 29 in float32 and bfloat16 for the four families, the padding of bins included."""
 
 
@@ -28,11 +28,11 @@ OUT_OF_MEMORY_WORDS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""Of errors that torch raises as a plain RuntimeError."""
+"""Parts of the texts of errors that torch raises as a plain RuntimeError."""
 
 
 def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_layer: int) -> int:
-    """Rows to search at once: what the device's free memory holds by estimate, and no more than is faster."""
+    """Rows to search at once: as many as the free memory is estimated to hold, up to the number that still pays."""
     most = CUDA_ROWS if loaded.device.type == "cuda" else CPU_ROWS
     free = free_bytes(loaded.device)
     if free is None or not groups:
@@ -41,7 +41,7 @@ def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_la
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a step failed for want of memory."""
+    """Whether a step failed because memory ran out."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY_WORDS)
 
 

@@ -29,11 +29,11 @@ import torch
 from torch import Tensor
 
 BIN_TOKENS = 16
-"""Suffix tokens of a bin, where no row is longer: longer bins hold less padding and cost more in attention."""
+"""Suffix tokens of a bin, unless a row is longer: longer bins hold less padding and cost more in attention."""
 PREFIX_SLACK = 1.25
-"""How much more prefix than on average a bin may hold."""
-SHARED, NOBODY = -1, -2
-"""Rows' numbers at places that all rows of a bin see, and at padding."""
+"""How many times the average number of prefix tokens a bin may hold."""
+SHARED, PADDING = -1, -2
+"""Row numbers of places that all rows of a bin see, and of padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Extent:
     """How many tokens a row has."""
 
     shared: tuple[int, ...]
-    """Ids of its first prefix tokens, which rows with equal ones have in common."""
+    """Ids of its first prefix tokens; rows with equal ones share them."""
     num_own: int
-    """Prefix tokens behind these."""
+    """Prefix tokens after the shared ones."""
     num_suffix: int
 
 
@@ -87,14 +87,14 @@ class Packing:
         return self.bin_R * self.num_suffix + self.suffix_at_R
 
     def prefix_index(self, shared_R: Tensor, own_R: Tensor, *, fill: int = 0) -> Tensor:
-        """For every flat prefix place [B · P] what lies there, if row r's shared and own tokens begin where told."""
+        """For every flat prefix place [B · P] the index of its token, if row r's tokens begin at these indices."""
         index = torch.full((self.num_bins * self.num_prefix,), fill)
         self._write_shared(index, shared_R)
         _write_runs(index, self.flat_own, self.num_own_R, own_R)
         return index
 
     def suffix_index(self, first_R: Tensor) -> Tensor:
-        """For every flat suffix place [B · S] what lies there, if row r's suffix begins at ``first_R[r]``."""
+        """For every flat suffix place [B · S] the index of its token, if row r's suffix begins at ``first_R[r]``."""
         index = torch.zeros(self.num_bins * self.num_suffix, dtype=torch.long)
         _write_runs(index, self.flat_suffix, self.num_suffix_R, first_R)
         return index
@@ -129,13 +129,13 @@ class Packing:
         _write_runs(index, self.flat_shared[leads], self.num_shared_R[leads], first_R[leads], step=step)
 
     def _prefix_rows(self) -> Tensor:
-        rows = torch.full((self.num_bins * self.num_prefix,), NOBODY)
+        rows = torch.full((self.num_bins * self.num_prefix,), PADDING)
         self._write_shared(rows, torch.full_like(self.bin_R, SHARED), step=0)
         _write_runs(rows, self.flat_own, self.num_own_R, torch.arange(len(self.bin_R)), step=0)
         return rows.view(self.num_bins, self.num_prefix)
 
     def _suffix_rows(self) -> Tensor:
-        rows = torch.full((self.num_bins * self.num_suffix,), NOBODY)
+        rows = torch.full((self.num_bins * self.num_suffix,), PADDING)
         _write_runs(rows, self.flat_suffix, self.num_suffix_R, torch.arange(len(self.bin_R)), step=0)
         return rows.view(self.num_bins, self.num_suffix)
 
@@ -163,7 +163,7 @@ def pack(rows: Sequence[Extent], *, bin_tokens: int = BIN_TOKENS) -> Packing:
 
 
 class _Bins:
-    """Bins that fill; those open are found by their rows' shared tokens and the room left."""
+    """Bins that are being filled, found by their shared tokens and the room left."""
 
     def __init__(self, room: int, other_room: int) -> None:
         self.content: list[list[int]] = []
@@ -174,7 +174,7 @@ class _Bins:
         )
 
     def put(self, row: int, shared: tuple[int, ...], size: int, other: int) -> None:
-        """Put a row into the fullest bin where it fits, else into a new one."""
+        """Put a row into the fullest bin that has room, or into a new one."""
         stacks = self._open[shared]
         for left in range(size, self._room + 1):
             if stacks[left] and self._other_used[stacks[left][-1]] + other <= self._other_room:

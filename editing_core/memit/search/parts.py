@@ -1,6 +1,6 @@
-"""The parts of a model as a search runs them: the same function as the library's, computed where somebody asks.
+"""The parts of a model as a search runs them: the library's function, computed only where it is read.
 
-A stretch of twins of the model's blocks. In the last one the MLP is computed at the places that are read, and at no
+A stretch of copies of the model's blocks. In the last one the MLP is computed at the places that are read, and at no
 other; an activation that the library writes as a chain of operations is torch's own. Knows no batches and no losses.
 """
 
@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.activations import NewGELUActivation
 
+from editing_core.models.activations import fuse_gelu
 from editing_core.models.blocks import run_stretch, stretch
 from editing_core.models.load import LoadedModel
-from editing_core.models.shallow_copies import twin_tree
+from editing_core.models.shallow_copies import shallow_copy_tree
 
 TO_THE_TOP = 10**6
 """Beyond any model's last block."""
 
 
 class _OnlyWhereRead(nn.Module):
-    """An MLP that is computed at some flat places [Q] of its input; elsewhere it answers 0."""
+    """An MLP that is computed at some flat places [Q] of its input, and returns 0 elsewhere."""
 
     def __init__(self, mlp: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _OnlyWhereRead(nn.Module):
 
 
 class Part:
-    """Some consecutive blocks of a model, with the final norm if asked for."""
+    """Some consecutive blocks of a model, on request with the final norm."""
 
     def __init__(self, loaded: LoadedModel, first: int, *, last: int, with_norm: bool = False) -> None:
         self._stretch = stretch(loaded.model, loaded.family, first, last=last, with_norm=with_norm)
@@ -57,27 +57,20 @@ class Part:
         cache: Any = None,
         read_Q: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states [B, T, H] after the blocks; where ``read_Q`` is given, right at those flat places only."""
+        """Hidden states [B, T, H] after the blocks. If ``read_Q`` is given, only those flat places are right."""
         self._last_mlp.places_Q = read_Q
         return run_stretch(self._stretch, hidden_BTH, mask, positions_RT=positions_BT, cache=cache)
 
 
 def _exchange(part: nn.Module, loaded: LoadedModel) -> _OnlyWhereRead:
-    """Put twins in the blocks' places, with what they compute otherwise; returns the last one's MLP."""
+    """Replace the blocks by copies with faster parts, and return the last block's MLP."""
     blocks = part.get_submodule(loaded.family.blocks)
-    twins = [twin_tree(block) for block in blocks.children()]
-    for twin in twins:
-        _exchange_activations(twin)
+    copies = [shallow_copy_tree(block) for block in blocks.children()]
+    for copy in copies:
+        fuse_gelu(copy)
     path, _, _ = loaded.family.projection.rpartition(".")
     parent, _, name = path.rpartition(".")
-    last_mlp = _OnlyWhereRead(twins[-1].get_submodule(path))
-    twins[-1].get_submodule(parent)._modules[name] = last_mlp
-    part._modules[loaded.family.blocks] = nn.ModuleList(twins)
+    last_mlp = _OnlyWhereRead(copies[-1].get_submodule(path))
+    copies[-1].get_submodule(parent)._modules[name] = last_mlp
+    part._modules[loaded.family.blocks] = nn.ModuleList(copies)
     return last_mlp
-
-
-def _exchange_activations(module: nn.Module) -> None:
-    for inner in module.modules():
-        for name, child in inner._modules.items():
-            if isinstance(child, NewGELUActivation):
-                inner._modules[name] = nn.GELU(approximate="tanh")

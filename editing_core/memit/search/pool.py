@@ -1,4 +1,4 @@
-"""The searches going on side by side: each stops on its own, at the δ whose loss was read, and gives its place away.
+"""The searches that run together. Each stops on its own, at the δ whose loss was computed last, and makes room.
 
 Knows no memory limits and no files.
 """
@@ -25,7 +25,7 @@ from editing_core.memit.search.rows import GroupRows
 from editing_core.precision import search_dtype
 
 REFILL_SHARE = 1 / 8
-"""Share of the rows that must be free before waiting searches come in: fewer would be prepared at a poor speed."""
+"""Share of the rows that must be free before waiting searches start: preparing fewer rows at once is slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Target:
 
 
 class SearchPool:
-    """The searches going on, and those waiting for their places."""
+    """The searches that run, and those that wait for room."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class SearchPool:
         note: Callable[[int, Target], None],
     ) -> None:
         self.suspects: list[int] = []
-        """Groups that left because a number was not finite: theirs, or that of a companion."""
+        """Groups that left because a number was not finite: their own, or that of another group in the batch."""
         self.active: list[int] = []
         """Indices of the groups in the batch, in its order."""
         self._model, self._groups, self._config = model, groups, config
@@ -74,19 +74,21 @@ class SearchPool:
         """Rows of the groups in the batch."""
         return sum(self._groups[i].num_rows for i in self.active)
 
-    def run(self, tell: Callable[[float], None]) -> None:
-        """Search until nobody waits; ``tell`` gets the edits' worth of work in the searches going on."""
+    def run(self, report: Callable[[float], None]) -> None:
+        """Search until no search waits. ``report`` is called with the work done in the running searches, in edits."""
         self._admit()
         while self.active:
-            tell(sum(len(self._groups[i].edits) * self._steps[n] / self._config.num_steps for n, i in self._numbered()))
+            report(
+                sum(
+                    len(self._groups[i].edits) * self._steps[n] / self._config.num_steps
+                    for n, i in enumerate(self.active)
+                )
+            )
             self._keep(self._step())
             self._admit()
 
-    def _numbered(self) -> enumerate[int]:
-        return enumerate(self.active)
-
     def _step(self) -> Tensor:
-        """Read every loss, note those that end, move the others; True where a search goes on, [G]."""
+        """Compute every loss, note the searches that end, and update the others. Returns which go on, [G]."""
         assert self._batch is not None
         self._steps = [steps + 1 for steps in self._steps]
         last = [steps == self._config.num_steps for steps in self._steps]
@@ -104,7 +106,7 @@ class SearchPool:
         return ~ends & is_finite
 
     def _growth(self) -> Tensor:
-        """How much longer the δ of several edits may be: they add up like vectors that are nearly at right angles."""
+        """How much larger the δ of several edits may be: they add up like vectors at nearly right angles."""
         sizes = [len(self._groups[i].edits) for i in self.active]
         return torch.tensor(sizes, dtype=self._delta.dtype, device=self._delta.device).sqrt()
 
@@ -121,7 +123,7 @@ class SearchPool:
             self._note(self.active[g], target)
 
     def _keep(self, goes_on_G: Tensor) -> None:
-        """Let the others go."""
+        """Drop the other searches."""
         if bool(goes_on_G.all()):
             return
         kept = goes_on_G.tolist()
@@ -134,7 +136,7 @@ class SearchPool:
         self._batch = self._batch.select(goes_on_G) if self.active else None
 
     def _admit(self) -> None:
-        """Take in who waits and fits, once that is worth it; where nothing is going on, at least one."""
+        """Start waiting searches that fit, once enough rows are free; if no search runs, start at least one."""
         if self.active and self._room - self.num_rows < REFILL_SHARE * self._room:
             return
         taken: list[int] = []
@@ -148,7 +150,7 @@ class SearchPool:
             self._begin(taken)
 
     def _begin(self, taken: list[int]) -> None:
-        self.active += taken  # before the work: if memory runs out, they are found here
+        self.active += taken  # first: if memory runs out, the caller finds them here
         self._steps += [0] * len(taken)
         batch, hidden = prepare_batch(self._model, [self._groups[i] for i in taken], compute_dtype=self._dtype)
         if self._batch is not None:
@@ -172,7 +174,7 @@ class _Losses:
 def _losses(
     batch: SearchBatch, delta_GH: Tensor, config: MemitConfig, *, with_gradient: bool
 ) -> tuple[SearchBatch, _Losses, Tensor | None]:
-    """The batch (with starting distributions noted), the losses at δ, and their gradient [G, H] where asked for."""
+    """The batch with its starting distributions, the losses at δ, and on request their gradient [G, H]."""
     leaf = delta_GH.detach().requires_grad_(with_gradient)
     with torch.set_grad_enabled(with_gradient):
         nll, now = batch.log_probabilities(leaf)

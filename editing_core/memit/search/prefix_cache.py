@@ -1,4 +1,4 @@
-"""Keys and values of the tokens that no δ reaches, as the library's attention asks for them. Knows no searches."""
+"""Keys and values of the tokens that no δ reaches, in the form of the library's caches. Knows no searches."""
 
 # Dims: B bins, P prefix places.
 
@@ -20,7 +20,7 @@ class PrefixCache:
         self._is_recording = layers is None
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """As transformers' caches: [B, heads, tokens, width] in, what is attended to out."""
+        """Like transformers' caches: takes [B, heads, tokens, width], and returns the keys and values to attend to."""
         if self._is_recording:
             self.layers[layer_idx] = (keys, values)
             return keys, values
@@ -28,11 +28,11 @@ class PrefixCache:
         return torch.cat([first_keys, keys], dim=2), torch.cat([first_values, values], dim=2)
 
     def get_seq_length(self, _layer_idx: int = 0) -> int:
-        """Tokens that are there before; masks and positions are given, so only a shape depends on it."""
+        """Number of kept tokens. Masks and positions are given, so only a shape depends on it."""
         return 0 if self._is_recording else next(iter(self.layers.values()))[0].shape[2]
 
     def recorded(self) -> PrefixCache:
-        """What was recorded, to be put in front."""
+        """A cache that puts the recorded keys and values in front of new ones."""
         return PrefixCache({i: (k.contiguous(), v.contiguous()) for i, (k, v) in self.layers.items()})
 
 

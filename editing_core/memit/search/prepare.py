@@ -1,4 +1,4 @@
-"""What of a search does not depend on δ, computed once: blocks 0 … L, and keys and values above L.
+"""Computes once the parts of a search that do not depend on δ: blocks 0 … L, and keys and values above L.
 
 Rows whose first tokens agree (a context's) share them. Knows no losses and no optimiser.
 """
@@ -23,12 +23,12 @@ from editing_core.models.blocks import additive_mask, embed
 from editing_core.models.load import LoadedModel
 
 WHOLE_ROW_BIN_TOKENS = 64
-"""Tokens of a bin while whole rows are run."""
+"""Tokens of a bin in the pass over whole rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchModel:
-    """The model in the parts that a search runs."""
+    """The model, split into the parts that a search runs."""
 
     loaded: LoadedModel
     lower: Part
@@ -39,7 +39,7 @@ class SearchModel:
 
     @classmethod
     def of(cls, loaded: LoadedModel, *, target_layer: int) -> SearchModel:
-        """Take a model apart at its target layer; no weight is copied."""
+        """Split a model at its target layer; no weight is copied."""
         return cls(
             loaded=loaded,
             lower=Part(loaded, 0, last=target_layer),
@@ -52,7 +52,7 @@ class SearchModel:
 def prepare_batch(
     model: SearchModel, groups: Sequence[GroupRows], *, compute_dtype: torch.dtype
 ) -> tuple[SearchBatch, list[Tensor]]:
-    """Run what does not depend on δ; returns the batch and, per group, h^L of its bare rows [edits, H]."""
+    """Run the parts that do not depend on δ. Returns the batch and, per group, h^L of its bare rows [edits, H]."""
     plans = [plan for i, group in enumerate(groups) for plan in plan_rows(i, group)]
     shared = _shared_tokens(plans)
     extents = tuple(
@@ -72,7 +72,7 @@ def prepare_batch(
 
 
 def _shared_tokens(plans: Sequence[RowPlan]) -> list[tuple[int, ...]]:
-    """Per row the first tokens that all rows in its context have, none of them a look-up token or behind one."""
+    """Per row the first tokens that all rows of its context share; all lie before the look-up tokens."""
     members: dict[int, list[RowPlan]] = {}
     for plan in plans:
         members.setdefault(plan.context, []).append(plan)
@@ -81,7 +81,7 @@ def _shared_tokens(plans: Sequence[RowPlan]) -> list[tuple[int, ...]]:
 
 
 def _common_start(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The ids that all rows begin with: where the first and the last in order agree, all do."""
+    """The ids that all rows begin with: if the first and the last in sorted order agree, all do."""
     first, last = min(rows), max(rows)
     return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
 
@@ -89,7 +89,7 @@ def _common_start(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 def _run_whole_rows(
     model: SearchModel, plans: Sequence[RowPlan], shared: Sequence[tuple[int, ...]]
 ) -> tuple[Tensor, Packing]:
-    """h^L of all tokens [B · P, H], and where they lie: whole rows are packed as if all were prefix."""
+    """h^L of all tokens [B · P, H], and their layout: whole rows are packed as if all tokens were prefix."""
     loaded = model.loaded
     extents = [Extent(common, len(plan.ids) - len(common), 0) for plan, common in zip(plans, shared, strict=True)]
     packing = pack(extents, bin_tokens=WHOLE_ROW_BIN_TOKENS)
@@ -110,7 +110,7 @@ def _take(flat_TH: Tensor, index: Tensor, num_bins: int) -> Tensor:
 
 
 def _record(model: SearchModel, prefix_BPH: Tensor, packing: Packing) -> PrefixCache:
-    """Keys and values above L of the prefix parts; nobody reads what the last MLP says of them."""
+    """Keys and values above L of the prefix parts. The last MLP is not run, since its output is not read."""
     device = prefix_BPH.device
     cache = PrefixCache()
     model.upper.run(

@@ -1,4 +1,4 @@
-"""The rows of one search: which tokens go in, and what each row is asked. Knows no tensors."""
+"""The rows of one search: their tokens, and the target tokens that each row predicts. Knows no tensors."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from editing_core.memit.tokens import EditRows, TokenRow
 
 GUARDING = -1
-"""Stands where a rewriting row has the number of its context."""
+"""The guarding row's value of ``context``; rewriting rows have the number of their context."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRows:
-    """The rows of one search: every edit of a subject's group, and the row that guards the subject's meaning."""
+    """The rows of one search: those of every edit about a subject, and the row that guards the subject's meaning."""
 
     edits: tuple[EditRows, ...]
 
     @property
     def num_rows(self) -> int:
-        """Rewriting rows of all edits and one guarding row."""
+        """Number of rewriting rows of all edits, and one guarding row."""
         return sum(len(edit.prompts) for edit in self.edits) + 1
 
     @property
@@ -34,7 +34,7 @@ class GroupRows:
 
     @property
     def num_asks(self) -> int:
-        """Positions whose next token is asked for, that of the guarding row counted."""
+        """Positions whose next token is predicted, including the guarding row's."""
         return sum(len(plan.target) for plan in plan_rows(0, self)) + 1
 
 
@@ -72,7 +72,7 @@ def plan_rows(index: int, group: GroupRows) -> list[RowPlan]:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """Every target token of a batch: its row, its place from the look-up token on, itself, and its weight."""
+    """Every target token of a batch: its row, its place after the look-up token, its id, and its weight."""
 
     rows: list[int]
     places: list[int]
@@ -81,7 +81,7 @@ class Asks:
 
 
 def asks_of(plans: Sequence[RowPlan]) -> Asks:
-    """What the rows are asked."""
+    """The target tokens of the rows."""
     asks = Asks([], [], [], [])
     for i, plan in enumerate(plans):
         first = len(plan.row.ids) - 1 - plan.row.lookup

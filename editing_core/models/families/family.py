@@ -1,4 +1,4 @@
-"""What MEMIT touches in a model, by names; knows no weights and no numbers of a single model."""
+"""The names of the parts of a model that MEMIT uses. Knows no weights and no sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Family:
     positions: str | None = None
     """Path within the base of a table of positions that is added to the embeddings; None: the blocks know positions."""
     projection_is_transposed: bool = False
-    """True where the weight is stored [d_ff, d_model] (Conv1D) and not [d_model, d_ff]."""
+    """Whether the weight is stored as [d_ff, d_model] (Conv1D) instead of [d_model, d_ff]."""
 
     def base_model(self, model: nn.Module) -> nn.Module:
         """The model without its head."""

@@ -1,4 +1,4 @@
-"""GPT-2: learned positions beside the embeddings, transposed projections (Conv1D), a head tied to the embeddings."""
+"""GPT-2: learned positions added to the embeddings, transposed projections (Conv1D), a head tied to the embeddings."""
 
 from editing_core.models.families.family import Family
 

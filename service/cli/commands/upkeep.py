@@ -25,6 +25,7 @@ from service.cli.up import hold_data
 from worker.protocol.connections import connect
 from worker.protocol.entities import Pointer
 from worker.protocol.errors import LedgerDown
+from worker.protocol.head_state import HeadState, compare_head, describe_older_redis, describe_promotion
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings, child_environment, read_settings
@@ -87,7 +88,8 @@ def recover(
             _recover_from_files(settings, url)
         head, pointer = read_head(layout), _pointer(settings, url)
     damage = _damage(layout, pointer or head)
-    for line in (f"on disk: {_described(head)}", f"in Redis: {_described(pointer)}", damage or _advice(head, pointer)):
+    places = (f"on disk: {describe_promotion(head)}", f"in Redis: {describe_promotion(pointer)}")
+    for line in (*places, damage or _advice(head, pointer)):
         stdout().print(line, soft_wrap=True)
 
 
@@ -141,9 +143,9 @@ def reached(settings: Settings) -> Iterator[str]:
 
 def _recover_from_files(settings: Settings, url: str) -> None:
     head, pointer = read_head(StoreLayout(settings.data)), _pointer(settings, url)
-    if pointer is not None and (head is None or head.revision < pointer.revision):
+    if compare_head(head, pointer) == HeadState.HEAD_BEHIND:
         raise InvalidSettings(
-            f"Redis knows more than the files ({_described(pointer)}; on disk: {_described(head)}): "
+            f"Redis knows more than the files ({describe_promotion(pointer)}; on disk: {describe_promotion(head)}): "
             "going on from the files would undo that. Start Errata: the worker brings the files up to date by itself"
         )
     environment = child_environment(data=settings.data, redis_url=url)
@@ -160,24 +162,18 @@ def _pointer(settings: Settings, url: str) -> Pointer | None:
         raise CommandFailed(str(error), ExitCode.UNREACHABLE) from None
 
 
-def _described(place: Head | Pointer | None) -> str:
-    return "no promotion is known" if place is None else f"promotion {place.revision}, version {place.version}"
-
-
 def _advice(head: Head | None, pointer: Pointer | None) -> str:
-    if pointer is None and head is None:
-        return "Nothing was promoted yet: there is nothing to recover."
-    if pointer is None:
-        return "Redis is empty beside a full store: the next start writes the ledger again from the files by itself."
-    if head is None or head.revision < pointer.revision:
-        return "The files are a step behind Redis, as after a crash: the worker mends that by itself."
-    if (head.revision, head.version) == (pointer.revision, pointer.version):
-        return "Both agree: there is nothing to recover."
-    return (
-        "The files know more than Redis: an old Redis was restored, or this is another Redis. Connect the right one; "
-        "or, if its newest data is lost, stop Errata and run `errata recover --from-files`: every edit that was live "
-        "stays live, and batches that only the lost data knew have to be sent again."
-    )
+    state = compare_head(head, pointer)
+    if state == HeadState.HEAD_AHEAD:
+        assert head is not None
+        assert pointer is not None
+        return f"{describe_older_redis(head, pointer)}."
+    return {
+        HeadState.NOTHING_PROMOTED: "Nothing was promoted yet: there is nothing to recover.",
+        HeadState.REDIS_EMPTY: "Redis is empty and the store is not: the next start writes the ledger from the files.",
+        HeadState.HEAD_BEHIND: "The files are a step behind Redis, as after a crash: the worker mends that by itself.",
+        HeadState.EQUAL: "Both agree: there is nothing to recover.",
+    }[state]
 
 
 def _key_file(data: Path | None) -> KeyFile:

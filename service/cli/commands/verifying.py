@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from editing_core.errors import ErrataError, InvalidSettings, StoreDamaged
 from editing_core.verifying.findings import Finding, from_json
-from editing_core.versions.head import Head, read_head
+from editing_core.versions.head import read_head
 from editing_core.versions.identity import open_identity
 from editing_core.versions.layout import ORIGINAL, StoreLayout
 from editing_core.versions.manifest import EMPTY_DIGEST, decode_manifest
@@ -19,6 +19,7 @@ from service.client.errors import ErrataApiError, ServiceUnreachable, Unexpected
 from service.client.schemas import ResidentDigests
 from worker.protocol.connections import connect
 from worker.protocol.entities import Pointer, VersionRecord
+from worker.protocol.head_state import HeadState, compare_head, describe_older_redis, describe_promotion
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import Settings, child_environment, read_settings
@@ -145,18 +146,14 @@ def _pointer(settings: Settings, pointer: Pointer | None) -> Finding:
     if pointer is None:
         detail = "the ledger knows none: the next start writes it again from the files"
         return Finding(what=what, detail=detail)
-    if head is not None and (head.revision, head.version) == (pointer.revision, pointer.version):
-        return Finding(what=what, detail=f"promotion {head.revision}, version {head.version}, in HEAD too")
-    detail = f"{_described(pointer)} in the ledger, {_described(head)} in HEAD"
-    if head is None or head.revision < pointer.revision:
+    state = compare_head(head, pointer)
+    if state == HeadState.HEAD_AHEAD:
+        assert head is not None
+        return Finding(what=what, problem=describe_older_redis(head, pointer))
+    if state == HeadState.HEAD_BEHIND:
+        detail = f"{describe_promotion(pointer)} in the ledger, {describe_promotion(head)} in HEAD"
         return Finding(what=what, detail=f"{detail}: a step behind, which the worker mends")
-    return Finding(
-        what=what, problem=f"{detail}: an older Redis was restored, or this is another; see `errata recover`"
-    )
-
-
-def _described(place: Head | Pointer | None) -> str:
-    return "nothing" if place is None else f"promotion {place.revision} ({place.version})"
+    return Finding(what=what, detail=f"{describe_promotion(pointer)}, in HEAD too")
 
 
 def _memory(settings: Settings, api_key: str | None) -> Iterator[Finding]:

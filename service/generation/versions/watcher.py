@@ -19,6 +19,7 @@ from service.generation.metrics import GenerationMetrics
 from service.generation.versions.resident import ResidentVersions
 from worker.protocol.entities import ORIGINAL, Pointer
 from worker.protocol.errors import LedgerDown
+from worker.protocol.head_state import describe_older_redis
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 
@@ -136,11 +137,7 @@ class PointerWatcher:
             return
         served = self._state.served
         if served is not None and wanted.revision < served.revision:
-            problem = (
-                f"the ledger is at revision {wanted.revision} ({wanted.version}) and revision {served.revision} "
-                f"({served.version}) is served: an older Redis was restored; connect the right one, or stop Errata "
-                "and run `errata recover --from-files` to continue from the files"
-            )
+            problem = describe_older_redis(served, wanted, place="the served version")
             self._set_state(FollowState(wanted=wanted, served=served, problem=problem))
         elif wanted == served and (degraded is not None or self._is_confirmed(wanted)):
             self._set_state(FollowState(wanted=wanted, served=served, degraded=degraded))

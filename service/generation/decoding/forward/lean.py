@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
-from transformers.activations import NewGELUActivation
 from transformers.models.gptj.modeling_gptj import GPTJAttention, GPTJBlock
 
-from editing_core.models.shallow_copies import twin_tree
+from editing_core.models.activations import fuse_gelu
+from editing_core.models.shallow_copies import shallow_copy_tree
 from service.generation.decoding.forward.cache import Window
 from service.generation.decoding.forward.joined import joined_weight, projections_of
 
 
 def lean_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model that shares every tensor. Raises UnsupportedHook as ``twin_tree`` does."""
-    copy = twin_tree(model)
+    """A copy of the model that shares every tensor. Raises UnsupportedHook as ``shallow_copy_tree`` does."""
+    copy = shallow_copy_tree(model)
     for module in list(copy.modules()):
         if type(module) is GPTJAttention and module.rotary_dim is not None:
             module.__class__ = LeanGPTJAttention
@@ -37,8 +37,7 @@ def lean_copy(model: nn.Module) -> nn.Module:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 module._modules[name] = nn.Identity()
-            elif type(child) is NewGELUActivation:
-                module._modules[name] = nn.GELU(approximate="tanh")
+    fuse_gelu(copy)
     for module in copy.modules():
         if type(module) is GPTJBlock and isinstance(module.attn, LeanGPTJAttention) and _has_no_hooks(module):
             module.__class__ = LeanGPTJBlock

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from editing_core.culprits.shares import EditShares, shares_of
-from editing_core.memit.solve import solve_delta
+from editing_core.memit.solve import solve_holding
 from editing_core.memit.tokens import edit_rows
 from editing_core.memit.update import HeldKeys, Update, solve_edits
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_edits, tiny_loaded
@@ -67,7 +67,7 @@ def test_disturbance_is_that_of_the_solve_with_the_edits_residual_alone(family: 
         weight_HM = weight.T if loaded.family.projection_is_transposed else weight
         alone_NH = torch.zeros_like(found.residuals_NH)
         alone_NH[place] = found.residuals_NH[place]
-        share_HM = solve_delta(found.keys_NM.T, alone_NH.T, covariances[layer], prior_weight=PRIOR_WEIGHT)
+        share_HM = solve_holding(found.keys_NM.T, alone_NH.T, covariances[layer], prior_weight=PRIOR_WEIGHT).delta_HM
         moved, ordinary = (((m @ covariances[layer]) * m).sum() for m in (share_HM, weight_HM))
         expected += float(moved / ordinary)
     assert float(shares.disturbance_N[place]) == pytest.approx(expected, rel=1e-9)  # float64 throughout

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing_core.memit.solve import nearest_keys, solve_delta, solve_holding
+from editing_core.memit.solve import nearest_keys, solve_holding
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -37,9 +37,9 @@ def test_held_keys_enter_the_bracket_with_their_weight_and_no_residual(weight: f
 def test_a_held_key_is_an_edit_that_asks_for_no_change() -> None:
     keys, residuals, covariance, held = problem()
     found = solve_holding(keys, residuals, covariance, prior_weight=5.0, held_MP=held).delta_HM
-    joined = solve_delta(
+    joined = solve_holding(
         torch.cat([keys, held], 1), torch.cat([residuals, torch.zeros(8, 3)], 1), covariance, prior_weight=5.0
-    )
+    ).delta_HM
     assert float((found - joined).norm() / joined.norm()) < 1e-12
 
 
@@ -54,13 +54,13 @@ def test_the_heavier_a_held_key_the_less_its_outcome_moves() -> None:
         )
         for w in (0.25, 1.0, 4.0, 16.0)
     ]
-    moved.insert(0, float((solve_delta(keys, residuals, covariance, prior_weight=5.0) @ held).norm()))
+    moved.insert(0, float((solve_holding(keys, residuals, covariance, prior_weight=5.0).delta_HM @ held).norm()))
     assert moved == sorted(moved, reverse=True)
 
 
 def test_without_held_keys_the_bits_are_those_of_the_plain_solve() -> None:
     keys, residuals, covariance, _ = problem()
-    plain = solve_delta(keys, residuals, covariance, prior_weight=5.0)
+    plain = solve_holding(keys, residuals, covariance, prior_weight=5.0).delta_HM
     assert torch.equal(plain, solve_holding(keys, residuals, covariance, prior_weight=5.0, held_weight=9.0).delta_HM)
 
 

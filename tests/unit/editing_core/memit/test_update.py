@@ -12,7 +12,7 @@ from editing_core.asking.probes import ProbeSet
 from editing_core.covariance.artefacts import ModelArtefacts
 from editing_core.editor.editor import JointEditor
 from editing_core.errors import NotPositiveDefinite
-from editing_core.memit.solve import solve_delta
+from editing_core.memit.solve import solve_holding
 from editing_core.models.load import LoadedModel
 from editing_core.models.views import make_view
 from editing_core.versions.target_files import TargetFiles
@@ -143,7 +143,7 @@ def test_a_covariance_of_too_few_samples_is_refused_with_the_number_needed() -> 
     thin = torch.zeros(8, 8, dtype=torch.float64)
     thin[0, 0] = 1.0
     with pytest.raises(NotPositiveDefinite, match="needs at least 8 tokens"):
-        solve_delta(torch.ones(8, 1), torch.ones(4, 1), thin, prior_weight=1.0)
+        solve_holding(torch.ones(8, 1), torch.ones(4, 1), thin, prior_weight=1.0)
 
 
 def test_half_precision_models_get_float32_edited_matrices(tmp_path: Path) -> None:
