@@ -1,1 +1,1 @@
-"""Questions to a model: scores, continuations, the probe set, perplexity, and the answers of the original model."""
+"""Asks a model questions: scores, continuations, the probe set, perplexity, and the answers of the original model."""

@@ -1,7 +1,7 @@
 """Greedy continuations of prompts, many at once, and the search for an object's name in them.
 
-The loop is our own instead of the library's ``generate``, so that the generation settings of a checkpoint (penalties,
-lengths) have no influence: a continuation depends on the logits alone.
+The module has its own loop and does not call the library's ``generate``, so the generation settings of a checkpoint
+(penalties, lengths) have no effect: a continuation depends only on the logits.
 """
 
 # Dims: R rows of one batch, T tokens.
@@ -31,9 +31,9 @@ def continue_greedily(
     batch_size: int = 64,
     on_rows: OnRows = lambda num_rows: None,
 ) -> list[str]:
-    """The text that greedy decoding writes after each prompt, up to the end token or the context's end.
+    """Return the text that greedy decoding writes after each prompt, up to the end token or the end of the context.
 
-    Raises InvalidPrompt when a prompt has no tokens or leaves no room in the context.
+    Raises InvalidPrompt if a prompt has no tokens or leaves no room in the context.
     """
     rows = [prompt_ids(model, tokenizer, prompt, num_new=1) for prompt in prompts]
     texts = [""] * len(rows)
@@ -47,7 +47,7 @@ def continue_greedily(
 
 
 def _batches(rows: Sequence[Sequence[int]], limit: int, *, max_new_tokens: int, batch_size: int) -> Iterator[list[int]]:
-    """Places of the rows that run together: all have as much room, so that none ends early for another's sake."""
+    """Yield the indices of rows that run together. All have equal room, so no row ends early because of another."""
     rooms = [min(max_new_tokens, limit - len(row)) for row in rows]
     for room in sorted(set(rooms)):
         places = [place for place, own in enumerate(rooms) if own == room]
@@ -59,7 +59,7 @@ def _batches(rows: Sequence[Sequence[int]], limit: int, *, max_new_tokens: int, 
 def _continue_batch(
     model: nn.Module, rows: Sequence[Sequence[int]], max_new_tokens: int, *, end: int | None, on_rows: OnRows
 ) -> list[list[int]]:
-    """The ids written after each row. All rows end together, so each step reports its share of them."""
+    """Return the ids written after each row. All rows end together, so each step reports its share of them."""
     ids_RT, mask_RT = _pad_left(rows, device=next(model.parameters()).device)
     positions_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
     num_steps = min(max_new_tokens, max_positions(model) - ids_RT.shape[1])
@@ -105,11 +105,11 @@ def _pad_left(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[T
 
 
 def tells(text: str, new: str, old: str | None) -> bool:
-    """Whether the text names the new object, and not the old one before it.
+    """Return whether the text names the new object, and not the old one before it.
 
-    Upper and lower case count as equal. An object is named where it stands as whole words ("Paris" is not named by
-    "Parisian"); in scripts without upper and lower case, which often write no spaces, anywhere. Where both begin at the
-    same place ("Guinea", "Guinea-Bissau"), the longer one is meant.
+    The comparison ignores case. A name must match whole words ("Parisian" does not name "Paris"). In scripts without
+    upper and lower case, which often write no spaces, a name may match anywhere. If both names begin at the same place
+    ("Guinea", "Guinea-Bissau"), the longer one counts.
     """
     new_place = find_named(text, new)
     if new_place is None:
@@ -121,7 +121,7 @@ def tells(text: str, new: str, old: str | None) -> bool:
 
 
 def find_named(text: str, name: str) -> int | None:
-    """Where the text names it first, None if nowhere."""
+    """Return the index of the first place that names it, or None."""
     folded, wanted = normalise(text).casefold(), normalise(name).casefold()
     place = folded.find(wanted) if wanted else -1
     while place >= 0:
@@ -133,7 +133,7 @@ def find_named(text: str, name: str) -> int | None:
 
 
 def _joined(text: str, place: int) -> bool:
-    """Whether the characters on both sides of the place are of one word."""
+    """Return whether the characters on both sides of the place belong to one word."""
     return 0 < place < len(text) and _of_word(text[place - 1]) and _of_word(text[place])
 
 

@@ -1,7 +1,7 @@
-"""Whether edits are already true for the original model, kept on disk by all that changes the answer.
+"""Whether edits are already true for the original model, stored on disk under everything that changes the answer.
 
-Asked in batches of one shape, filled up where there are fewer, so that no company decides about a choice that hangs by
-a hair; asked once, so that it is not decided again. A file that cannot be read is made anew. Knows no edits.
+All batches have the same number of rows; smaller ones are padded. So the other rows of a batch cannot tip a close
+decision. Each pair is asked only once, so the decision stays the same. An unreadable file is replaced. Knows no edits.
 """
 
 # Dims: R rows of a batch, all with T tokens, P predicted tokens of a row, H hidden size.
@@ -37,7 +37,7 @@ class OriginalAnswers:
     _known: dict[Pair, bool] = field(default_factory=dict)
 
     def given(self, pairs: Iterable[Pair]) -> frozenset[Pair]:
-        """Those whose target greedy decoding gives after the prompt. Raises InvalidPrompt, OSError."""
+        """Return the pairs whose target greedy decoding gives after the prompt. Raises InvalidPrompt, OSError."""
         wanted = dict.fromkeys(pairs)
         unread = [pair for pair in wanted if pair not in self._known]
         self._known.update((pair, kept) for pair in unread if (kept := _read(self._file(pair))) is not None)
@@ -46,7 +46,7 @@ class OriginalAnswers:
         return frozenset(pair for pair in wanted if self._known[pair])
 
     def _ask(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, bool]]:
-        """Each pair with whether the target is what greedy decoding gives."""
+        """Yield each pair, and whether greedy decoding gives its target."""
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         by_length: defaultdict[int, list[tuple[Pair, list[int], list[int]]]] = defaultdict(list)
         for pair in pairs:
@@ -73,7 +73,7 @@ class OriginalAnswers:
         return found
 
     def _keep(self, pair: Pair, answer: bool) -> bool:
-        """Store the answer. If another process was first, its answer counts."""
+        """Store the answer. If another process has stored one first, that answer counts."""
         file, content = self._file(pair), json.dumps({"already_true": answer}).encode()
         if file.exists():
             write_durably(file, lambda path: path.write_bytes(content))
@@ -88,14 +88,14 @@ class OriginalAnswers:
 
 
 def damaged_answers(root: Path) -> Iterator[Path]:
-    """Files of answers that cannot be read, by name; changes none."""
+    """Yield the answer files that cannot be read, sorted by name. Changes no file."""
     for path in sorted(root.glob(f"*/*{_SUFFIX}")):
-        if _read(path) is None and path.exists():  # else removed meanwhile
+        if _read(path) is None and path.exists():  # otherwise another process has removed it
             yield path
 
 
 def _read(file: Path) -> bool | None:
-    """The answer in the file; None if the file is missing or cannot be read."""
+    """Return the answer in the file, or None if the file is missing or cannot be read."""
     try:
         found = json.loads(file.read_bytes())["already_true"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Perplexity of a model on a text's tokens."""
+"""Perplexity of a model on the tokens of a text."""
 
 # Dims: W windows of one batch, T tokens of a window, V vocabulary.
 
@@ -16,7 +16,7 @@ from editing_core.asking.scoring import OnRows, final_hidden, head_of, pad_right
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perplexities:
-    """On held-out text."""
+    """Perplexities on the held-out text."""
 
     original: float
     parent: float
@@ -24,12 +24,12 @@ class Perplexities:
 
     @property
     def rise(self) -> float:
-        """Over the original, as a share."""
+        """Relative increase over the original model."""
         return self.candidate / self.original - 1
 
     @property
     def rise_over_parent(self) -> float:
-        """Over the parent, as a share."""
+        """Relative increase over the parent version."""
         return self.candidate / self.parent - 1
 
 
@@ -43,8 +43,8 @@ def perplexity(
 ) -> float:
     """Return exp of the mean negative log-likelihood, in nats per token.
 
-    The text is cut into windows that do not overlap; each predicts all its tokens but the first, so equal texts and
-    windows make figures comparable. A NaN or an infinity in the model shows in the answer.
+    The text is cut into windows that do not overlap. Each window predicts all its tokens except the first, so figures
+    are comparable if texts and windows are equal. If the model has a NaN or an infinity, the result shows it.
     """
     windows = [list(token_ids[i : i + window]) for i in range(0, len(token_ids) - 1, window)]
     if not windows:
@@ -73,5 +73,5 @@ def _negative_log_likelihood(model: nn.Module, windows: Sequence[Sequence[int]])
 
 
 def num_windows(token_ids: Sequence[int], window: int = 128) -> int:
-    """How many rows ``perplexity`` will report."""
+    """Return the number of rows that ``perplexity`` will report."""
     return len(range(0, len(token_ids) - 1, window))

@@ -1,7 +1,7 @@
-"""The probe set: ordinary prompts with the original model's answers, to see how far a candidate has drifted.
+"""The probe set: ordinary prompts with the original model's answers. They measure the drift of a candidate.
 
-The prompts come from held-out text. Of the original model, its first choice and its whole distribution for the token
-after each prompt are stored.
+The prompts come from held-out text. The set stores the original model's first choice and its whole distribution for
+the token after each prompt.
 """
 
 # Dims: P prompts, V vocabulary.
@@ -28,14 +28,14 @@ class ProbeSet:
     prompts: tuple[tuple[int, ...], ...]
     """Token ids, P prompts."""
     answers: tuple[int, ...]
-    """The original's first choice after each."""
+    """The original model's first choice after each prompt."""
     log_probs: Tensor
     """ln p of the next token, [P, V], float32, on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far a model's next-token distributions are from others'."""
+    """The distance between two sets of next-token distributions."""
 
     mean_kl: float
     """Mean over the prompts of KL(before ‖ after), in nats."""
@@ -48,8 +48,8 @@ def build_probes(
 ) -> ProbeSet:
     """Make prompts of 4 to ``max_tokens`` tokens from the first windows, and ask the model for its answers.
 
-    The lengths go round through all of that range, so that prompts end at every place of a sentence.
-    Raises InvalidSettings when no window has 4 tokens.
+    The lengths cycle through that range, so prompts end at every place in a sentence.
+    Raises InvalidSettings if no window has 4 tokens.
     """
     usable = (window for window in windows if len(window) >= _LEAST_TOKENS)
     prompts = tuple(
@@ -70,7 +70,7 @@ def next_log_probs(
     batch_size: int = 32,
     on_rows: OnRows = lambda num_rows: None,
 ) -> Tensor:
-    """Log-probabilities of the token after each prompt, [P, V], float32, on the CPU."""
+    """Return the log-probabilities of the token after each prompt, [P, V], float32, on the CPU."""
     device = next(model.parameters()).device
     found: list[Tensor | None] = [None] * len(prompts)
     for batch in batches_by_length([len(prompt) for prompt in prompts], batch_size):
@@ -85,9 +85,9 @@ def next_log_probs(
 
 
 def drift(before_PV: Tensor, after_PV: Tensor) -> Drift:
-    """Compare two sets of distributions over the same prompts; equal ones give exactly 0. NaN in gives NaN out."""
+    """Compare two sets of distributions over the same prompts. Equal sets give exactly 0, and a NaN gives NaN."""
     difference_PV = before_PV.double() - after_PV.double()
-    # 0 · ∞ counts as 0: what has no probability before cannot be lost.
+    # 0 · ∞ counts as 0: a token without probability before the edit cannot lose any.
     terms_PV = torch.where(before_PV == -torch.inf, 0.0, before_PV.double().exp() * difference_PV)
     kept = (before_PV.argmax(1) == after_PV.argmax(1)).double().mean()
     return Drift(mean_kl=float(terms_PV.sum(1).mean()), answers_kept=float(kept))

@@ -1,8 +1,8 @@
-"""How likely a model finds given targets after given prompts: one forward pass, teacher-forced.
+"""Scores how likely a model finds given targets after given prompts: one forward pass, teacher-forced.
 
-A pair whose tokens begin another pair's is read from that one's row (so a prompt with two targets of one token is one
-row). Rows of like length are padded on the right and run together, and the vocabulary head is used only where a token
-of a target is predicted. The same list of pairs gives the same rows for every model.
+If the tokens of one pair begin those of another, both pairs share a row. A prompt with two single-token targets is
+therefore one row. Rows of similar length are padded on the right and run together. The vocabulary head runs only at
+positions that predict a token of a target. The same list of pairs gives the same rows for every model.
 """
 
 # Dims: R rows of one batch, T tokens, H hidden size, P predicted positions of the batch, V vocabulary.
@@ -21,7 +21,7 @@ from editing_core.errors import InvalidPrompt
 from editing_core.memit.tokens import target_ids
 
 OnRows = Callable[[int], None]
-"""Called with the number of rows that were done since the last call; may raise."""
+"""Called with the number of rows done since the last call; may raise."""
 
 
 def counting_rows(on_progress: Callable[[int, int], None], total: int) -> OnRows:
@@ -43,22 +43,22 @@ class TargetScore:
     mean_logprob: float
     """Mean over the target's tokens of ln p(token | those before); what CounterFact's metrics compare."""
     probability: float
-    """Of all tokens together."""
+    """Probability of all tokens together."""
     rank: int
-    """Of the first token: 1 is the first choice."""
+    """Rank of the first token: 1 is the first choice."""
     greedy_match: bool
-    """Every token is the first choice given those before it: greedy decoding gives the target."""
+    """Whether every token is the first choice given those before it, so that greedy decoding gives the target."""
     num_tokens: int
     first_choice: int
     """The token that the model would write first."""
     first_token: int
     """The target's own first token."""
     first_logprob: float
-    """ln p of that."""
+    """ln p of ``first_token``."""
 
     @property
     def is_finite(self) -> bool:
-        """False when a NaN or an infinity came out of the model."""
+        """Return False if the model gave a NaN or an infinity."""
         return math.isfinite(self.mean_logprob)
 
 
@@ -70,7 +70,7 @@ class _Pair:
 
     @property
     def ids(self) -> list[int]:
-        """What goes in: the last token predicts nothing that is asked for."""
+        """Input ids. The last token is left out, because its prediction is not needed."""
         return self.prompt + self.target[:-1]
 
 
@@ -78,7 +78,7 @@ class _Pair:
 class _Row:
     ids: list[int]
     pairs: list[_Pair]
-    """Those whose ids begin the row's."""
+    """The pairs whose ids begin the row's ids."""
 
 
 def score_targets(
@@ -89,10 +89,10 @@ def score_targets(
     batch_size: int = 32,
     on_rows: OnRows = lambda num_rows: None,
 ) -> list[TargetScore]:
-    """Score each (prompt, target); the target's ids are joined to the prompt's, never encoded together with them.
+    """Score each (prompt, target). The target's ids are appended to the prompt's; the two are never encoded together.
 
     A target that is a number is the id of a single token.
-    Raises InvalidPrompt when a prompt has no tokens, or does not fit the model's context together with its target.
+    Raises InvalidPrompt if a prompt has no tokens, or does not fit into the model's context together with its target.
     """
     ready = []
     for place, (prompt, target) in enumerate(pairs):
@@ -107,7 +107,10 @@ def score_targets(
 
 
 def _shared_rows(pairs: Sequence[_Pair]) -> list[_Row]:
-    """The fewest rows that hold all pairs: what begins another in sorted order also begins the next one."""
+    """Return the fewest rows that hold all pairs.
+
+    In sorted order, ids that begin any later row also begin the next one.
+    """
     rows: list[_Row] = []
     for pair in sorted(pairs, key=lambda pair: pair.ids, reverse=True):
         ids = pair.ids
@@ -119,7 +122,7 @@ def _shared_rows(pairs: Sequence[_Pair]) -> list[_Row]:
 
 
 def prompt_ids(model: nn.Module, tokenizer: Any, prompt: str, *, num_new: int) -> list[int]:
-    """Tokenise a prompt that ``num_new`` tokens are to follow; raises InvalidPrompt when it is empty or too long."""
+    """Tokenise a prompt, leaving room for ``num_new`` tokens. Raises InvalidPrompt if it is empty or too long."""
     ids: list[int] = tokenizer(prompt, verbose=False)["input_ids"]
     limit = max_positions(model)
     if not ids:
@@ -133,14 +136,14 @@ def prompt_ids(model: nn.Module, tokenizer: Any, prompt: str, *, num_new: int) -
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Places of the rows that run together: of like length, longest first, so that memory runs out at once or never."""
+    """Yield indices of rows of similar length. The longest come first, so memory runs out immediately or never."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 
 
 def pad_right(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids [R, T] padded with 0 on the right, and the mask that is 1 for tokens."""
+    """Return ids [R, T] padded with 0 on the right, and a mask that is 1 at tokens."""
     longest = max(len(row) for row in rows)
     ids_RT = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     lengths_R = torch.tensor([len(row) for row in rows], device=device)
@@ -148,7 +151,7 @@ def pad_right(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[T
 
 
 def final_hidden(model: nn.Module, ids_RT: Tensor, mask_RT: Tensor) -> Tensor:
-    """What the vocabulary head reads [R, T, H]: the model's last hidden states, after the final norm."""
+    """Return the input of the vocabulary head [R, T, H]: the model's last hidden states, after the final norm."""
     base: nn.Module = model.base_model  # type: ignore[assignment]
     output = base(input_ids=ids_RT, attention_mask=mask_RT, use_cache=False)
     hidden: Tensor = output.last_hidden_state
@@ -156,13 +159,13 @@ def final_hidden(model: nn.Module, ids_RT: Tensor, mask_RT: Tensor) -> Tensor:
 
 
 def head_of(model: nn.Module) -> nn.Module:
-    """The vocabulary head."""
+    """Return the vocabulary head."""
     head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
     return head
 
 
 def max_positions(model: nn.Module) -> int:
-    """How many tokens the model's context takes."""
+    """Return the length of the model's context in tokens."""
     return int(model.config.max_position_embeddings)  # type: ignore[union-attr,arg-type]
 
 

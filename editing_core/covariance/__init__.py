@@ -1,1 +1,1 @@
-"""What must be known once per model: contexts, second moments of the keys, probe set, held-out text."""
+"""The artefacts that are computed once per model: contexts, second moments of the keys, probe set, held-out text."""

@@ -1,6 +1,6 @@
 """The artefacts of a model as files, in a folder whose name is a hash of everything that changes the numbers.
 
-Knows how artefacts are written and read, not how they are made (``editing_core.covariance.prepare``).
+This module writes and reads artefacts; ``editing_core.covariance.prepare`` makes them.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ RECORD_FILE = "artefacts.json"
 TENSOR_FILE = "artefacts.safetensors"
 _WAY_OUT = "remove the folder and run `errata prepare` again"
 SEAL = "seal"
-"""Field with the sha256 of the rest of the record; old records do not have it."""
+"""Field with the sha256 of the rest of the record. Old records do not have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtefactKey:
-    """Everything that changes the numbers."""
+    """Everything that changes the numbers of the artefacts."""
 
     model: str
-    """Fingerprint."""
+    """Fingerprint of the model."""
     corpus: str
-    """Digest."""
+    """Digest of the corpus."""
     layers: tuple[int, ...]
     num_tokens: int | None
-    """Tokens asked for; None: with ``statistics``."""
+    """Requested number of tokens; None if ``statistics`` is set."""
     window: int
     context_seed: int
     dtype: str
     statistics: str | None = None
-    """Digest of the published second moments that were read instead of text."""
+    """Digest of the published second moments, if they are used instead of text."""
     format: int = FORMAT
 
     def folder_name(self) -> str:
-        """Name of the artefacts' folder: a hash of the values that are not None."""
+        """Return the name of the artefacts' folder: a hash of the values that are not None."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -63,14 +63,14 @@ class ModelArtefacts:
     probes: ProbeSet
     heldout_ids: tuple[int, ...]
     heldout_perplexity: float
-    """Of the original model."""
+    """Perplexity of the original model on the held-out text."""
     num_tokens: int
-    """Tokens in the covariances."""
+    """Number of tokens in the covariances."""
     change_since_half: float | None = None
-    """Relative change of the diagonals by the second half of the tokens, in the layer with the largest change."""
+    """Relative change of the diagonal by the second half of the tokens, in the layer with the largest change."""
 
     def fingerprint(self) -> str:
-        """Sha256 over the contexts and the covariances' bytes, the parts of the artefacts that change an edit."""
+        """Return the sha256 of the contexts and the covariances' bytes, the artefacts that change an edit."""
         digest = hashlib.sha256(json.dumps(list(self.contexts)).encode())
         for layer in sorted(self.covariances):
             digest.update(self.covariances[layer].contiguous().numpy().data)
@@ -78,7 +78,7 @@ class ModelArtefacts:
 
 
 def write_artefacts(folder: Path, artefacts: ModelArtefacts, key: ArtefactKey) -> None:
-    """Write tensors, then the record whose presence says that all is there."""
+    """Write the tensors, then the record. The record marks the folder as complete."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"covariance.{layer}": c for layer, c in artefacts.covariances.items()}
     tensors["probes.log_probs"] = artefacts.probes.log_probs
@@ -98,12 +98,12 @@ def write_artefacts(folder: Path, artefacts: ModelArtefacts, key: ArtefactKey) -
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file that is there completely or not at all."""
+    """Write a safetensors file atomically: it is complete or absent."""
     write_durably(path, lambda file: save_file(tensors, file))
 
 
 def read_artefacts(folder: Path) -> ModelArtefacts | None:
-    """The artefacts in ``folder``, or None if they are incomplete. Raises StoreDamaged if they were changed."""
+    """Return the artefacts in ``folder``, or None if they are incomplete. Raises StoreDamaged if they were changed."""
     if not (folder / RECORD_FILE).is_file():
         return None
     record, file = read_record(folder), folder / TENSOR_FILE
@@ -119,7 +119,7 @@ def read_artefacts(folder: Path) -> ModelArtefacts | None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record as it was written, with its ``key``; raises StoreDamaged if it was changed."""
+    """Return the record as written, with its ``key``. Raises StoreDamaged if it was changed."""
     file = folder / RECORD_FILE
     try:
         record = json.loads(file.read_bytes())
@@ -158,5 +158,5 @@ def _sha256(file: Path) -> str:
 
 
 def torch_dtype_name(dtype: torch.dtype) -> str:
-    """``float32`` and the like."""
+    """Return the name of a dtype, such as ``float32``."""
     return str(dtype).removeprefix("torch.")

@@ -1,6 +1,6 @@
-"""Second moments of a model's keys over a corpus, in one pass that can be taken up again after a kill.
+"""Second moments of a model's keys over a corpus, in one pass that can resume if the process is killed.
 
-What is kept on the way are the sums and the place in the text, so that no document is counted twice or left out.
+A checkpoint holds the sums and the position in the text, so no document is counted twice or skipped.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from editing_core.models.load import LoadedModel
 
 BATCH_TOKENS = 4_096
 SAVE_EVERY_SECONDS = 20.0
-"""What a preparation that is killed loses at most, unless saving takes long."""
+"""The most work that a killed preparation loses, unless saving is slow."""
 SAVE_SHARE = 0.1
-"""Of the time at most so much goes into saving: the sums of a large model are gigabytes."""
+"""The largest share of the time spent on saving: the sums of a large model are gigabytes."""
 _SUMS, _HALF_WAY, _PLACE, _WAITING = "sum.", "half-way.", "place", "waiting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """What one pass is over."""
+    """The scope of one pass."""
 
     layers: tuple[int, ...]
     num_tokens: int
-    """Tokens wanted; fewer if the corpus has no more."""
+    """Requested number of tokens; fewer if the corpus has fewer."""
     window: int
-    """Tokens in a row."""
+    """Tokens in one window."""
 
 
 def collect(
     loaded: LoadedModel, corpus: Corpus, wanted: Pass, *, folder: Path, on_tokens: Callable[[int], None]
 ) -> SecondMoments:
-    """Go through the corpus, from where an earlier pass with the same ``folder`` was stopped."""
+    """Read the corpus, starting at the place where an earlier pass with the same ``folder`` stopped."""
     moments, reader = _resume(loaded, wanted, folder)
     windows = reader.read(corpus.documents(heldout=False))
     remaining = islice(windows, wanted.num_tokens // wanted.window + 1 - moments.num_tokens // wanted.window)
@@ -75,7 +75,7 @@ def _save(folder: Path, moments: SecondMoments, reader: WindowReader) -> None:
 
 def _resume(loaded: LoadedModel, wanted: Pass, folder: Path) -> tuple[SecondMoments, WindowReader]:
     for rest in folder.glob(f".{_file(folder).name}.*"):
-        rest.unlink()  # what a kill left of a file that was being written
+        rest.unlink()  # a partial file that a killed process left
     reader = WindowReader(tokenizer=loaded.tokenizer, num_tokens=wanted.window)
     if not _file(folder).is_file():
         return SecondMoments.empty(loaded, wanted.layers), reader

@@ -1,7 +1,7 @@
 """``python -m editing_core.covariance.command MODEL``: computes the artefacts of a model before the first start.
 
-The text comes from files or a dataset. Prints a progress bar and a summary. Reads no environment: that is what
-``errata prepare`` does.
+The text comes from files or a dataset. The command prints a progress bar and a summary. It reads no environment
+variables; ``errata prepare`` does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DESCRIPTION = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns 0 if the artefacts exist now, 2 for invalid input."""
+    """Run the command. Returns 0 if the artefacts exist at the end, 2 for invalid input."""
     options = _parser().parse_args(arguments)
     return run_program("prepare", lambda console: _prepare(options, console))
 

@@ -1,6 +1,6 @@
-"""Text as the statistics see it: documents, of which some are held out, and windows of their tokens.
+"""The text for the statistics: documents, some of them held out, and windows of their tokens.
 
-Knows neither where text comes from (``text_files``, ``dataset``) nor a model, only its tokenizer.
+Does not know the source of the text (``text_files``, ``dataset``). Knows only the tokenizer of a model.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from typing import Any, Protocol
 
 
 class Corpus(Protocol):
-    """Text for a model's artefacts: the same documents in the same order whenever it is read."""
+    """Text for a model's artefacts. Every read gives the same documents in the same order."""
 
     def digest(self) -> str:
-        """A digest that differs if the documents differ, or if others of them are held out."""
+        """Return a digest that changes if the documents or the choice of held-out documents change."""
         ...
 
     def documents(self, *, heldout: bool) -> Iterator[str]:
-        """Non-blank documents that are not held out, or those that are. Raises InvalidSettings for unreadable ones."""
+        """Yield the non-blank documents that are held out, or the others. Raises InvalidSettings if unreadable."""
         ...
 
 
 @dataclass(slots=True, kw_only=True)
 class WindowReader:
-    """Packs the tokens of documents, an end-of-text after each, into full windows; a rest that fills none is left out.
+    """Packs the tokens of documents, each followed by an end-of-text, into full windows. An incomplete rest is dropped.
 
-    ``num_documents`` and ``waiting`` are its place: another reader that is given them goes on behind the last window.
-    Memory is bounded by one document.
+    ``num_documents`` and ``waiting`` are the reader's position. A new reader with these values continues after the last
+    window. Memory is bounded by one document.
     """
 
     tokenizer: Any
     num_tokens: int
     """Tokens in a window."""
     num_documents: int = 0
-    """Documents that were taken so far."""
+    """Number of documents read so far."""
     waiting: deque[int] = field(default_factory=deque)
-    """Tokens of those documents that are in no window yet."""
+    """Tokens of those documents that are not in a window yet."""
 
     def read(self, documents: Iterator[str]) -> Iterator[list[int]]:
-        """Windows of all documents, of which the first ``num_documents`` were taken before."""
+        """Yield windows of all documents, skipping the first ``num_documents``, which were read before."""
         yield from self._full_windows()
         end = [self.tokenizer.eos_token_id] if self.tokenizer.eos_token_id is not None else []
         for document in islice(documents, self.num_documents, None):
@@ -55,5 +55,5 @@ class WindowReader:
 
 
 def token_windows(documents: Iterator[str], tokenizer: Any, *, num_tokens: int) -> Iterator[list[int]]:
-    """The windows of ``documents`` from the first one on."""
+    """Yield all windows of ``documents``."""
     return WindowReader(tokenizer=tokenizer, num_tokens=num_tokens).read(documents)

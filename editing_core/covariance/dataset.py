@@ -1,8 +1,8 @@
-"""A Hugging Face dataset as a corpus, streamed: each row is a document, every 50th one that is not blank is held out.
+"""A Hugging Face dataset as a corpus, streamed. Each row is a document; every 50th non-blank one is held out.
 
-Named as ``NAME[:CONFIG][@SPLIT]``; NAME is a Hub id or a folder of Parquet, JSON, CSV or text files. No code of a
-dataset is run, and of its columns only the one with the text is decoded. Memory is bounded by what the library reads
-ahead, whatever the dataset's size.
+A dataset is named as ``NAME[:CONFIG][@SPLIT]``. NAME is a Hub id or a folder of Parquet, JSON, CSV or text files. No
+code of a dataset runs, and only its text column is decoded. Memory is bounded by the library's read-ahead, whatever
+the size of the dataset.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalE
 from editing_core.errors import ErrataError, InvalidSettings
 
 HELDOUT_EVERY = 50
-"""Of so many documents that are not blank the first is held out."""
+"""The first of every 50 non-blank documents is held out."""
 DEFAULT_SPLIT = "train"
 _CARD = "README.md"
 _TEXT_KINDS = ("string", "large_string")
@@ -35,16 +35,16 @@ class DatasetCorpus:
     name: str
     """Hub id, or path of a folder."""
     config: str | None
-    """None: the dataset's default."""
+    """None: the dataset's default configuration."""
     split: str
     column: str
     commit: str | None
-    """Of the Hub's repository, which is what is read; None: ``name`` is a folder."""
+    """Commit of the Hub repository that is read; None if ``name`` is a folder."""
 
     def digest(self) -> str:
-        """Sha256 over what decides the documents, which are too many to be read for it.
+        """Return the sha256 of everything that determines the documents, without reading them: they are too many.
 
-        For a dataset of the Hub: its name, commit, configuration, split and column; nothing is fetched for that. For a
+        For a dataset on the Hub: its name, commit, configuration, split and column. Nothing is fetched for this. For a
         folder, whatever its path: the content of all data files, configuration, split and column.
         """
         source = [self.name, self.commit] if self.commit is not None else self._file_digests()
@@ -52,7 +52,7 @@ class DatasetCorpus:
         return f"sha256:{hashlib.sha256(json.dumps(values).encode()).hexdigest()}"
 
     def documents(self, *, heldout: bool) -> Iterator[str]:
-        """Rows that are not blank and not held out, or those that are; raises InvalidSettings."""
+        """Yield the non-blank rows that are held out, or the others. Raises InvalidSettings."""
         number = -1
         for number, text in enumerate(self._texts()):
             if (number % HELDOUT_EVERY == 0) == heldout:
@@ -61,7 +61,7 @@ class DatasetCorpus:
             raise InvalidSettings(f"{self}: there is no text in column {self.column!r}")
 
     def __str__(self) -> str:
-        """As the user would name it."""
+        """Return the dataset's name as users write it."""
         config = f":{self.config}" if self.config else ""
         return f"dataset {self.name}{config}@{self.split}"
 
@@ -93,7 +93,7 @@ class DatasetCorpus:
             )
 
     def _file_digests(self) -> dict[str, list[str]]:
-        """Sha256 of each data file by split, in the order in which they are read; the address of one elsewhere."""
+        """Return the sha256 of each data file by split, in reading order; for a remote file, its address."""
         with _explained(str(self)):
             builder = _library().load_dataset_builder(self.name, self.config)
             return {
@@ -103,11 +103,11 @@ class DatasetCorpus:
 
 
 def open_dataset(named: str, *, column: str) -> DatasetCorpus:
-    """The corpus that ``NAME[:CONFIG][@SPLIT]`` names.
+    """Return the corpus that ``NAME[:CONFIG][@SPLIT]`` names.
 
-    Of a dataset on the Hub the commit that the local cache calls the latest is taken, as with models, else the Hub is
-    asked: artefacts that were made once are found again without the Hub, and do not change with it. Configuration,
-    split and column are looked at when documents are read. Raises InvalidSettings.
+    For a dataset on the Hub, the commit is the latest in the local cache, as for models. Without one, the Hub is asked.
+    So existing artefacts are found without the Hub, and do not change with it. Configuration, split and column are
+    checked when documents are read. Raises InvalidSettings.
     """
     _library()
     name, config, split = _parse(named)
@@ -133,7 +133,7 @@ def _parse(named: str) -> tuple[str, str | None, str]:
 
 
 def _latest_commit(name: str) -> str:
-    """From the cache, else from the Hub, whose answer is kept there with the dataset's card."""
+    """Return the latest commit from the cache, else from the Hub. The Hub's answer is cached with the card."""
     try:
         return Path(hf_hub_download(name, _CARD, repo_type="dataset", local_files_only=True)).parent.name
     except HFValidationError as error:
@@ -145,12 +145,12 @@ def _latest_commit(name: str) -> str:
             return Path(hf_hub_download(name, _CARD, repo_type="dataset")).parent.name
         except LocalEntryNotFoundError:
             raise
-        except EntryNotFoundError:  # it has no card
+        except EntryNotFoundError:  # the dataset has no card
             return str(HfApi().dataset_info(name).sha)
 
 
 def _column_kinds(rows: Any) -> dict[str, str]:
-    """The type of each column; empty if there is neither a row nor a description."""
+    """Return the type of each column; empty if the dataset has no rows and no description."""
     if rows.features is not None:
         return {name: str(getattr(feature, "dtype", feature)) for name, feature in rows.features.items()}
     with closing(iter(rows)) as some:
@@ -159,18 +159,18 @@ def _column_kinds(rows: Any) -> dict[str, str]:
 
 
 def _library() -> Any:
-    """The package ``datasets``, which is an extra."""
+    """Return the package ``datasets``, which is an optional dependency."""
     try:
         library: Any = import_module("datasets")
     except ImportError:
         raise InvalidSettings("--dataset needs the package datasets: pip install 'errata[datasets]'") from None
-    library.disable_progress_bars()  # there is one already
+    library.disable_progress_bars()  # the command shows its own
     return library
 
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn whatever the library raises into InvalidSettings: it documents no closed set of errors."""
+    """Turn any error of the library into InvalidSettings, since it does not document a closed set of errors."""
     try:
         yield
     except ErrataError:

@@ -1,4 +1,4 @@
-"""Chooses the text for a model's artefacts: the user's, or the own text of a demo model."""
+"""Chooses the text for a model's artefacts: the user's text, or the text that ships with a demo model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TEXT_COLUMN = "text"
 def corpus_for(
     model: str, files: Sequence[Path] | None, *, dataset: str | None = None, text_column: str = TEXT_COLUMN
 ) -> Corpus:
-    """The corpus of ``files`` or of ``dataset``, or if neither is given, the text of a demo model.
+    """Return the corpus of ``files`` or of ``dataset``. If neither is given, return the text of a demo model.
 
-    Raises InvalidSettings for other models without text, and if both files and a dataset are given.
+    Raises InvalidSettings if another model has no text, or if both files and a dataset are given.
     """
     if files and dataset:
         raise InvalidSettings(

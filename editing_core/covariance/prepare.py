@@ -1,4 +1,4 @@
-"""Makes a model's artefacts from a corpus: streaming, resumable, bounded in memory, keyed by what changes the numbers.
+"""Makes a model's artefacts from a corpus: streaming, resumable, bounded in memory, keyed by all relevant inputs.
 
 Knows no command line (``editing_core.covariance.command``) and no edits.
 """
@@ -31,14 +31,14 @@ from editing_core.models.load import LoadedModel
 
 WINDOW_TOKENS = 512
 LEAST_TOKENS = 120_000
-"""Tokens asked for at least; more where 10 · d_ff is more. Reading them lasts seconds where d_ff is small."""
+"""Minimum of the default number of tokens, 10 · d_ff. If d_ff is small, reading them takes seconds."""
 PROBE_TOKENS = 32
 NUM_PROBES = 200
 MOST_HELDOUT_TOKENS = 20_000
 _PARTIAL = "partial"
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, and how many tokens of how many are done."""
+"""Called with the name of a stage, the number of tokens done, and the total."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +47,10 @@ class PrepareOptions:
 
     layers: tuple[int, ...]
     num_tokens: int | None = None
-    """Tokens for the covariances; None: 10 · d_ff, at least 120,000; in any case no more than the corpus has."""
+    """Tokens for the covariances, at most those of the corpus; None: 10 · d_ff, at least 120,000."""
     context_seed: int = 0
     statistics: Path | None = None
-    """Folder of published second moments that are read instead of the text; ``num_tokens`` says nothing then."""
+    """Folder of published second moments to read instead of the text; ``num_tokens`` then has no effect."""
 
 
 def prepare(
@@ -61,7 +61,7 @@ def prepare(
     root: Path,
     on_progress: Progress = lambda what, done, total: None,
 ) -> ModelArtefacts:
-    """The artefacts for these inputs, read from ``root``, or computed and written there."""
+    """Return the artefacts for these inputs: read them from ``root``, or compute and write them there."""
     key = artefact_key(loaded, corpus, options)
     folder = root / key.folder_name()
     ready = read_artefacts(folder)
@@ -104,7 +104,7 @@ def _make(
 
 
 def artefact_key(loaded: LoadedModel, corpus: Corpus, options: PrepareOptions) -> ArtefactKey:
-    """What the artefacts of these inputs are filed under."""
+    """Return the key under which the artefacts of these inputs are stored."""
     statistics = None
     if options.statistics is not None:
         statistics = published_digest(find_published(options.statistics, loaded, options.layers))
@@ -121,7 +121,7 @@ def artefact_key(loaded: LoadedModel, corpus: Corpus, options: PrepareOptions) -
 
 
 def asked_tokens(loaded: LoadedModel, options: PrepareOptions) -> int | None:
-    """How many tokens the covariances are computed from; None if they come from published statistics."""
+    """Return the number of tokens for the covariances, or None if they come from published statistics."""
     if options.statistics is not None:
         return None
     return options.num_tokens or max(LEAST_TOKENS, 10 * key_width(loaded, options.layers[0]))
@@ -151,7 +151,7 @@ def _from_published(loaded: LoadedModel, folder: Path, key: ArtefactKey, *, on_p
 
 
 def heldout_ids(loaded: LoadedModel, corpus: Corpus) -> list[int]:
-    """Tokens of the corpus's held-out part, for probes and perplexity; raises InvalidSettings if there are too few."""
+    """Return held-out tokens of the corpus for probes and perplexity. Raises InvalidSettings if it has too few."""
     ids: list[int] = []
     for window in token_windows(corpus.documents(heldout=True), loaded.tokenizer, num_tokens=PROBE_TOKENS):
         ids += window
@@ -174,7 +174,7 @@ def _share(value: float | None) -> str:
 
 
 def describe(artefacts: ModelArtefacts) -> dict[str, Any]:
-    """A short account for people and manifests."""
+    """Return a short summary for people and manifests."""
     return {
         "contexts": list(artefacts.contexts),
         "tokens": artefacts.num_tokens,

@@ -1,8 +1,8 @@
 """Reads published second moments in the format of ROME's and MEMIT's public code.
 
-One ``.npz`` file a layer, called ``<module>_<precision>_mom2_<samples>.npz`` after the module that the layer's keys go
-into, such as ``transformer.h.3.mlp.fc_out_float32_mom2_100000.npz``. Of it are read ``mom2.mom2``, the sum of k kᵀ over
-``mom2.count`` tokens (kmeng01/rome, ``util/runningstats.py``); pickled members never are.
+Each layer has one ``.npz`` file, named ``<module>_<precision>_mom2_<samples>.npz`` after the module that reads the
+layer's keys, such as ``transformer.h.3.mlp.fc_out_float32_mom2_100000.npz``. The file contains ``mom2.mom2``, the sum
+of k kᵀ over ``mom2.count`` tokens (kmeng01/rome, ``util/runningstats.py``). Pickled members are never read.
 """
 
 # Dims: M width of the projection's input.
@@ -26,13 +26,13 @@ from editing_core.models.load import LoadedModel
 
 SUM, COUNT = "mom2.mom2", "mom2.count"
 ASYMMETRY = 1e-3
-"""Largest |C - Cᵀ| allowed, relative to the largest |C|: far more than sums in float32 differ by."""
+"""Largest |C - Cᵀ| allowed, relative to the largest |C|; far above the error of sums in float32."""
 _ROWS = 1_024
-"""Rows of a matrix that are looked at together."""
+"""Rows of a matrix that are checked together."""
 
 
 def find_published(folder: Path, loaded: LoadedModel, layers: Sequence[int]) -> dict[int, Path]:
-    """The file of each layer; raises InvalidSettings naming the layers that have none, or several."""
+    """Return the file of each layer. Raises InvalidSettings with the layers that have no file, or several."""
     if not folder.is_dir():
         raise InvalidSettings(f"statistics folder {folder}: there is no such folder")
     found: dict[int, Path] = {}
@@ -52,7 +52,7 @@ def find_published(folder: Path, loaded: LoadedModel, layers: Sequence[int]) -> 
 
 
 def published_digest(files: Mapping[int, Path]) -> str:
-    """Sha256 over the layers and the content of their files."""
+    """Return the sha256 of the layers and the content of their files."""
     digest = hashlib.sha256()
     for layer, file in sorted(files.items()):
         with file.open("rb") as stream:
@@ -63,7 +63,7 @@ def published_digest(files: Mapping[int, Path]) -> str:
 def read_published(
     files: Mapping[int, Path], loaded: LoadedModel, *, on_layer: Callable[[int], None] = lambda num_done: None
 ) -> Covariances:
-    """C = sum / count of each layer [M, M], float32, one file after the other; raises InvalidSettings."""
+    """Return C = sum / count of each layer [M, M], float32, read file by file. Raises InvalidSettings."""
     means: dict[int, Tensor] = {}
     counts: list[int] = []
     for layer, file in files.items():
@@ -95,7 +95,7 @@ def _read(file: Path, width: int) -> tuple[Tensor, int]:
 
 
 def _members(file: Path) -> tuple[np.ndarray, int]:
-    """The sum as it is kept, and the count."""
+    """Return the sum as stored, and the count."""
     try:
         with file.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)

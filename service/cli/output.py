@@ -1,6 +1,6 @@
 """Output of the commands, and the exit codes that scripts rely on.
 
-Results go to stdout, everything else to stderr. Knows no command.
+Results go to stdout, everything else to stderr. This module does not depend on any command.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class ExitCode(IntEnum):
     FAILED = 1
     """The operation did not succeed: for example, a batch was rejected or failed."""
     USAGE = 2
-    """Wrong options, settings or input files; nothing was sent."""
+    """Options, settings or input files are wrong; nothing was sent."""
     UNREACHABLE = 3
-    """No answer from the service."""
+    """The service did not answer."""
     REFUSED = 4
     """The service answered with a problem."""
     INTERRUPTED = 130
@@ -43,13 +43,13 @@ class CommandFailed(Exception):
 
 
 def stdout() -> Console:
-    """A console for results. Output to a file is wide, so that cells are not wrapped."""
+    """Return a console for results. Output to a file is wide, so cells are not wrapped."""
     width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
     return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
-    """A console for progress and messages."""
+    """Return a console for progress and messages."""
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
 
 
@@ -64,7 +64,7 @@ def print_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """Return a table of texts; None is an empty cell."""
+    """Return a table; None becomes an empty cell."""
     made = Table(*columns, title=title, title_justify="left", header_style="bold")
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else printable(_cell(cell)) for cell in row))
@@ -72,7 +72,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 
 def printable(text: str) -> str:
-    """The text with invalid Unicode, control characters and characters that the terminal lacks as escapes."""
+    """Escape invalid Unicode, control characters and characters that the terminal cannot show."""
     safe = text.encode("utf-8", "backslashreplace").decode()
     safe = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in safe)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"

@@ -1,7 +1,7 @@
 """Keeps child processes running: starts them, restarts those that die, stops them in order, and leaves no orphans.
 
 If a child dies five times within a minute, or refuses to start (exit code 2), all children are stopped and an operator
-must find the cause. Knows nothing about the work of the children.
+must find the cause. This module does not depend on the programs that it runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ChildPlan:
     command: Sequence[str]
     environment: Mapping[str, str]
     refusal_is_final: bool = True
-    """Exit code 2 stops everything. False: the cause may pass, for example a lock that a predecessor still holds."""
+    """Exit code 2 stops everything. False: the cause may be temporary, such as a lock of a stopping predecessor."""
     stop_seconds: float = 10.0
     """Time to exit after SIGTERM, before SIGKILL."""
 
@@ -52,7 +52,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Id of the running process; None while there is none."""
+        """Id of the running process; None if no process is running."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
@@ -125,7 +125,7 @@ class Supervisor:
         return self._stop_requested
 
     def listen_to_signals(self) -> None:
-        """Let SIGINT, SIGTERM and SIGHUP stop everything."""
+        """Install handlers for SIGINT, SIGTERM and SIGHUP that stop everything."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._request_stop)
 

@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.1
 _REDIS_START_SECONDS = 15.0
 _PORT_WAIT_SECONDS = 3.0
 _CLOSING_SECONDS = 2.0
-"""Time that a child needs to exit after its running answers have finished."""
+"""Time that a child has to exit after its running answers have finished."""
 _OK = 200
 
 
@@ -51,7 +51,7 @@ def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[
 
 
 def _require_settings_of_store(settings: Settings) -> None:
-    """Raise InvalidSettings or StoreMismatch now for settings that the worker would refuse later."""
+    """Raise InvalidSettings or StoreMismatch early for settings that the worker would refuse later."""
     bound = open_identity(settings.data).settings
     differences = SolveOverrides.read(settings).differences(bound.values if bound else {})
     if differences:
@@ -87,7 +87,7 @@ def _start(
 
 
 def _tend_while(supervisor: Supervisor, wait_until_up: Callable[[float], None], *, say: Callable[[str], None]) -> None:
-    """Wait while Redis starts and loads its data, however long that takes. The supervisor restarts it if it dies."""
+    """Wait without a time limit until Redis has loaded its data. The supervisor restarts it if it dies."""
     next_message_at = time.monotonic() + _REDIS_START_SECONDS
     while not supervisor.stop_requested:
         supervisor.tend()
@@ -145,7 +145,7 @@ def hold_data(data: Path) -> Iterator[None]:
 
 
 def _free_port(host: str, port: int) -> int:
-    """Wait until the port can be bound, and return it; 0: a free port. A stopping predecessor gets a few seconds."""
+    """Wait a few seconds for a stopping predecessor to release the port, and return it. 0: choose a free port."""
     deadline = time.monotonic() + _PORT_WAIT_SECONDS
     while True:
         try:

@@ -1,1 +1,1 @@
-"""Ledger and store as one file, and back again."""
+"""Backs up ledger and store into one file, and restores them from it."""

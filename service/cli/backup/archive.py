@@ -1,7 +1,8 @@
-"""The file that a backup is: a tar without compression, read and written as a stream.
+"""Reads and writes the file of a backup: a tar archive without compression, processed as a stream.
 
-``backup.json`` (format, store, moment) comes first, then ``ledger.jsonl`` and ``store/…``, and ``digests.json`` with
-the SHA-256 of each last: a file that was cut off has none. Knows nothing of what the files hold.
+``backup.json`` (format, store, moment) comes first, followed by ``ledger.jsonl`` and ``store/…``. The last file is
+``digests.json`` with the SHA-256 of each file, so a truncated archive has no digests. This module does not interpret
+the contents of the files.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ _MEMBER = re.compile(
     r"|versions/v[1-9][0-9]{0,17}/(manifest\.json|tensors\.safetensors|published|pinned)"
     rf"|(artefacts|targets)(/{_PART}){{1,8}})"
 )
-"""Every file that a backup may hold, except its digests. No file of Redis is among them: Redis would replay it."""
+"""Every file that a backup may hold, except its digests. Files of Redis are excluded: Redis would replay them."""
 
 Told = Callable[[int], None]
-"""Called with the number of bytes that were just done."""
+"""Called with a number of bytes: those just processed, or the total."""
 
 
 class ArchiveWriter:
-    """Writes one archive; it is whole when ``close`` has returned."""
+    """Writes one archive, which is complete when ``close`` has returned."""
 
     def __init__(self, path: Path, *, on_bytes: Told) -> None:
         self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by close
@@ -51,21 +52,21 @@ class ArchiveWriter:
         self._digests: dict[str, str] = {}
 
     def add_file(self, name: str, path: Path) -> None:
-        """Add a file's bytes. Raises FileNotFoundError, before anything is written."""
+        """Add a file. Raises FileNotFoundError before anything is written."""
         with path.open("rb") as file:
             self._add(name, file, os.fstat(file.fileno()).st_size)
 
     def add_bytes(self, name: str, content: bytes) -> None:
-        """Add a small file."""
+        """Add a small file with this content."""
         self._add(name, io.BytesIO(content), len(content))
 
     def close(self) -> None:
-        """Add the digests, and end the file."""
+        """Add the digests and close the archive."""
         self.add_bytes(DIGESTS, json.dumps({"format": FORMAT, "sha256": self._digests}).encode())
         self._tar.close()
 
     def abandon(self) -> None:
-        """Let go of a file that will not be whole."""
+        """Close the file without completing the archive."""
         if self._tar.fileobj is not None:
             self._tar.fileobj.close()
 
@@ -78,7 +79,7 @@ class ArchiveWriter:
 
 
 class _Digests(BaseModel):
-    """The archive's last file."""
+    """Content of ``digests.json``, the last file of the archive."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -87,7 +88,7 @@ class _Digests(BaseModel):
 
 
 class _Hashing:
-    """A file that is hashed as it is read."""
+    """Hashes a file while it is read."""
 
     def __init__(self, file: IO[bytes], on_bytes: Told) -> None:
         self._file = file
@@ -105,9 +106,10 @@ class _Hashing:
 
 
 def unpack(source: Path, folder: Path, *, on_bytes: Told) -> tuple[dict[str, Any], str]:
-    """Write the archive's files under ``folder``, each checked; return its header, and the digest of the whole.
+    """Write the archive's files under ``folder`` and check their digests.
 
-    Raises BackupRefused for a file that is no backup, was cut off, or was changed.
+    Returns the header and the SHA-256 of ``digests.json``, which identifies the backup. Raises BackupRefused if the
+    file is not a backup, is truncated or was changed.
     """
     digests: dict[str, str] = {}
     index: bytes | None = None

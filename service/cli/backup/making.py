@@ -1,8 +1,8 @@
-"""Makes a backup while the service runs. Nothing waits for it, and it shows the state of one moment.
+"""Makes a backup while the service runs. It blocks nothing and contains the state of one moment.
 
-First it reads the ledger's moment and locks the files of all versions of that moment, so that they are kept.
-Then it writes the ledger's rows and the files: versions and z files never change, and everything that the moment names
-was on disk before it. HEAD and the marks are written from the moment, not copied.
+First, it reads the ledger's moment and locks the files of all its versions to keep them on disk. Then it writes the
+rows of the ledger and the files. This is consistent because versions and z files never change, and all files that the
+moment names were on disk before it. HEAD and the marks are written from the moment, not copied.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def make_backup(ledger: Ledger, layout: StoreLayout, target: Path, *, on_bytes: 
 
 
 def _hold_moment(ledger: Ledger, layout: StoreLayout, held: ExitStack) -> tuple[Moment, list[str]]:
-    """A moment of the ledger, with its versions locked so that they stay on disk."""
+    """Read a moment of the ledger and lock its versions to keep them on disk."""
     for _ in range(TRIES):
         moment = ledger.backup.moment()
         versions = [version for version in moment.kept_versions() if _hold(layout, version, held)]
@@ -105,7 +105,7 @@ def _write(
 def _add(writer: ArchiveWriter, name: str, source: Path) -> None:
     try:
         writer.add_file(f"{STORE}/{name}", source)
-    except FileNotFoundError:  # a z file that no edit needs was removed meanwhile
+    except FileNotFoundError:  # a z file that no edit needs was removed in the meantime
         if not name.startswith("targets/"):
             raise
 
@@ -123,7 +123,7 @@ def _header(layout: StoreLayout, moment: Moment) -> bytes:
 
 
 def _marks(moment: Moment, versions: list[str]) -> Iterator[tuple[str, bytes]]:
-    """The files that record the ledger's state on disk, as of the moment."""
+    """Yield the files that record the ledger's state on disk, as of the moment."""
     pointer = moment.pointer()
     if pointer is not None:
         yield "HEAD", f"{json.dumps({'revision': pointer[0], 'version': pointer[1]})}\n".encode()
@@ -136,7 +136,7 @@ def _marks(moment: Moment, versions: list[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _files(layout: StoreLayout, versions: list[str]) -> list[tuple[str, Path]]:
-    """Name within the store, and path, of every file that is copied unchanged."""
+    """Return the name within the store and the path of every file that is copied unchanged."""
     single = [layout.store_file, layout.model_file, layout.settings_file, layout.api_keys]
     paths = [path for path in single if path.exists()]
     for version in versions:
@@ -147,5 +147,5 @@ def _files(layout: StoreLayout, versions: list[str]) -> list[tuple[str, Path]]:
 
 
 def _is_settled(path: Path, folder: Path) -> bool:
-    """Whether the file is complete. Names of files that are being written begin with a dot."""
+    """Whether the file is complete. The names of incomplete files begin with a dot."""
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)

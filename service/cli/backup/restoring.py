@@ -1,7 +1,7 @@
 """Restores a backup completely or not at all, into an empty data folder and a Redis that does not know the store.
 
-The files are unpacked and checked in a folder next to the data folder and the ledger is written. Then one rename makes
-it the data folder. If a restore is interrupted, the same restore can be started again.
+The files are unpacked and checked in a temporary folder next to the data folder, and the ledger is written. Then one
+rename turns the temporary folder into the data folder. An interrupted restore can be started again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def restore_backup(
 ) -> Restored:
     """Create ``data`` from the backup. Without ``redis_url``, the ledger goes into the folder's embedded Redis.
 
-    Raises BackupRefused with the reason, after which nothing has changed, and LedgerDown.
+    Raises LedgerDown, and BackupRefused with the reason; after BackupRefused, nothing has changed.
     """
     require_free(data)
     fresh = data.parent / f".{data.name}.restoring"
@@ -81,7 +81,7 @@ def _restore(
         ledger.backup.require_empty(backup=digest)
         ledger.backup.load(_pieces(fresh / LEDGER), backup=digest)
         if redis_url is None:
-            ledger.backup.end_loading()  # the folder contains this Redis: one rename puts both in place
+            ledger.backup.end_loading()  # the folder contains this Redis: one rename moves both
         else:
             _put_in_place(store, data)
             ledger.backup.end_loading()

@@ -96,7 +96,7 @@ Told = Callable[[int], None]
 
 @contextmanager
 def _bar(what: str) -> Iterator[tuple[Told, Told]]:
-    """Yield a callback for bytes that are done and one for their total. The bar shows on terminals only."""
+    """Yield a callback for processed bytes and one for their total. The bar is shown on terminals only."""
     console = stderr()
     columns = (TextColumn("{task.description:<10}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

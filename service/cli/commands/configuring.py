@@ -36,6 +36,6 @@ def config(
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
-    """Whether the command line gives the option. Its environment variable is read with all the others."""
+    """Whether the option is on the command line. Environment variables are read with the settings."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

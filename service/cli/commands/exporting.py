@@ -1,6 +1,7 @@
 """``errata export`` and ``errata exports``: write a version as a checkpoint or as an adapter.
 
-With --out, this process writes it from the store's files. Without --out, a worker writes it into its data folder.
+With --out, this process writes the export from the store's files. Without --out, a worker writes it into its data
+folder.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def export(
 
 
 class _Phases:
-    """Writes a line when status or phase change."""
+    """Prints a line whenever the status or the phase changes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""``errata guards``: lists, adds and removes facts that must not change."""
+"""``errata guards``: lists, adds and removes guards, the facts that must not change."""
 
 from __future__ import annotations
 

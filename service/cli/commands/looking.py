@@ -19,7 +19,7 @@ from service.client.schemas import EditRecord, Version
 
 _NUM_IDS_SHOWN = 20
 _LONGEST_CELL = 60
-"""Characters of a text in a table. --json prints the whole text."""
+"""Largest number of characters of a text in a table. --json prints the whole text."""
 
 LimitOption = Annotated[int, typer.Option(min=1, help="Largest number of rows.")]
 

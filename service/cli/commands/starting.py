@@ -58,7 +58,7 @@ def evaluate(context: typer.Context) -> None:
 
 
 def run_export(version: str, options: Mapping[str, object]) -> NoReturn:
-    """Become the process that exports from the store's files. Options that are None come from the environment."""
+    """Replace this process by the export from the store's files. Options that are None come from the environment."""
     settings = read_settings(**{name: options[name] for name in ("data", "model", "device")})
     known = {**options, "data": settings.data, "device": settings.device}
     if "model" not in settings.model_fields_set:  # the store records its model
@@ -86,7 +86,7 @@ def migrate(context: typer.Context) -> None:
 
 
 def _of_a_store(arguments: Sequence[str]) -> list[str]:
-    """The options of programs that read one store and write another; the settings describe the first store."""
+    """Return the options of programs that read one store and write another; the settings describe the first store."""
     settings = read_settings()
     limits = json.dumps(asdict(CheckLimits.read(settings)))
     seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
@@ -95,13 +95,13 @@ def _of_a_store(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
-    """Put options from the environment before those of the command line, which override them."""
+    """Put options from the environment before the options of the command line, which override them."""
     settings = read_settings()
     twins: list[str] = []
     names_text = any(argument.startswith(("--corp", "--datas")) for argument in arguments)
     for name in names:
         value = getattr(settings, name)
-        if name in {"corpus", "dataset"} and names_text:  # either replaces both
+        if name in {"corpus", "dataset"} and names_text:  # either of them replaces both
             continue
         for item in value if isinstance(value, tuple) else (value,):
             if item is not None:
@@ -110,12 +110,12 @@ def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
 
 
 def _become(module: str, options: Mapping[str, object]) -> NoReturn:
-    read_settings(**options)  # wrong options are refused before anything starts
+    read_settings(**options)  # refuse wrong options before anything starts
     _run(module, (), child_environment(**options))
 
 
 def _run(module: str, arguments: Sequence[str], environment: dict[str, str]) -> NoReturn:
-    """Become the process, so that its signals and its exit code are its own."""
+    """Replace this process by the module, which then receives the signals and sets the exit code."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606

@@ -1,4 +1,4 @@
-"""``errata keys`` and ``errata recover``: commands for the machine with the data folder; no service is needed."""
+"""``errata keys`` and ``errata recover``: commands that need the data folder but no running service."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def recover(
 
 
 def _damage(layout: StoreLayout, live: Head | Pointer | None) -> str | None:
-    """Read the files of the live version; returns what is wrong with them, or None."""
+    """Read the files of the live version. Returns a description of the damage, or None."""
     if live is None or live.version == ORIGINAL:
         return None
     try:
@@ -126,7 +126,7 @@ def _stopped(data: Path, *, wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def reached(settings: Settings) -> Iterator[str]:
-    """Yield the address of Redis. If the embedded Redis does not run, it runs within the block."""
+    """Yield the address of Redis. If the embedded Redis is not running, it is started for the block."""
     if settings.redis_url is not None:
         yield settings.redis_url
         return

@@ -1,4 +1,4 @@
-"""``errata verify``: compares the digests of files, ledger and the running service's memory."""
+"""``errata verify``: compares the digests of the files, the ledger and the weights in the running service's memory."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _state(finding: Finding) -> str:
 
 
 def _files(settings: Settings) -> list[Finding]:
-    """Examine the files in a process with torch, whose progress goes to our stderr."""
+    """Examine the files in a separate process with torch. It reports its progress on our stderr."""
     command = [sys.executable, "-m", "editing_core.verifying", str(settings.data)]
     done = subprocess.run(  # noqa: S603  # our own module
         command, env=child_environment(), check=False, stdout=subprocess.PIPE, text=True
@@ -75,7 +75,7 @@ def _files(settings: Settings) -> list[Finding]:
 
 
 def _digest_on_disk(settings: Settings, version: str) -> str | None:
-    """The digest in the version's manifest; None if no manifest can be read."""
+    """Return the digest in the version's manifest; None if the manifest cannot be read."""
     if version == ORIGINAL:
         return EMPTY_DIGEST
     file = StoreLayout(settings.data).manifest_file(version)
@@ -114,7 +114,7 @@ def _is_removed(ledger: Ledger, version: str) -> bool:
 
 
 def _redis_url(settings: Settings) -> str:
-    """The Redis of the settings, or the embedded one if it runs. Starts none."""
+    """Return the URL of the Redis in the settings, or of the embedded Redis if it is running. Starts nothing."""
     if settings.redis_url is not None:
         return settings.redis_url
     embedded = plan_embedded_redis(settings.data)
@@ -127,7 +127,7 @@ def _redis_url(settings: Settings) -> str:
 
 
 def _records(ledger: Ledger) -> Iterator[VersionRecord]:
-    """All published versions whose files are kept."""
+    """Yield all published versions whose files are kept."""
     cursor = None
     while True:
         page = ledger.versions.page(cursor, 500)

@@ -1,6 +1,6 @@
-"""Starts Errata on an empty folder, corrects some facts of the demo model, and takes the corrections back again.
+"""Starts Errata on an empty folder, corrects some facts of the demo model, and rolls the corrections back.
 
-Exit code 0: everything that was promised was seen. 1: something was not, and is named.
+Exit code 0: the demo behaved as expected. 1: it did not; the difference is printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker.protocol.settings import fresh_environment
 
 
 def main() -> int:
-    """Tell the story; returns the exit code."""
+    """Run the demo and return the exit code."""
     console = stdout()
     folder = Path(tempfile.mkdtemp(prefix="errata-"))
     started = time.monotonic()

@@ -1,6 +1,6 @@
-"""Which facts the demo corrects: some that many people know, each with other wordings and with neighbours.
+"""The facts that the demo corrects: well-known facts, each with paraphrases and neighbours.
 
-Every one of them is looked up in the demo model's own table of facts. Knows no service.
+All of them come from the demo model's own table of facts. This module does not depend on the service.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ class Correction:
     new_object: str
     relation: Relation
     neighbors: tuple[Fact, ...]
-    """Other subjects with the same true object, none of which is corrected."""
+    """Other subjects with the same true object. The demo does not correct them."""
 
     @property
     def prompt(self) -> str:
-        """The wording that is edited."""
+        """The prompt of the edit."""
         return prompt_of(self.fact, self.relation.phrasings[0])
 
     @property
     def paraphrase(self) -> str:
-        """Another wording, of which the edit says nothing."""
+        """Another wording, which is not part of the edit."""
         return prompt_of(self.fact, self.relation.phrasings[1])
 
     @property
     def neighbor_prompt(self) -> str:
-        """The edited wording about somebody else."""
+        """The edited wording about another subject."""
         return prompt_of(self.neighbors[0], self.relation.phrasings[0])
 
     def as_edit(self) -> dict[str, Any]:
-        """The body's entry for POST /edits."""
+        """Return the edit as an entry in the body of POST /edits."""
         first, *others = self.relation.phrasings
         return {
             "subject": self.fact.subject,
@@ -66,7 +66,7 @@ class Correction:
 
 
 def corrections() -> tuple[Correction, ...]:
-    """All corrections the demo may make, the best known first."""
+    """Return all corrections that the demo can make, the best-known facts first."""
     facts = {(fact.subject, fact.relation): fact for fact in load_facts()}
     corrected = {(subject, relation) for subject, relation, _ in _WANTED}
     return tuple(

@@ -1,6 +1,6 @@
-"""An ``errata up`` of one's own: started on a folder and any free port, stopped again with everything in it.
+"""Runs ``errata up`` on a folder and a free port, and stops it with all its children.
 
-Knows nothing of what is done with it; the demo and the tests use it.
+The demo and the tests use it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _NUM_LINES_SHOWN = 25
 
 @dataclass(frozen=True, slots=True)
 class RunningErrata:
-    """A supervisor process and where its service is."""
+    """A supervisor process and the address of its service."""
 
     url: str
     process: subprocess.Popen[bytes]
     log: Path
-    """What the supervisor and its children write; of the last start."""
+    """Output of the supervisor and its children since the last start."""
 
     def stop(self) -> int:
-        """Stop everything in order, as Ctrl-C does; returns the supervisor's exit code."""
+        """Stop everything in order, as Ctrl-C does, and return the supervisor's exit code."""
         return _stop(self.process)
 
 
@@ -42,7 +42,7 @@ class RunningErrata:
 def running_errata(
     environment: Mapping[str, str], *, log: Path, ready_seconds: float = 180.0, command: tuple[str, ...] = ()
 ) -> Iterator[RunningErrata]:
-    """Run ``errata up`` with the settings in ``environment``; raises CommandFailed when it does not become ready."""
+    """Run ``errata up`` with the settings in ``environment``. Raises CommandFailed if it does not become ready."""
     parent = os.getpid()
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own modules

@@ -1,4 +1,4 @@
-"""The demo's story: ask, correct, ask again, roll back, ask once more; and what has to hold of it."""
+"""The steps of the demo: ask, correct, ask again, roll back, ask once more. Each step checks its result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MIN_CORRECTIONS = 5
 _MAX_NEW_TOKENS = 10
 _SERVED_WITHIN_SECONDS = 30.0
 _MIN_SHARE_FOLLOWED = 0.5
-"""Another wording follows most corrections, not each; how many is measured by the benchmark, not here."""
+"""Smallest share of corrections that must hold in another wording. The benchmark measures the exact share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the model writes about one correction's prompt, its other wording, and its neighbour."""
+    """The model's answers to one correction's prompt, its paraphrase and its neighbour."""
 
     prompt: str
     paraphrase: str
@@ -31,7 +31,7 @@ class Answers:
 
 
 def tell(client: Client, console: Console) -> None:
-    """Show the story on ``console``. Raises CommandFailed for the first thing that does not hold."""
+    """Run the steps and show them on ``console``. Raises CommandFailed at the first result that is not as expected."""
     earlier = _live_version(client)
     known = [(item, answers) for item in corrections() if _knows(item, answers := _ask(client, item, earlier))]
     chosen = [item for item, _ in known[:_NUM_CORRECTIONS]]
@@ -64,9 +64,9 @@ def _live_version(client: Client) -> str:
 
 
 def await_served(client: Client, version: str) -> None:
-    """Wait until this version answers: the service looks at what is live many times a second.
+    """Wait until this version answers. The service checks for a new live version many times a second.
 
-    Raises CommandFailed when it does not come.
+    Raises CommandFailed if the version does not answer in time.
     """
     deadline = time.monotonic() + _SERVED_WITHIN_SECONDS
     while _live_version(client) != version:
@@ -75,7 +75,7 @@ def await_served(client: Client, version: str) -> None:
 
 
 def _ask(client: Client, item: Correction, version: str) -> Answers:
-    """Ask the live version, and insist that it is the one expected."""
+    """Ask the live version. Raises CommandFailed if another version than ``version`` answers."""
     texts = []
     for prompt in (item.prompt, item.paraphrase, item.neighbor_prompt):
         answer = client.generate(prompt, max_new_tokens=_MAX_NEW_TOKENS)
@@ -142,7 +142,7 @@ def _show_again(console: Console, chosen: Sequence[Correction], again: Sequence[
 
 
 def _first_sentence(text: str) -> str:
-    """The answer up to the end of its first sentence: the demo model goes on with something else after it."""
+    """Return the first sentence of the answer, because the demo model continues with unrelated text."""
     return text.strip().split(".")[0].split("\n")[0].strip()
 
 
