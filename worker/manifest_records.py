@@ -1,6 +1,6 @@
-"""What manifests tell the ledger: records of versions, batches, guards, and which version descends from which.
+"""Ledger records from manifests: versions, batches, guards and the ancestry of versions.
 
-Knows no Redis and reads no file.
+Does not access Redis or files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.protocol.ledger.restoring import RestoredBatch, RestoredVersion
 
 
 def restored_versions(manifests: Sequence[Manifest], batches: Sequence[RestoredBatch]) -> list[RestoredVersion]:
-    """The versions, each with the batches that it took in."""
+    """Return the versions, each with the batches it added."""
     return [
         RestoredVersion(
             record=version_record(manifest, [batch.spec.id for batch in batches if batch.version == manifest.version]),
@@ -31,13 +31,13 @@ def restored_versions(manifests: Sequence[Manifest], batches: Sequence[RestoredB
 
 
 def newest_guards(manifests: Sequence[Manifest]) -> tuple[AcceptedGuard, ...]:
-    """The guards that the version made last was solved with."""
+    """Return the guards of the newest version."""
     newest = max(manifests, key=lambda manifest: version_number(manifest.version), default=None)
     return newest.accepted_guards if newest is not None else ()
 
 
 def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
-    """What the ledger keeps of a version that took in these batches."""
+    """Return the ledger's record of a version that added these batches."""
     assert manifest.digest is not None
     return VersionRecord(
         id=manifest.version,
@@ -55,7 +55,7 @@ def version_record(manifest: Manifest, batches: Sequence[str]) -> VersionRecord:
 def summaries(
     parent: Manifest, edits: EditSet, *, version: str, records: Sequence[BatchRecord]
 ) -> dict[str, dict[str, Any]]:
-    """What a manifest tells of every batch that its set comes from: enough to write the ledger anew."""
+    """Return the manifest's summary of every batch its set comes from. It suffices to restore the ledger."""
     needed = {accepted.batch for accepted in edits.everything}
     earlier = {
         batch: dict(summary) for batch, summary in parent.batches.items() if batch in needed or summary.get("remove")
@@ -64,7 +64,7 @@ def summaries(
 
 
 def restored_batches(manifests: list[Manifest]) -> list[RestoredBatch]:
-    """All batches that the versions' sets come from."""
+    """Return all batches that the versions' sets come from."""
     edits: defaultdict[str, dict[str, AcceptedEdit]] = defaultdict(dict)
     by_batch: dict[str, dict[str, Any]] = {}
     for manifest in manifests:
@@ -84,7 +84,10 @@ def restored_batches(manifests: list[Manifest]) -> list[RestoredBatch]:
 
 
 def parents_of(manifests: list[Manifest]) -> dict[str, str]:
-    """Which descends from which, also of versions whose files are gone: a set's edits entered it in its ancestors."""
+    """Return the nearest known ancestor of each version, including versions without files.
+
+    Each batch of a set names the version that added it, which is an ancestor.
+    """
     parents: dict[str, str] = {}
     for manifest in manifests:
         assert manifest.parent is not None

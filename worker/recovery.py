@@ -1,4 +1,4 @@
-"""Reconciling ledger and store, after one of them lost data or a process died between two writes.
+"""Reconciles ledger and store after one of them lost data or a process died between two writes.
 
 Run as a program (``python -m worker.recovery``), it sets the pointer to HEAD on disk, whatever Redis holds.
 """
@@ -38,10 +38,10 @@ def reconcile_pointer(ledger: Ledger, store: VersionStore) -> Pointer:
     """Make HEAD and the pointer of the ledger agree, and return the pointer.
 
     * Redis has no pointer: the ledger is restored from the manifests, up to HEAD.
-    * Redis is ahead of HEAD, since a worker died or the API promoted a version: HEAD is written.
+    * Redis is ahead of HEAD, because a worker died or the API promoted a version: HEAD is written.
     * HEAD is ahead of Redis: raises LedgerBehind.
     """
-    head = store.read_head()  # before the pointer: after it, HEAD could belong to a later publication
+    head = store.read_head()  # read before the pointer: HEAD could otherwise belong to a later publication
     pointer = ledger.versions.known_pointer()
     if pointer is None:
         try:
@@ -69,8 +69,8 @@ def restore_from_store(ledger: Ledger, store: VersionStore, *, expected: Pointer
     """Restore the ledger from the manifests of published versions, with the pointer of HEAD.
 
     If the ledger has lost its data, the guards come from their copy on disk, or else from the newest version. Published
-    versions are those with a mark, and the version of HEAD with its ancestors. Other folders may be left by a commit
-    that died before it published, so their batches do not count as applied. Raises StoreDamaged, LostRace.
+    versions are those with a mark, and the version of HEAD with its ancestors. Other folders may come from
+    a commit that died before it published, so their batches do not count as applied. Raises StoreDamaged, LostRace.
     """
     head = store.read_head()
     versions = _published_on_disk(store, head.version if head else ORIGINAL)
@@ -127,8 +127,8 @@ def _chain_after(
 def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
     """Remove the remains of commits that died: incomplete folders, and versions that were never published.
 
-    Damaged versions are kept, since their state is unknown. Versions that are being read are removed the next time.
-    Requires the lease of the commit: then no other process writes versions.
+    Damaged versions are kept, because their state is unknown. Versions that are being read are removed the next time.
+    Requires the commit lease, so no other process writes versions.
     """
     swept = store.sweep_partial()
     published = ledger.versions.published()
@@ -144,7 +144,7 @@ def sweep_unpublished(ledger: Ledger, store: VersionStore) -> None:
 
 
 def retain_versions(ledger: Ledger, store: VersionStore, *, keep: int) -> None:
-    """Remove all versions except those that ``Versions.retention`` keeps. Requires the lease of the commit."""
+    """Remove all versions except those that ``Versions.retention`` keeps. Requires the commit lease."""
     remove_versions(ledger, store, ledger.versions.retention(keep=keep, among=store.list()))
 
 

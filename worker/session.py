@@ -1,6 +1,6 @@
-"""The editing core as the worker uses it: one model with its artefacts and its store, resident for the process's life.
+"""The worker's interface to the editing core: one model with its artefacts and store, loaded once per process.
 
-Knows no queue and no ledger. Nothing is changed in place, so a progress callback may raise at any time.
+Uses neither the queue nor the ledger. Nothing is changed in place, so a progress callback may raise at any time.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Candidate:
     delta_norms: dict[str, float]
     """‖Δ‖ / ‖W‖ by parameter name."""
     guards: tuple[AcceptedGuard, ...] = ()
-    """Those in force in the solve, by id."""
+    """The guards in force for the solve, ordered by id."""
     holding: Holding = field(default_factory=Holding)
     standing: Standing | None = None
-    """What the solve found out about the edits; None where nobody asked."""
-    seconds: Mapping[str, float] = field(default_factory=dict)  # spent on ``keys`` and ``solve``
+    """The findings of the solve about the edits; None if they were not requested."""
+    seconds: Mapping[str, float] = field(default_factory=dict)  # for ``keys`` and ``solve``
 
 
 class EditingSession:
@@ -68,14 +68,14 @@ class EditingSession:
         self._identity = identity
         self._limits = limits
         self.loaded = editor.loaded
-        """The model that is edited, as it is served without edits."""
+        """The original model, without edits."""
         self._parent: tuple[str, nn.Module] = (ORIGINAL, editor.loaded.model)
 
     @classmethod
     def open(cls, settings: Settings) -> EditingSession:
-        """Load the model, make its artefacts where they are missing, and bind the store to both.
+        """Load the model, make missing artefacts, and bind the store to the model and the settings.
 
-        Raises StoreMismatch where the store belongs to another model or other settings, InvalidSettings and
+        Raises StoreMismatch if the store belongs to another model or other settings, InvalidSettings, and
         UnknownModelFamily.
         """
         if (num_threads := settings.worker_threads or settings.num_threads) is not None:
@@ -102,21 +102,21 @@ class EditingSession:
         )
 
     def open_parent(self, version: str) -> None:
-        """Load the version that the next candidate is compared with. Raises NotFound, StoreError, OSError."""
+        """Load the parent version of the next candidate. Raises NotFound, StoreError, OSError."""
         self._parent_view(version)
 
     def problems(self, edits: Sequence[AcceptedEdit]) -> dict[str, str]:
-        """By id of an edit that the tokenizer or the model's length does not allow: why."""
+        """Return the edits that the tokenizer or the model's context length does not allow: edit id to reason."""
         return self._editor.problems(edits)
 
     def missing_targets(self, live: Sequence[AcceptedEdit]) -> list[AcceptedEdit]:
-        """Edits whose z, under their present subject's group, is not on disk."""
+        """Return the edits whose z, for the current group of their subject, is not on disk."""
         return self._editor.missing_targets(live)
 
     def compute_targets(
         self, edits: Sequence[AcceptedEdit], *, live: Sequence[AcceptedEdit], on_progress: Progress
     ) -> int:
-        """Put the z of these edits' groups within ``live`` on disk; those that are there cost nothing. Steps taken."""
+        """Compute the missing z of these edits' groups within ``live`` and write them. Return the number of steps."""
         return self._editor.compute_targets(edits, live=live, on_progress=on_progress)
 
     def build_candidate(
@@ -159,13 +159,13 @@ class EditingSession:
         return report
 
     def report_standing(self, report: CheckReport, candidate: Candidate) -> None:
-        """Add to a candidate's report what its solve found out."""
+        """Add the findings of a candidate's solve to its report."""
         report.summary["guards"]["only_tested"] = candidate.holding.left_out
         if candidate.standing is not None:
             candidate.standing.add_to(report.edits)
 
     def trials(self, parent: str, guards: Sequence[AcceptedGuard] = ()) -> Trials:
-        """Tries of other sets on this version, to find which edits break a check."""
+        """Return trials of other sets against this parent, to find the edits that break a check."""
         return Trials(
             editor=self._editor,
             parent=self._parent_view(parent),
@@ -175,7 +175,7 @@ class EditingSession:
         )
 
     def candidate_of(self, attempt: Try, guards: Sequence[AcceptedGuard]) -> Candidate:
-        """A set that was tried, as a candidate."""
+        """Return the candidate of a tried set."""
         return self._candidate(attempt.live, attempt.update, guards)
 
     def _candidate(self, live: Sequence[AcceptedEdit], update: Update, guards: Sequence[AcceptedGuard]) -> Candidate:
@@ -199,7 +199,7 @@ class EditingSession:
         dropped: Sequence[dict[str, Any]],
         report: CheckReport,
     ) -> Manifest:
-        """Write the version complete and synced; it is not live by that."""
+        """Write the complete version and sync it. This does not make it live."""
         settings = self._identity.settings
         assert settings is not None
         manifest = Manifest(
@@ -231,5 +231,5 @@ class EditingSession:
 
 
 def _editor_options(settings: Settings) -> EditorOptions:
-    """The choices of the editor, from the settings."""
+    """Return the editor's options from the settings."""
     return replace(EditorOptions.read(settings), num_tokens=settings.tokens)

@@ -1,1 +1,1 @@
-"""The commit: ready batches become a checked, written and published version."""
+"""The commit: turns ready batches into a checked, written and published version."""

@@ -1,9 +1,9 @@
-"""The commit: all ready batches are solved, checked and published together, one commit at a time.
+"""The commit: solves, checks and publishes all ready batches together, one commit at a time.
 
-The set is that of the live version joined with the batches, solved from the original weights. If a group fails its
-checks, each of its batches is tried alone, in order of acceptance. If a batch fails alone, the edits that are to blame
-are searched for. A batch that waits to be promoted, or only asks for a report, is a commit of its own. If a commit dies
-on the way, the next one finds the batches again; at most an unpublished version folder is left behind.
+The new set is the set of the live version joined with the batches, solved from the original weights. If a group fails
+its checks, each of its batches is tried alone, in order of acceptance. If a batch fails alone, the commit searches for
+the edits to blame. A batch that waits to be promoted, or only asks for a report, is a commit of its own. If a commit
+dies on the way, the next one finds the batches again. At most an unpublished version folder is left behind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Committer:
-    """Runs commits, while it holds the one lease for them."""
+    """Runs commits while it holds the commit lease."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class Committer:
         self._max_attempts = max_attempts
         self._taken: list[str] = []
         self.is_held_up = False
-        """The last run failed for a reason that lies in no batch: it would fail so again at once."""
+        """The last run failed for a reason that no batch caused. An immediate retry would fail again."""
 
     def run(self) -> None:
-        """Commit until no batch is ready, unless another process does."""
+        """Commit until no batch is ready. Does nothing if another process holds the commit lease."""
         self.is_held_up = False
         with self._current.leased(
             COMMIT_UNIT, max_attempts=None, uncounted=STORE_FAILURES, units=self._attempt_counters
@@ -88,7 +88,7 @@ class Committer:
         except WorkerStopping:
             self._ledger.transitions.give_back(lease, self._taken)
             raise
-        except STORE_FAILURES as error:  # no batch caused it, so no batch is charged with an attempt
+        except STORE_FAILURES as error:  # no batch caused it, so it counts as no attempt
             self._ledger.transitions.give_back(lease, self._taken)
             self._report_delay(error)
             raise
@@ -98,16 +98,16 @@ class Committer:
             raise
 
     def _report_delay(self, error: BaseException) -> None:
-        """No attempt counts: say why, and leave the next try to the reconciler's pause."""
+        """Report why the commit is delayed, without counting an attempt. The reconciler retries after its pause."""
         self.is_held_up = True
         log_event(LOGGER, "commit.held_up", level=logging.ERROR, reason=describe(error))
         with suppress(LedgerDown):
             self._ledger.transitions.explain_ready(f"the commit cannot be made, and is tried again: {describe(error)}")
 
     def _choose(self, waiting: Sequence[BatchRecord]) -> list[str]:
-        """All that wait, but for those that are commits of their own.
+        """Return the waiting batches to commit together, without those that are commits of their own.
 
-        One that a commit has died with before goes alone, so that only it can do harm.
+        A batch that was in an earlier commit that died goes alone, so it cannot harm other batches.
         """
         ids = [record.spec.id for record in waiting]
         attempts = self._ledger.transitions.commit_attempts(ids)
@@ -128,7 +128,7 @@ class Committer:
         self._taken = []
 
     def _attempt(self, batches: Sequence[str], work: LeasedWork) -> bool:
-        """Take these batches through to the live version, again whenever the pointer moved meanwhile."""
+        """Commit these batches. Start again whenever the pointer moved meanwhile."""
         while True:
             try:
                 return self._attempt_once(batches, work)
@@ -170,7 +170,7 @@ class Committer:
         return self._end(version, group, candidate, report=report, work=work)
 
     def _end(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, work: LeasedWork) -> bool:
-        """Write what follows from the checks; False when the group must be taken apart."""
+        """Publish, report or reject the group. Return False if its batches must be tried one by one."""
         if group.options.dry_run:
             self._outcomes.report_dry_run(group, report, work.lease)
         elif report.passed and not self._falls_short(group, report):
@@ -184,7 +184,7 @@ class Committer:
         return True
 
     def _falls_short(self, group: Group, report: CheckReport) -> bool:
-        """Whether a batch of the group would not pass by its own edits; then each batch is tried alone."""
+        """Whether a batch of a larger group would not pass by its own edits. If so, each batch is tried alone."""
         short = {batch: found for batch in group.ids if (found := shortcomings(report, group.edits_of(batch)))}
         if short and len(group.batches) > 1:
             log_event(LOGGER, "commit.batches_short", batches=short)
@@ -196,12 +196,12 @@ class Committer:
         edits = tuple(edit for batch in batches for edit in self._ledger.batches.edits(batch))
         parent = self._session.store.read_manifest(pointer.version)
         guards = self._ledger.guards.all()
-        write_guards(self._session.store.layout, guards)  # so that the copy is never older than a manifest
+        write_guards(self._session.store.layout, guards)  # keeps the copy at least as new as any manifest
         group = Group(batches=records, pointer=pointer, parent=parent, edits=edits, guards=guards)
         return self._without_unusable(group)
 
     def _without_unusable(self, group: Group) -> Group:
-        """A batch that may drop edits goes in without those that the tokenizer does not allow."""
+        """Leave out edits that the tokenizer does not allow, from batches that may drop edits."""
         may_drop = {record.spec.id for record in group.batches if record.spec.options.on_failure == "drop"}
         edits = {edit.id: edit for edit in group.edits if edit.batch in may_drop}
         problems = self._session.problems(list(edits.values()))

@@ -1,4 +1,4 @@
-"""How the end of a commit is counted: why a batch was rejected, and what a version did to earlier edits."""
+"""Metrics at the end of a commit: the reason for a rejection, and the effect of a version on earlier edits."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _REASON_OF: dict[Limit, str] = {
     "perplexity": "harm",
     "reliability": "reliability",
 }
-"""By limit of the checks, the gravest first."""
+"""Rejection reason by check limit, most severe first."""
 
 
 def rejection(report: CheckReport) -> str:
-    """Why the batch was rejected, as one of ``worker.metrics.REASONS``; the gravest broken limit decides."""
+    """Return the reason for the rejection, one of ``worker.metrics.REASONS``. The most severe broken limit decides."""
     if any(reason.startswith(NOT_FINITE) for reason in report.reasons):
         return "not_finite"
     broken = {found.limit for found in report.broken}
     blamed = next((reason for limit, reason in _REASON_OF.items() if limit in broken), None)
-    return blamed or "capacity"  # a limit that only all live edits together break is no batch's fault
+    return blamed or "capacity"  # a limit that breaks only for all live edits together
 
 
 def changed(group: Group) -> dict[str, int]:
-    """How many edits of the parent a new one supersedes, and how many are taken out."""
+    """Count the edits of the parent that new edits supersede, and the edits that are removed."""
     return {"num_superseded": len(group.change.superseded), "num_taken_out": len(group.change.taken_out)}

@@ -1,6 +1,6 @@
-"""A single batch that failed its checks: which of its edits are to blame, and, by `drop`, the rest without them.
+"""Finds the edits to blame if a single batch fails its checks. With `drop`, the rest goes on without them.
 
-Knows no ledger: what is found goes into the report, and on to whoever ends the batch.
+Does not use the ledger: the findings go into the report, and the caller ends the batch.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 PHASE = "finding culprits"
 NAMED_CULPRITS = 20
-"""In a batch's error; its report names all."""
+"""Culprits named in a batch's error; its report names all of them."""
 UNBLAMED = "no edit of this batch is to blame"
 
 
 class CulpritFinder:
-    """Takes a failed batch apart, edit by edit."""
+    """Searches a failed batch for the edits to blame."""
 
     def __init__(self, *, session: EditingSession, metrics: Metrics, max_tries: int) -> None:
-        """``max_tries``: sets that are solved and tested for one batch; 0: none, and no edit is named."""
+        """``max_tries``: how many sets may be solved and tested per batch. 0 turns the search off."""
         self._session, self._metrics, self._max_tries = session, metrics, max_tries
 
     def resolve(
         self, group: Group, candidate: Candidate, report: CheckReport, work: LeasedWork
     ) -> tuple[Group, Candidate, CheckReport]:
-        """What the one batch of the group comes to: as it was, with its culprits named; or, by `drop`, without them.
+        """Return the group unchanged with its culprits named in the report or, with `drop`, the group without them.
 
-        A report that has passed is the rest's, and the group is without what was dropped. Raises StaleLease,
-        WorkerStopping.
+        If the returned report has passed, it describes the rest, and the returned group excludes the dropped edits.
+        The group must have one batch. Raises StaleLease, WorkerStopping.
         """
         if not group.new or not self._max_tries:
             return group, candidate, report
@@ -77,7 +77,7 @@ class CulpritFinder:
         if group.options.on_failure != "drop" or found.rest is None or not found.rest.new:
             return group, candidate, blaming
         final = trials.report(found.rest)
-        if not final.passed:  # all live edits together are too much, which is no edit's fault
+        if not final.passed:  # all live edits together break a limit, which is no single edit's fault
             return group, candidate, replace(blaming, reasons=(*blaming.reasons, *final.reasons))
         rest = self._session.candidate_of(found.rest, group.guards)
         self._session.report_standing(final, rest)
@@ -96,7 +96,7 @@ class CulpritFinder:
 
 
 def _blaming(report: CheckReport, found: Inquest, edits: dict[str, AcceptedEdit]) -> CheckReport:
-    """The report, with those to blame named in its reasons, in its summary and in their own reports."""
+    """Return the report with the culprits named in its reasons, its summary and the culprits' own reports."""
     culprits = [
         _culprit(edits[edit], [broken.limit for broken in why], [b.reason for b in why])
         for edit, why in found.culprits.items()

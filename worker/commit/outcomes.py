@@ -1,6 +1,6 @@
-"""The ways in which an attempt ends: published, kept as a candidate, reported, rejected, or nothing to do.
+"""The possible ends of a commit attempt: published, kept as a candidate, reported, rejected, or nothing to do.
 
-Each is one move of the ledger, under the lease of the commit. Knows no weights and runs no check.
+Each end is one move of the ledger under the commit lease. This module uses no weights and runs no checks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """Writes what became of a group."""
+    """Writes the outcome of a group to store and ledger."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Outcomes:
         self._candidate_seconds = candidate_seconds
 
     def publish(self, version: str, group: Group, candidate: Candidate, *, report: CheckReport, lease: Lease) -> None:
-        """Write the version and make it live, or a candidate where that was asked for. Raises LostRace, StaleLease."""
+        """Write the version and make it live, or a candidate if the batch asks for it. Raises LostRace, StaleLease."""
         edits = group.set
         with self._metrics.stage("publishing"):
             manifest = self._write(version, group, candidate, report)
@@ -67,7 +67,7 @@ class Outcomes:
                 dropped={row.accepted.id: row.report for row in group.dropped},
             )
         except LostRace:
-            if version not in self._ledger.versions.published():  # it is there where only the script's answer was lost
+            if version not in self._ledger.versions.published():  # present if only the script's answer was lost
                 self._session.store.remove(version)
             raise
         if waits:
@@ -81,21 +81,21 @@ class Outcomes:
         recovery.retain_versions(self._ledger, self._session.store, keep=self._keep_versions)
 
     def reject(self, group: Group, report: CheckReport, lease: Lease) -> None:
-        """The one batch of the group goes no further."""
+        """Reject the group's single batch."""
         self._end(group, BatchState.REJECTED, report, lease=lease, error="; ".join(report.reasons))
         self._metrics.count_edits("rejected", len(group.edits))
         self._metrics.count_rejection(rejection(report), len(group.edits))
         log_event(LOGGER, "batch.rejected", batch=group.ids[0], reason="; ".join(report.reasons))
 
     def report_dry_run(self, group: Group, report: CheckReport, lease: Lease) -> None:
-        """The one batch of the group only asked what would happen."""
+        """End the group's single batch, a dry run, with its report."""
         self._report_repeats(group)
         error = "; ".join(report.reasons) or None
         self._end(group, BatchState.REPORTED, report, lease=lease, error=error)
         log_event(LOGGER, "batch.reported", batch=group.ids[0], passed=report.passed)
 
     def leave(self, group: Group, lease: Lease) -> None:
-        """Nothing changes: the live version holds all that the batches ask for."""
+        """End the batches without a new version: the live version already has everything they ask for."""
         self._report_repeats(group)
         state = BatchState.REPORTED if group.options.dry_run else BatchState.APPLIED
         for record in group.batches:
@@ -128,7 +128,7 @@ class Outcomes:
 
 
 def _report_of(group: Group, record: BatchRecord, report: CheckReport) -> dict[str, Any]:
-    """The batch's report: the measurements, and what the batch does to the set."""
+    """Return the batch's report: its measurements and its effect on the set."""
     batch = record.spec.id
     found = {**batch_report(report, group.edits_of(batch)), **group.change_by(record)}
     return found | ({"dropped": dropped} if (dropped := group.dropped_of(batch)) else {})

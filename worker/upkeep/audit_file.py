@@ -1,7 +1,7 @@
-"""The audit chain's copy on disk: one line of JSON an entry, appended and synced, never changed.
+"""The copy of the audit chain on disk: one line of JSON per entry, appended and synced, never changed.
 
-It outlives Redis: a ledger that is rebuilt goes on with the chain where the copy ends. What the last seconds before a
-loss added may not be in it. A copy that Redis' chain does not continue is set aside under another name, and kept.
+The copy outlives Redis: a rebuilt ledger continues the chain at the end of the copy. Entries from the last seconds
+before a loss may be missing. If the chain in Redis does not continue the copy, the copy is kept under another name.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from worker.protocol.logs import log_event
 
 LOGGER = logging.getLogger(__name__)
 TAIL_BYTES = 1 << 20
-"""An entry is shorter than this."""
+"""Upper bound on the size of an entry."""
 
 
 def copy_audit(ledger: Ledger, layout: StoreLayout) -> int:
-    """Append what the chain has and the copy has not; how many entries."""
+    """Append the entries that the copy lacks, and return their number."""
     layout.root.mkdir(parents=True, exist_ok=True)
     with locked(layout.root):
         number, before = _end_of(layout.audit_file)
@@ -35,21 +35,21 @@ def copy_audit(ledger: Ledger, layout: StoreLayout) -> int:
 
 
 def copy_notes(ledger: Ledger, layout: StoreLayout) -> None:
-    """Put what was noted without Redis into the chain, each once."""
+    """Add the notes that were made without Redis to the chain, each once."""
     for path, note in notes_in(layout.notes_dir):
         ledger.audit.note(note["what"], who=note["who"], note=path.stem, **note["fields"])
         path.unlink(missing_ok=True)
 
 
 def read_copy(layout: StoreLayout) -> list[str]:
-    """The lines of the copy; a last one that was not written to its end is left out."""
+    """Return the lines of the copy, without an incomplete last line."""
     if not layout.audit_file.exists():
         return []
     return [line for line in layout.audit_file.read_text(encoding="utf-8").split("\n")[:-1] if line]
 
 
 def rejoined(copy: Sequence[str], present: Sequence[str], *, at: str, version: str, revision: int) -> list[str]:
-    """The chain of a ledger that was rebuilt: the copy, a word about the rebuild, then what Redis knew beyond it."""
+    """Return the chain of a rebuilt ledger: the copy, an entry for the rebuild, then the entries only Redis has."""
     base = list(valid_part(copy))
     number, before = (len(base), read_line(base[-1]).hash) if base else (0, BEGINNING)
     fields = {"version": version, "revision": revision, "entries_before": number}
@@ -91,7 +91,7 @@ def _append(path: Path, lines: Iterator[str]) -> int:
 
 
 def _end_of(path: Path) -> tuple[int, str]:
-    """Number and hash of the last entry; what a crash left behind it is cut off."""
+    """Return number and hash of the last entry, and cut off an incomplete line that a crash left behind it."""
     if not path.exists():
         return 0, BEGINNING
     with path.open("r+b") as file:

@@ -1,8 +1,8 @@
-"""Erasing an edit's text everywhere: files first, then the ledger, then Redis' own log; restarted wherever it stopped.
+"""Erases an edit's text everywhere: first from files, then from the ledger, then from the log of Redis.
 
-The text is in the ledger until all else that quotes it is gone, since it is what is looked for. Only for the holder of
-the commit's lease: no version is written meanwhile. Not reached: backups, copies elsewhere, what a client keeps, and
-the memory of running processes.
+An interrupted erasure starts again. The ledger keeps the text until all other places are clean, because the search
+needs it. Requires the commit lease, so no version is written meanwhile. Does not reach backups, copies elsewhere,
+data that clients keep, or the memory of running processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LARGEST_TEXT_BYTES = 256 << 20
 
 
 class InUse(ErrataError):
-    """A version that must go is being read or needed: the purge goes on when that is over."""
+    """A version that must be removed is being read or still needed. The purge continues later."""
 
     slug = "version-in-use"
     title = "The version is in use"
@@ -48,9 +48,9 @@ class Eraser:
         self._store = store
 
     def erase(self, edit: str, *, guard: Guard) -> bool:
-        """Take the text out of files and ledger; False when the edit is in force again, and the purge is given up.
+        """Remove the text from files and ledger. If the edit is live again, end the purge and return False.
 
-        What is left to do is to rewrite Redis' log and to end the purge. Raises InUse, StoreError, StaleLease (of
+        The caller then rewrites the log of Redis and ends the purge. Raises InUse, StoreError, and StaleLease (from
         ``guard``).
         """
         purge = self._ledger.erasure.get(edit)
@@ -86,7 +86,7 @@ class Eraser:
         self._remove_exports(needles, {*versions, *doomed})
 
     def _remove_versions(self, doomed: Sequence[str]) -> None:
-        """Weights that hold the fact are the fact."""
+        """Remove the versions whose weights contain the edit."""
         with ExitStack() as held:
             for version in doomed:
                 if not held.enter_context(locked(self._store.layout.version_dir(version), wait=False)):

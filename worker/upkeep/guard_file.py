@@ -1,6 +1,6 @@
-"""The guards' copy on disk: they belong to no version, and outlive Redis by it.
+"""The copy of the guards on disk. Guards belong to no version, so this copy is how they outlive Redis.
 
-What the last seconds before a loss added or removed may not be in it. Torch-free.
+Changes from the last seconds before a loss may be missing. Torch-free.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ LOGGER = logging.getLogger(__name__)
 
 
 def copy_guards(ledger: Ledger, layout: StoreLayout) -> None:
-    """Let the file say what the ledger says, unless the ledger has lost its memory."""
+    """Write the guards of the ledger to the file, unless Redis has lost its data."""
     guards = ledger.guards.all()
-    # Read after the guards: without a pointer Redis has lost its data, and no guards then means nothing.
+    # Read the pointer after the guards. Without a pointer Redis has lost its data, so an empty list proves nothing.
     if ledger.versions.known_pointer() is not None:
         write_guards(layout, guards)
 
 
 def write_guards(layout: StoreLayout, guards: Sequence[AcceptedGuard]) -> None:
-    """Write them, if the file says something else."""
+    """Write the guards if the file differs."""
     content = json.dumps([accepted.to_json() for accepted in canonical_guards(guards)], ensure_ascii=False, indent=1)
     file = layout.guards_file
     if (file.read_text(encoding="utf-8") if file.exists() else "[]") != content:
@@ -35,7 +35,7 @@ def write_guards(layout: StoreLayout, guards: Sequence[AcceptedGuard]) -> None:
 
 
 def read_guards(layout: StoreLayout) -> tuple[AcceptedGuard, ...] | None:
-    """The guards of the copy; None where there is none, or it cannot be read."""
+    """Return the guards of the copy; None if it is missing or unreadable."""
     try:
         rows = json.loads(layout.guards_file.read_text(encoding="utf-8"))
         return canonical_guards(AcceptedGuard.from_json(row) for row in rows)

@@ -1,6 +1,6 @@
-"""Taking an erased edit out of the manifests of versions that do not hold it in force.
+"""Removes an erased edit from the manifests of versions in which it is not live.
 
-A manifest is sealed: it is read whole, changed, sealed again and replaced by one rename.
+A manifest is sealed, so it is read as a whole, changed, sealed again and replaced by one rename.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from worker.protocol.audit.redaction import Needles
 
 
 def read(store: VersionStore, version: str) -> Manifest:
-    """The manifest alone, whatever its tensors are like. Raises StoreDamaged, FileNotFoundError."""
+    """Read the manifest without checking the tensors. Raises StoreDamaged, FileNotFoundError."""
     path = store.layout.manifest_file(version)
     return decode_manifest(path.read_bytes(), path)
 
 
 def rows_of(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All edits that a manifest tells of, in force or not: the rows of its lists of accepted edits."""
+    """Yield the rows of all edits in a manifest, whether they are live or not."""
     for value in manifest.values():
         if isinstance(value, list | tuple):
             yield from (row for row in value if isinstance(row, dict) and isinstance(row.get("edit"), dict))
 
 
 def holds(manifest: Manifest, edit: str) -> bool:
-    """Whether the edit is in the version's set: then its weights are the fact."""
+    """Whether the edit is live in the version, so its weights contain the edit."""
     return any(row.get("id") == edit for row in manifest.edits)
 
 
 def versions_with(store: VersionStore, edit: str) -> list[str]:
-    """Versions on disk whose set holds the edit, and damaged ones that name it."""
+    """Return the versions on disk in which the edit is live, and damaged versions whose manifest names it."""
     found = []
     for version in store.folders():
         try:
@@ -47,9 +47,9 @@ def versions_with(store: VersionStore, edit: str) -> list[str]:
 
 
 def redact_manifest(store: VersionStore, version: str, needles: Needles, *, content: str) -> bool:
-    """Take the edit and what quotes it out of a version's manifest; whether anything had to go.
+    """Remove the edit and all quotes of it from a version's manifest. Return whether the manifest changed.
 
-    ``content``: the hash that stays in its place. Raises StoreError for a manifest that cannot be read.
+    ``content``: the hash that replaces the edit. Raises StoreError for an unreadable manifest.
     """
     manifest = read(store, version)
     record = manifest.model_dump(mode="json")

@@ -1,7 +1,7 @@
-"""Removing versions that nothing needs: the ledger knows first, then the files go; none that somebody reads.
+"""Removes versions that are no longer needed: marks them in the ledger first, then deletes their files.
 
-The rules are in ``worker.protocol.ledger.versions``; pins lie beside the files too, so that they
-outlive Redis.
+Versions that are being read are kept. The rules are in ``worker.protocol.ledger.versions``. Pins are also stored next
+to the files, so they outlive Redis.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LOGGER = logging.getLogger(__name__)
 
 
 def remove_versions(ledger: Ledger, store: VersionStore, plan: Sequence[Retained]) -> list[str]:
-    """Remove what the plan lets go, but what is being read; return what was removed.
+    """Remove the versions that the plan does not keep and that are not being read. Return the removed versions.
 
-    Only for the holder of the commit's lease.
+    Requires the commit lease.
     """
     doomed = [row.version for row in plan if row.why is None]
     with ExitStack() as held:
@@ -38,7 +38,7 @@ def remove_versions(ledger: Ledger, store: VersionStore, plan: Sequence[Retained
 
 
 def copy_pins(ledger: Ledger, store: VersionStore) -> None:
-    """Let the files say which versions are pinned."""
+    """Copy the pins from the ledger to the version folders."""
     pinned = ledger.versions.pinned()
     for version in store.folders():
         mark = store.layout.pinned_file(version)

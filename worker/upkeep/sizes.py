@@ -1,4 +1,4 @@
-"""How many bytes of a store are what. Torch-free."""
+"""Disk usage of a store by kind of file. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from editing_core.versions.layout import StoreLayout
 
 
 def store_bytes(layout: StoreLayout) -> dict[str, int]:
-    """Bytes of the files of each kind, as they are now."""
+    """Return the current size of the files of each kind in bytes."""
     folders = {
         "versions": layout.versions_dir,
         "targets": layout.targets_dir,

@@ -1,6 +1,7 @@
-"""Removing z files that nothing needs: no kept version's set, nothing that could come back into it, no open batch.
+"""Removes z files that are no longer needed.
 
-A file names its edits (``editing_core.versions.target_files``); a file without names stays. Torch-free.
+A file is needed if one of its edits is in the manifest of a kept version, live or not, or in an open batch. A file
+names its edits (``editing_core.versions.target_files``); files without names are kept. Torch-free.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from worker.upkeep.manifests import read, rows_of
 
 LOGGER = logging.getLogger(__name__)
 LEAST_AGE_SECONDS = 3600.0
-"""A younger file may be of a group that is on its way: its search has been made, and its batch is not ready yet."""
+"""Younger files are kept: their z may be computed already while their batch is not ready yet."""
 LARGEST_HEADER_BYTES = 1 << 20
 GUARD_EVERY = 100
 
@@ -28,9 +29,9 @@ GUARD_EVERY = 100
 def collect_targets(
     ledger: Ledger, store: VersionStore, *, guard: Callable[[], None], least_age_seconds: float = LEAST_AGE_SECONDS
 ) -> int:
-    """Remove the z files that nothing needs; how many. Only for the holder of the commit's lease (``guard`` tests it).
+    """Remove the z files that are no longer needed, and return their number.
 
-    Without it a commit could look for a file that goes at that moment.
+    Requires the commit lease, which ``guard`` checks. Otherwise a commit could look for a file while it is removed.
     """
     needed = needed_contents(ledger, store)
     newest = time.time() - least_age_seconds
@@ -51,9 +52,9 @@ def collect_targets(
 
 
 def needed_contents(ledger: Ledger, store: VersionStore) -> frozenset[str]:
-    """Content keys of all edits in the manifests of kept versions, and of all open batches.
+    """Return the content keys of all edits in the manifests of kept versions and in open batches.
 
-    Raises StoreDamaged where a manifest cannot be read: what it needs is not known then.
+    Raises StoreDamaged if a manifest cannot be read, because its edits are then unknown.
     """
     open_batches = [record.spec.id for record in ledger.batches.open()]
     needed = {accepted.edit.content_key() for batch in open_batches for accepted in ledger.batches.edits(batch)}
@@ -63,12 +64,12 @@ def needed_contents(ledger: Ledger, store: VersionStore) -> frozenset[str]:
 
 
 def target_files(store: VersionStore) -> Iterator[Path]:
-    """All z files."""
+    """Return all z files."""
     return iter(sorted(store.layout.targets_dir.glob("*/*.safetensors")))
 
 
 def contents_of(path: Path) -> frozenset[str] | None:
-    """Content keys of the edits that a z file is of; None when it does not say."""
+    """Return the content keys of the edits in a z file; None if the file does not name them."""
     try:
         with path.open("rb") as file:
             header = read_header(file.read, max_bytes=LARGEST_HEADER_BYTES)

@@ -1,7 +1,8 @@
-"""The thread that maintains audit copies, retention and sizes during work; one process of a store runs it at a time.
+"""The thread that maintains file copies and sizes, erases edits and removes z files while work runs.
 
-The work may compute for minutes, and the heartbeat must never wait: so this is a thread of its own. What removes files
-that a commit could look for is done under the commit's lease; where a commit runs, it waits for the next round.
+Work may compute for minutes and the heartbeat must never wait, so upkeep has its own thread. One process per store runs
+it at a time. Steps that remove files a commit could look for need the commit lease. While a commit runs, they wait for
+the next round.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ from worker.upkeep.target_cleanup import collect_targets
 
 LOGGER = logging.getLogger(__name__)
 UPKEEP_UNIT = "upkeep"
-"""Not work, but leased like it."""
+"""Leased like a unit of work, though it is not one."""
 SIZE_SECONDS = 60.0
 COLLECT_SECONDS = 3600.0
 FIRST_COLLECT_SECONDS = 600.0
 
 
 class Upkeep(threading.Thread):
-    """Copies audit chain, pins and guards to disk, erases what is to be erased, removes z files, tells sizes."""
+    """Copies audit chain, pins and guards to disk, erases edits, removes z files and reports sizes."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Upkeep(threading.Thread):
         self._next_collect = time.monotonic() + FIRST_COLLECT_SECONDS
 
     def run(self) -> None:
-        """Run until stopped; failures are logged and tried again."""
+        """Run until stopped. Failures are logged, and the next round tries again."""
         while not self._stopped.wait(self._pause_seconds):
             try:
                 self.tend()
@@ -83,12 +84,12 @@ class Upkeep(threading.Thread):
                 log_event(LOGGER, "upkeep.failed", level=logging.ERROR, reason=str(error))
 
     def stop(self) -> None:
-        """End the thread; the next one starts its current step again."""
+        """Stop the thread. Another one starts its current step again."""
         self._stopped.set()
         self.join(self._lease_seconds)
 
     def tend(self) -> None:
-        """One round, unless another process is at it."""
+        """Run one round, unless another process is running one."""
         with self._leased(UPKEEP_UNIT) as guard:
             if guard is None:
                 return
@@ -123,7 +124,7 @@ class Upkeep(threading.Thread):
         copy_audit(self._ledger, self._store.layout)
 
     def _erased(self, edit: str, guard: Callable[[], None]) -> bool:
-        """Whether the edit's text is gone; one that must wait does not hold up the others."""
+        """Erase an edit and return whether its text is gone. An edit that must wait does not delay the others."""
         try:
             return self._eraser.erase(edit, guard=guard)
         except InUse as error:
@@ -140,7 +141,7 @@ class Upkeep(threading.Thread):
 
     @contextmanager
     def _leased(self, unit: str) -> Iterator[Callable[[], None] | None]:
-        """A lease for the block, and what renews it or raises StaleLease; None while another holds it."""
+        """Lease the unit for the block. Yield a function that renews it or raises StaleLease; None if it is taken."""
         lease = self._ledger.leases.acquire(
             unit, holder=self._holder, ttl_seconds=self._lease_seconds, max_attempts=None
         )
