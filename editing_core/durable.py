@@ -67,7 +67,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[b
 
 
 def remove_abandoned(folders: Iterable[Path]) -> list[str]:
-    """Remove the folders whose writer died, and return their names. These are the unlocked folders."""
+    """Remove the unlocked folders, because their writer died. Returns their names."""
     removed = []
     for folder in folders:
         try:

@@ -23,7 +23,7 @@ SLOT = "{}"
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A prompt about something else whose answer must not change."""
+    """A prompt about something else. Its answer must not change."""
 
     prompt: str
     target: str | None = None

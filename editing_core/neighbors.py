@@ -1,4 +1,4 @@
-"""Chooses the neighbours of an edit for the checks: prompts about other subjects, whose answers must not change.
+"""Chooses the neighbours of an edit for the checks: prompts about other subjects. Their answers must not change.
 
 An edit's given neighbours are used. If none is given or left, ten are made: the edit's prompt template with ten other
 subjects. The subjects come first from given neighbours of the same relation, then from names in the probe set's text.

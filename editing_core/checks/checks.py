@@ -61,7 +61,7 @@ def run_checks(
 
     ``parent`` is the version before (``original`` itself for v0). ``base_perplexity`` is the original's perplexity on
     ``heldout_ids``. ``on_progress(done, total)`` is called after each batch of rows and may raise. With
-    ``is_takedown``, only harm against the original is judged. ``protected``: prompts that the solve held fixed.
+    ``is_takedown``, only harm against the original is judged. ``protected``: prompts whose output the solve held.
     """
     measuring = measuring_of(
         Models(
