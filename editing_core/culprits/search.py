@@ -111,7 +111,7 @@ class _Search(Generic[ReasonT]):
                 return
 
     def found(self, ranking: Sequence[int], *, is_complete: bool) -> Found[ReasonT]:
-        """The result so far. Items whose test was not made have no reasons."""
+        """The result so far. Items without a test have no reasons."""
         places = [place for place in ranking if place in self.left_out]
         return Found(
             culprits={place: self._known_broken(self.left_out - {place}) for place in places},
