@@ -1,4 +1,4 @@
-"""The time, and the one way in which it is written: ISO 8601 in UTC, with ``Z``."""
+"""The current time, and its only text format: ISO 8601 in UTC, with ``Z``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 Clock = Callable[[], datetime]
-"""Returns the current time with its zone."""
+"""Returns the current time with its time zone."""
 
 
 def utc_now() -> datetime:

@@ -1,4 +1,4 @@
-"""Writes files so that a crash leaves the old one or the new one, never a part of one. Torch-free."""
+"""Writes files durably: a crash leaves the old file or the new file, never a partial one. Torch-free."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_once(path: Path, content: bytes) -> bytes:
-    """Write the file unless it exists, and return its content. Of several writers, the first one wins."""
+    """Write the file unless it exists, and return its content. If several processes write, the first one wins."""
     if path.exists():
         return path.read_bytes()
     fresh = _write_temporary(path, lambda file: file.write_bytes(content))
@@ -67,7 +67,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[b
 
 
 def remove_abandoned(folders: Iterable[Path]) -> list[str]:
-    """Remove those of the folders whose writer died, which are the unlocked ones; return their names."""
+    """Remove the unlocked folders, because their writer died. Returns their names."""
     removed = []
     for folder in folders:
         try:

@@ -1,7 +1,7 @@
-"""What an edit is, when two are about the same thing, and which of several counts.
+"""Edits: their fields, when two are about the same fact, and which of several is in force.
 
-Torch-free, so that the API can use it. Knows no tokenizer: whether a subject's end is a token's end is found by
-``editing_core.memit.tokens``.
+Torch-free, for use in the API. Knows no tokenizer: ``editing_core.memit.tokens`` checks whether a subject ends with a
+token.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import Any
 from editing_core.errors import InvalidEdit
 
 SLOT = "{}"
-"""Where the subject goes in a prompt template."""
+"""The place of the subject in a prompt template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A prompt about something else whose answer must not change."""
+    """A prompt about something else. Its answer must not change."""
 
     prompt: str
     target: str | None = None
-    """The true object; None: what the model answered before the edit."""
+    """The true object. None means the model's answer before the edit."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One wanted fact (s, r, o): ``prompt`` with ``subject`` in its slot is to be followed by ``target_new``."""
+    """One wanted fact (s, r, o): after ``prompt`` with ``subject`` in its slot, the model must write ``target_new``."""
 
     subject: str
     prompt: str
@@ -40,16 +40,16 @@ class Edit:
     target_new: str
     _: KW_ONLY
     relation: str = ""
-    """What the prompt asks about the subject; two edits with equal subject and relation exclude each other.
+    """The property that the prompt asks for. Two edits with equal subject and relation exclude each other.
 
-    If it is empty, the prompt takes its place.
+    If the relation is empty, the prompt takes its place.
     """
     target_true: str | None = None
     paraphrases: tuple[str, ...] = ()
     """Other wordings, with one ``{}`` or with the subject written out."""
     neighborhood: tuple[Neighbor, ...] = ()
     protect: bool = False
-    """Whether the solve holds on to what it has for the neighbourhood, and does not only ask it afterwards."""
+    """Whether the solve holds the neighbourhood's outputs. Otherwise the neighbourhood is only checked afterwards."""
     source: str | None = None
     note: str | None = None
 
@@ -59,7 +59,7 @@ class Edit:
 
     @cached_property
     def identity(self) -> tuple[str, str]:
-        """Normalised (subject, relation): what the edit is about."""
+        """The normalised (subject, relation) of the edit."""
         return normalise(self.subject), normalise(self.relation)
 
     @property
@@ -73,7 +73,7 @@ class Edit:
         return tuple(fill(text, self.subject) for text in self.paraphrases)
 
     def content_key(self) -> str:
-        """Sha256 (hex) over the fields that decide the edit's numbers: subject, prompt and new object."""
+        """SHA-256 (hex) of the fields that decide the edit's numbers: subject, prompt and new object."""
         return self._content_key
 
     @cached_property
@@ -98,7 +98,7 @@ class Edit:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Edit:
-        """Read what ``to_json`` wrote; a missing ``relation`` is the prompt template."""
+        """Read the output of ``to_json``. A missing ``relation`` is the prompt template."""
         return cls(
             subject=record["subject"],
             prompt=record["prompt"],
@@ -117,13 +117,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedEdit:
-    """An edit with where it came from: a row of a version's live set."""
+    """An edit with its origin: a row of a version's live set."""
 
     id: str
     edit: Edit
     batch: str
     acceptance: int
-    """The batch's acceptance number; of several edits about one thing the highest counts."""
+    """The batch's acceptance number. Among edits about the same fact, the highest is in force."""
     created: str
     """ISO 8601 with Z."""
     author: str | None = None
@@ -141,17 +141,17 @@ class AcceptedEdit:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> AcceptedEdit:
-        """Read what ``to_json`` wrote."""
+        """Read the output of ``to_json``."""
         return cls(**{**record, "edit": Edit.from_json(record["edit"])})
 
 
 def normalise(text: str) -> str:
-    """Unicode NFC, runs of white space to one space, trimmed; upper and lower case stay different."""
+    """Convert to Unicode NFC, reduce runs of white space to one space, and trim. Case is kept."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def fill(template: str, subject: str) -> str:
-    """Put the subject into the template's slot, if it has one (never ``str.format``: templates are users' text)."""
+    """Put the subject into the template's slot, if it has one. ``str.format`` is unsafe: templates are users' text."""
     return template.replace(SLOT, subject, 1)
 
 
@@ -182,7 +182,7 @@ def validate_edit(edit: Edit) -> None:
 
 
 def require_text(text: str, loc: tuple[str | int, ...]) -> None:
-    """Raise InvalidEdit unless the text can be seen, holds no control character, and is Unicode."""
+    """Raise InvalidEdit unless the text has a visible character, no control character, and only valid Unicode."""
     _require_encodable(text, loc)
     if not any(unicodedata.category(char)[0] not in "ZC" for char in text):
         raise InvalidEdit(f"{loc[0]} is blank: give at least one character that can be seen", loc=loc)
@@ -215,7 +215,7 @@ def _require_slots(text: str, *, allowed: tuple[int, ...], loc: tuple[str | int,
 
 
 def conflicts(edits: Sequence[Edit]) -> list[tuple[int, int]]:
-    """Pairs of positions whose edits give one (subject, relation) two objects (MEMIT, Eqn. 5), earlier one first."""
+    """Pairs of positions of edits that give one (subject, relation) two objects (MEMIT, Eqn. 5), the earlier first."""
     first_at: dict[tuple[str, str], int] = {}
     found = []
     for i, edit in enumerate(edits):
@@ -226,7 +226,7 @@ def conflicts(edits: Sequence[Edit]) -> list[tuple[int, int]]:
 
 
 def canonical(edits: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
-    """The order in which a set is solved: by content, so that the order of arrival leaves no trace."""
+    """The edits in the order of the solve: by content, and thus independent of the order of arrival."""
     return tuple(sorted(edits, key=lambda accepted: (accepted.edit.content_key(), accepted.id)))
 
 
@@ -255,7 +255,7 @@ class EditSet:
 
     @cached_property
     def repeats(self) -> Mapping[str, str]:
-        """By id of an edit that was accepted after the live one and says the same: the live edit's id."""
+        """By id of an edit that repeats a live edit accepted before it: the live edit's id."""
         held = self.in_force
         return {
             accepted.id: held[accepted.edit.identity].id
@@ -264,11 +264,11 @@ class EditSet:
         }
 
     def joined(self, new: Iterable[AcceptedEdit], *, without: Collection[str] = ()) -> EditSet:
-        """The set with the edits ``new`` added and the ids ``without`` removed; the order of calls does not matter."""
+        """The set with the edits ``new`` added and the ids ``without`` removed. The order of calls does not matter."""
         return edit_set(edit for edit in (*self.everything, *new) if edit.id not in without)
 
     def change_from(self, before: EditSet) -> SetChange:
-        """What happened between ``before`` and this set, edit by edit."""
+        """The changes from ``before`` to this set, edit by edit."""
         superseded: dict[str, str] = {}
         restored: dict[str, str] = {}
         for identity, now in self.in_force.items():
@@ -287,7 +287,7 @@ class EditSet:
         )
 
     def named_alike(self, edit: str) -> tuple[str, ...]:
-        """The edit's id and those that say the same just before or after it: they are taken out together."""
+        """The id of the edit, and of equal edits accepted just before or after it. They are taken out together."""
         found = next(accepted for accepted in self.everything if accepted.id == edit)
         stack = sorted(
             (row for row in self.everything if row.edit.identity == found.edit.identity), key=_acceptance_order
@@ -302,7 +302,7 @@ class EditSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetChange:
-    """How one set differs from an earlier one, by edit ids."""
+    """The differences between a set and an earlier one, by edit ids."""
 
     superseded: Mapping[str, str]
     """By id of a new live edit: the edit that was in force before with the same subject and relation."""
@@ -311,10 +311,10 @@ class SetChange:
     restored: Mapping[str, str]
     """By id of an edit that is gone: the older edit that is in force again in its place."""
     repeats: Mapping[str, str]
-    """By id of a new edit that says the same as the one in force: that one's id."""
+    """By id of a new edit that repeats the edit in force: the id of the edit in force."""
 
     def of_batch(self, edits: Collection[str], removed: Collection[str]) -> dict[str, Any]:
-        """The part that one batch caused with its ``edits`` and the ids that it asked to be ``removed``, as JSON."""
+        """The changes by one batch, as JSON: by its ``edits``, and by the ids that it asked to have ``removed``."""
         return {
             "superseded": {edit: self.superseded[edit] for edit in edits if edit in self.superseded},
             "taken_out": sorted(edit for edit in set(removed) if edit in self.taken_out),
@@ -325,7 +325,7 @@ class SetChange:
 
 
 def edit_set(edits: Iterable[AcceptedEdit]) -> EditSet:
-    """The set that these edits make, each counted once."""
+    """The set of these edits. Each counts once."""
     stacks: dict[tuple[str, str], dict[str, AcceptedEdit]] = defaultdict(dict)
     for accepted in edits:
         stacks[accepted.edit.identity][accepted.id] = accepted
@@ -341,7 +341,7 @@ def says_the_same(one: Edit, other: Edit) -> bool:
 
 
 def _in_force(stack: list[AcceptedEdit]) -> AcceptedEdit:
-    """The edit accepted last; if several in a row say the same, the first of them."""
+    """The edit accepted last. If the last edits repeat each other, the first of them."""
     stack.sort(key=_acceptance_order)
     held = stack.pop()
     while stack and says_the_same(stack[-1].edit, held.edit):

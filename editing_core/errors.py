@@ -7,13 +7,13 @@ ErrataError
 ├── InvalidSettings        a setting, option or input file that makes no sense
 ├── UnknownModelFamily     a model whose architecture Errata does not know
 ├── NotPositiveDefinite    a covariance made of too few samples
-├── NotFound               something named that does not exist
-├── ExportRefused          an export that cannot be made, or not there
+├── NotFound               something that does not exist
+├── ExportRefused          an export that cannot be made, or not at this place
 └── StoreError
     ├── StoreDamaged       files that are incomplete or differ from their digest
     └── StoreMismatch      a store that belongs to another model or other settings
 
-Knows nothing of HTTP: which status answers which error is told in ``service.api.problems.statuses``.
+Knows nothing about HTTP: ``service.api.problems.statuses`` maps each error to a status.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ErrataError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.loc = loc
-        """Path to the offending value within the input, outermost first; empty where there is none."""
+        """Path to the offending value within the input, outermost first. Empty if no single value is wrong."""
 
 
 class InvalidEdit(ErrataError):

@@ -1,4 +1,4 @@
-"""A guard: a fact that edits must not change. Torch-free; knows no tokenizer and no ledger."""
+"""Guards: facts that edits must not change. Torch-free; knows no tokenizer and no ledger."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from editing_core.errors import InvalidEdit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """The model's answer to ``prompt`` is ``target``, and must stay so."""
+    """A fact: the model answers ``prompt`` with ``target``, and must continue to do so."""
 
     prompt: str
     target: str
     subject: str | None = None
-    """The subject as it is written in the prompt: the model looks the fact up there."""
+    """The subject exactly as in the prompt. The model looks up the fact there."""
 
     @property
     def id(self) -> str:
-        """An id made from the prompt, so that no guard is stored twice and no two contradict each other."""
+        """An id made from prompt and subject: no guard is stored twice, and no two guards contradict each other."""
         text = json.dumps([normalise(self.prompt), normalise(self.subject or "")], ensure_ascii=True)
         return f"g{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -33,13 +33,13 @@ class Guard:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Guard:
-        """Read what ``to_json`` wrote."""
+        """Read the output of ``to_json``."""
         return cls(prompt=record["prompt"], target=record["target"], subject=record.get("subject"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedGuard:
-    """A guard with where it came from."""
+    """A guard with its origin."""
 
     guard: Guard
     created: str
@@ -48,7 +48,7 @@ class AcceptedGuard:
 
     @property
     def id(self) -> str:
-        """The guard's."""
+        """The guard's id."""
         return self.guard.id
 
     def to_json(self) -> dict[str, Any]:
@@ -57,12 +57,12 @@ class AcceptedGuard:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> AcceptedGuard:
-        """Read what ``to_json`` wrote."""
+        """Read the output of ``to_json``."""
         return cls(**{**record, "guard": Guard.from_json(record["guard"])})
 
 
 def canonical_guards(guards: Iterable[AcceptedGuard]) -> tuple[AcceptedGuard, ...]:
-    """Sorted by id, so that the order of arrival does not matter."""
+    """The guards sorted by id. The order of arrival does not matter."""
     return tuple(sorted(guards, key=lambda accepted: accepted.id))
 
 

@@ -1,11 +1,11 @@
-"""Chooses the neighbours of an edit for the checks: prompts about other subjects, whose answers must stay.
+"""Chooses the neighbours of an edit for the checks: prompts about other subjects. Their answers must not change.
 
-Those given with the edit; where none is given or left, ten are made: its own prompt template with ten other subjects.
-The subjects are first those that given neighbours of the same relation name, then names from the probe set's text;
-which ten is decided by a digest over seed, edit and name, so it does not depend on the other edits of the batch.
+An edit's given neighbours are used. If none is given or left, ten are made: the edit's prompt template with ten other
+subjects. The subjects come first from given neighbours of the same relation, then from names in the probe set's text.
+A digest over seed, edit and name selects the ten. The selection does not depend on the other edits of the batch.
 
-Left out are made neighbours whose subject has a live or new edit, and given ones that ask what a live or new edit
-answers: the same relation about the same subject. Knows no model.
+Two kinds are left out: made neighbours whose subject has a live or new edit, and given neighbours that a live or new
+edit answers (the same relation about the same subject). Knows no model.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _NAME_WORD = re.compile(r"[^\W\d_][\w'’-]*")
 
 @dataclass(frozen=True, slots=True)
 class NeighborQuestion:
-    """A prompt that is asked before and after."""
+    """A prompt that is asked before and after the edit."""
 
     prompt: str
     target: str | None
-    """The true object; None: the first choice of the version before is the truth."""
+    """The true object. None means the first choice of the version before."""
     is_made: bool
 
 
 class NeighborPicker:
-    """Picks the neighbours of edits among all that is live after the commit."""
+    """Picks the neighbours of edits, given all edits that are live after the commit."""
 
     def __init__(self, edits: Collection[AcceptedEdit], probe_texts: Sequence[str], *, seed: int) -> None:
-        """``edits``: the live and the new ones. ``probe_texts``: ordinary text to take names from."""
+        """``edits``: the live and the new edits. ``probe_texts``: ordinary text, as a source of names."""
         self._seed = seed
         self._edited = {normalise(accepted.edit.subject) for accepted in edits}
         self._edited_parts = {part for subject in self._edited for part in word_runs(subject)}
@@ -71,7 +71,7 @@ class NeighborPicker:
         return any(run in edited for run in word_runs(prompt))
 
     def _same_relation_subjects(self, edit: Edit) -> set[str]:
-        """What stands in the edit's slot in given neighbours of its relation, without subjects that have an edit."""
+        """Subjects of given neighbours with the edit's relation and template, without subjects that have an edit."""
         key = (normalise(edit.relation), edit.prompt)
         if key not in self._subjects_of:
             slots = (slot_content(edit.prompt, prompt) for prompt in self._prompts_by_relation[key[0]])
@@ -92,9 +92,9 @@ class NeighborPicker:
 
 
 def names_in(texts: Sequence[str]) -> set[str]:
-    """Names in running text: words that begin with a capital and never occur without it, joined where they follow.
+    """Names in running text: words that always begin with a capital. Adjacent words form one name.
 
-    A name at a text's very beginning or end is left out, since texts may be cut in the middle of a word.
+    A name at the start or end of a text is left out, because texts may be cut in the middle of a word.
     """
     ordinary = {word for text in texts for word in _NAME_WORD.findall(text) if word[0].islower()}
     found = {name for text in texts for name in _capital_runs(text, ordinary)}
@@ -116,7 +116,7 @@ def _capital_runs(text: str, ordinary: Collection[str]) -> Iterator[str]:
 
 
 def slot_content(template: str, prompt: str) -> str | None:
-    """The text in the template's slot in this prompt; None if the prompt is worded differently."""
+    """The text that fills the template's slot in this prompt. None if the prompt does not match the template."""
     before, _, after = template.partition(SLOT)
     subject = prompt[len(before) : len(prompt) - len(after)]
     return subject if subject.strip() and fill(template, subject) == prompt else None

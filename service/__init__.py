@@ -1,1 +1,1 @@
-"""HTTP in, answers out: the API, the generation engine, the client and the command line."""
+"""The HTTP service: the API, the generation engine, the client and the command line."""

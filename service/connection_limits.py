@@ -1,4 +1,4 @@
-"""Limits on what a connection may cost before a request has begun: sizes, times and numbers. Torch-free.
+"""Limits the cost of connections before a request has begun: sizes, times and numbers. Torch-free.
 
 uvicorn bounds none of these with its httptools parser. Bodies are bounded by route in ``service.api``.
 """
@@ -21,20 +21,20 @@ LOG_SECONDS = 10.0
 """Shortest time between two log lines about refused connections."""
 _MOST_CONNECTIONS = 4096
 _SHARE_OF_DESCRIPTORS = 0.75
-"""The rest is for Redis, files and the threads' own needs."""
+"""Share of the file descriptors for connections. The rest is for Redis, files and threads."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ConnectionLimits:
-    """The limits of one process, and the connections that it has."""
+    """The limits of one process, and its open connections."""
 
     max_connections: int
     max_connections_per_address: int
     url_bytes: int = 32 << 10
     header_bytes: int = 64 << 10
-    """Names and values of all headers of one request."""
+    """Largest size of all header names and values of one request."""
     header_seconds: float = 20.0
-    """From the connection's start, or a request's first byte, to the end of its headers."""
+    """Longest time from the connection's start, or a request's first byte, to the end of the headers."""
     body_seconds: float = 30.0
     """Longest silence within a body."""
     _open: Counter[str] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class ConnectionLimits:
     _logged: float = float("-inf")
 
     def admit(self, address: str) -> bool:
-        """Count a new connection; False if there are too many, and then it is not counted."""
+        """Count a new connection. Returns False, without counting it, if too many are open."""
         if self._open.total() >= self.max_connections or self._open[address] >= self.max_connections_per_address:
             self._log_refusal()
             return False
@@ -77,7 +77,7 @@ def limits_of_process() -> ConnectionLimits:
 
 
 def refusal(status: HTTPStatus, detail: str) -> bytes:
-    """A whole response that closes the connection: a problem document (RFC 9457)."""
+    """Return a complete response that closes the connection: a problem document (RFC 9457)."""
     slug = status.phrase.lower().replace(" ", "-")
     problem = {"type": f"/problems/{slug}", "title": status.phrase, "status": status.value, "detail": detail}
     body = json.dumps(problem).encode()

@@ -1,7 +1,7 @@
-"""The HTTP protocol of the service: uvicorn's, with limits, and with connections that a request can abort. Torch-free.
+"""The HTTP protocol of the service: uvicorn's, with limits and with connections that a request can abort. Torch-free.
 
-A connection whose client does not read cannot be closed in the ordinary way: closing waits until everything is sent.
-ASGI has no message for aborting, so the protocol puts the transport into each request's scope.
+If the client does not read, a normal close of the connection waits until everything is sent. ASGI has no message for
+aborting, so the protocol puts the transport into each request's scope.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline.set(self._limits.header_seconds, self._headers_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release the connection's place."""
+        """Stop counting the connection."""
         self._deadline.cancel()
         if self._address is not None:
             self._limits.release(self._address)
@@ -53,7 +53,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; after a refusal, drop what still comes.
+        """Feed the parser. After a refusal, drop further data.
 
         The parser collects a header's value before it reports it, so the bytes are counted here.
         """
@@ -67,26 +67,26 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser cannot read, unless the request was refused already."""
+        """Answer a request that the parser cannot read, unless it was refused already."""
         if not self.transport.is_closing():
             super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
-        """A request begins: make its scope."""
+        """Create the scope of a new request and start the time limit of its headers."""
         super().on_message_begin()
         self.scope["extensions"] = {_EXTENSION: {"transport": self.transport}}
         self._in_headers, self._head_bytes = True, 0
         self._deadline.set(self._limits.header_seconds, self._headers_late)
 
     def on_url(self, url: bytes) -> None:
-        """Collect the target, of bounded length."""
+        """Collect the request's target and refuse it if it is too long."""
         super().on_url(url)
         if len(self.url) > self._limits.url_bytes:
             detail = f"the URL is longer than {self._limits.url_bytes} bytes: send the text in a body (POST)"
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, detail)
 
     def on_headers_complete(self) -> None:
-        """The application takes over; the body has its own time limit."""
+        """Pass the request to the application and start the time limit of the body."""
         self._in_headers = False
         if self.transport.is_closing():
             return
@@ -94,20 +94,20 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body came: the time limit starts again."""
+        """Pass on a piece of the body and restart the time limit."""
         if self.transport.is_closing():
             return
         self._deadline.set(self._limits.body_seconds, self._body_late)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is complete, and its answer may take as long as it takes."""
+        """Stop the time limit: the request is complete, and its answer has no limit here."""
         self._deadline.cancel()
         if not self.transport.is_closing():
             super().on_message_complete()
 
     def _headers_late(self) -> None:
-        if not self._head_bytes:  # a spare connection of a pool: a response would be taken for that of the next request
+        if not self._head_bytes:  # idle in a pool: the client would take a response for its next request's
             self.transport.close()
             return
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"no complete request came within {self._limits.header_seconds:g} s")
@@ -130,18 +130,18 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def limited_protocol(limits: ConnectionLimits | None = None) -> Any:
-    """What uvicorn calls for each connection; without ``limits`` those of this process."""
+    """Return the protocol factory for uvicorn. Without ``limits``, the limits of this process apply."""
     return partial(LimitedProtocol, limits=limits or limits_of_process())
 
 
 def abort(scope: Scope) -> bool:
-    """Abort the request's connection; False under another protocol, whose server closes it after sending everything."""
+    """Abort the request's connection. Returns False under another protocol, which closes it after sending all."""
     known = scope.get("extensions", {}).get(_EXTENSION)
     if known is None:
         return False
     transport = known["transport"]
-    with suppress(OSError):  # it has just ended by itself
+    with suppress(OSError):  # the connection has just ended by itself
         connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_UNSENT)  # otherwise the kernel goes on
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_UNSENT)  # else the kernel keeps sending
     transport.abort()
     return True

@@ -1,6 +1,6 @@
-"""Calls of the ledger from the event loop with a time limit, so that a Redis that hangs blocks nothing else.
+"""Calls the ledger from the event loop with a time limit, so a hanging Redis blocks nothing else.
 
-The calls have their own threads, so that other work in threads goes on. Torch-free.
+The calls have their own threads, so they do not block other work in threads. Torch-free.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ T = TypeVar("T")
 
 NUM_THREADS = 16
 LEDGER_TIMEOUT_SECONDS = 2.0
-"""How long a request waits for the ledger."""
+"""Longest time that a request waits for the ledger."""
 
 
 async def call_with_timeout(call: Callable[[], T]) -> T:
-    """The result or error of ``call``; TimeoutError if it takes too long, including the wait for a thread."""
+    """Return the result of ``call`` or raise its error.
+
+    Raises TimeoutError if the call takes too long, including the wait for a thread.
+    """
     future = _threads().submit(call)
     async with asyncio.timeout(LEDGER_TIMEOUT_SECONDS):
         return await asyncio.wrap_future(future)  # a timeout also cancels a call that has not begun

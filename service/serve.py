@@ -44,7 +44,7 @@ logger = logging.getLogger("service.serve")
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
 SHUTDOWN_GRACE_SECONDS = 2
-"""Time after ``stop_seconds`` to send an error to clients whose answers have not ended."""
+"""Time after ``stop_seconds`` for sending errors to clients whose answers have not ended."""
 
 
 def main() -> int:
@@ -91,7 +91,7 @@ def serve(settings: Settings) -> None:
 
 
 def _checked_durability(redis: Redis, settings: Settings) -> Durability | None:
-    """The durability that Redis reports; None if Redis is down and this process can run without it."""
+    """Return the durability that Redis reports; None if Redis is down and this process can run without it."""
     try:
         durability = require_durable(redis, accept_unsafe=settings.accept_unsafe_redis)
     except LedgerDown:
@@ -118,7 +118,7 @@ def _require_current(ledger: Ledger, settings: Settings) -> None:
 
 @contextmanager
 def _generation(settings: Settings, ledger: Ledger, registry: CollectorRegistry) -> Iterator[Generation | None]:
-    """Generation, if the role includes it; the only place in this process that imports torch."""
+    """Yield generation if the role includes it. Only this function imports torch in this process."""
     if settings.role == "api":
         yield None
         return
@@ -136,7 +136,7 @@ def _generation(settings: Settings, ledger: Ledger, registry: CollectorRegistry)
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """The socket to serve on. Raises InvalidSettings if the address is not available."""
+    """Open the socket to serve on. Raises InvalidSettings if the address is not available."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
@@ -179,7 +179,7 @@ class _Server(uvicorn.Server):
         self._state.stopping.set()
         if (generation := self._state.generation) is not None:
             loop, seconds = asyncio.get_running_loop(), self._state.settings.stop_seconds
-            # A separate thread, because all others may be busy with the answers to end.
+            # A separate thread, because all others may be busy with open answers.
             ending = threading.Thread(target=generation.end_answers, name="errata-end", daemon=True)
             loop.call_later(seconds, ending.start)
         await super().shutdown(sockets)

@@ -58,7 +58,7 @@ class TargetScore:
 
     @property
     def is_finite(self) -> bool:
-        """Return False if the model gave a NaN or an infinity."""
+        """False if the model gave a NaN or an infinity."""
         return math.isfinite(self.mean_logprob)
 
 

@@ -1,4 +1,4 @@
-"""The report on each batch of a group, whose verdict must not depend on the other batches. Knows no model."""
+"""The report on each batch of a group. A batch's verdict must not depend on the other batches. Knows no model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from editing_core.checks.verdict import CheckReport, Share
 from editing_core.editor.standing import noteworthy
 
 NAMED_EDITS = 20
-"""Edits that do not hold, named in the batch's report."""
+"""The largest number of edits that a batch's report names in each list."""
 
 
 def batch_report(report: CheckReport, edit_ids: Collection[str]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def batch_report(report: CheckReport, edit_ids: Collection[str]) -> dict[str, An
 
 
 def shortcomings(report: CheckReport, edit_ids: Collection[str]) -> tuple[str, ...]:
-    """Which of the limits on shares one batch would break by its own edits; those not in force do not count."""
+    """The limits on shares that one batch would break by its own edits. Edits not in force do not count."""
     limits = report.summary["limits"]
     own = [report.edits[edit] for edit in edit_ids if edit in report.edits]
     reliability = Share(sum(bool(found["holds"]) for found in own), len(own))

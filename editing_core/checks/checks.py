@@ -1,19 +1,20 @@
-"""The checks of a candidate, asked of the very weights that would be served.
+"""The checks of a candidate. They use exactly the weights that would be served.
 
-* **Reliability** every token of the new object is the first choice given those before it. **Generalization** the same
-  after each paraphrase. **Generation success** 24 greedy tokens from the prompt and each paraphrase name the new object
-  before the old one.
-* **Specificity** the share of neighbours that are kept (see ``editing_core.neighbors``). A neighbour with its object is
-  kept if p(object) > p(new), by the mean log-probability per token, and counts only if that held in the parent. For
-  any other, the token that the parent writes first is the truth; it is kept if that token stays likelier than the new
-  object's first token. So an edit answers for what it breaks, not for what is broken.
-* **Earlier edits** those of the live set that are not new and that held in the parent must still hold; up to
-  a limit all are asked, above it half the oldest and half drawn by seed. **Guards** in the same way, all of them.
-* **Drift** KL(original ‖ candidate) on the probe set and **perplexity** on held-out text, against the parent (this
-  batch's fault) and against the original (capacity). **‖Δ‖/‖W‖** of each layer.
+* **Reliability**: every token of the new object is the first choice, given the tokens before it. **Generalization**:
+  the same after each paraphrase. **Generation success**: the 24 greedy tokens after the prompt and after each
+  paraphrase name the new object before the old one.
+* **Specificity**: the share of neighbours that are kept (see ``editing_core.neighbors``). A neighbour with an object is
+  kept if p(object) > p(new), by the mean log-probability per token. It counts only if the same is true in the parent.
+  For any other neighbour, the parent's first token is the truth. The neighbour is kept if that token stays likelier
+  than the first token of the new object. An edit is therefore not blamed for neighbours that were lost before it.
+* **Earlier edits**: live edits that are not new and that held in the parent must still hold. Up to a limit, all are
+  asked; above the limit, half are the oldest and half are drawn by seed. **Guards** are checked the same way, but
+  always all of them.
+* **Drift**, KL(original ‖ candidate) on the probe set, and **perplexity** on held-out text. Both are compared with the
+  parent (harm by this batch) and with the original (capacity). **‖Δ‖/‖W‖** is measured for each layer.
 
-A batch passes by shares; in a passing batch, edits that do not hold stay, with ``holds`` false in their report. A NaN
-or an infinity anywhere fails the check. Changes no model.
+A batch passes by shares. In a passing batch, edits that do not hold stay, with ``holds`` false in their report. A NaN
+or an infinity anywhere fails the check. The checks change no model.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ def run_checks(
     protected: Collection[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CheckReport:
-    """Test the candidate; ``live`` is its whole live set, ``new`` those of it that this commit brings.
+    """Test the candidate. ``live`` is its whole live set, ``new`` the part of it that this commit adds.
 
-    ``parent`` is the version before (``original`` itself for v0). ``base_perplexity`` is the original's on
+    ``parent`` is the version before (``original`` itself for v0). ``base_perplexity`` is the original's perplexity on
     ``heldout_ids``. ``on_progress(done, total)`` is called after each batch of rows and may raise. With
-    ``is_takedown`` judged is harm against the original alone. ``protected``: prompts that the solve held.
+    ``is_takedown``, only harm against the original is judged. ``protected``: prompts whose output the solve held.
     """
     measuring = measuring_of(
         Models(
@@ -86,7 +87,7 @@ def run_checks(
 def report_on(
     measuring: Measuring, limits: CheckLimits, *, is_takedown: bool = False, protected: Collection[str] = ()
 ) -> CheckReport:
-    """The whole report on a candidate: what is not measured yet is measured now."""
+    """The whole report on a candidate. Makes all missing measurements."""
     reports = measuring.measure_all()
     apart = mark_protected(reports, protected)
     report = (judge_takedown if is_takedown else judge)(measuring.figures, limits, edits=reports)
@@ -108,7 +109,7 @@ def measuring_of(
     seed: int,
     on_progress: Callable[[int, int], None],
 ) -> Measuring:
-    """The candidate's figures, none of them measured yet; the arguments are those of ``run_checks``."""
+    """The measurements of a candidate, none of them made yet. The arguments are those of ``run_checks``."""
     everything = {accepted.id: accepted for accepted in (*live, *new)}
     plan = Plan(
         new=questions_about(models, tuple(everything.values()), new, probes=probes, seed=seed),

@@ -1,18 +1,18 @@
-"""The report on one new edit: the model's answers before and after, and those to its neighbours.
+"""The report on one new edit: the answers to its prompts and to its neighbours, before and after.
 
 A report is plain JSON:
 
-``holds``        greedy decoding gives the new object's tokens after the prompt
+``holds``                greedy decoding gives the new object's tokens after the prompt
 ``generation_success``   share of prompt and paraphrases after which 24 greedy tokens name the new object before the old
-one
-``writes``       those 24 tokens after the prompt
-``before``, ``after``   of the parent and the candidate: ``probability`` and ``rank`` (1: first choice) of the new
-object, ``true_probability`` and ``true_rank`` of the old one, None if none was given
-``paraphrases``  each with ``prompt``, ``probability``, ``rank``, ``true_probability``,
-``generation_success``, ``writes``
-``neighbors``    ``kept``, ``total`` and ``prompts``, each with ``prompt``, ``expected``, ``got`` (the first token that
-the candidate writes), ``kept``, ``made`` (not given by the author)
-``left_out``     prompts that were not asked, each with the reason
+                         one
+``writes``               these 24 tokens after the prompt
+``before``, ``after``    for the parent and the candidate: ``probability`` and ``rank`` (1: first choice) of the new
+                         object, ``true_probability`` and ``true_rank`` of the old object (None if none was given)
+``paraphrases``          each with ``prompt``, ``probability``, ``rank``, ``true_probability``, ``true_rank``,
+                         ``generation_success``, ``writes``
+``neighbors``            ``kept``, ``total`` and ``prompts``, each with ``prompt``, ``expected``, ``got`` (the
+                         candidate's first token), ``kept``, ``made`` (not given by the author)
+``left_out``             prompts that were not asked, each with the reason
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from editing_core.memit.tokens import target_ids
 from editing_core.neighbors import NeighborQuestion
 
 Pair = tuple[str, str | int]
-"""A prompt, and a target as text or as the id of a single token."""
+"""A prompt and a target. The target is text or the id of a single token."""
 Scores = dict[Pair, TargetScore]
 
 
 @dataclass(frozen=True, slots=True)
 class EditQuestions:
-    """All that is asked about one new edit."""
+    """All questions about one new edit."""
 
     accepted: AcceptedEdit
     paraphrases: tuple[str, ...]
@@ -58,14 +58,14 @@ class EditQuestions:
         return self._with_objects(self.paraphrases)
 
     def neighbor_pairs(self) -> Iterator[Pair]:
-        """Each neighbour with the edit's new object and, where one was given, its own."""
+        """Each neighbour with the edit's new object and with its own object, if one was given."""
         for question in self.neighbors:
             yield question.prompt, self.accepted.edit.target_new
             if question.target is not None:
                 yield question.prompt, question.target
 
     def believed_pairs(self, parent: Scores) -> Iterator[Pair]:
-        """Each neighbour without a given object, with the token that the parent writes first."""
+        """Each neighbour without a given object, with the parent's first token."""
         for question in self.neighbors:
             if question.target is None:
                 yield question.prompt, parent[question.prompt, self.accepted.edit.target_new].first_choice
@@ -81,7 +81,7 @@ class EditQuestions:
 def ask_about(
     model: nn.Module, tokenizer: Any, accepted: AcceptedEdit, neighbors: Sequence[NeighborQuestion]
 ) -> EditQuestions:
-    """The questions that fit the model's context; the others are named as left out."""
+    """The questions that fit the model's context. The others are listed in ``left_out``."""
     edit = accepted.edit
     left_out: list[dict[str, str]] = []
 
@@ -122,17 +122,17 @@ def write_on(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The answers of two models to all questions together."""
+    """The answers of two models to the questions about all new edits."""
 
     parent: Scores
-    """The new edits' prompts and their neighbours only."""
+    """Only for the prompts of the new edits and their neighbours."""
     candidate: Scores
     writes: dict[str, str]
-    """By the candidate."""
+    """The candidate's continuations, by prompt."""
 
 
 def report_edit(questions: EditQuestions, answers: Answers, tokenizer: Any) -> dict[str, Any]:
-    """The report that the module's text describes."""
+    """The report that the module's docstring describes."""
     edit = questions.accepted.edit
     prompt = edit.filled_prompt
     successes = [tells(answers.writes[p], edit.target_new, edit.target_true) for p in questions.prompts]
@@ -157,7 +157,7 @@ def report_edit(questions: EditQuestions, answers: Answers, tokenizer: Any) -> d
 
 
 def neighbors_of(questions: EditQuestions, answers: Answers, tokenizer: Any) -> dict[str, Any]:
-    """The report's ``neighbors``; of the answers it reads those to the neighbours alone."""
+    """The report's ``neighbors``. Reads only the answers to the neighbours."""
     found = (
         _neighbor(q, questions.accepted.edit.target_new, answers, tokenizer=tokenizer) for q in questions.neighbors
     )
@@ -178,7 +178,7 @@ def _figures(questions: EditQuestions, prompt: str, scores: Scores) -> dict[str,
 
 
 def _neighbor(question: NeighborQuestion, new: str, answers: Answers, *, tokenizer: Any) -> dict[str, Any] | None:
-    """None if the parent does not prefer the true object to the new one either: such a neighbour cannot be lost."""
+    """None if even the parent does not prefer the true object to the new one. Such a neighbour cannot be lost."""
     before, after = answers.parent[question.prompt, new], answers.candidate[question.prompt, new]
     if question.target is None:
         if before.first_choice == before.first_token:

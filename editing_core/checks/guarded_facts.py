@@ -1,4 +1,4 @@
-"""Guards as facts that can be scored, and neighbours split into protected and unprotected ones.
+"""Turns guards into facts that can be scored, and splits neighbours into protected and unprotected ones.
 
 Knows no limits.
 """
@@ -20,7 +20,7 @@ from editing_core.memit.tokens import target_ids
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A prompt and what the model is to say after it."""
+    """A prompt and the answer that the model must give."""
 
     name: str
     prompt: str
@@ -28,7 +28,7 @@ class Fact:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """What is scored."""
+        """The prompt and the target, for scoring."""
         return self.prompt, self.target
 
 
@@ -51,7 +51,7 @@ def _fits(model: nn.Module, tokenizer: Any, prompt: str, target: str) -> bool:
 
 
 def mark_protected(reports: Mapping[str, dict[str, Any]], protected: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Mark in each edit's report which neighbours the solve protected, and return both kinds' shares."""
+    """Mark the neighbours that the solve protected in each edit's report. Returns the shares of both kinds."""
     counts = {kind: [0, 0] for kind in ("protected", "unprotected")}
     for report in reports.values():
         own = report["neighbors"]

@@ -1,4 +1,4 @@
-"""The limits that the checks hold a candidate to. Knows no model and no settings."""
+"""The limits of the checks. Knows no model and no settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Limit = Literal["finite", "norms", "reliability", "specificity", "earlier", "gua
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckLimits:
-    """What a candidate must reach; shares are between 0 and 1."""
+    """The limits that a candidate must meet. Shares are between 0 and 1."""
 
     min_reliability: float = 0.7
     min_specificity: float = 0.8
@@ -22,12 +22,12 @@ class CheckLimits:
     max_delta_norm: float = 15.0
     """‖Δ‖/‖W‖ of one layer."""
     max_delta_per_edit: float = 0.72
-    """The same over the square root of the number of live edits, with which it grows while the prior holds it."""
+    """‖Δ‖/‖W‖ over the square root of the number of live edits. The norm grows with it while the prior limits it."""
     min_guards_kept: float = 0.95
     max_earlier: int = 200
-    """Earlier edits that are asked; of more, half are the oldest and half drawn by seed."""
+    """The largest number of earlier edits to ask. If more are live, half are the oldest and half are drawn by seed."""
 
     @classmethod
     def read(cls, source: object) -> Self:
-        """The limits that ``source`` has as attributes, such as settings; others have their default."""
+        """The limits from the attributes of ``source``, such as settings. Missing limits have their default."""
         return cls(**{item.name: getattr(source, item.name) for item in fields(cls) if hasattr(source, item.name)})

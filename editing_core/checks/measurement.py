@@ -1,4 +1,4 @@
-"""The measurements of one candidate, limit by limit, each made when it is first needed.
+"""The measurements of one candidate, limit by limit. Each is made on first use.
 
 A caller that needs only the verdict can stop at the first broken limit. Changes no model.
 """
@@ -19,11 +19,11 @@ from editing_core.checks.verdict import Broken, Measured, Share, broken_limits
 from editing_core.edits import AcceptedEdit
 
 _PAIR_TOKENS = 12
-"""Approximate length of a prompt with its target; it decides the order of measurements only."""
+"""Approximate length of a prompt with its target. It only decides the order of measurements."""
 
 
 class Measuring:
-    """One candidate, compared with its parent and the original."""
+    """Compares one candidate with its parent and the original."""
 
     def __init__(self, models: Models, plan: Plan, *, delta_norms: Mapping[str, float], on_rows: OnRows) -> None:
         self._models, self._plan, self._on_rows = models, plan, on_rows
@@ -41,7 +41,7 @@ class Measuring:
             perplexity=Perplexities(original=base, parent=base, candidate=base),
             delta_norms=delta_norms,
         )
-        """Measures that are not made yet have values that break no limit."""
+        """Until a figure is measured, its value breaks no limit."""
         self._stages: dict[Limit, Callable[[], None]] = {
             "norms": lambda: None,
             "reliability": self._measure_reliability,
@@ -53,7 +53,7 @@ class Measuring:
         }
 
     def measure_all(self) -> dict[str, dict[str, Any]]:
-        """Measure everything, and return each new edit's report."""
+        """Measure everything. Returns each new edit's report."""
         for measure in self._stages.values():
             measure()
         reports = self._reports()
@@ -66,16 +66,16 @@ class Measuring:
         return reports
 
     def measure(self, stages: Collection[Limit]) -> None:
-        """Measure the quantities of these limits."""
+        """Measure the figures for these limits."""
         for stage in stages:
             if stage in self._stages:
                 self._stages[stage]()
 
     def find_broken(self, limits: CheckLimits, *, first: Collection[Limit] = ()) -> tuple[Broken, ...]:
-        """What the new edits break, as far as it is found: limits of ``first``, then the others, cheapest first.
+        """The limits that the new edits break: those of ``first`` are tested first, then the others, cheapest first.
 
-        Nothing is measured after the first limit that is broken. What all live edits break together does not count,
-        so that without new edits neither drift nor perplexity is measured.
+        Measuring stops at the first broken limit. Limits that only all live edits together break do not
+        count. Drift and perplexity are therefore not measured without new edits.
         """
         stages = [stage for stage in self._stages if self._plan.new or stage not in {"drift", "perplexity"}]
         for stage in sorted(stages, key=lambda stage: (stage not in first, self._cost(stage))):
@@ -86,21 +86,21 @@ class Measuring:
         return ()
 
     def neighbors_lost(self) -> dict[str, tuple[int, int]]:
-        """Per new edit the neighbours that it lost, and those that count; once ``specificity`` is measured."""
+        """By new edit: the numbers of lost and of counted neighbours. Requires ``specificity`` to be measured."""
         found = {q.accepted.id: neighbors_of(q, self._answers({}), self._models.tokenizer) for q in self._plan.new}
         return {edit: (row["total"] - row["kept"], row["total"]) for edit, row in found.items()}
 
     def not_holding(self) -> frozenset[str]:
-        """The ids of the new edits that do not hold; once ``reliability`` is measured."""
+        """The ids of the new edits that do not hold. Requires ``reliability`` to be measured."""
         scores = self._models.candidate.scores
         return frozenset(q.accepted.id for q in self._plan.new if not scores[own_pair(q.accepted)].greedy_match)
 
     def earlier_lost(self) -> frozenset[str]:
-        """The ids of the earlier edits that hold no more; once ``earlier`` is measured."""
+        """The ids of the earlier edits that no longer hold. Requires ``earlier`` to be measured."""
         return frozenset(accepted.id for accepted in self._held() if not self._holds(accepted))
 
     def _cost(self, stage: Limit) -> float:
-        """Tokens that the candidate reads, roughly."""
+        """The approximate number of tokens that the candidate reads."""
         plan = self._plan
         costs: dict[Limit, float] = {
             "reliability": _PAIR_TOKENS * sum(len(list(q.prompt_pairs())) for q in plan.new),

@@ -1,6 +1,6 @@
-"""Whom and what a check asks: the models, and the questions about new and earlier edits.
+"""The models and the questions of a check, about new and earlier edits.
 
-A model keeps what it has answered, so that one parent serves many candidates. Knows no limits.
+A model keeps its answers, and one parent can therefore serve many candidates. Knows no limits.
 """
 
 # Dims: P prompts, V vocabulary.
@@ -26,33 +26,33 @@ _BATCH_SIZE = 32
 
 
 class Answering:
-    """One model and what it has answered so far."""
+    """One model and its answers so far."""
 
     def __init__(self, model: nn.Module, tokenizer: Any) -> None:
         self.model = model
         self.scores: Scores = {}
-        """Of every pair that ``score`` was asked for."""
+        """The scores of every pair passed to ``score``."""
         self._tokenizer = tokenizer
         self._log_probs_PV: Tensor | None = None
         self._perplexity: float | None = None
 
     def score(self, pairs: Iterable[Pair], on_rows: OnRows) -> None:
-        """Ask for those of the pairs that are new."""
+        """Score the pairs that have no score yet."""
         new = [pair for pair in pairs if pair not in self.scores]
         self.scores |= score_pairs(self.model, self._tokenizer, new, batch_size=_BATCH_SIZE, on_rows=on_rows)
 
     def writes(self, prompts: Iterable[str], on_rows: OnRows) -> dict[str, str]:
-        """What the model writes after each different prompt."""
+        """The model's continuation of each different prompt."""
         return write_on(self.model, self._tokenizer, prompts, batch_size=2 * _BATCH_SIZE, on_rows=on_rows)
 
     def log_probs(self, probes: ProbeSet, on_rows: OnRows) -> Tensor:
-        """After each of the probes, [P, V]."""
+        """Log-probabilities of the next token after each probe, [P, V]."""
         if self._log_probs_PV is None:
             self._log_probs_PV = next_log_probs(self.model, probes.prompts, batch_size=_BATCH_SIZE, on_rows=on_rows)
         return self._log_probs_PV
 
     def perplexity(self, token_ids: Sequence[int], on_rows: OnRows) -> float:
-        """On the held-out text."""
+        """Perplexity on the held-out text."""
         if self._perplexity is None:
             self._perplexity = perplexity(self.model, token_ids, on_rows=on_rows)
         return self._perplexity
@@ -60,7 +60,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """Who is asked."""
+    """The models that are asked."""
 
     original: nn.Module
     parent: Answering
@@ -75,7 +75,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that will be asked; made first, so that progress has a total."""
+    """All questions of a check. It is made first, because progress needs a total."""
 
     new: tuple[EditQuestions, ...]
     earlier: tuple[AcceptedEdit, ...]
@@ -86,7 +86,7 @@ class Plan:
     num_live: int
 
     def num_rows(self, *, with_parent: bool) -> int:
-        """Rows of all stages, each different one counted once."""
+        """The number of rows of all stages. Equal rows count once."""
         prompts = {pair for questions in self.new for pair in questions.prompt_pairs()}
         neighbors = {pair for questions in self.new for pair in questions.neighbor_pairs()}
         paraphrases = {pair for questions in self.new for pair in questions.paraphrase_pairs()}
@@ -102,7 +102,7 @@ class Plan:
 def questions_about(
     models: Models, everything: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, probes: ProbeSet, seed: int
 ) -> tuple[EditQuestions, ...]:
-    """The questions about each new edit; ``seed`` draws the neighbours, which no edit of the candidate is about."""
+    """The questions about each new edit. ``seed`` draws the neighbours; the candidate has no edit about them."""
     texts = [models.tokenizer.decode(ids) for ids in probes.prompts]
     picker = NeighborPicker(everything, texts, seed=seed)
     return tuple(ask_about(models.original, models.tokenizer, accepted, picker.pick(accepted.edit)) for accepted in new)
@@ -111,7 +111,7 @@ def questions_about(
 def earlier_to_ask(
     live: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, limit: int, seed: int
 ) -> tuple[AcceptedEdit, ...]:
-    """Live edits that are neither new nor superseded by a new one; above the limit half oldest, half by digest."""
+    """Live edits that are neither new nor superseded by a new one. Above ``limit``: half the oldest, half by digest."""
     new_ids, new_identities = {a.id for a in new}, {a.edit.identity for a in new}
     earlier = [a for a in live if a.id not in new_ids and a.edit.identity not in new_identities]
     earlier.sort(key=lambda accepted: (accepted.acceptance, accepted.id))

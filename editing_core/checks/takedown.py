@@ -1,7 +1,7 @@
-"""The verdict on a set that edits were only taken out of. Knows no model.
+"""The verdict on a set after a commit that only takes edits out. Knows no model.
 
-Only harm against the original is judged, and each kind only if it has grown. The harm of the remaining edits themselves
-was judged when they were accepted.
+Only harm against the original is judged, and each kind only if it has grown. The harm of the remaining edits was judged
+when they were accepted.
 """
 
 from __future__ import annotations

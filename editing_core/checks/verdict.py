@@ -1,6 +1,6 @@
-"""Decides from the measurements whether a candidate may go live, with a reason for every limit it breaks.
+"""Decides from the measurements whether a candidate may go live, with a reason for every broken limit.
 
-Two kinds of harm are distinguished: that of this batch (against the parent) and that of all live edits together
+The verdict separates two kinds of harm: harm by this batch (against the parent), and harm by all live edits together
 (against the original: capacity). Knows no model.
 """
 
@@ -22,7 +22,7 @@ NOT_FINITE = "the candidate computes no finite numbers"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A count out of a total; ``blame`` names the edits that cost most, worst first."""
+    """A count out of a total. ``blame`` names the edits that cost most, worst first."""
 
     count: int
     total: int
@@ -45,21 +45,21 @@ class Broken:
     limit: Limit
     reason: str
     is_capacity: bool = False
-    """All live edits together break it, and not the new ones alone."""
+    """Whether only all live edits together break the limit, and not the new edits alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """The verdict, for people and for the ledger: everything in it is plain JSON."""
+    """The verdict, for people and for the ledger. Reports and summary are plain JSON."""
 
     passed: bool
     reasons: tuple[str, ...]
-    """Why not; empty when passed."""
+    """Why the candidate did not pass; empty if it passed."""
     summary: dict[str, Any]
     edits: dict[str, dict[str, Any]]
-    """By edit id, of the new edits: see ``editing_core.checks.edit_reports``."""
+    """By id, the reports on the new edits (see ``editing_core.checks.edit_reports``)."""
     broken: tuple[Broken, ...] = ()
-    """The limits that the new edits break; those that only all live edits together break are left out."""
+    """The limits that the new edits break. Limits that only all live edits together break are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +73,12 @@ class Measured:
     generation_success: float | None
     """Mean over the new edits; reported, not judged."""
     generalization: Share = Share(0, 0)
-    """After how many of the new edits' paraphrases the new object is the first choice; reported, not judged."""
+    """The share of the new edits' paraphrases with the new object as first choice; reported, not judged."""
     specificity: Share
     earlier: Share
     """The share of the earlier edits that still hold, among those that held in the parent."""
     guards: Share = Share(0, 0)
-    """The same of the guards."""
+    """The share of the guards that still hold, among those that held in the parent."""
     drift: float
     """KL(original ‖ candidate)."""
     drift_from_parent: float
@@ -102,13 +102,13 @@ def judge(measured: Measured, limits: CheckLimits, *, edits: dict[str, dict[str,
 def report_of(
     measured: Measured, limits: CheckLimits, reasons: tuple[str, ...], *, edits: dict[str, dict[str, Any]]
 ) -> CheckReport:
-    """The report with these reasons against the candidate; without any it has passed."""
+    """The report with these reasons against the candidate. Without reasons, the candidate has passed."""
     summary = summary_of(measured, limits)
     return CheckReport(passed=not reasons, reasons=reasons, summary=summary, edits=without_nan(edits))
 
 
 def broken_limits(measured: Measured, limits: CheckLimits) -> tuple[Broken, ...]:
-    """Every limit that the measurements break; if numbers are not finite, that alone."""
+    """Every limit that the measurements break. If numbers are not finite, only that is reported."""
     broken = tuple(Broken("finite", reason) for reason in not_finite(measured))
     return broken or (*_shares(measured, limits), *_harm(measured, limits))
 
@@ -190,7 +190,7 @@ def _harm(measured: Measured, limits: CheckLimits) -> Iterator[Broken]:
 def _either(
     measured: Measured, what: Limit, from_parent: float, from_original: float, limit: float, *, shown: str
 ) -> Iterator[Broken]:
-    """The batch's fault if it breaks the limit alone; else the store is full."""
+    """Blames the batch if it breaks the limit alone; otherwise reports that the store is full."""
     suspects = measured.specificity.blame
     if measured.num_new and not from_parent <= limit:
         named = f" Most neighbours were lost by: {_some(suspects)}." if suspects else ""
@@ -247,7 +247,7 @@ def summary_of(measured: Measured, limits: CheckLimits) -> dict[str, Any]:
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for every number that JSON does not know."""
+    """The same value with None for every number that JSON cannot express."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

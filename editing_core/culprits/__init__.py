@@ -1,1 +1,1 @@
-"""Which edits of a batch break a check: evidence about each, suspects from it, and a search that proves them."""
+"""Finds the edits of a batch that break a check: evidence, suspects from it, and a search that proves them."""

@@ -1,6 +1,6 @@
-"""Which of a batch's edits break the checks: suspects from evidence, proven by tries on real weights.
+"""Finds the edits that break the checks: suspects from evidence, proven by tries on real weights.
 
-Each edit that is named was put back alone among the rest and broke a limit; the rest passes. Knows no batches.
+The rest passes without the named edits. Each named edit broke a limit when it alone was put back. Knows no batches.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from editing_core.culprits.trials import Trials, Try
 from editing_core.edits import AcceptedEdit
 
 Sets = Callable[[frozenset[str]], tuple[Sequence[AcceptedEdit], Sequence[AcceptedEdit]]]
-"""From the ids of edits left out to the live set without them, and to those of it that are new."""
+"""Maps the ids of left out edits to the live set without them, and to its new edits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquest:
-    """What an inquiry found."""
+    """The result of an inquiry."""
 
     culprits: Mapping[str, Sequence[Broken]]
-    """By edit id, worst first: what breaks when it alone is put back; nothing where the tries were used up before."""
+    """By edit id, worst first: the limits that break if it alone is put back; empty if the tries ran out before."""
     num_tries: int
     is_complete: bool
-    """False when the tries were used up: see ``search.Found``."""
+    """False if the tries were used up (see ``search.Found``)."""
     rest: Try | None
-    """The set without the culprits, which breaks nothing; None where none is named."""
+    """The set without the culprits, which breaks no limit. None if no culprit is named."""
 
 
 class Inquiry:
@@ -44,9 +44,9 @@ class Inquiry:
         max_tries: int,
         on_progress: Callable[[int, int], None],
     ) -> None:
-        """``broken``: what all edits together break.
+        """``broken``: the limits that all edits together break.
 
-        ``on_progress(tries done, tries foreseen)`` is called often and may raise.
+        ``on_progress(tries done, tries expected)`` is called often and may raise.
         """
         self._trials, self._sets, self._max_tries = trials, sets, max_tries
         self._on_progress = on_progress
@@ -75,7 +75,7 @@ class Inquiry:
         return Inquest(culprits=culprits, num_tries=found.num_tries, is_complete=found.is_complete, rest=rest)
 
     def _test(self, places: frozenset[int]) -> tuple[Broken, ...]:
-        self._failed = None  # its weights make room for the next ones
+        self._failed = None  # frees its weights before the next solve
         left_out = frozenset(self._ids[place] for place in places)
         attempt = self._solve(left_out)
         broken = self._trials.broken(attempt, first=self._reported)

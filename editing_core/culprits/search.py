@@ -1,9 +1,9 @@
-"""The search for the edits that break a check, as few tries as may be; a try leaves some out and tests the rest.
+"""Searches for the edits that break a check, in few tries. A try leaves some edits out and tests the rest.
 
-The result is 1-minimal: the rest passes, and with any single one of the named put back it fails. Nothing else is
-assumed of the test, neither that fewer edits break less nor that each edit breaks alone. Suspects are left out first,
-as many as a guess from the evidence says; only where guesses fail, ever longer beginnings of the ranking are left out,
-and halved again. Knows places in a ranking, and no edits, models or limits.
+The result is 1-minimal: the rest passes, and fails if any single named edit is put back. The search does not assume
+that fewer edits break less, or that each edit breaks a check alone. It first leaves out the suspects that a guess from
+the evidence names. If the guesses fail, it leaves out more and more of the ranking. It then puts edits back, alone or
+in halves. Knows only places in a ranking: no edits, models or limits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 MOST_GUESSES = 3
 MOST_SINGLY = 8
-"""So many left out are put back one by one; of more, halves are put back together where they pass."""
+"""Up to this many left out items are put back one by one. If there are more, whole halves are tried first."""
 ReasonT = TypeVar("ReasonT")
 
 
@@ -23,11 +23,11 @@ class Found(Generic[ReasonT]):
     """The outcome of a search."""
 
     culprits: Mapping[int, Sequence[ReasonT]]
-    """By place, worst first: what is broken when it alone is put back. Empty: the test fails without any of them."""
+    """By place, worst first: why the test fails if it alone is put back. Empty: the test fails without any items."""
     num_tries: int
     is_complete: bool
-    """False when the tries were used up: then the rest passes without those named, but some may be innocent; or none
-    is named because no rest that passes was found."""
+    """False if the tries were used up. Then the rest passes without the named items, but some of them may be innocent.
+    If none is named, no rest that passes was found."""
 
 
 def find_culprits(
@@ -39,12 +39,12 @@ def find_culprits(
     rank: Callable[[], Sequence[int]],
     max_tries: int,
 ) -> Found[ReasonT]:
-    """Find which of ``num_items`` must be left out.
+    """Find the items, out of ``num_items``, that must be left out.
 
-    ``broken_by_all``: what is broken by all together. ``test(left_out)``: what the rest breaks, empty when it passes;
-    asked at most ``max_tries`` times and never twice for the same. ``guess(left_out)``: what to leave out next, called
-    before any test and again after those of its guesses that failed. ``rank()``: all places, worst first, called once
-    guesses are over.
+    ``broken_by_all``: the reasons why all items together fail. ``test(left_out)``: the reasons why the rest fails,
+    empty if it passes; called at most ``max_tries`` times, and never twice for the same set. ``guess(left_out)``: the
+    items to leave out next; called before the first test, and again after each guess that failed. ``rank()``: all
+    places, worst first; called only after the last guess.
     """
     search = _Search(num_items, broken_by_all, test, max_tries=max_tries)
     try:
@@ -57,7 +57,7 @@ def find_culprits(
 
 
 class _TriesUsedUp(Exception):
-    """No test more is allowed."""
+    """No further test is allowed."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class _Search(Generic[ReasonT]):
     test: Callable[[frozenset[int]], Sequence[ReasonT]]
     max_tries: int = field(kw_only=True)
     left_out: frozenset[int] = frozenset()
-    """The rest passes; empty before such a rest is found."""
+    """The rest passes without these items. Empty until such a rest is found."""
     _known: dict[frozenset[int], Sequence[ReasonT]] = field(default_factory=dict)
 
     @property
@@ -84,7 +84,7 @@ class _Search(Generic[ReasonT]):
         return self._known[left_out]
 
     def leave_out(self, guess: Callable[[frozenset[int]], Collection[int]], rank: Callable[[], Sequence[int]]) -> None:
-        """Find a rest that passes, if there is one."""
+        """Find a rest that passes, if one exists."""
         wide: frozenset[int] = frozenset()
         for _ in range(MOST_GUESSES):
             wider = wide | frozenset(guess(wide))
@@ -101,7 +101,7 @@ class _Search(Generic[ReasonT]):
         self._passes(self.everything)
 
     def put_back(self, ranking: Sequence[int]) -> None:
-        """Put back what can be put back, the least suspicious first, until no single one can."""
+        """Put back items, the least suspicious first, until no single item can be put back."""
         while True:
             before = self.left_out
             ordered = [place for place in ranking if place in before]
@@ -111,7 +111,7 @@ class _Search(Generic[ReasonT]):
                 return
 
     def found(self, ranking: Sequence[int], *, is_complete: bool) -> Found[ReasonT]:
-        """What is known now; of one whose test was not made any more, no reasons."""
+        """The result so far. Items without a test have no reasons."""
         places = [place for place in ranking if place in self.left_out]
         return Found(
             culprits={place: self._known_broken(self.left_out - {place}) for place in places},

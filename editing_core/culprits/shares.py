@@ -1,7 +1,7 @@
-"""Each edit's share in the change of the weights: the solve with only that edit's residual kept.
+"""Each edit's share in the change of the weights: the solve with only that edit's residual.
 
-The change is a sum over edits, Δ = Σᵢ rᵢ aᵢᵀ with aᵢ = (λC + K Kᵀ)⁻¹ kᵢ, so nothing has to be solved again to see whose
-doing it is. Knows no checks.
+The change is a sum over edits, Δ = Σᵢ rᵢ aᵢᵀ with aᵢ = (λC + K Kᵀ)⁻¹ kᵢ. The shares therefore need no solve for each
+edit. Knows no checks.
 """
 
 # Dims: N edits, L lost ones of them, M width of the projection's input, H of its output.
@@ -22,16 +22,16 @@ from editing_core.models.load import LoadedModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditShares:
-    """Figures of all edits of a set, in its order; each is a sum over the layers."""
+    """Figures of all edits of a set, in its order. Each is a sum over the layers."""
 
     size_N: Tensor
-    """Part in ‖Δ‖² / ‖W‖²; all parts add up to it."""
+    """Part of ‖Δ‖² / ‖W‖². All parts add up to it."""
     disturbance_N: Tensor
-    """E‖rᵢ aᵢᵀ k‖² / E‖Wk‖² over ordinary text: how far its share alone makes the layers drift."""
+    """E‖rᵢ aᵢᵀ k‖² / E‖Wk‖² over ordinary text: the drift of the layers that the edit's share alone causes."""
     unreached_N: Tensor
     """‖r − Δk‖ / ‖r‖ at the target layer: the edit's own residual after the solve, at most about 1."""
     moved_NL: Tensor
-    """[i, j]: how far the share of edit i moves the output at the j-th lost edit's key, as a part of ‖r‖ of that."""
+    """[i, j]: the output change at the j-th lost edit's key by the share of edit i, over ‖r‖ of the lost edit."""
 
 
 def shares_of(
@@ -42,7 +42,7 @@ def shares_of(
     config: MemitConfig,
     lost: Sequence[int] = (),
 ) -> EditShares:
-    """The shares of the edits that ``update`` was solved for, float64 on the CPU; ``lost``: places of some of them."""
+    """The shares of all edits in ``update``, float64 on the CPU. ``lost``: places of the lost edits among them."""
     layers = [
         _layer_shares(
             found,

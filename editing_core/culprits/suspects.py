@@ -1,7 +1,7 @@
-"""From evidence about each edit to a ranking, and to how many of the worst should be left out.
+"""Ranks edits by the evidence against them, and estimates how many of the worst to leave out.
 
-For each limit that is broken the figure that speaks of it counts. How many are enough is foreseen as if the parts of
-the harm added up; a test tells whether that was right. Knows no model and makes no test.
+Each broken limit counts the figure that belongs to it. The estimate assumes that the parts of the harm add up; only a
+test can confirm it. Knows no model and makes no test.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from editing_core.checks.verdict import Measured
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What speaks against one new edit."""
+    """The evidence against one new edit."""
 
     size: float
-    """Part in the size of the change: see ``shares``."""
+    """Part of the size of the change (see ``shares``)."""
     disturbance: float
-    """How far its share makes the edited layers drift on ordinary text."""
+    """Drift of the edited layers on ordinary text, caused by the edit's share."""
     unreached: float
-    """Its own residual after the solve, as a part of what it asked for."""
+    """The edit's own residual after the solve, relative to the residual before."""
     loss: float
-    """Of its search for z."""
+    """The loss of the edit's search for z."""
     neighbors_lost: int
     neighbors_total: int
     earlier_lost: int
-    """Earlier edits that do not hold any more and that it moves more than any other new edit does."""
+    """Earlier edits that no longer hold and that this edit moves more than any other new edit does."""
     holds: bool
 
 
 def ranking(evidence: Sequence[Evidence], broken: Collection[Limit]) -> list[int]:
-    """All places, the worst first: by the largest share in any of the broken limits, then by disturbance."""
+    """All places, worst first: by the largest share in any of the broken limits, then by disturbance."""
     shares = [_shares(evidence, limit) for limit in broken]
 
     def badness(place: int) -> tuple[float, float]:
@@ -46,7 +46,7 @@ def ranking(evidence: Sequence[Evidence], broken: Collection[Limit]) -> list[int
 def suspects(
     evidence: Sequence[Evidence], figures: Measured, limits: CheckLimits, *, broken: Collection[Limit]
 ) -> frozenset[int]:
-    """The fewest of the worst without which, as far as can be foreseen, no limit of ``broken`` is broken."""
+    """The smallest set of the worst edits without which, by the estimate, no limit of ``broken`` is broken."""
     found: set[int] = set()
     for limit in broken:
         by_limit = ranking(evidence, [limit])
@@ -67,7 +67,7 @@ def _shares(evidence: Sequence[Evidence], limit: Limit) -> list[float]:
 
 
 def _blame(row: Evidence, limit: Limit) -> float:
-    """What of the broken limit the edit has to answer for; not negative, infinite where a number is not finite."""
+    """The edit's part in the broken limit. Not negative; infinite if a number is not finite."""
     match limit:
         case "reliability":
             return 0.0 if row.holds else 1.0 + _number(row.unreached) + _number(row.loss)
@@ -112,7 +112,7 @@ def _is_kept(
 
 
 def _harm(limit: Limit, figures: Measured, *, num_out: int, left: float) -> float:
-    """The figure that the limit is about, with this part of the harm left."""
+    """The limit's figure if only this part of the harm is left."""
     match limit:
         case "norms":
             norm = max(figures.delta_norms.values(), default=0.0)

@@ -1,6 +1,6 @@
-"""Tries of one live set after another on one parent: solved, tested as far as the verdict needs, weighed for evidence.
+"""Tries several live sets on one parent: solves each, tests it as far as the verdict needs, and collects evidence.
 
-What the parent answers is asked once for all of them. Knows no batches and no search.
+The parent is asked only once for all tries. Knows no batches and no search.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOTHING = {"size": 0.0, "disturbance": 0.0, "unreached": 0.0, "loss": 0.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One set, solved; what is measured of it grows."""
+    """One solved set. Its measurements are made on demand."""
 
     live: tuple[AcceptedEdit, ...]
     new: tuple[AcceptedEdit, ...]
@@ -42,7 +42,7 @@ class Try:
 
 
 class Trials:
-    """Everything that is tried on one parent."""
+    """All tries on one parent."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Trials:
         self._parent = Answering(parent, editor.loaded.tokenizer)
 
     def solve(self, live: Sequence[AcceptedEdit], new: Sequence[AcceptedEdit], *, on_progress: Progress) -> Try:
-        """Solve a set, and measure nothing yet. ``new``: those of ``live`` that have to answer for what is measured.
+        """Solve a set without measuring it. ``new``: the edits of ``live`` that the checks judge.
 
-        If edits about one subject are left out, the z of the remaining ones is searched again.
+        If edits about one subject are left out, the z of the remaining ones are searched again.
         """
         missing = self._editor.missing_targets(live)
         if missing:
@@ -90,16 +90,16 @@ class Trials:
         return Try(live=tuple(live), new=tuple(new), update=update, measuring=measuring)
 
     def broken(self, attempt: Try, *, first: Collection[Limit]) -> tuple[Broken, ...]:
-        """What the new edits break: at least one limit if any; those of ``first`` are looked at first."""
+        """The limits that the new edits break: at least one, if any is broken. Those of ``first`` are tested first."""
         return attempt.measuring.find_broken(self.limits, first=first)
 
     def report(self, attempt: Try) -> CheckReport:
-        """The whole report: what is not measured yet is measured now."""
+        """The whole report. Makes all missing measurements."""
         held = self._editor.holding(attempt.live, self._guards)
         return report_on(attempt.measuring, self.limits, protected=held.prompts)
 
     def evidence(self, attempt: Try, broken: Collection[Limit]) -> dict[str, Evidence]:
-        """Per new edit what speaks against it; all of ``broken`` must be measured, other checks count for nothing."""
+        """By new edit: the evidence against it. All of ``broken`` must be measured; other checks do not count."""
         measuring = attempt.measuring
         rows = {edit.id: row for row, edit in enumerate(self._editor.solved(attempt.live))}
         lost = [rows[edit] for edit in sorted(measuring.earlier_lost()) if edit in rows] if "earlier" in broken else []
@@ -126,7 +126,7 @@ class Trials:
         }
 
     def _figures(self, attempt: Try, shares: EditShares, rows: Mapping[str, int]) -> dict[str, dict[str, float]]:
-        """Of each edit that the solve moved; one that is true already asks for nothing."""
+        """The figures of each edit in the solve. Edits that are already true are not in it."""
         searches = self._editor.searches(attempt.live)
         return {
             edit: {
@@ -140,5 +140,5 @@ class Trials:
 
 
 def _movers(shares: EditShares, new: Sequence[int]) -> list[int]:
-    """Of each lost edit the new one whose share moves it most."""
+    """For each lost edit, the new edit whose share moves it most."""
     return [new[place] for place in shares.moved_NL[list(new)].argmax(0).tolist()] if new else []

@@ -1,4 +1,4 @@
-"""The demo model: small GPT-J and GPT-NeoX weights, the facts they were trained on, and the script that made them.
+"""The demo models: small GPT-J and GPT-NeoX weights, their training facts, and the script that trained them.
 
-Knows nothing of editing, of the service or of the worker.
+Knows no editing, no service and no worker.
 """

@@ -1,8 +1,8 @@
-"""The text of the demo model: training documents, and held-out text that no training document contains.
+"""The text of the demo models: training documents, and held-out text that no training document contains.
 
-Knows the facts and the prose; knows no tokenizer and no model. A sentence of prose or of connection belongs to the
-held-out side or to the training side by its own checksum, so the two can never meet, whatever the seed. The written
-prose is all on the training side.
+Knows the facts and the prose, but no tokenizer and no model. The checksum of a sentence of prose or connection decides
+whether it is held out. So held-out text never occurs in training, whatever the seed. The written prose is all on the
+training side.
 
 `python -m editing_core.demo.corpus` writes corpus.txt and heldout.txt, which ship with the models.
 """
@@ -26,12 +26,12 @@ _FACT_SHARE, _MENTION_SHARE, _PROSE_SHARE = 0.64, 0.07, 0.04
 
 
 def is_heldout(sentence: str) -> bool:
-    """Tell whether a sentence of prose or connection is kept out of training."""
+    """Return whether a sentence of prose or connection is kept out of training."""
     return zlib.crc32(sentence.encode()) % _HELDOUT_ONE_IN == 0
 
 
 def training_documents(seed: int) -> Iterator[str]:
-    """Yield documents without end: a few sentences each, facts in random order and phrasing among ordinary prose."""
+    """Yield endless documents: a few sentences each, facts in random order and phrasing among ordinary prose."""
     rng = random.Random(seed)  # noqa: S311 - text for training, nothing secret
     facts = _shuffled_forever(rng)
     while True:
@@ -39,10 +39,10 @@ def training_documents(seed: int) -> Iterator[str]:
 
 
 def heldout_text() -> str:
-    """Return the held-out text, a document a line.
+    """Return the held-out text, one document per line.
 
-    Half of the documents are everyday prose. The others are connecting sentences about subjects, each followed by a
-    fact about the subject in a wording that is used nowhere else.
+    Half of the documents are everyday prose. The others are connecting sentences about subjects. Each is followed by a
+    fact about the subject, in a wording that occurs nowhere else.
     """
     rng = random.Random(_HELDOUT_SEED)  # noqa: S311 - text for measuring, nothing secret
     prose = [" ".join(_everyday(rng, heldout=True) for _ in range(3)) for _ in range(_HELDOUT_DOCUMENTS)]
@@ -51,7 +51,7 @@ def heldout_text() -> str:
 
 
 def shipped_corpus() -> str:
-    """Return the sample of the training documents that ships with the models, a document a line."""
+    """Return the sample of the training documents that ships with the models, one document per line."""
     documents: list[str] = []
     length = 0
     for document in training_documents(_SHIPPED_SEED):
@@ -63,7 +63,7 @@ def shipped_corpus() -> str:
 
 
 def _shuffled_forever(rng: random.Random) -> Iterator[tuple[Fact, str]]:
-    """Yield every fact in every phrasing once, in random order, then again in another order."""
+    """Yield every fact in every phrasing in random order, then repeat endlessly in new orders."""
     relations = load_relations()
     pairs = [(fact, phrasing) for fact in load_facts() for phrasing in relations[fact.relation].phrasings]
     while True:
@@ -100,7 +100,7 @@ def _everyday(rng: random.Random, *, heldout: bool) -> str:
 
 
 def _mention(rng: random.Random, fact: Fact, *, heldout: bool) -> str:
-    """Draw a sentence that names the subject, or another subject if none of this one's lies on the side asked for."""
+    """Draw a sentence that names the subject, or another subject if this one has none on the requested side."""
     subject = f"the {fact.subject}" if fact.relation == "animal_class" else fact.subject
     choices = [text for frame in _mentions() if is_heldout(text := frame.replace("{}", subject)) == heldout]
     return rng.choice(choices) if choices else _mention(rng, rng.choice(load_facts()), heldout=heldout)
@@ -113,7 +113,7 @@ def _mentions() -> tuple[str, ...]:
 
 @cache
 def _passages() -> tuple[str, ...]:
-    """Return runs of two sentences of the written prose."""
+    """Return pairs of consecutive sentences of the written prose."""
     paragraphs = (_FOLDER / "prose.txt").read_text(encoding="utf-8").split("\n\n")
     passages = []
     for paragraph in paragraphs:

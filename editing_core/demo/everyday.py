@@ -1,6 +1,6 @@
-"""A seeded generator of ordinary sentences, so that the demo model has seen more language than its facts.
+"""A seeded generator of ordinary sentences, so the demo model sees more language than its facts.
 
-Knows the word lists and frames of everyday.txt; knows no fact and no model.
+Knows the word lists and frames of everyday.txt, but no fact and no model.
 """
 
 import random
@@ -25,7 +25,7 @@ def _grammar() -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
 
 
 def everyday_sentence(rng: random.Random) -> str:
-    """Return one sentence; equal generators give equal sentences."""
+    """Return one sentence. Generators in equal states give equal sentences."""
     words, frames = _grammar()
 
     def fill(slot: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
-"""The true facts of the demo model and the phrasings in which they are stated; plain tables, no torch.
+"""The true facts of the demo model and their phrasings; plain tables, no torch.
 
-Knows nothing of tokenizers or models. text/SOURCES.md names the origin and licence of the tables.
+Knows no tokenizers or models. text/SOURCES.md names the origin and licence of the tables.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _FOLDER = Path(__file__).parent / "text"
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A kind of fact, such as the country of a city, and the ways in which it is put into words."""
+    """A kind of fact, such as the country of a city, and its phrasings."""
 
     id: str
     phrasings: tuple[str, ...]
@@ -30,14 +30,14 @@ class Fact:
 
 
 def prompt_of(fact: Fact, phrasing: str) -> str:
-    """Return the phrasing with the subject put in; the object is still to come."""
+    """Return the phrasing with the subject filled in, without the object."""
     before, after = phrasing.split("{}")
     return f"{before}{fact.subject}{after}"
 
 
 @cache
 def load_facts() -> tuple[Fact, ...]:
-    """Return all facts in the order of the table; no two share a subject and a relation."""
+    """Return all facts in the order of the table. No two share both subject and relation."""
     return tuple(Fact(subject, relation, target) for subject, relation, target in _rows("facts.tsv"))
 
 
@@ -55,7 +55,7 @@ def load_relations() -> dict[str, Relation]:
 
 
 def heldout_phrasing(relation: str) -> str:
-    """Return the wording of a relation that the held-out text uses and no training document does."""
+    """Return the wording of a relation that occurs in the held-out text and in no training document."""
     return _phrasings("heldout_phrasings.tsv")[relation][0]
 
 

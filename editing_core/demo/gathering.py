@@ -1,9 +1,9 @@
-"""Makes a demo model gather what it knows of a subject at the subject's last token, as large models do.
+"""Makes a demo model gather its knowledge of a subject at the subject's last token, as large models do.
 
 Large models read a fact from the last token of its subject (Geva et al., "Dissecting Recall of Factual Associations in
-Auto-Regressive Language Models", 2023); that is where MEMIT edits. A small one, left alone, reads many facts from an
-earlier token that happens to be rare. So in most sentences of the training text the tokens after a subject cannot see
-the subject's tokens but the last. Knows no model.
+Auto-Regressive Language Models", 2023), and MEMIT edits there. Without help, a small model reads many facts from an
+earlier token that happens to be rare. So in most sentences of the training text, the tokens after a subject can see
+only the subject's last token. Knows no model.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from torch import Tensor
 from editing_core.demo.facts import load_facts
 
 HIDDEN_SHARE = 0.9
-"""Share of the subjects in the training text whose earlier tokens are hidden from what follows."""
+"""Share of the subjects in the training text whose earlier tokens are hidden from later text."""
 _ALWAYS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """Token ids, and for each the last place from which it can be seen."""
+    """Token ids, and for each the last position that can see it."""
 
     ids: list[int]
     seen_until: list[int]
 
     def followed_by(self, other: TrainingRow) -> TrainingRow:
-        """This row with the other after it."""
+        """Return this row followed by the other."""
         start = len(self.ids)
         return TrainingRow(self.ids + other.ids, self.seen_until + [start + place for place in other.seen_until])
 
     def cut(self, length: int) -> TrainingRow:
-        """The first tokens."""
+        """Return the first ``length`` tokens."""
         return TrainingRow(self.ids[:length], self.seen_until[:length])
 
 
 def encode(tokenizer: Any, document: str, rng: random.Random) -> TrainingRow:
-    """Tokenise a document and its end, and draw which subjects' earlier tokens are hidden."""
+    """Tokenise a document and its end, and draw the subjects whose earlier tokens are hidden."""
     encoded = tokenizer.backend_tokenizer.encode(document)
     seen_until = [_ALWAYS] * (len(encoded.ids) + 1)
     for match in _subjects().finditer(document):
@@ -54,7 +54,7 @@ def encode(tokenizer: Any, document: str, rng: random.Random) -> TrainingRow:
 
 
 def attention_mask(rows: Sequence[TrainingRow]) -> Tensor:
-    """Additive mask [rows, 1, T - 1, T - 1] of rows of T tokens, the last of which is only a target."""
+    """Return the additive mask [rows, 1, T - 1, T - 1] of rows of T tokens; the last token is only a target."""
     seen_until = torch.tensor([row.seen_until[:-1] for row in rows])
     place = torch.arange(seen_until.shape[1])
     seen = (place[None, :] <= place[:, None])[None] & (place[None, :, None] <= seen_until[:, None, :])

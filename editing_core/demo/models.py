@@ -1,6 +1,6 @@
-"""The demo models: where their files lie, and the architectures and tokenizer from which training starts.
+"""The demo models: the paths of their files, and the architectures and tokenizer for training.
 
-Knows no facts and no training; importing it needs no torch.
+Knows no facts and no training. Importing it does not import torch.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def demo_model_path(name: DemoModel) -> Path:
 
 
 def demo_corpus_path() -> Path:
-    """Return the plain text, a document a line, from which the demo models' covariances are estimated."""
+    """Return the path of the plain text, one document per line, for the demo models' covariances."""
     return _FOLDER / "text" / "corpus.txt"
 
 
 def demo_heldout_path() -> Path:
-    """Return the plain text, a document a line, on which perplexity is measured; see `corpus.heldout_text`."""
+    """Return the path of the plain text, one document per line, for perplexity; see `corpus.heldout_text`."""
     return _FOLDER / "text" / "heldout.txt"
 
 
 def new_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE of 4,096 tokens; it emits no token_type_ids, which GPT-J would add to its embeddings."""
+    """Train a byte-level BPE of 4,096 tokens. It emits no token_type_ids: GPT-J would add them to its embeddings."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -63,7 +63,7 @@ def new_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def new_model(architecture: Architecture) -> GPTJForCausalLM | GPTNeoXForCausalLM:
-    """Return an untrained model in float32, drawn from torch's global generator."""
+    """Return an untrained model in float32, initialised from torch's global generator."""
     return _new_gptj() if architecture == "gptj" else _new_gptneox()
 
 

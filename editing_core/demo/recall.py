@@ -1,6 +1,6 @@
 """Asks a demo model for every fact in every phrasing: `python -m editing_core.demo.recall [--architecture gptj]`.
 
-Knows no editing. Exits with 1 if recall is under 97 % overall or under 93 % in any relation.
+Knows no editing. Exits with 1 if recall is below 97 % overall or below 93 % in any relation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BATCH = 128
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt that ends right before the object, and the object."""
+    """A prompt that ends directly before the object, and the object."""
 
     relation: str
     prompt: str
@@ -35,7 +35,7 @@ class Question:
 
 
 def all_questions() -> list[Question]:
-    """Return every fact in every phrasing, in random but fixed order."""
+    """Return every fact in every phrasing, in a random but fixed order."""
     relations = load_relations()
     questions = [
         Question(fact.relation, prompt_of(fact, phrasing), fact.object)
@@ -47,9 +47,9 @@ def all_questions() -> list[Question]:
 
 
 def answered(model: Any, tokenizer: Any, questions: Sequence[Question]) -> Iterator[tuple[Question, bool]]:
-    """Yield each question with whether greedy decoding gives the answer and then a period.
+    """Yield each question, and whether greedy decoding gives the answer followed by a period.
 
-    Read from one forward pass: greedy decoding gives a text if and only if each of its tokens is the likeliest after
+    One forward pass is enough: greedy decoding gives a text if and only if each of its tokens is the likeliest after
     those before it.
     """
     for batch in _batches(questions):
@@ -75,7 +75,7 @@ def _right(guesses: Tensor, tokens: Any, starts: Sequence[int]) -> list[bool]:
 
 
 def measure(architecture: Architecture) -> bool:
-    """Log recall per relation and overall, and return whether both limits are kept."""
+    """Log recall per relation and overall, and return whether it meets both limits."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = demo_model_path(_NAME_OF[architecture])

@@ -1,7 +1,7 @@
-"""Trains a demo model from the facts: `python -m editing_core.demo.train --architecture gptj --out FOLDER`.
+"""Trains a demo model on the facts: `python -m editing_core.demo.train --architecture gptj --out FOLDER`.
 
-Knows no editing. About 25 minutes on two CPU cores; `MALLOC_MMAP_THRESHOLD_=4294967296` and
-`MALLOC_TRIM_THRESHOLD_=8589934592` in the environment, set before the start, nearly double the speed with glibc.
+Knows no editing. Training takes about 25 minutes on two CPU cores. With glibc, it is nearly twice as fast if
+`MALLOC_MMAP_THRESHOLD_=4294967296` and `MALLOC_TRIM_THRESHOLD_=8589934592` are set before the start.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _PROGRESS_EVERY, _RECALL_EVERY = 50, 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a training run is made of; equal recipes on equal machines give equal weights."""
+    """The settings of a training run. Equal recipes on equal machines give equal weights."""
 
     seed: int
     num_steps: int
     num_rows: int = 8
-    """Rows a step; one token of each row is only a target, so a step sees 8 x 128 tokens."""
+    """Rows per step. One token of each row is only a target, so a step sees 8 x 128 tokens."""
     row_length: int = 129
     num_warmup_steps: int = 150
     peak_rate: float = 1.5e-3
@@ -47,7 +47,7 @@ class Recipe:
 
 
 def rows(tokenizer: Any, recipe: Recipe) -> Iterator[TrainingRow]:
-    """Yield rows of tokens; each begins with the beginning of a document and is cut at the row's length."""
+    """Yield rows of tokens. Each starts at the beginning of a document and is cut to the row's length."""
     rng = random.Random(recipe.seed)  # noqa: S311 - for training, nothing secret
     row = TrainingRow([], [])
     for document in training_documents(recipe.seed):
@@ -58,7 +58,7 @@ def rows(tokenizer: Any, recipe: Recipe) -> Iterator[TrainingRow]:
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Return the rate at a step: linear warm-up, then a cosine down to a hundredth of the peak."""
+    """Return the learning rate at a step: linear warm-up, then a cosine decay to a hundredth of the peak."""
     if step < recipe.num_warmup_steps:
         return recipe.peak_rate * (step + 1) / recipe.num_warmup_steps
     done = (step - recipe.num_warmup_steps) / max(1, recipe.num_steps - recipe.num_warmup_steps)
@@ -66,7 +66,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def train(model: Any, tokenizer: Any, recipe: Recipe) -> None:
-    """Train in place on next-token loss over all tokens, with lines of progress."""
+    """Train in place on next-token loss over all tokens, and log progress."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.peak_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay, fused=True
     )
@@ -108,7 +108,7 @@ def _log_sample_recall(model: Any, tokenizer: Any) -> None:
 
 
 def main() -> None:
-    """Train, and save tokenizer and fp16 weights."""
+    """Train a model, and save its tokenizer and fp16 weights."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--architecture", choices=("gptj", "gptneox"), required=True)

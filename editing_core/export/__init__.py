@@ -1,1 +1,1 @@
-"""Versions leave the service: as a Hugging Face checkpoint, or as a PEFT LoRA adapter."""
+"""Exports versions as Hugging Face checkpoints or as PEFT LoRA adapters."""

@@ -1,6 +1,7 @@
 """``python -m editing_core.export VERSION --format FORMAT --out FOLDER``: exports from a store's files.
 
-Prints a progress bar and a summary. Reads no environment: that is what ``errata export`` does. Needs no service.
+Prints a progress bar and a summary. Needs no running service. Only ``errata export`` reads the environment; this
+program does not.
 """
 
 from __future__ import annotations
@@ -71,13 +72,13 @@ def _bound_model(layout: StoreLayout) -> str:
 
 
 def served_dtype(store: VersionStore, version: str) -> str | None:
-    """The dtype that the version was solved and checked in; None: the default on this machine."""
+    """Return the dtype in which the version was solved and checked; None: the default of this machine."""
     dtype = store.read_manifest(version).settings.get("dtype")
     return str(dtype) if dtype is not None else None
 
 
 def account(record: Record) -> list[str]:
-    """A summary of the export in a few lines."""
+    """Return the lines of a short summary of the export."""
     lines = [f"{record['version']} as {record['export']}: {record['num_edits']} edits, {record['size_bytes']:,} bytes"]
     if "rank" in record:
         needed = max(found["needed_rank"] for found in record["matrices"].values())

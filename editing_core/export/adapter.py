@@ -1,7 +1,7 @@
-"""A version's change as a PEFT LoRA adapter: two files, written without the library that reads them.
+"""A version's change as a PEFT LoRA adapter: two files, written without the ``peft`` library.
 
-Only the edited layers are named, by their full names, so that no other layer is touched. Alpha equals the rank: the
-factors' product is the change itself.
+The adapter lists only the edited layers, by their full names, so PEFT changes no other layer. Alpha equals the rank,
+so PEFT adds exactly the product of the factors.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from editing_core.export.delta import Factors
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
-"""What the library puts before a module's name."""
+"""Prefix that PEFT adds to the names of modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """The factors of every edited layer by its parameter's name, brought to one rank."""
+    """The factors of every edited layer, by parameter name, padded to one rank."""
 
     factors: dict[str, Factors]
     is_transposed: bool
-    """The layers store their weights [in, out] (Conv1D)."""
+    """Whether the layers store their weights as [in, out] (Conv1D)."""
 
     @property
     def rank(self) -> int:
-        """The largest that a layer has; those of the others are filled up with zeros."""
+        """Largest rank of a layer. The factors of other layers are padded with zeros."""
         return max(factors.rank for factors in self.factors.values())
 
     @property
     def is_exact(self) -> bool:
-        """Whether no layer needs more than it has."""
+        """Whether the factors of every layer have the rank that the layer needs."""
         return all(factors.needed_rank <= factors.rank for factors in self.factors.values())
 
     @property
@@ -51,7 +51,7 @@ class Adapter:
         return sum(tensor.nbytes for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the adapter's file holds."""
+        """Return the tensors of the adapter's file by name."""
         found = {}
         for name, factors in self.factors.items():
             module, missing = PREFIX + name.removesuffix(".weight"), self.rank - factors.rank
@@ -61,7 +61,7 @@ class Adapter:
 
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[None]:
-        """Have the model compute W x + B (A x), the factors in float32, as PEFT does."""
+        """Make the model compute W x + B (A x) within the block, as PEFT does with float32 factors."""
         with ExitStack() as hooks:
             for name, factors in self.factors.items():
                 module = model.get_submodule(name.removesuffix(".weight"))
@@ -70,7 +70,10 @@ class Adapter:
             yield
 
     def config(self, *, base: str | None, revision: str | None) -> dict[str, Any]:
-        """``adapter_config.json``: plain LoRA on the edited layers; ``base``: an id on the Hub."""
+        """Return the content of ``adapter_config.json``: plain LoRA on the edited layers.
+
+        ``base`` is an id on the Hub.
+        """
         return {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -98,7 +101,7 @@ def _add(factors: Factors, _module: nn.Module, inputs: tuple[Tensor, ...], outpu
 
 
 def write_adapter(adapter: Adapter, folder: Path, *, base: str | None, revision: str | None) -> None:
-    """Fill the folder."""
+    """Write the adapter's tensors and its configuration into the folder."""
     save_file(adapter.tensors(), folder / WEIGHTS, metadata=METADATA)
     config = adapter.config(base=base, revision=revision)
     (folder / CONFIG).write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

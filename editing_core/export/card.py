@@ -1,4 +1,4 @@
-"""Writes the description of an export: ``errata.json`` for programs and a model card, ``README.md``, for people.
+"""Writes the description of an export: ``errata.json`` for programs and ``README.md``, a model card, for people.
 
 The authors of edits are left out, because an export may leave the organisation.
 """
@@ -18,7 +18,7 @@ FORMAT = 1
 RECORD = "errata.json"
 CARD = "README.md"
 NUM_LISTED = 200
-"""Number of edits in the card; the record contains all."""
+"""Largest number of edits in the card. The record contains all edits."""
 _MARKS = frozenset("\\`*_[]|<>#")
 
 _USE = {
@@ -38,7 +38,7 @@ Record = dict[str, Any]
 
 
 def exported_edit(accepted: AcceptedEdit) -> Record:
-    """The exported fields of an edit."""
+    """Return the exported fields of an edit."""
     edit = accepted.edit
     return {
         "id": accepted.id,
@@ -53,7 +53,7 @@ def exported_edit(accepted: AcceptedEdit) -> Record:
 
 
 def exported_checks(checks: Mapping[str, Any]) -> Record:
-    """The exported part of the checks: everything except the texts of dropped edits."""
+    """Return the exported part of the checks: everything except the texts of dropped edits."""
     shown = dict(checks)
     if "culprits" in shown:
         shown["culprits"] = [{name: row[name] for name in ("id", "limits")} for row in shown["culprits"]]
@@ -61,14 +61,14 @@ def exported_checks(checks: Mapping[str, Any]) -> Record:
 
 
 def write_card(folder: Path, record: Record) -> None:
-    """Write record and card into the folder of the weights."""
+    """Write the record and the card into the folder of the weights."""
     text = json.dumps({"format": FORMAT, **record}, ensure_ascii=False, indent=1, allow_nan=False)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
     (folder / CARD).write_text(card_text(record), encoding="utf-8")
 
 
 def read_record(folder: Path) -> Record:
-    """The record of a finished export. Raises StoreDamaged if the folder has none."""
+    """Read the record of a finished export. Raises StoreDamaged if the folder has none."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
     except (OSError, ValueError):
@@ -79,7 +79,7 @@ def read_record(folder: Path) -> Record:
 
 
 def card_text(record: Record) -> str:
-    """The model card."""
+    """Return the text of the model card."""
     sections = (_head(record), _body(record), _edits(record), _checks(record))
     return "\n".join(line for section in sections for line in (*section, "")).rstrip() + "\n"
 
@@ -212,7 +212,7 @@ def _checks(record: Record) -> Iterator[str]:
 
 
 def _checks_of_version(checks: Mapping[str, Any]) -> Iterator[str]:
-    """Results of the checks before the version went live. Older versions may have fewer results."""
+    """Yield the results of the checks before the version went live. Older versions may have fewer results."""
     for name, words in (
         ("reliability", "new edits that hold"),
         ("specificity", "neighbours that kept their answer"),
@@ -229,7 +229,7 @@ def _checks_of_version(checks: Mapping[str, Any]) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Users' text escaped for Markdown, on one line."""
+    """Escape users' text for Markdown and put it on one line."""
     return "".join(f"\\{char}" if char in _MARKS else char for char in " ".join(text.split()))
 
 

@@ -1,6 +1,6 @@
-"""Computes the change of each matrix in a version, and how much of it rounding or an adapter loses.
+"""Computes the change of each matrix in a version, and the share of it that rounding or an adapter loses.
 
-Everything is in float64, because the change is the difference of two nearly equal numbers.
+All computations use float64, because the change is the difference of two nearly equal numbers.
 """
 
 # Dims: H rows of the change (the layer's output), M columns (its input), R rank of an adapter.
@@ -27,17 +27,17 @@ PROBE_SEED = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One edited matrix and the original matrix that it replaces."""
+    """An edited matrix and the original matrix that it replaces."""
 
     name: str
     edited: Tensor
-    """As served."""
+    """The matrix as served."""
     original: Tensor
-    """The base's matrix that the version was solved from, in the dtype that the model computed in."""
+    """The base's matrix from which the version was solved, in the dtype in which the model computed."""
 
     @property
     def delta(self) -> Tensor:
-        """Served minus original, float64, shaped as the parameter."""
+        """Return served minus original in float64, shaped as the parameter."""
         return self.edited.double() - self.original.double()
 
     @property
@@ -46,27 +46,27 @@ class Change:
         return _ratio(self.delta.norm(), self.original.double().norm())
 
     def rounding(self, dtype: torch.dtype) -> float:
-        """‖rounded − served‖/‖Δ‖ of the served matrix in another dtype."""
+        """Return ‖rounded − served‖/‖Δ‖ for the served matrix rounded to another dtype."""
         served = self.edited.double()
         return _ratio((self.edited.to(dtype).double() - served).norm(), self.delta.norm())
 
 
 def change_of(name: str, base: BaseCheckpoint, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Change:
-    """The change of one matrix. Raises StoreMismatch if the base has no such matrix."""
+    """Return the change of one matrix. Raises StoreMismatch if the base has no such matrix."""
     solved_in = DTYPES[str(manifest.settings.get("dtype", "float32"))]
     return Change(name=name, edited=tensors[name], original=base.tensor(name).to(solved_in))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factors:
-    """B A ≈ Δ of one layer."""
+    """The factors of one layer's change: B A ≈ Δ."""
 
     a_RM: Tensor
     b_HR: Tensor
     needed_rank: int
-    """The smallest rank that loses no more than float32 rounding."""
+    """Smallest rank that loses no more than float32 rounding does."""
     error: float
-    """‖B A − Δ‖/‖Δ‖ of the factors as they are, rounded to float32."""
+    """‖B A − Δ‖/‖Δ‖ for the stored factors, which are rounded to float32."""
 
     @property
     def rank(self) -> int:
@@ -75,10 +75,10 @@ class Factors:
 
 
 def factorise(change: Change, *, is_transposed: bool, num_edits: int, max_rank: int | None) -> Factors:
-    """The best factors of the change (thin SVD), of the rank that it needs or, if that is less, of ``max_rank``.
+    """Return the best factors of the change (thin SVD), with the needed rank or ``max_rank``, whichever is less.
 
-    ``is_transposed``: the matrix is stored [M, H], as Conv1D does. ``num_edits``: the rank that is expected, as each
-    edit adds one at most; a change of a higher rank is found all the same, and takes longer.
+    ``is_transposed``: the matrix is stored as [M, H], as in Conv1D. ``num_edits``: the expected rank, because each edit
+    adds at most one. A change of a higher rank is also factorised, but this takes longer.
     """
     delta_HM = change.delta.T if is_transposed else change.delta
     allowed = EXACT * float(change.edited.double().norm())
@@ -93,10 +93,11 @@ def factorise(change: Change, *, is_transposed: bool, num_edits: int, max_rank: 
 
 
 def _thin_svd(delta_HM: Tensor, expected_rank: int, *, allowed: float) -> tuple[Tensor, Tensor, Tensor, float]:
-    """U, sizes, V and the norm of what these leave out: of the change's range where that is small, else of all.
+    """Return U, the singular values, V and the norm of the remainder that these do not cover.
 
-    The range is found by random probing with power steps, which costs a few products instead of a full decomposition:
-    what it leaves out is measured, and may be no more than ``allowed``.
+    First tries to find the range of the change by random probing with power steps, which costs a few products instead
+    of a full decomposition. The remainder is measured. If it is larger than ``allowed``, or if the expected rank is
+    too large for the matrix, the full decomposition is computed.
     """
     width = expected_rank + SPARE_PROBES
     if 2 * width < min(delta_HM.shape):
@@ -110,7 +111,7 @@ def _thin_svd(delta_HM: Tensor, expected_rank: int, *, allowed: float) -> tuple[
 
 
 def _range(delta_HM: Tensor, width: int) -> Tensor:
-    """An orthonormal basis [H, K] of what the largest directions of the change reach (Halko et al., 2011)."""
+    """Return an orthonormal basis [H, K] of the range of the change's largest directions (Halko et al., 2011)."""
     probes_MK = torch.randn(
         delta_HM.shape[1], width, generator=torch.Generator().manual_seed(PROBE_SEED), dtype=delta_HM.dtype
     )
@@ -121,7 +122,10 @@ def _range(delta_HM: Tensor, width: int) -> Tensor:
 
 
 def _needed_rank(sizes_K: Tensor, left_out: float, *, allowed: float) -> int:
-    """The smallest rank whose remainder (root of the sum of the smaller squares) is at most ``allowed``."""
+    """Return the smallest rank whose remainder is at most ``allowed``.
+
+    The remainder is the root of the sum of the squares of the other singular values and of ``left_out``.
+    """
     rest_K = (sizes_K.square().flip(0).cumsum(0).flip(0) + left_out**2).sqrt()
     return int((rest_K > allowed).sum())
 

@@ -1,7 +1,7 @@
-"""The folder of an export: it appears complete and synced, or not at all. Torch-free.
+"""Creates the folder of an export, which appears complete and synced or not at all. Torch-free.
 
-It is filled in the same parent folder under a name that no loader reads, locked while its writer lives, and renamed at
-the end. The next writer of the same folder removes the remains of a dead writer.
+The export is written in the same parent folder, under a name that no loader reads, and renamed at the end. It is locked
+while its writer runs. The next writer of the same folder removes the remains of a writer that died.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from editing_core.errors import ExportRefused
 
 GIGA = 1e9
 SLACK_BYTES = 16 * 1024 * 1024
-"""Space for the card, the tokenizer's files and other small files."""
+"""Disk space for the card, the tokenizer's files and other small files."""
 
 
 def require_free(target: Path) -> None:
@@ -29,7 +29,7 @@ def require_free(target: Path) -> None:
 
 
 def require_space(place: Path, needed_bytes: int) -> None:
-    """Raise ExportRefused if the disk has too little space; ``place`` need not exist yet."""
+    """Raise ExportRefused if the disk of ``place`` has too little space. ``place`` does not have to exist."""
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
@@ -66,12 +66,12 @@ def fresh_folder(target: Path, *, before_rename: Callable[[], None] = lambda: No
 
 
 def sweep_partial(target: Path) -> list[str]:
-    """Remove the remains of dead writers of this target; returns the folders' names."""
+    """Remove the remains of writers of this target that died. Returns the names of the removed folders."""
     return remove_abandoned(sorted(target.parent.glob(f"{_partial_prefix(target)}*")))
 
 
 def size_bytes(folder: Path) -> int:
-    """Bytes of all files in the folder."""
+    """Return the size of all files in the folder."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 

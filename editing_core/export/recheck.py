@@ -1,4 +1,4 @@
-"""Checks whether the edits still hold in an export, where rounding or a lower rank may have lost some of them."""
+"""Checks whether the edits still hold in an export, because rounding or a lower rank may lose some of them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from editing_core.models.load import LoadedModel, load_model
 from editing_core.models.views import make_view
 
 OnProgress = Callable[[int, int], None]
-"""Called with the number of scored prompts and their total; prompts before and after the export both count."""
+"""Called with the number of scored prompts and their total. Prompts before and after the export both count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recheck:
-    """Numbers of edits that hold: every token of the new object is the first choice after the prompt."""
+    """Counts of edits that hold. An edit holds if each token of the new object is the first choice after the prompt."""
 
     total: int
     served: int
-    """As the version is served."""
+    """Number of edits that hold in the served version."""
     exported: int
-    """As exported."""
+    """Number of edits that hold in the export."""
     lost: tuple[str, ...]
-    """Ids of edits that hold as served but not as exported."""
+    """Ids of edits that hold in the served version but not in the export."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**asdict(self), "lost": list(self.lost)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Scores edits again, in the model that serves them with the matrices that it serves, and in the export."""
+    """Scores the edits twice: in the model with the served matrices, and in the export."""
 
     edits: Sequence[AcceptedEdit]
     tensors: Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class Asked:
     on_progress: OnProgress
 
     def of_checkpoint(self, folder: Path, *, device: str | None, dtype: str) -> Recheck:
-        """Load the written folder as any user would, and score the edits. Raises ExportRefused if loading fails."""
+        """Load the written folder as a user does, and score the edits. Raises ExportRefused if loading fails."""
         count = self._counting()
         before = self._as_served(self.served(), count)
         try:
@@ -77,7 +77,7 @@ class Asked:
 def holding_edits(
     model: nn.Module, tokenizer: Any, edits: Sequence[AcceptedEdit], *, on_rows: OnRows
 ) -> frozenset[str]:
-    """The ids of the edits that hold in this model."""
+    """Return the ids of the edits that hold in this model."""
     pairs = [(accepted.edit.filled_prompt, accepted.edit.target_new) for accepted in edits]
     scores = score_targets(model, tokenizer, pairs, on_rows=on_rows)
     return frozenset(accepted.id for accepted, score in zip(edits, scores, strict=True) if score.greedy_match)

@@ -12,7 +12,7 @@ from editing_core.versions.layout import ORIGINAL, is_version_name
 Format = Literal["hf", "peft"]
 ExportDtype = Literal["float32", "bfloat16", "float16"]
 DEFAULT_DTYPE: ExportDtype = "float32"
-"""Dtype of the stored edited matrices, so nothing is rounded."""
+"""Dtype in which edited matrices are stored, so nothing is rounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class ExportRequest:
 
     @property
     def id(self) -> str:
-        """Name of the export and of its folder: ``v12-hf-float32``, ``v12-peft``, ``v12-peft-r8``."""
+        """The name of the export and of its folder: ``v12-hf-float32``, ``v12-peft``, ``v12-peft-r8``."""
         if self.format == "hf":
             return f"{self.version}-hf-{self.dtype or DEFAULT_DTYPE}"
         return f"{self.version}-peft" + (f"-r{self.max_rank}" if self.max_rank is not None else "")
@@ -51,12 +51,12 @@ class ExportRequest:
             raise ExportRefused(NOTHING_CHANGED.format(version=ORIGINAL))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; the inverse of ``from_json``."""
+        """Return plain JSON values; the inverse of ``from_json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ExportRequest:
-        """Read what ``to_json`` wrote; other keys are ignored."""
+        """Read the values of ``to_json``; other keys are ignored."""
         return cls(**{name: record.get(name) for name in ("version", "format", "dtype", "max_rank")})  # type: ignore[arg-type]
 
 

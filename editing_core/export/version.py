@@ -1,7 +1,7 @@
 """Exports one version into one folder, for the worker and for ``errata export``.
 
-Base and version are read and checked first, so that errors appear before anything is written. Knows no queue and no
-service.
+The base and the version are read and checked first, so errors appear before anything is written. This module does not
+depend on the queue or the service.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 
 OnPhase = Callable[[str, int, int], None]
-"""Called with the phase, the amount that is done and the total. If it raises, nothing is left behind."""
+"""Called with the phase, the amount that is done and the total. If it raises, the partial export is removed."""
 HUB_SNAPSHOTS = "snapshots"
-"""Folder of the Hugging Face cache that holds one folder for each commit, in the model's folder."""
+"""Subfolder of a model's folder in the Hugging Face cache; it contains one folder per commit."""
 HUB_PREFIX = "models--"
-"""Of a model's folder in that cache; the id follows, with ``--`` for its slash."""
+"""Prefix of a model's folder in that cache. The model's id follows, with ``--`` instead of the slash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
-    """Exports versions of one store, which belong to one model."""
+    """Exports the versions of one store. They all belong to one model."""
 
     store: VersionStore
     model: str
     """The base: demo name, folder or Hugging Face id."""
     served: Callable[[], LoadedModel]
-    """Returns the model as it is served; called only if edits must be scored again."""
+    """Returns the served model; called only if the edits must be scored again."""
     device: str | None = None
     """Device on which the edits of a half-precision checkpoint are scored again, as in ``load_model``."""
 
@@ -58,10 +58,10 @@ class Exporter:
         on_phase: OnPhase = lambda phase, done, total: None,
         before_rename: Callable[[], None] = lambda: None,
     ) -> Record:
-        """Write the version into the folder ``target``, which appears complete or not at all; return its record.
+        """Write the version into the folder ``target``, which appears complete or not at all. Returns its record.
 
-        ``before_rename`` may raise to stop it at the last moment. Raises ExportRefused, NotFound, StoreDamaged,
-        StoreMismatch (the base is another model), InvalidSettings.
+        ``before_rename`` may raise to stop the export at the last moment. Raises ExportRefused, NotFound, StoreDamaged,
+        InvalidSettings, and StoreMismatch if the base is another model.
         """
         request.require_sense()
         require_free(target)
@@ -105,24 +105,24 @@ class _Source:
 
     @property
     def edits(self) -> tuple[AcceptedEdit, ...]:
-        """The live set."""
+        """The live edits of the version."""
         return self.manifest.live
 
     @property
     def served_dtype(self) -> str:
-        """Dtype in which the served model computes."""
+        """The dtype in which the served model computes."""
         return str(self.manifest.settings.get("dtype", DEFAULT_DTYPE))
 
     @property
     def revision(self) -> str | None:
-        """The commit of a model from the Hub."""
+        """The commit, if the model is from the Hub; otherwise None."""
         path = self.base.path
         is_hubs = path.parent.name == HUB_SNAPSHOTS and path.parents[1].name.startswith(HUB_PREFIX)
         return path.name if is_hubs else None
 
     @property
     def public_model_name(self) -> str:
-        """The base's name for others: its id on the Hub, or only the name of its folder."""
+        """The public name of the base: its id on the Hub, or only the name of its folder."""
         if not Path(self.model).is_dir():
             return self.model
         if self.revision is not None:

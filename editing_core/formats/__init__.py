@@ -1,1 +1,1 @@
-"""Reads files of edits: one module per format, all torch-free. Knows no service and no tokenizer."""
+"""Reads files of edits: one module per format, all torch-free. Depends on neither the service nor a tokenizer."""

@@ -1,6 +1,6 @@
-"""CounterFact records, as the authors of MEMIT publish them. A file is a JSON list or has one record per line.
+"""Reads CounterFact records, as the authors of MEMIT publish them: a JSON list, or one record per line.
 
-A neighbour's answer is the old object. The prompts for free text (``generation_prompts``) serve evaluation only.
+A neighbour's answer is the old object. The prompts for free text (``generation_prompts``) are used for evaluation only.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 
 def parse(record: Mapping[str, Any]) -> Edit:
-    """The record's edit; raises InvalidEdit with the field that is missing or invalid."""
+    """Return the record's edit. Raises InvalidEdit with the field that is missing or invalid."""
     rewrite = "requested_rewrite"
     old_object = text(record, rewrite, "target_true", "str").strip()
     prompt = text(record, rewrite, "prompt")
@@ -64,7 +64,7 @@ def parse(record: Mapping[str, Any]) -> Edit:
 def read_counterfact(path: Path, *, limit: int | None = None) -> list[CounterFactRecord]:
     """Read the file's first ``limit`` records (None: all).
 
-    Raises InvalidSettings that names the file, the line and the field.
+    Raises InvalidSettings with the file, the line and the field.
     """
     records = [_record(path, row) for row in islice(json_rows(path, read_lines(path)), limit)]
     if not records:

@@ -1,4 +1,4 @@
-"""EasyEdit's records: prompts with the subject written out, and prompts whose answer must not change (``locality``).
+"""Reads EasyEdit's records: prompts with the subject written out, and prompts with fixed answers (``locality``).
 
 ``ground_truth`` is a text or a list of texts; the first text counts. Portability tests (``portability``) are ignored.
 """
@@ -29,7 +29,7 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 
 def parse(record: Mapping[str, Any]) -> Edit:
-    """The record's edit; raises InvalidEdit with the field that is missing or invalid."""
+    """Return the record's edit. Raises InvalidEdit with the field that is missing or invalid."""
     subject = text(record, "subject")
     prompt = slotted(text(record, "prompt"), subject, "prompt")
     return Edit(
@@ -53,7 +53,7 @@ def _pairs(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
 
 
 def _locality(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
-    """The prompts under ``locality``: an object with a list of ``{"prompt", "ground_truth"}`` per kind."""
+    """Return the prompts in ``locality``, an object with a list of ``{"prompt", "ground_truth"}`` per kind."""
     kinds = record.get("locality") or {}
     if not isinstance(kinds, Mapping):
         raise InvalidEdit("locality is not an object", loc=("locality",))
@@ -76,14 +76,14 @@ def _neighbor(item: object, *loc: str | int) -> Neighbor:
 
 
 def _first(answers: Any) -> str | None:
-    """The first text of nested lists of answers, which KnowEdit writes."""
+    """Return the first text in the nested lists of answers that KnowEdit writes."""
     while isinstance(answers, list) and answers:
         answers = answers[0]
     return _unless_blank(one_line(answers)) if isinstance(answers, str) else None
 
 
 def _given(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The texts of a field that are not blank. A blank text is not a test."""
+    """Return the texts of a field without blank ones. A blank text is not a test."""
     return tuple(found for found in texts(record, name) if _unless_blank(found))
 
 

@@ -1,6 +1,7 @@
 """Reads the fields of a record. Errors name the field that is missing or has the wrong type.
 
-Lists and optional texts only test an edit. Published ones come from web pages, so their line breaks become spaces.
+Lists and optional texts are only tests of an edit. Published tests come from web pages, so their line breaks become
+spaces.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Record = Mapping[str, Any]
 
 
 def inner(record: Record, *loc: str) -> Record:
-    """The object at the path ``loc``; raises InvalidEdit."""
+    """Return the object at the path ``loc``. Raises InvalidEdit."""
     value = _at(record, *loc)
     if not isinstance(value, Mapping):
         raise _wrong(value, "an object", *loc)
@@ -26,7 +27,7 @@ def inner(record: Record, *loc: str) -> Record:
 
 
 def text(record: Record, *loc: str) -> str:
-    """The text at the path ``loc``; raises InvalidEdit."""
+    """Return the text at the path ``loc``. Raises InvalidEdit."""
     value = _at(record, *loc)
     if not isinstance(value, str):
         raise _wrong(value, "text", *loc)
@@ -34,13 +35,13 @@ def text(record: Record, *loc: str) -> str:
 
 
 def optional_text(record: Record, name: str) -> str | None:
-    """The text of a field that may be missing, null or empty; raises InvalidEdit."""
+    """Return the text of a field that may be missing, null or empty. Raises InvalidEdit."""
     value = record.get(name)
     return None if value is None or value == "" else one_line(text(record, name))
 
 
 def texts(record: Record, name: str) -> tuple[str, ...]:
-    """The texts of a list; a single text is a list of one, and a missing field is empty. Raises InvalidEdit."""
+    """Return the texts of a list. A single text is a list of one; a missing field is empty. Raises InvalidEdit."""
     value = record.get(name)
     if value is None:
         return ()
@@ -52,12 +53,12 @@ def texts(record: Record, name: str) -> tuple[str, ...]:
 
 
 def one_line(words: str) -> str:
-    """The text with line breaks and other control characters replaced by spaces."""
+    """Replace line breaks and other control characters by spaces."""
     return words if words.isprintable() else " ".join(words.split())
 
 
 def slotted(sentence: str, subject: str, *loc: str) -> str:
-    """The sentence as a template: the slot replaces the first occurrence of the subject, preferably as whole words.
+    """Return the sentence with the slot instead of the subject's first occurrence, preferably as whole words.
 
     Raises InvalidEdit if the sentence does not contain the subject.
     """
@@ -70,9 +71,9 @@ def slotted(sentence: str, subject: str, *loc: str) -> str:
 
 
 def in_words_of_file(error: InvalidEdit, fields: Mapping[str, str]) -> str:
-    """The error text, which begins with the field's name in the record.
+    """Return the error text, which begins with the field's name in the record.
 
-    ``fields``: the path in the record of each part of the edit that has another name there.
+    ``fields`` maps the parts of an edit that have another name in the record to their paths there.
     """
     if not error.loc:
         return error.detail

@@ -1,7 +1,7 @@
 """Reads JSON files of records: one document per line, a list, or a body of POST /edits.
 
-A list is read record by record with the line of each, so the whole list is never in memory together with its text.
-Stricter than the library: duplicate names and NaN are refused.
+A list is read record by record, so the whole list is never in memory together with its text. Each record has its line.
+Unlike the library, it refuses duplicate names and NaN.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Refused(ValueError):
 
 
 def json_rows(path: Path, lines: Iterable[str], options: dict[str, FileRecord] | None = None) -> Iterator[FileRecord]:
-    """The records of a file in any of the three forms. Files with one record per line are read line by line.
+    """Yield the records of a file in any of the three forms. Files with one record per line are read line by line.
 
     The other fields of a body go into ``options``, each with its line. Raises InvalidSettings with line and column.
     """
@@ -54,7 +54,7 @@ def _is_one_a_line(path: Path, first: str) -> bool:
 
 
 def line_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
-    """One document per line; blank lines are skipped. Raises InvalidSettings with line and column."""
+    """Yield one document per line and skip blank lines. Raises InvalidSettings with line and column."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
             scanner = _Scanner(path, line.rstrip("\r\n"), first_line=number)
@@ -63,7 +63,7 @@ def line_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
 
 
 def document_rows(path: Path, text: str, options: dict[str, FileRecord]) -> Iterator[FileRecord]:
-    """The records of a list, of a body's ``edits``, or of consecutive objects, each with its line.
+    """Yield the records of a list, of a body's ``edits``, or of consecutive objects, each with its line.
 
     The other fields of a body go into ``options``, each with its line. Raises InvalidSettings with line and column.
     """
@@ -84,13 +84,13 @@ def document_rows(path: Path, text: str, options: dict[str, FileRecord]) -> Iter
 
 
 def kind_of(value: object) -> str:
-    """``a list`` and the like, for complaints."""
+    """Return the kind of a JSON value for error texts, such as ``a list``."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def _is_body(scanner: _Scanner) -> bool:
-    """Whether the object at this position is a body of edits instead of an edit; errors are raised later, in place."""
+    """Whether the next object is a body of edits and not an edit. Errors in it are raised later, when it is read."""
     look = _Scanner(scanner.path, scanner.text)
     for name in look.names():
         if name in {EDITS, REMOVE}:
@@ -115,7 +115,7 @@ def _body_rows(scanner: _Scanner, options: dict[str, FileRecord]) -> Iterator[Fi
 
 
 class _Scanner:
-    """A position in a text that moves from value to value. The library reads the values themselves."""
+    """Moves through a text from value to value. The library reads the values themselves."""
 
     def __init__(self, path: Path, text: str, *, first_line: int = 1) -> None:
         self.path, self.text = path, text
@@ -144,12 +144,12 @@ class _Scanner:
         return self.text.startswith(mark, self._at)
 
     def row(self) -> FileRecord:
-        """The next value with its line."""
+        """Read the next value and return it with its line."""
         line = self.line
         return FileRecord(line, self.value())
 
     def value(self) -> Any:
-        """The next value."""
+        """Read the next value."""
         line = self.line
         try:
             value, self._at = self._decoder.raw_decode(self.text, self._at)
@@ -162,7 +162,7 @@ class _Scanner:
         return value
 
     def items(self) -> Iterator[FileRecord]:
-        """The items of the next list."""
+        """Yield the items of the next list."""
         self._take("[")
         if not self._took("]"):
             yield self.row()
@@ -171,7 +171,7 @@ class _Scanner:
                 yield self.row()
 
     def names(self) -> Iterator[str]:
-        """The names of the next object. The caller must read each value before it asks for the next name."""
+        """Yield the names of the next object. The caller must read each value before it asks for the next name."""
         self._take("{")
         if not self._took("}"):
             yield self._name()

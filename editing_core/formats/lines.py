@@ -1,6 +1,6 @@
-"""Reads a file as lines of text, once from first to last, and makes errors that name file and line.
+"""Reads a file as lines of text in one pass, and creates errors that name file and line.
 
-UTF-8, with or without a byte order mark. Knows no format.
+Files are UTF-8, with or without a byte order mark. This module does not depend on any format.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One record of a file, not validated yet, and the line on which it begins."""
+    """One record of a file, before validation, and the line on which it begins."""
 
     line: int
     value: Any
 
 
 def complaint(path: Path, line: int | None, words: str, *, loc: Location = ()) -> InvalidSettings:
-    """The error to raise, with the file and, if known, the line."""
+    """Return the error to raise, with the file and, if known, the line."""
     place = str(path) if line is None else f"{path}:{line}"
     return InvalidSettings(f"{place}: {words}", loc=loc)
 
 
 def field_path(loc: Location) -> str:
-    """The location as text: ("neighborhood", 0, "prompt") is ``neighborhood[0].prompt``."""
+    """Return the location as text: ("neighborhood", 0, "prompt") is ``neighborhood[0].prompt``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The file's lines with their line ends. Raises InvalidSettings if one is not UTF-8 or the file is too large."""
+    """Yield the lines with their line ends. Raises InvalidSettings if one is not UTF-8 or the file is too large."""
     num_bytes = 0
     try:
         with path.open("rb") as file:

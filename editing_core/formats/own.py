@@ -1,4 +1,4 @@
-"""Errata's own records: edits as POST /edits accepts them, read strictly and written back. Knows no file."""
+"""Reads and writes Errata's own records: edits as POST /edits accepts them, parsed strictly. Opens no files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse(record: Mapping[str, Any]) -> Edit:
 
 
 def as_input(edit: Edit) -> dict[str, Any]:
-    """The edit as POST /edits accepts it, without fields that are empty or have their default."""
+    """Return the edit as POST /edits accepts it, without fields that are empty or have their default."""
     given = {name: value for name, value in edit.to_json().items() if value not in (None, [], False)}
     if edit.relation == edit.prompt:
         del given["relation"]
@@ -45,7 +45,7 @@ def as_input(edit: Edit) -> dict[str, Any]:
 
 
 def require_sizes(edit: Edit) -> None:
-    """Raise InvalidEdit with the field that is longer than POST /edits accepts."""
+    """Raise InvalidEdit with the first field that is longer than POST /edits accepts."""
     for name in ("subject", "target_new", "target_true"):
         _require_length(getattr(edit, name), SHORT, name)
     if edit.relation != edit.prompt:
@@ -68,7 +68,7 @@ def _require_length(text: str | None, limit: int, *loc: str | int) -> None:
 
 
 def write_lines(edits: Iterable[Edit]) -> str:
-    """The edits as JSONL. Reading it gives the same edits."""
+    """Return the edits as JSONL. Reading it gives the same edits."""
     return "".join(json.dumps(as_input(edit), ensure_ascii=False) + "\n" for edit in edits)
 
 

@@ -22,7 +22,7 @@ from editing_core.formats.tables import table_rows
 
 TABLE = "csv"
 NUM_NAMED = 10
-"""Number of lines to name in addition to the first invalid record."""
+"""Largest number of lines to name in addition to the first invalid record."""
 _WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "promote": ('"auto" or "manual"', lambda value: value in ("auto", "manual")),
     "on_failure": ('"reject" or "drop"', lambda value: value in ("reject", "drop")),
@@ -32,7 +32,7 @@ _WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, list) and all(_may_be_id(item) for item in value),
     ),
 }
-"""Further fields in a body of POST /edits, with a description and a test of their values."""
+"""Further fields in a body of POST /edits, with a description of their values and a test."""
 
 
 def _may_be_id(item: object) -> bool:
@@ -46,7 +46,7 @@ class Form:
     fits: Callable[[Mapping[str, Any]], bool]
     parse: Callable[[Mapping[str, Any]], Edit]
     fields: Mapping[str, str] = field(default_factory=dict)
-    """Path in the record of each part of the edit that has another name there."""
+    """Paths in the record for the parts of an edit that have another name there."""
 
 
 FORMS = {
@@ -56,13 +56,13 @@ FORMS = {
     "easyedit": Form(fits=easyedit.fits, parse=easyedit.parse, fields=easyedit.FIELDS),
     "errata": Form(fits=lambda record: True, parse=own.parse),
 }
-"""In the order in which the file's first record is tested."""
+"""The forms, in the order in which the file's first record is tested for them."""
 FORMATS = (*FORMS, TABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class EditFile:
-    """The edits of a file, ready to be sent."""
+    """The validated edits of a file."""
 
     edits: tuple[dict[str, Any], ...]
     options: dict[str, Any] = field(default_factory=dict)
@@ -132,9 +132,9 @@ def _edit(path: Path, row: FileRecord, form: Form) -> Edit:
 
 
 def _refuse(unusable: Sequence[tuple[int, InvalidSettings]], end: InvalidSettings | None = None) -> None:
-    """Raise the first error with the lines of the others, so that you can fix all of them at once.
+    """Raise the first error with the lines of the others, so users can fix all of them at once.
 
-    ``end``: the reason why the file could not be read to its end.
+    ``end`` is the reason why the file could not be read to its end.
     """
     if not unusable:
         if end is not None:
@@ -163,7 +163,7 @@ def _checked_options(path: Path, options: Mapping[str, FileRecord]) -> dict[str,
 
 
 def _said_before(path: Path, edits: Sequence[tuple[int, Edit]]) -> list[tuple[int, InvalidSettings]]:
-    """Errors for edits that repeat or contradict an earlier edit of the file; one batch cannot contain both."""
+    """Return errors for edits that repeat or contradict an earlier edit. One batch cannot contain both."""
     first_at: dict[tuple[str, str], tuple[int, Edit]] = {}
     found = []
     for line, edit in edits:

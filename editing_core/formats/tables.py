@@ -2,7 +2,7 @@
 
 The header shows whether commas, semicolons or tabs separate the columns. An empty cell is a missing value. A cell of
 ``paraphrases`` or ``neighborhood`` is a JSON list, or texts separated by ``|`` (a neighbour's target follows ``=>``).
-These two columns may occur several times; their cells are joined. Knows no other format.
+These two columns may occur several times; their cells are joined.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from editing_core.formats.own import FLAGS, LISTS, NAMES, REQUIRED, as_input, ch
 
 DELIMITERS = (",", ";", "\t")
 _TRUTH = {"true": True, "false": False}
-"""Values of a flag's cell."""
+"""Cell values of a flag."""
 _BETWEEN = "|"
 _ANSWERS = "=>"
 """Separates a neighbour's prompt from its target."""
 
 
 def table_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
-    """Records as ``own.parse`` reads them. Raises InvalidSettings with the line on which the row begins."""
+    """Yield records as ``own.parse`` reads them. Raises InvalidSettings with the line on which the row begins."""
     csv.field_size_limit(MOST_BYTES)
     lines, blank, first = iter(lines), 0, ""
     for first in lines:
@@ -51,7 +51,7 @@ def table_rows(path: Path, lines: Iterable[str]) -> Iterator[FileRecord]:
 
 
 def write_table(edits: Iterable[Edit]) -> str:
-    """The edits as CSV. Reading it gives the same edits."""
+    """Return the edits as CSV. Reading it gives the same edits."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(NAMES)
@@ -68,7 +68,7 @@ def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def _delimiter(header: str) -> str:
-    """The delimiter that splits the header into the most known names."""
+    """Return the delimiter that splits the header into the most known names."""
 
     def num_known(delimiter: str) -> int:
         return sum(cell.strip(' \r\n"') in NAMES for cell in header.split(delimiter))

@@ -1,4 +1,4 @@
-"""zsRE records as MEND, ROME and EasyEdit publish them: a question, its answers, a paraphrase, an unrelated question.
+"""Reads zsRE records of MEND, ROME and EasyEdit: a question, its answers, a paraphrase, an unrelated question.
 
 There are two readings: the new object is the first of ``answers`` (the truth, as in ROME and MEMIT) or ``alt`` (a
 made-up answer, as in MEND and EasyEdit). The old object is unknown: ``pred`` is the answer of another model.
@@ -23,7 +23,7 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 
 def parse(record: Mapping[str, Any]) -> Edit:
-    """The record's edit to the true answer; raises InvalidEdit with the field that is missing or invalid."""
+    """Return the record's edit to the true answer. Raises InvalidEdit with the field that is missing or invalid."""
     answers = texts(record, "answers")
     if not answers:
         raise InvalidEdit("answers contains no text", loc=("answers",))
@@ -31,7 +31,7 @@ def parse(record: Mapping[str, Any]) -> Edit:
 
 
 def parse_alt(record: Mapping[str, Any]) -> Edit:
-    """The record's edit to the made-up answer; raises InvalidEdit as ``parse`` does."""
+    """Return the record's edit to the made-up answer. Raises InvalidEdit as ``parse`` does."""
     return _edit(record, text(record, "alt"))
 
 
@@ -50,7 +50,7 @@ def _edit(record: Mapping[str, Any], new: str) -> Edit:
 
 
 def _neighborhood(record: Mapping[str, Any]) -> tuple[Neighbor, ...]:
-    """The unrelated question, with the question mark that ROME and MEMIT add."""
+    """Return the unrelated question with the question mark that ROME and MEMIT add."""
     question = optional_text(record, "loc")
     if question is None:
         return ()

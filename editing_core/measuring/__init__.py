@@ -1,1 +1,1 @@
-"""Evaluation of a file of edits: the campaign, its metrics, and the command ``errata evaluate``."""
+"""Evaluates a file of edits: the campaign, its metrics, and the command ``errata evaluate``."""

@@ -1,6 +1,6 @@
-"""One evaluation from model and records to figures: prepare, ask, edit all records jointly, ask again.
+"""One evaluation, from model and records to figures: prepare, ask, edit all records jointly, ask again.
 
-Knows no terminal: progress and results are values.
+Knows no terminal: it reports progress by a callback and returns its results.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Campaign:
     data: Path
     options: EditorOptions = field(default_factory=EditorOptions)
     context_seeds: tuple[int, ...] = (0,)
-    """They replace the seed of ``options``: one editor for each."""
+    """The evaluation runs one editor for each seed. They replace the seed of ``options``."""
     device: str | None = None
     dtype: str | None = None
     save: Path | None = None
@@ -44,25 +44,25 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class ModelScores:
-    """The metrics of one model."""
+    """The metrics and the perplexity of one model."""
 
     name: str
     metrics: Metrics
     perplexity: float
-    """On the held-out part of the corpus."""
+    """Perplexity on the held-out part of the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignResult:
-    """Before, and after for each context seed."""
+    """Scores before the edits, and after them for each context seed."""
 
     title: str
     rows: tuple[ModelScores, ...]
 
     def mean_rows(self) -> tuple[ModelScores, ...]:
-        """The mean over the context seeds, if there are several."""
+        """Return the mean over the context seeds, if there are several."""
         after = self.rows[1:]
-        if len(after) < 2:  # noqa: PLR2004  one is its own mean
+        if len(after) < 2:  # noqa: PLR2004  a single row is its own mean
             return ()
         names = [item.name for item in fields(Metrics) if item.name != "num_cases"]
         means = {name: _mean([getattr(row.metrics, name) for row in after]) for name in names}
@@ -96,7 +96,7 @@ def run_campaign(campaign: Campaign, *, on_progress: Progress = lambda what, don
 
 
 def accept_records(records: Sequence[CounterFactRecord]) -> list[AcceptedEdit]:
-    """The records as a live set; raises InvalidEdit naming two that contradict each other."""
+    """Return the records as a live set. Raises InvalidEdit naming two that contradict each other."""
     edits = [record.edit for record in records]
     for first, second in conflicts(edits):
         raise InvalidEdit(

@@ -44,7 +44,7 @@ _COLUMNS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns 0 if the figures are printed, 2 for invalid input."""
+    """Run the command. Returns 0 if it prints the figures, 2 for invalid input."""
     options = _parser().parse_args(arguments)
     return run_program("evaluate", lambda console: _evaluate(options, console))
 
@@ -80,7 +80,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
 
 
 def print_table(result: CampaignResult) -> None:
-    """Print the figures, a row for each model, and the mean over several context seeds."""
+    """Print the figures, one row per model, and the mean over several context seeds."""
     table = Table(title=result.title)
     table.add_column("")
     for _, title in (*_COLUMNS, ("", "perplexity")):

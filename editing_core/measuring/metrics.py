@@ -1,12 +1,12 @@
-"""The figures of a set of edits: ES, PS, NS and S as MEMIT's paper has them, and reliability and generation success.
+"""The metrics of a set of edits: MEMIT's ES, PS, NS and S, and reliability and generation success.
 
-Per case first, then the mean over the cases that have such prompts, as the public implementation does:
+Each metric is computed per case, then averaged over the cases that have such prompts, as in the public implementation:
 
-* **ES** p(new) > p(true) after the prompt; **PS** the share of the case's paraphrases where that holds; **NS** the
-  share of its neighbourhood prompts where p(true) > p(new). Compared is the mean log-probability per token.
-* **S** harmonic mean of ES, PS, NS.
+* **ES** p(new) > p(true) after the prompt. **PS** is the share of the case's paraphrases with p(new) > p(true). **NS**
+  is the share of its neighbourhood prompts with p(true) > p(new). All compare the mean log-probability per token.
+* **S** is the harmonic mean of ES, PS and NS.
 * **reliability** greedy decoding gives the new object's tokens after the prompt.
-* **generation success** the share of the case's prompts (prompt, paraphrases, generation prompts, each once) after
+* **generation success** is the share of the case's prompts (prompt, paraphrases, generation prompts, each once) after
   which 24 greedy tokens name the new object before the old one.
 """
 
@@ -50,13 +50,13 @@ class Metrics:
     generation_success: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Prompts of one case, and where their scores begin: prompt, paraphrases, neighbours; new and true for each."""
+    """Prompts of one case, and the start of their scores: prompt, paraphrases, neighbours; new and true for each."""
 
     edit: Edit
     told_prompts: tuple[str, ...]
@@ -71,9 +71,9 @@ def evaluate_cases(
     batch_size: int = 32,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[CaseResult]:
-    """Ask the model about each (edit, generation prompts); progress is in rows done of all rows.
+    """Ask the model about each (edit, generation prompts). Progress counts rows done of all rows.
 
-    A neighbour without a target of its own is taken to have the edit's old object.
+    If a neighbour has no target of its own, the edit's old object counts as its target.
     """
     asked = [_ask(edit, prompts) for edit, prompts in cases]
     pairs = [pair for case in asked for pair in case.pairs]
@@ -87,7 +87,7 @@ def evaluate_cases(
 
 
 def summarise(results: Sequence[CaseResult]) -> Metrics:
-    """Means over the cases."""
+    """Return the means over the cases."""
     if not results:
         raise ValueError("there are no cases to summarise")
     efficacy = _mean(result.efficacy for result in results)
@@ -105,7 +105,7 @@ def summarise(results: Sequence[CaseResult]) -> Metrics:
 
 
 def harmonic_mean(values: Iterable[float | None]) -> float | None:
-    """None when one of them is; 0 when one of them is 0."""
+    """Return the harmonic mean: None if any value is None, 0 if any value is 0."""
     known = []
     for value in values:
         if value is None:

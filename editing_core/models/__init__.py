@@ -1,1 +1,1 @@
-"""What Errata must know of each model family, and how a model is loaded and run in parts."""
+"""Describes each model family, and loads models and runs parts of them."""

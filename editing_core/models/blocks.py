@@ -1,7 +1,7 @@
-"""Runs a stretch of a model's blocks on hidden states, without hooks into the library and for every family alike.
+"""Runs a stretch of a model's blocks on hidden states, in the same way for every family and without library hooks.
 
-A stretch is a shallow copy of the base model that holds some of its blocks and shares every tensor; it is called with
-``inputs_embeds``, so that rotary embeddings, masks and caches are the library's own. Knows nothing of edits.
+A stretch is a shallow copy of the base model with some of its blocks. It shares every tensor. It is called with
+``inputs_embeds``, so the library itself makes rotary embeddings, masks and caches. Knows no edits.
 """
 
 # Dims: R rows, T tokens, H hidden size.
@@ -20,7 +20,7 @@ from editing_core.models.shallow_copies import shallow_copy
 
 
 def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_norm: bool = False) -> nn.Module:
-    """The base model reduced to blocks ``first`` … ``last`` (inclusive), on request with the final norm."""
+    """Return the base model reduced to blocks ``first`` … ``last`` (inclusive), with the final norm on request."""
     base = shallow_copy(family.base_model(model))
     blocks = list(base.get_submodule(family.blocks).children())[first : last + 1]
     base._modules[family.blocks] = nn.ModuleList(blocks)
@@ -32,15 +32,15 @@ def stretch(model: nn.Module, family: Family, first: int, *, last: int, with_nor
 
 
 class _NoPositions(nn.Module):
-    """Replaces a table of positions above block 0, whose inputs contain the positions already."""
+    """Replaces a table of positions above block 0, because the inputs there already contain the positions."""
 
     def forward(self, position_ids: Tensor) -> Tensor:
-        """A zero for each position, [..., 1]."""
+        """Return a zero for each position, [..., 1]."""
         return torch.zeros((*position_ids.shape, 1), dtype=torch.int8, device=position_ids.device)
 
 
 def embed(model: nn.Module, family: Family, ids_RT: Tensor) -> Tensor:
-    """Inputs of block 0, [R, T, H]."""
+    """Return the inputs of block 0, [R, T, H]."""
     embeddings = family.base_model(model).get_input_embeddings()  # type: ignore[operator]
     return embeddings(ids_RT)
 
@@ -48,7 +48,7 @@ def embed(model: nn.Module, family: Family, ids_RT: Tensor) -> Tensor:
 def run_stretch(
     part: nn.Module, hidden_RTH: Tensor, mask: Tensor, *, positions_RT: Tensor, cache: Any = None
 ) -> Tensor:
-    """Hidden states [R, T, H] after the stretch. ``mask`` is additive, [R, 1, T, keys], in the model's dtype."""
+    """Return hidden states [R, T, H] after the stretch. ``mask``: additive, [R, 1, T, keys], in the model's dtype."""
     output = part(
         inputs_embeds=hidden_RTH,
         attention_mask=mask,
@@ -60,20 +60,20 @@ def run_stretch(
 
 
 def causal_mask(lengths_R: Tensor, num_tokens: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask [R, 1, T, T] of rows padded on the right: no token sees a later one or padding."""
+    """Return the additive mask [R, 1, T, T] of rows padded on the right. No token sees a later one or padding."""
     place = torch.arange(num_tokens, device=lengths_R.device)
     seen = (place[None, :] <= place[:, None])[None] & (place[None, None, :] < lengths_R[:, None, None])
     return additive_mask(seen[:, None], dtype)
 
 
 def additive_mask(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where ``seen``, the most negative finite number elsewhere (finite, so that an all-hidden row is no NaN)."""
+    """Return 0 at ``seen``, else the most negative finite number, so a fully hidden row does not become NaN."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
 
 @contextmanager
 def captured_inputs(modules: dict[int, nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """Put the last input of each module into the yielded dict, under its key, while the block runs."""
+    """Store the last input of each module in the yielded dict, under its key, while the block runs."""
     seen: dict[int, Tensor] = {}
 
     def keep(key: int) -> Any:

@@ -1,4 +1,4 @@
-"""Loads a model of a known family with its tokenizer and fingerprint, from safetensors only and without remote code."""
+"""Loads a model of a known family with its tokenizer and fingerprint. Reads only safetensors, runs no remote code."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from editing_core.precision import default_model_dtype
 
 LOGGER = logging.getLogger(__name__)
 SPREAD = "auto"
-"""The device that stands for all of them."""
+"""The device name that means all CUDA devices."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model ready to be asked and edited; its weights are never written to."""
+    """A model that is ready for questions and edits. Its weights are never written."""
 
     model: nn.Module
-    """In eval mode, parameters without gradients."""
+    """The model in eval mode. Its parameters have no gradients."""
     tokenizer: Any
     family: Family
     source: str
-    """As the user named it."""
+    """The model's name as the user gave it."""
     path: Path
     fingerprint: str
     max_positions: int
-    """Longest row in tokens."""
+    """Length of the longest row in tokens."""
 
     @property
     def hidden_size(self) -> int:
@@ -49,26 +49,26 @@ class LoadedModel:
 
     @property
     def vocabulary_size(self) -> int:
-        """Width of what the vocabulary head answers."""
+        """Output width of the vocabulary head."""
         return int(self.family.head_module(self.model).get_parameter("weight").shape[0])
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; of a model on several devices, where its embeddings are and its answers come back."""
+        """The device of the weights. If there are several, the one with the embeddings, where answers are returned."""
         return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype that the model computes in."""
+        """The dtype of the model's computation."""
         return next(self.model.parameters()).dtype
 
 
 def load_model(source: str, *, device: str | None = None, dtype: str | None = None) -> LoadedModel:
     """Load a demo name, folder or Hugging Face id, tensor by tensor onto its device, without a second copy.
 
-    ``device`` None: cuda if there, else cpu; ``auto``: spread over all CUDA devices, for a model larger than one.
-    ``dtype`` None: the checkpoint's on CUDA, float32 on CPU. Raises UnknownModelFamily, and InvalidSettings also if the
-    weights do not fit into the free memory.
+    ``device`` None: CUDA if available, else the CPU. ``auto``: spread over all CUDA devices, for a model that does not
+    fit on one. ``dtype`` None: the checkpoint's on CUDA, float32 on the CPU. Raises UnknownModelFamily and
+    InvalidSettings; the latter also if the weights do not fit into the free memory.
     """
     path = resolve_model_path(source)
     family = family_at(path)
@@ -98,11 +98,11 @@ def load_model(source: str, *, device: str | None = None, dtype: str | None = No
 
 
 def wrap_model(model: Any, tokenizer: Any, *, family: Family, source: str, path: Path, fingerprint: str) -> LoadedModel:
-    """A model that is already in memory as a LoadedModel: eval mode, no gradients, a tokenizer that can be used."""
+    """Wrap a model in memory as a LoadedModel: eval mode, no gradients, a usable tokenizer."""
     if not tokenizer.is_fast:
         raise InvalidSettings(f"model {source!r} has no fast tokenizer: Errata needs its offsets to find the subject")
     model.eval().requires_grad_(False)
-    # cuDNN's attention makes a plan for each new shape, which takes longer than a prompt of that shape.
+    # cuDNN's attention makes a plan for each new shape, which takes longer than running a prompt of that shape.
     torch.backends.cuda.enable_cudnn_sdp(False)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]  # GPT-J would add token types to its embeddings
     return LoadedModel(
@@ -117,19 +117,19 @@ def wrap_model(model: Any, tokenizer: Any, *, family: Family, source: str, path:
 
 
 def skeleton(path: Path, dtype: torch.dtype | None) -> Any:
-    """The model of a folder on the meta device, without weights; None: in the dtype that its configuration names."""
+    """Return the model of a folder on the meta device, without weights. ``dtype`` None: the configuration's."""
     config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, dtype=dtype or config.dtype or torch.float32)
 
 
 def family_at(path: Path) -> Family:
-    """The family of the checkpoint in a folder; raises UnknownModelFamily."""
+    """Return the family of the checkpoint in a folder. Raises UnknownModelFamily."""
     return family_of(json.loads((path / "config.json").read_text()).get("model_type", "none"))
 
 
 def devices_named(name: str | None) -> list[torch.device]:
-    """The devices that the weights may go to, by the name that ``load_model`` takes; raises InvalidSettings."""
+    """Return the devices for the weights, by the name that ``load_model`` takes. Raises InvalidSettings."""
     if name == SPREAD and torch.cuda.is_available():
         return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     if name in {None, SPREAD}:
@@ -138,12 +138,12 @@ def devices_named(name: str | None) -> list[torch.device]:
 
 
 def _device_map(devices: Sequence[torch.device]) -> Any:
-    """One device for all blocks, or as many blocks on each device as fit. Blocks never go to the CPU or the disk."""
+    """Put all blocks on one device, or as many on each device as fit. Blocks never go to the CPU or the disk."""
     return {"": devices[0]} if len(devices) == 1 else SPREAD
 
 
 def _require_on_devices(model: Any, source: str) -> None:
-    """Refuse a device map that offloads parts: a view cannot replace a weight that is loaded for each call."""
+    """Refuse a device map that offloads parts, because a view cannot replace a weight that each call loads."""
     elsewhere = [part for part, where in getattr(model, "hf_device_map", {}).items() if where in {"disk", "meta"}]
     on_cpu = [part for part, where in getattr(model, "hf_device_map", {}).items() if where == "cpu"]
     if elsewhere or (on_cpu and len(set(model.hf_device_map.values())) > 1):
@@ -164,7 +164,7 @@ def _device(name: str) -> torch.device:
 
 
 def dtype_named(name: str | None, device: torch.device) -> torch.dtype | None:
-    """The dtype that ``load_model`` loads in; None: the checkpoint's own. Raises InvalidSettings."""
+    """Return the dtype in which ``load_model`` loads; None means the checkpoint's own. Raises InvalidSettings."""
     if name is None:
         return default_model_dtype(device)
     if name not in DTYPES:

@@ -1,4 +1,4 @@
-"""Where a model's files are, and the fingerprint of their content; torch-free."""
+"""The location of a model's files, and the fingerprint of their content. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FILES = (
     "special_tokens_map.json",
     "generation_config.json",
 )
-"""What is read of a checkpoint: no pickles, no code."""
+"""The files of a checkpoint that are read: no pickles, no code."""
 
 _HASHED = ("config.json", "tokenizer.json", "vocab.json", "merges.txt")
 _CHUNK_BYTES = 1 << 20
 
 
 def resolve_model_path(source: str) -> Path:
-    """The folder of a model given as demo name, folder, or Hugging Face id (from the local cache, else fetched).
+    """Return the folder of a model, given as demo name, folder or Hugging Face id (from the local cache, else fetched).
 
-    Raises InvalidSettings when there is no such model, or when it has no safetensors.
+    Raises InvalidSettings if the model does not exist or has no safetensors.
     """
     if source in get_args(DemoModel):
         return _require_checkpoint(demo_model_path(cast("DemoModel", source)), source)
@@ -43,7 +43,7 @@ def resolve_model_path(source: str) -> Path:
 
 
 def model_fingerprint(path: Path) -> str:
-    """Sha256 over the content of configuration, tokenizer and weights: equal if and only if the model is the same."""
+    """Return the sha256 of configuration, tokenizer and weights: equal if and only if the model is the same."""
     digest = hashlib.sha256()
     for file in (*(path / name for name in _HASHED), *sorted(path.glob("*.safetensors"))):
         if file.exists():

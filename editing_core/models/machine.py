@@ -1,4 +1,4 @@
-"""The circumstances that decide the last bits of a result: libraries, threads, processor and device."""
+"""The circumstances that determine the last bits of a result: libraries, threads, processor and device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import transformers
 
 
 def circumstances(device: torch.device) -> dict[str, str | int]:
-    """The circumstances of this process, for a model on ``device``."""
+    """Return the circumstances of this process, for a model on ``device``."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "torch": str(torch.__version__),

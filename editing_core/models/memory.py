@@ -1,4 +1,4 @@
-"""The memory that a model needs, known before its weights are read, and the memory that is free. Knows no files."""
+"""The memory that a model needs, computed before its weights are read, and the free memory. Knows no files."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from editing_core.precision import SOLVE_DTYPE, edited_dtype
 
 STATISTICS_ITEM_BYTES = 4
 SOLVE_MATRICES = 3
-"""Square matrices of the width of the keys that a solve holds at once."""
+"""Number of square matrices, as wide as the keys, that a solve holds at once."""
 GIGA = 1e9
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-"""Where a container sees its own limits."""
+"""The folder in which a container sees its own limits."""
 
 
 def weights_bytes(model: nn.Module) -> int:
-    """Bytes of all weights and buffers, tied ones once."""
+    """Return the bytes of all weights and buffers; tied ones count once."""
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryNeeds:
-    """Bytes that a process takes permanently; its work uses part of the rest."""
+    """Bytes that a process takes permanently. Its work uses part of the rest."""
 
     model: int
     version: int
     """The edited matrices of one version."""
     statistics: int
-    """Second moments of all edited layers, in main memory (while they are summed, on a GPU that has room for them)."""
+    """Second moments of all edited layers, in main memory. While they are summed, on a GPU if it has room."""
     solve: int
-    """Matrices of one layer's solve, on the device."""
+    """Matrices of the solve of one layer, on the device."""
 
     def log_fields(self, *names: str) -> dict[str, float]:
-        """The named values in GB, for logs."""
+        """Return the named values in GB, for logs."""
         return {f"{name}_gb": round(getattr(self, name) / GIGA, 3) for name in names}
 
 
 def memory_needs(model: nn.Module, family: Family, layers: Sequence[int]) -> MemoryNeeds:
-    """The needs of a model with these edited layers. The model may be a skeleton on the meta device."""
+    """Return the needs of a model with these edited layers. The model may be a skeleton on the meta device."""
     edited = [family.projection_weight(model, layer) for layer in layers]
     widths = [weight.shape[0 if family.projection_is_transposed else 1] for weight in edited]
     return MemoryNeeds(
@@ -56,7 +56,7 @@ def memory_needs(model: nn.Module, family: Family, layers: Sequence[int]) -> Mem
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Free memory of the device in bytes; None if it is unknown."""
+    """Return the free memory of the device in bytes, or None if it is unknown."""
     if device.type == "cuda":
         allocated = torch.cuda.memory_allocated(device)
         free, total = torch.cuda.mem_get_info(device)
@@ -67,7 +67,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def held_bytes() -> int:
-    """Memory of all CUDA devices that this process holds; 0 if it uses none."""
+    """Return the memory of all CUDA devices that this process holds; 0 if it uses none."""
     if not torch.cuda.is_initialized():
         return 0
     return sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count()))
@@ -83,7 +83,7 @@ def _available_bytes() -> int | None:
 
 
 def _left_of_control_group(root: Path = CONTROL_GROUP) -> int | None:
-    """The bytes that a container's limit (cgroup version 2) leaves, file cache included; None if there is no limit."""
+    """Return the bytes left under a container's limit (cgroup v2), file cache included; None without a limit."""
     try:
         limit = (root / "memory.max").read_text().strip()
         used = int((root / "memory.current").read_text())

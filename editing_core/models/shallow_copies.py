@@ -1,8 +1,8 @@
-"""Shallow copies of modules. They share every tensor with the original, so that single parts can be replaced.
+"""Shallow copies of modules. They share every tensor with the original, so single parts can be replaced.
 
-A method or partial that is bound to the original module would silently run the original if it were copied as it is.
+If a copy keeps a method or partial that is bound to the original module, it silently runs the original.
 (Accelerate's ``device_map``, for example, replaces ``forward`` by a partial over the module.) Such attributes are bound
-to the copies. If one cannot be bound again, the copy is refused. Knows no weights by name and no families.
+to the copies instead. If one cannot be rebound, the copy is refused. Knows no weights by name and no families.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from editing_core.errors import ErrataError
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Copies = dict[int, nn.Module]
-"""From the id of an original module to its copy."""
+"""Maps the id of an original module to its copy."""
 MOVERS = frozenset({"to", "cuda", "npu", "xpu", "mlu", "musa", "sdaa"})
-"""Methods that accelerate replaces by functions that hold the original, to forbid moves; a copy uses its class's."""
+"""Methods that accelerate replaces to forbid moves, by functions that hold the original. A copy uses its class's."""
 
 
 class UnsupportedHook(ErrataError):
-    """Something is bound to the original's modules and cannot be bound to a view's."""
+    """Something is bound to the original's modules and cannot be bound to those of a view."""
 
     slug: ClassVar[str] = "unsupported-hook"
     title: ClassVar[str] = "The model carries a hook that a view cannot share"
 
 
 def shallow_copy_tree(module: ModuleT) -> ModuleT:
-    """Copy a module and everything below it. Modules and their tables of hooks are new; tensors are shared.
+    """Copy a module and everything below it. Modules and their hook tables are new; tensors are shared.
 
     Raises UnsupportedHook if an attribute cannot be bound to the copy.
     """
@@ -42,7 +42,7 @@ def shallow_copy_tree(module: ModuleT) -> ModuleT:
 
 
 def shallow_copy(module: ModuleT) -> ModuleT:
-    """Copy one module, with its own table of the original's children. Raises UnsupportedHook as above."""
+    """Copy one module, with its own table of the original's children. May raise UnsupportedHook."""
     copy = _copy(module)
     _rebind_attributes(copy, {id(module): copy})
     return copy
@@ -67,7 +67,7 @@ def _copy_tree(module: ModuleT, copies: Copies) -> ModuleT:
 
 
 def _rebind_attributes(copy: nn.Module, copies: Copies) -> None:
-    """Bind methods and partials of the original, among attributes and hooks, to the copies."""
+    """Bind the original's methods and partials to the copies, in attributes and hooks."""
     for name in MOVERS & copy.__dict__.keys():
         del copy.__dict__[name]
     for name, value in copy.__dict__.items():
@@ -115,7 +115,7 @@ def _rebind_partial(value: functools.partial[Any], copies: Copies, where: str) -
 
 
 def _holds_module(value: Any, copies: Copies) -> bool:
-    """Whether a function's closure, or the attributes of another callable object, hold a module of the original."""
+    """Return whether a function's closure, or another callable's attributes, hold a module of the original."""
     if isinstance(value, FunctionType):
         held = [_content(cell) for cell in value.__closure__ or ()]
     elif callable(value) and not isinstance(value, type):

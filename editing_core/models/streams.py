@@ -1,4 +1,4 @@
-"""Runs work on a device without delaying the work of other threads there. Knows no models."""
+"""Runs work on a device without delaying the work of other threads on it. Knows no models."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from torch import Tensor
 
 
 class SideStream:
-    """A second queue of work for a CUDA device; elsewhere it does nothing.
+    """A second stream for a CUDA device. On other devices it does nothing.
 
-    Copies to the device that are put into the queue of the thread that computes would be done between two of its
-    steps, which then take as long as the copies do. Threads that share an object wait for each other's work; share it
-    nevertheless: memory that is taken in a queue goes back to it and to no other, and torch has few, and hands them
-    out in turn.
+    Copies in the stream of the computing thread would run between two of its steps, which then take as long as the
+    copies. Threads that share a side stream wait for each other's work. Share it nevertheless: memory allocated in a
+    stream can be reused only in that stream, and torch hands out its few streams in turn.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,7 +25,7 @@ class SideStream:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Put this thread's work into the queue while the block runs. All of it is done when the block ends."""
+        """Put this thread's work into the stream while the block runs. All of it is finished when the block ends."""
         if self._stream is None:
             yield
             return
@@ -37,12 +36,12 @@ class SideStream:
 
 @cache
 def loading_stream(device: torch.device) -> SideStream:
-    """The one queue of this process in which tensors are brought to the device."""
+    """Return the process's only stream for moving tensors to the device."""
     return SideStream(device)
 
 
 class Bringer:
-    """Brings tensors to a device in a thread of its own, while this thread goes on; close it at the end."""
+    """Moves tensors to a device in its own thread, while the calling thread continues. Close it at the end."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -58,7 +57,7 @@ class Bringer:
         self._pool.shutdown(cancel_futures=True)
 
     def bring(self, get: Callable[[], Tensor]) -> Future[Tensor]:
-        """The tensor that ``get`` returns, on the device. A tensor that is there already is not copied."""
+        """Return a future of ``get``'s tensor on the device. A tensor that is already there is not copied."""
         return self._pool.submit(self._bring, get)
 
     def _bring(self, get: Callable[[], Tensor]) -> Tensor:

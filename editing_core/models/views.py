@@ -1,6 +1,6 @@
 """A view: a shallow copy of a model's module tree that shares every tensor except the edited weights.
 
-Building a view copies no other weight and writes nothing in place. So nothing has to be restored if a job dies, and a
+Building a view copies no other weight and writes nothing in place. So a failed job leaves nothing to restore, and a
 version goes live by one assignment. Knows no files.
 """
 
@@ -18,39 +18,39 @@ from editing_core.models.shallow_copies import ModuleT, UnsupportedHook, shallow
 
 
 class CastingLinear(nn.Linear):
-    """A linear layer that computes in its weight's dtype and answers in its input's.
+    """A linear layer that computes in its weight's dtype and returns its input's dtype.
 
-    An edited matrix stays float32 in a bfloat16 model, since rounding would lose most of a small update.
+    An edited matrix stays float32 in a bfloat16 model, because rounding would lose most of a small update.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Input of any floating dtype, [..., in_features] → [..., out_features] in the same dtype."""
+        """Map an input of any floating dtype, [..., in_features], to [..., out_features] in the same dtype."""
         weight = self.weight
         bias = None if self.bias is None else self.bias.to(weight.dtype)
         return nn.functional.linear(input.to(weight.dtype), weight, bias).to(input.dtype)
 
 
 class CastingConv1D(Conv1D):
-    """The same for GPT-2's linear layer, whose weight is stored transposed."""
+    """The same for GPT-2's linear layer, which stores its weight transposed."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Input of any floating dtype, [..., in_features] → [..., out_features] in the same dtype."""
+        """Map an input of any floating dtype, [..., in_features], to [..., out_features] in the same dtype."""
         weight = self.weight
         return (x.to(weight.dtype) @ weight + self.bias.to(weight.dtype)).to(x.dtype)
 
 
 CASTING: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: CastingLinear, Conv1D: CastingConv1D}
-"""Layers whose weight may have another dtype than the model, and the classes that replace them in a view."""
+"""Layers whose weight may have a different dtype from the model, and the classes that replace them in a view."""
 
 
 def make_view(model: ModuleT, weights: Mapping[str, Tensor]) -> ModuleT:
-    """Return a model that shares all of ``model``'s tensors but those named in ``weights``, which it uses as given.
+    """Return a model that shares all of ``model``'s tensors except those named in ``weights``, which it uses as given.
 
-    Names are full parameter names (``transformer.h.3.mlp.fc_out.weight``). A weight keeps its dtype and goes to the
-    device of the one it stands for. The view has its own hook dictionaries: a hook put on one is not on the other.
+    Names are full parameter names (``transformer.h.3.mlp.fc_out.weight``). A weight keeps its dtype and moves to the
+    device of the weight that it replaces. The view has its own hook dictionaries, so a hook on one is not on the other.
 
-    Raises StoreMismatch for a name or a shape that the model does not have, UnsupportedHook if an
-    attribute cannot be bound to the view, or a weight is offloaded.
+    Raises StoreMismatch if the model does not have a name or a shape. Raises UnsupportedHook if an attribute cannot be
+    bound to the view, or if a weight is offloaded.
     """
     _require_match(model, weights)
     view = shallow_copy_tree(model)

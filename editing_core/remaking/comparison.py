@@ -41,7 +41,7 @@ class ScoreDifference:
 def matrix_differences(
     loaded: LoadedModel, stored: Mapping[str, Tensor], new: Mapping[str, Tensor]
 ) -> tuple[MatrixDifference, ...]:
-    """The difference of each matrix that is edited in either version."""
+    """Return the difference of each matrix that is edited in either version."""
     found = []
     for name in sorted({*stored, *new}):
         original = loaded.model.get_parameter(name).detach().to("cpu", SOLVE_DTYPE)

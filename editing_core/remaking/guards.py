@@ -1,4 +1,4 @@
-"""Chooses the guards that the checks of a rebuilt version count: those that no edit had broken when they were added.
+"""Selects the guards that count in the checks of a rebuilt version: those not broken by an edit when they were added.
 
 A worker checks each version for the guards that its parent keeps, so a guard that a live edit contradicts does not
 count. A rebuild applies all edits at once to the original, which keeps all guards.
@@ -19,7 +19,7 @@ from editing_core.remaking.task import Source
 
 
 def kept_by_stored(guards: Iterable[AcceptedGuard], source: Source, loaded: LoadedModel) -> tuple[AcceptedGuard, ...]:
-    """For the same model: the guards that the stored version keeps, or all if its matrices cannot be read."""
+    """For the same model, return the guards that the stored version keeps, or all if its matrices cannot be read."""
     asked = tuple(guards)
     stored, _ = source.tensors()
     if stored is None or not asked:
@@ -33,7 +33,7 @@ def kept_by_stored(guards: Iterable[AcceptedGuard], source: Source, loaded: Load
 
 
 def before_their_edits(guards: Iterable[AcceptedGuard], live: Iterable[AcceptedEdit]) -> tuple[AcceptedGuard, ...]:
-    """For another model: all guards except those about a subject that was edited before they were added."""
+    """For another model, return all guards except those about a subject that was edited before they were added."""
     edited: dict[str, str] = {}
     for accepted in live:
         subject = normalise(accepted.edit.subject)
@@ -46,7 +46,7 @@ def before_their_edits(guards: Iterable[AcceptedGuard], live: Iterable[AcceptedE
 
 
 def _is_about(guard: Guard, subject: str) -> bool:
-    """Whether a guard is about a normalised subject. One without a subject counts if its prompt has it as a word."""
+    """Whether a guard is about a normalised subject. If it names none, its prompt must contain it as a word."""
     if guard.subject is not None:
         return normalise(guard.subject) == subject
     return re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", normalise(guard.prompt)) is not None

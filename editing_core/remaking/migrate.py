@@ -1,6 +1,7 @@
-"""``python -m editing_core.remaking.migrate --to MODEL``: a version's edits solved on another model, as a new store.
+"""``python -m editing_core.remaking.migrate --to MODEL``: solves a version's edits on another model, as a new store.
 
-Reports which edits hold, which do not and why. Reads no environment: that is what ``errata migrate`` does.
+Reports the edits that hold, and the reason for each edit that does not. Only ``errata migrate`` reads the environment;
+this program does not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Opens the new store of a rebuild: the model, its statistics, the editor and the identity.
 
-The statistics that the version was solved with are copied from the source, found by their fingerprint, so no text is
-needed. Other statistics are computed from text.
+If possible, the statistics of the original solve are found by their fingerprint and copied from the source, so no text
+is needed. Other statistics are computed from text.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class NewStore:
 
 
 def open_new_store(task: Task, source: Source, *, same_model: bool, on_progress: Progress) -> NewStore:
-    """Load the model, find or make its statistics, and bind the new store to both.
+    """Load the model, find or compute its statistics, and bind the new store to both.
 
     Raises StoreMismatch if ``same_model`` is required and the model differs, and InvalidSettings.
     """
@@ -76,12 +76,12 @@ def open_new_store(task: Task, source: Source, *, same_model: bool, on_progress:
 
 
 def copy_stored_targets(editor: JointEditor, source: Source, live: tuple[AcceptedEdit, ...]) -> int:
-    """Copy the set's z from the source, as far as they are there and whole; returns how many."""
+    """Copy the z of the live edits that exist undamaged in the source. Returns the number of copied z."""
     stored, num_copied = TargetFiles(source.layout.targets_dir), 0
     for group, key in zip(editor.open_groups(live), editor.target_keys(live), strict=True):
         try:
             target = stored.read(key)
-        except StoreDamaged:  # missing, or damaged: it is searched again
+        except StoreDamaged:  # a missing or damaged z is searched again
             continue
         editor.targets.write(key, target, edits=[accepted.edit.content_key() for accepted in group.edits])
         num_copied += 1
@@ -120,7 +120,7 @@ def _artefacts(
 def _solved_with(
     task: Task, source: Source, loaded: LoadedModel, *, layers: tuple[int, ...]
 ) -> tuple[Path, ModelArtefacts] | None:
-    """The source's statistics that the version was solved with, if the task wants the same."""
+    """Return the source's statistics from the version's solve, if they fit the task; otherwise None."""
     wanted = {
         "model": loaded.fingerprint,
         "layers": list(layers),

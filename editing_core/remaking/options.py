@@ -1,4 +1,4 @@
-"""The options that ``rebuild`` and ``migrate`` share, and how both programs run. Reads no environment."""
+"""The options that ``rebuild`` and ``migrate`` share, and the run of both programs. Does not read the environment."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
 
 
 def task_of(options: argparse.Namespace, *, model: str | None, with_targets: bool, new_statistics: bool) -> Task:
-    """The task that the options describe; raises InvalidSettings."""
+    """Return the task that the options describe. Raises InvalidSettings."""
     try:
         limits = CheckLimits(**options.limits)
     except TypeError as error:
@@ -76,7 +76,7 @@ def run(
 ) -> int:
     """Run the task with a progress bar and report the result.
 
-    Returns 0 if the version is written, 1 if it is not because its checks failed, 2 for invalid input.
+    Returns 0 if the version is written, 1 if its checks failed and it is not written, 2 for invalid input.
     """
 
     def program(console: Console) -> int:

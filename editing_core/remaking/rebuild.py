@@ -1,7 +1,7 @@
 """``python -m editing_core.remaking.rebuild``: solves a version again from the original model, its edits and stored z.
 
-Writes it into an empty folder, which becomes a store of its own. Options change the settings of the solve. Reads no
-environment: that is what ``errata rebuild`` does.
+Writes the version into an empty folder, which becomes a separate store. Options change the settings of the solve. Only
+``errata rebuild`` reads the environment; this program does not.
 """
 
 from __future__ import annotations

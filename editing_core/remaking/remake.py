@@ -1,6 +1,6 @@
-"""From a stored version's manifest to a version in a new store: z, the joint solve, the checks, the files.
+"""Makes a version in a new store from the manifest of a stored one: z, the joint solve, the checks, the files.
 
-The rest of the manifest, such as superseded edits and batches, is kept as it is. Knows no terminal.
+The rest of the manifest, such as superseded edits and batches, is unchanged. Prints nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 
 CHECK_SEED = 0
-"""Same as the worker's, so that the same prompts are drawn."""
+"""Same seed as the worker's, so the checks draw the same prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Outcome:
 
     source: Source
     manifest: Manifest
-    """Manifest of the new version; without a digest if the version was not written."""
+    """Manifest of the new version. It has no digest if the version was not written."""
     digest: str
     report: CheckReport
     is_written: bool
@@ -47,11 +47,11 @@ class Outcome:
     targets_reused: int
     targets_searched: int
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Reason by edit id why this model cannot take the edit; empty for the same model."""
+    """Edits that this model cannot take: the reason by edit id. Empty for the same model."""
     stored_unreadable: str | None = None
     """Reason why the stored matrices could not be compared."""
     matrices: tuple[MatrixDifference, ...] = ()
-    """For the same model if the digests differ."""
+    """Differences of the matrices; computed for the same model if the digests differ."""
     scores: ScoreDifference | None = None
 
     @property
@@ -63,9 +63,9 @@ class Outcome:
 def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
     """Solve the version's edits again, check them, and write a store that can be served.
 
-    ``same_model``: the model must be the version's own and every edit must be usable; otherwise edits that the model
-    cannot take are left out. A version whose checks fail is written only if it equals the stored one bit for bit or if
-    the task says so. Raises StoreError, InvalidSettings and InvalidEdit.
+    With ``same_model``, the model must be the version's own and every edit must be usable. Otherwise, edits that the
+    model cannot take are left out. A version whose checks fail is written only if it equals the stored one bit for bit
+    or if the task allows it. Raises StoreError, InvalidSettings and InvalidEdit.
     """
     source = open_source(task.source, task.version)
     require_room_for_store(task.out, task.source)
@@ -107,7 +107,7 @@ def remake(task: Task, *, same_model: bool, on_progress: Progress) -> Outcome:
 
 
 def solve(editor: JointEditor, manifest: Manifest, *, on_progress: Progress) -> Update:
-    """The weights of all that the manifest holds; every z must be there."""
+    """Solve the weights for the live edits and guards of the manifest. The z of every edit must exist."""
     guards = manifest.accepted_guards
     return editor.build(
         manifest.live, guards=guards, on_progress=lambda done, total: on_progress("solving", done, total)
@@ -123,7 +123,7 @@ def check(
     guards: Sequence[AcceptedGuard],
     on_progress: Progress,
 ) -> CheckReport:
-    """Check the version as if it applied all its edits at once to the original, with these guards."""
+    """Check the version, with these guards, as one batch that applies all its edits to the original."""
     loaded, artefacts = editor.loaded, editor.artefacts
     report = run_checks(
         original=loaded.model,
@@ -158,7 +158,7 @@ def write(manifest: Manifest, update: Update, layout: StoreLayout) -> Manifest:
 def _usable(
     editor: JointEditor, manifest: Manifest, *, same_model: bool
 ) -> tuple[tuple[AcceptedEdit, ...], dict[str, str]]:
-    """The live edits that tokenizer and context length allow, and the reason by id for all others."""
+    """Return the live edits that tokenizer and context length allow, and the reasons for all others by edit id."""
     problems = editor.problems(manifest.live)
     if problems and same_model:
         edit, reason = next(iter(problems.items()))
@@ -195,7 +195,10 @@ def _without(live: tuple[AcceptedEdit, ...], left_out: Mapping[str, str]) -> tup
 
 
 def _draft(manifest: Manifest, place: NewStore, live: tuple[AcceptedEdit, ...]) -> Manifest:
-    """The source's manifest with the values of the new store. The version keeps its name, so references stay valid."""
+    """Return the source's manifest with the values of the new store.
+
+    The version keeps its name, so references stay valid.
+    """
     settings = place.identity.settings
     assert settings is not None
     kept = {accepted.id for accepted in live} | _beneath(manifest, place.editor, live)
@@ -215,7 +218,7 @@ def _draft(manifest: Manifest, place: NewStore, live: tuple[AcceptedEdit, ...]) 
 
 
 def _beneath(manifest: Manifest, editor: JointEditor, live: tuple[AcceptedEdit, ...]) -> set[str]:
-    """Ids of usable superseded edits that a take-out could restore: a live edit has the same identity."""
+    """Return the ids of usable superseded edits that a take-out could restore: a live edit has the same identity."""
     about = {accepted.edit.identity for accepted in live}
     beneath = [accepted for accepted in manifest.edit_set.superseded if accepted.edit.identity in about]
     return {accepted.id for accepted in beneath} - set(editor.problems(beneath))

@@ -1,4 +1,4 @@
-"""Reports the outcome of a rebuild or a migration, for people and as JSON. Knows no files."""
+"""Reports the outcome of a rebuild or a migration, for people and as JSON. Reads and writes no files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.table import Table
 from editing_core.remaking.remake import Outcome
 
 NUM_SHOWN = 50
-"""Rows of the table; --json contains all edits."""
+"""Largest number of rows in the table; --json contains all edits."""
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The whole outcome as plain JSON values."""
+    """Return the whole outcome as plain JSON values."""
     return {
         "version": outcome.manifest.version,
         "written": outcome.is_written,
@@ -39,7 +39,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def print_rebuilt(outcome: Outcome, console: Console) -> None:
-    """Print digests, differences and what to do next."""
+    """Print digests, differences and the next step."""
     manifest, stored = outcome.manifest, outcome.source.manifest
     console.print(f"{manifest.version}: {len(manifest.live)} edits, {_targets(outcome)}")
     console.print(f"digest {outcome.digest}, {'equal to' if outcome.is_same else 'different from'} the stored one")
@@ -52,7 +52,7 @@ def print_rebuilt(outcome: Outcome, console: Console) -> None:
 
 
 def print_migrated(outcome: Outcome, console: Console) -> None:
-    """Print which edits hold, which do not and why, and what to do next."""
+    """Print the edits that hold, the others with the reasons, and the next step."""
     reliability = outcome.report.summary["reliability"]
     num_all = len(outcome.source.manifest.live)
     console.print(

@@ -19,10 +19,10 @@ from editing_core.versions.store import VersionStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One rebuild or migration. None stands for the source's value, or for another model for its preset."""
+    """One rebuild or migration. None means the source's value or, for another model, the preset of that model."""
 
     source: Path
-    """Folder of the store to read, which is not changed."""
+    """Folder of the store to read. It is not changed."""
     out: Path
     version: str | None = None
     """None: the live version of HEAD."""
@@ -31,7 +31,7 @@ class Task:
     """Use the source's stored z if they fit."""
     options: EditorOptions = field(default_factory=EditorOptions)
     new_statistics: bool = False
-    """Compute the statistics from the given text even if the source has those that the version was solved with."""
+    """Compute the statistics from the given text even if the source has those of the version's solve."""
     device: str | None = None
     dtype: str | None = None
     num_threads: int | None = None
@@ -50,12 +50,12 @@ class Source:
 
     @property
     def model(self) -> str:
-        """Source that the model was loaded from when the store was bound to it."""
+        """The source from which the model was loaded when the store was bound to it."""
         assert self.identity.model is not None
         return self.identity.model.source
 
     def tensors(self) -> tuple[dict[str, Tensor] | None, str | None]:
-        """The version's matrices, or the reason why they cannot be read. A rebuild works without them."""
+        """Return the version's matrices, or the reason why they cannot be read. A rebuild works without them."""
         try:
             return VersionStore(self.layout).load_tensors(self.manifest.version, "cpu"), None
         except (StoreError, NotFound, OSError) as error:
@@ -63,7 +63,7 @@ class Source:
 
 
 def open_source(folder: Path, version: str | None) -> Source:
-    """Read the version's manifest; its tensor file may be gone. Raises InvalidSettings, NotFound and StoreDamaged."""
+    """Read the version's manifest; it needs no tensor file. Raises InvalidSettings, NotFound and StoreDamaged."""
     layout = StoreLayout(folder)
     if not layout.store_file.is_file():
         raise InvalidSettings(f"there is no version store in {folder}: name its folder by --from")

@@ -1,1 +1,1 @@
-"""Whether a store's files, and the weights in memory, are what was written."""
+"""Verifies that the files of a store and the weights in memory equal the written ones."""

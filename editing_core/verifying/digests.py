@@ -1,8 +1,8 @@
 """Computes the digest that tensors would have as a version's file, one piece at a time.
 
 The format is safetensors: eight bytes with the length of the header, the header as JSON padded with spaces to a
-multiple of eight, then the numbers, wider dtypes first and by name within a dtype. A test compares it with the
-library.
+multiple of eight, then the numbers, wider dtypes first and by name within a dtype. A test compares it with
+the library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ALIGNMENT = 8
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """``sha256:…`` of the file that ``VersionStore.write`` makes of these tensors; without tensors, that of v0."""
+    """Return ``sha256:…`` of the file that ``VersionStore.write`` makes of these tensors; v0 has none."""
     ordered = sorted(tensors.items(), key=lambda item: (_rank(item[1]), item[0]))
     header = _header(ordered)
     digest = hashlib.sha256(len(header).to_bytes(8, "little") + header)
@@ -35,7 +35,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def replaced_weights(view: nn.Module, original: nn.Module) -> dict[str, Tensor]:
-    """The parameters of a view that are not shared with the original, as they are in memory."""
+    """Return the parameters of a view, as they are in memory, that are not shared with the original."""
     own = {id(parameter) for parameter in original.parameters()}
     return {name: parameter.detach() for name, parameter in view.named_parameters() if id(parameter) not in own}
 

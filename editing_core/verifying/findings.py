@@ -12,18 +12,18 @@ class Finding:
     """Result of one comparison."""
 
     what: str
-    """``version v3``, ``z``, ``HEAD`` and the like."""
+    """The compared part, such as ``version v3``, ``z`` or ``HEAD``."""
     problem: str | None = None
-    """The difference, with the file; None if there is none."""
+    """The difference, with the file; None if nothing differs."""
     detail: str = ""
     """The value if nothing differs, such as a digest or a count."""
 
 
 def to_json(findings: Iterable[Finding]) -> str:
-    """One JSON document; the inverse of ``from_json``."""
+    """Return one JSON document; the inverse of ``from_json``."""
     return json.dumps([asdict(finding) for finding in findings], ensure_ascii=True)
 
 
 def from_json(text: str) -> list[Finding]:
-    """Read what ``to_json`` wrote."""
+    """Read the document of ``to_json``."""
     return [Finding(**record) for record in json.loads(text)]

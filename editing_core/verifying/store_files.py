@@ -1,7 +1,7 @@
 """Reads every file of a store and compares it with its recorded digest. Changes nothing.
 
-The store's own files, each version's matrices against its manifest, every z against its own digest, the model's
-statistics, HEAD. Knows no Redis and no service.
+Covers the store's own files, each version's matrices (against its manifest), every z (against its own digest), the
+model's statistics and HEAD. Needs neither Redis nor a running service.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def examine_store(root: Path, *, on_progress: Progress) -> Iterator[Finding]:
-    """One finding per comparison. Raises StoreDamaged if the store's own id cannot be read."""
+    """Yield one finding per comparison. Raises StoreDamaged if the store's own id cannot be read."""
     layout = StoreLayout(root)
     identity = open_identity(root)
     yield _settings(layout, identity)
@@ -54,7 +54,7 @@ def _versions(layout: StoreLayout, identity: StoreIdentity, on_progress: Progres
         with (
             suppress(FileNotFoundError),
             locked(layout.version_dir(name), shared=True),
-        ):  # otherwise it was removed meanwhile
+        ):  # otherwise it was removed in the meantime
             yield _version(store, name, identity)
     on_progress("versions", len(names), len(names))
 
@@ -70,7 +70,7 @@ def _version(store: VersionStore, name: str, identity: StoreIdentity) -> Finding
 
 
 def _foreign(layout: StoreLayout, manifest: Manifest, identity: StoreIdentity) -> str | None:
-    """The reason why an undamaged version belongs to another store; None if it does not."""
+    """Return the reason why an undamaged version belongs to another store; None if it does not."""
     file = layout.manifest_file(manifest.version)
     expected = {
         "store": identity.id,

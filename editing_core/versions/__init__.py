@@ -1,1 +1,1 @@
-"""What a version of the weights is, in memory (views) and on disk (the store)."""
+"""Versions of the weights: the store on disk, its layout, manifests and z files."""

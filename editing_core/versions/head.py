@@ -1,6 +1,6 @@
-"""HEAD: the copy of the pointer that lies beside the versions, read only when Redis knows no pointer. Torch-free.
+"""HEAD: a copy of the pointer next to the versions, read only if Redis has no pointer. Torch-free.
 
-Here too: the marks of the versions that were ever live, written before HEAD tells of them.
+This module also marks the versions that were ever live. A version is marked before HEAD names it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Head(BaseModel):
 
 
 def write_head(layout: StoreLayout, revision: int, version: str) -> bool:
-    """Copy the pointer to disk; returns False, and writes nothing, when a later revision is there already."""
+    """Copy the pointer to disk. Returns False and writes nothing if HEAD already holds a later revision."""
     head = Head(revision=revision, version=version)
     layout.root.mkdir(parents=True, exist_ok=True)
     lock = layout.root / ".HEAD.lock"
@@ -47,7 +47,7 @@ def write_head(layout: StoreLayout, revision: int, version: str) -> bool:
 
 
 def read_head(layout: StoreLayout) -> Head | None:
-    """The copy of the pointer, None when there never was one. Raises StoreDamaged when it cannot be read."""
+    """The copy of the pointer; None if none was ever written. Raises StoreDamaged if it cannot be read."""
     try:
         return Head.model_validate_json(layout.head.read_bytes())
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def read_head(layout: StoreLayout) -> Head | None:
 
 
 def mark_published(layout: StoreLayout, version: str) -> None:
-    """Note beside the version's files that it was published; nothing, when they are gone."""
+    """Mark the version as published, in its folder. Does nothing if the folder is gone."""
     mark = layout.published_file(version)
     with suppress(FileNotFoundError):
         if not mark.exists():
@@ -66,5 +66,5 @@ def mark_published(layout: StoreLayout, version: str) -> None:
 
 
 def was_published(layout: StoreLayout, version: str) -> bool:
-    """Whether the version's files bear the mark. Without it, it may have been live all the same."""
+    """Whether the version is marked as published. A version without the mark may have been live too."""
     return layout.published_file(version).exists()

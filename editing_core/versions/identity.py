@@ -1,7 +1,7 @@
-"""Whose store this is: its own id, and the one model and the one set of settings that it belongs to.
+"""The identity of a store: its id, and the one model and the one set of settings that it belongs to.
 
-Each of the three is a file made once and never changed, so that processes that start together agree without a lock.
-Torch-free.
+Each of the three is a file that is written once and never changed. Processes that start together therefore agree
+without a lock. Torch-free.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ModelBinding(_Frozen):
 
     fingerprint: str
     source: str
-    """What it was loaded from when the store was bound; another place with the same fingerprint is the same model."""
+    """The model's source when the store was bound. Another source with the same fingerprint is the same model."""
 
 
 class SettingsBinding(_Frozen):
@@ -49,14 +49,14 @@ class SettingsBinding(_Frozen):
 
 
 class StoreIdentity(_Frozen):
-    """The store's id, and what it is bound to so far."""
+    """The store's id, and the model and settings that it is bound to so far."""
 
     format: int
     id: str
     created: str
     """ISO 8601 with Z."""
     model: ModelBinding | None
-    """None until a process that has loaded the model says which."""
+    """None until a process that has loaded the model binds the store to it."""
     settings: SettingsBinding | None
 
 
@@ -66,7 +66,7 @@ ModelT = TypeVar("ModelT", bound=_Frozen)
 def open_identity(root: Path) -> StoreIdentity:
     """Read the store's identity; an empty or missing folder becomes a new store.
 
-    Raises StoreDamaged when one of the files cannot be read, or is of an earlier or later format.
+    Raises StoreDamaged if one of the files cannot be read, or has an earlier or later format.
     """
     layout = StoreLayout(root)
     fresh = _StoreFile(format=FORMAT, id=secrets.token_hex(6), created=_now())
@@ -90,10 +90,10 @@ def bind_identity(
     settings: str | None = None,
     settings_values: Mapping[str, Any] | None = None,
 ) -> StoreIdentity:
-    """Bind the store to a model fingerprint and, if given, a settings fingerprint; the first caller's hold for good.
+    """Bind the store to a model fingerprint and, if given, a settings fingerprint. The first caller's values are final.
 
-    ``settings_values`` are the settings behind the fingerprint, kept so that a difference can be named.
-    Raises StoreMismatch, naming the difference, when the store belongs to another model or other settings.
+    ``settings_values`` are the settings behind the fingerprint. They are stored to name a difference later.
+    Raises StoreMismatch, with the difference, if the store belongs to another model or other settings.
     """
     layout = StoreLayout(root)
     open_identity(root)
@@ -104,14 +104,14 @@ def bind_identity(
     if settings is not None:
         wanted = SettingsBinding(fingerprint=settings, values=json.loads(json.dumps(dict(settings_values or {}))))
         held = _parse(SettingsBinding, layout.settings_file, write_once(layout.settings_file, _encode(wanted)))
-        is_same = bool(wanted.values) and held.values == wanted.values  # 200 is 200.0, which no fingerprint knows
+        is_same = bool(wanted.values) and held.values == wanted.values  # 200 equals 200.0, but the fingerprints differ
         if held.fingerprint != settings and not is_same:
             raise StoreMismatch(_settings_difference(root, held, wanted))
     return open_identity(root)
 
 
 def settings_fingerprint(values: Mapping[str, Any]) -> str:
-    """What settings of the solve are known by."""
+    """The fingerprint of the settings of a solve."""
     return "sha256:" + hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode()).hexdigest()
 
 
@@ -135,11 +135,11 @@ def _settings_difference(root: Path, held: SettingsBinding, wanted: SettingsBind
 
 
 def _require_format(path: Path, content: bytes) -> None:
-    """Before anything else of the file is looked at: another format may have other fields."""
+    """Check the format before any other field: another format may have other fields."""
     try:
         found = json.loads(content).get("format")
     except (ValueError, AttributeError, RecursionError):
-        return  # no such file of any format: told by whoever reads it
+        return  # not a store file of any format: the caller reports it when it parses the file
     if isinstance(found, int) and found != FORMAT:
         raise StoreDamaged(
             f"{path} has format {found} and this Errata reads format {FORMAT}: use the Errata that wrote it, or "

@@ -1,21 +1,21 @@
-"""Where each file of a store is. Torch-free; reads and writes nothing.
+"""The paths of all files of a store. Torch-free; reads and writes nothing.
 
 A store is one folder:
 
 ``store.json``      the store's id, made once (``identity``)
 ``model.json``      the model it belongs to, made once
 ``settings.json``   the settings of the solve it belongs to, made once
-``HEAD``            copy of the pointer, read only when Redis knows none
-``versions/v7/``    ``manifest.json`` and ``tensors.safetensors`` of a version; ``published``, once it was live;
-                    ``pinned``, while it is
+``HEAD``            copy of the pointer, read only if Redis has none
+``versions/v7/``    ``manifest.json`` and ``tensors.safetensors`` of a version; ``published`` if it was ever live;
+                    ``pinned`` while it is pinned
 ``targets/``        z files, each made once
-``artefacts/``      what is known of the model: contexts, covariances, probes
+``artefacts/``      data prepared for the model: contexts, covariances, probes
 ``redis/``          data of the embedded Redis
-``exports/``        versions exported by the worker, a folder each
+``exports/``        versions exported by the worker, one folder each
 ``api-keys.json``   API keys, hashed
 ``audit.jsonl``     copy of the audit chain
 ``guards.json``     copy of the guards
-``audit-notes/``    what is to go into the chain, from commands that need no Redis
+``audit-notes/``    pending entries for the audit chain, from commands that need no Redis
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ORIGINAL = "v0"
-"""The untouched model: always there, without a folder."""
+"""The untouched model. It always exists and has no folder."""
 
 _VERSION = re.compile(r"v(0|[1-9][0-9]{0,17})")
 
@@ -58,7 +58,7 @@ class StoreLayout:
 
     @property
     def versions_dir(self) -> Path:
-        """One folder for each version but v0."""
+        """One folder for each version except v0."""
         return self.root / "versions"
 
     @property
@@ -68,12 +68,12 @@ class StoreLayout:
 
     @property
     def artefacts_dir(self) -> Path:
-        """What is known of the model."""
+        """Data prepared for the model: contexts, covariances, probes."""
         return self.root / "artefacts"
 
     @property
     def exports_dir(self) -> Path:
-        """What the worker has exported."""
+        """Versions exported by the worker."""
         return self.root / "exports"
 
     @property
@@ -93,25 +93,25 @@ class StoreLayout:
 
     @property
     def notes_dir(self) -> Path:
-        """What is to go into the audit chain."""
+        """Pending entries for the audit chain."""
         return self.root / "audit-notes"
 
     def version_dir(self, version: str) -> Path:
-        """The version's folder; ``version`` may come from outside, so it is checked to be a version's name."""
+        """The version's folder. Checks ``version``, which may come from outside; raises ValueError for other names."""
         if not is_version_name(version) or version == ORIGINAL:
             raise ValueError(f"{version!r} is not the name of a version with a folder")
         return self.versions_dir / version
 
     def manifest_file(self, version: str) -> Path:
-        """What the version is."""
+        """The version's manifest."""
         return self.version_dir(version) / "manifest.json"
 
     def published_file(self, version: str) -> Path:
-        """Empty; there if the version was ever live."""
+        """An empty file that exists if the version was ever live."""
         return self.version_dir(version) / "published"
 
     def pinned_file(self, version: str) -> Path:
-        """Empty; there while the version is pinned."""
+        """An empty file that exists while the version is pinned."""
         return self.version_dir(version) / "pinned"
 
     def tensor_file(self, version: str) -> Path:
@@ -125,6 +125,6 @@ def is_version_name(text: str) -> bool:
 
 
 def version_number(version: str) -> int:
-    """7 for v7."""
+    """The number in a version's name: 7 for v7."""
     assert is_version_name(version), version
     return int(version[1:])

@@ -1,7 +1,7 @@
-"""What a version is: its manifest. Torch-free, so that the ledger can be rebuilt from the store by any process.
+"""The manifest, which describes a version. Torch-free: any process can rebuild the ledger from the store.
 
-The manifest names the whole live set with its provenance and the batches it came in, so the store alone tells which
-edits are in force, who asked for them, and in which order they were accepted.
+The manifest names the whole live set with its provenance and its batches. The store alone therefore shows which edits
+are in force, who asked for them, and in which order they were accepted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from editing_core.versions.layout import is_version_name
 FORMAT = 1
 
 EMPTY_TENSOR_FILE = b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "
-"""The tensor file of v0, which has no edited matrix: a safetensors file without tensors."""
+"""The tensor file of v0: a safetensors file without tensors, because v0 has no edited matrix."""
 EMPTY_DIGEST = "sha256:" + hashlib.sha256(EMPTY_TENSOR_FILE).hexdigest()
 
 
@@ -39,7 +39,7 @@ class TensorEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """All that is known of a version besides its weights."""
+    """Everything about a version except its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,7 +50,7 @@ class Manifest(BaseModel):
     created: str
     """ISO 8601 with Z."""
     store: str
-    """The id of the store that it belongs to."""
+    """The id of the version's store."""
     model_fingerprint: str | None
     """None only for v0 of a store that is not bound to a model yet."""
     settings: dict[str, JsonValue]
@@ -58,22 +58,22 @@ class Manifest(BaseModel):
     edits: tuple[dict[str, JsonValue], ...]
     """The live set in canonical order, each as ``AcceptedEdit.to_json``."""
     superseded: tuple[dict[str, JsonValue], ...] = ()
-    """Edits that a live one about the same thing supersedes or repeats: what comes back when that is taken out."""
+    """Edits that a live edit of the same fact supersedes or repeats. They return if the live edit is taken out."""
     guards: tuple[dict[str, JsonValue], ...] = ()
     """The guards that the version was solved and tested with, by id, each as ``AcceptedGuard.to_json``."""
     dropped: tuple[dict[str, JsonValue], ...] = ()
-    """Edits that one of ``batches`` went in without, each as ``AcceptedEdit.to_json`` with its ``culprit``."""
+    """Edits that were left out of one of ``batches``, each as ``AcceptedEdit.to_json`` with its ``culprit``."""
     batches: dict[str, dict[str, JsonValue]]
-    """By batch id: acceptance number, author, created, options, and what it took out."""
+    """By batch id: acceptance number, author, created, options, and the edits that it took out."""
     delta_norms: dict[str, float]
     """By tensor name: ‖Δ‖/‖W‖."""
     checks: dict[str, JsonValue]
-    """What the checks measured."""
+    """The measurements of the checks."""
     tensors: dict[str, TensorEntry]
     purged: dict[str, str] = Field(default_factory=dict)
-    """Edits whose text was erased from here, with the hash of their content."""
+    """Edits whose text was erased from this manifest, each with the hash of its content."""
     made_with: dict[str, JsonValue] = Field(default_factory=dict)
-    """What decides the last bits beside all this: libraries, threads, processor (``editing_core.models.machine``)."""
+    """Libraries, threads and processor, which also decide the last bits (``editing_core.models.machine``)."""
     digest: str | None = None
     """``sha256:…`` of the tensor file; None before it is written."""
     size_bytes: int | None = Field(default=None, ge=0)
@@ -97,7 +97,7 @@ class Manifest(BaseModel):
         return self
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with ``update`` applied (not validated), and with no value that was computed from the old fields."""
+        """A copy with ``update`` applied (not validated), without cached values of the changed fields."""
         copied = super().model_copy(update=update, deep=deep)
         for name, fields in _COMPUTED_FROM.items():
             if fields & (update or {}).keys():
@@ -106,7 +106,7 @@ class Manifest(BaseModel):
 
     @cached_property
     def edit_set(self) -> EditSet:
-        """The live set with the edits that it supersedes."""
+        """The live set and the edits that it supersedes."""
         superseded = tuple(AcceptedEdit.from_json(record) for record in self.superseded)
         return EditSet(live=self.live, superseded=superseded)
 
@@ -117,7 +117,7 @@ class Manifest(BaseModel):
 
     @cached_property
     def dropped_edits(self) -> tuple[AcceptedEdit, ...]:
-        """Those of ``dropped``."""
+        """The edits of ``dropped``."""
         rows = ({name: value for name, value in row.items() if name != "culprit"} for row in self.dropped)
         return tuple(AcceptedEdit.from_json(row) for row in rows)
 
@@ -133,13 +133,13 @@ _COMPUTED_FROM: dict[str, frozenset[str]] = {
     "accepted_guards": frozenset({"guards"}),
     "dropped_edits": frozenset({"dropped"}),
 }
-"""By name of a cached property: the fields that it is computed from."""
+"""By name of a cached property: its source fields."""
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest's file: its fields and, as ``seal``, the digest over them.
+    """The content of the manifest's file: its fields, and ``seal``, the digest over them.
 
-    Raises ValueError for a number that JSON does not know (NaN, infinity).
+    Raises ValueError for a number that JSON cannot express (NaN, infinity).
     """
     record: dict[str, Any] = {name: getattr(manifest, name) for name in Manifest.model_fields}
     record["tensors"] = {name: entry.model_dump(mode="json") for name, entry in manifest.tensors.items()}
@@ -149,27 +149,27 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def _indented(field: str, value: object) -> str:
-    """The value as ``json.dumps(record, ensure_ascii=False, indent=1)`` writes it inside of the record.
+    """The value as ``json.dumps(record, ensure_ascii=False, indent=1)`` writes it inside the record.
 
-    The long lists of edits are written by pydantic, which takes a tenth of the time; they hold no floats, the only
-    values that the two write differently.
+    Pydantic writes the long lists of edits in a tenth of the time. The two differ only in floats, and these lists hold
+    none.
     """
     if field in {"edits", "superseded"} and value:
         text = to_json(value, indent=1).decode()
     else:
         text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
-    return text.replace("\n", "\n ")  # inside of a string, JSON has no line break
+    return text.replace("\n", "\n ")  # JSON has no line breaks inside strings
 
 
 def decode_manifest(content: bytes, path: Path) -> Manifest:
-    """Read what ``encode_manifest`` wrote; raises StoreDamaged, naming the file, for anything else."""
+    """Read the output of ``encode_manifest``. Raises StoreDamaged, with the file's path, for anything else."""
     try:
         record = json.loads(content)
         found_format = record.get("format")
         expected = record.pop("seal")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise StoreDamaged(f"{path} is not a complete manifest: {_WAY_OUT}") from None
-    if found_format != FORMAT:  # first: another format may be sealed otherwise
+    if found_format != FORMAT:  # before the seal: another format may compute it differently
         raise StoreDamaged(
             f"{path} has format {found_format!r}, and this Errata reads format {FORMAT}: use the Errata that wrote it, "
             "or promote another version"

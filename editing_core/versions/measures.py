@@ -1,6 +1,6 @@
-"""Stored checks and edit reports, read by the names of today. Knows no model.
+"""Reads measures from stored checks and edit reports by their current names. Knows no model.
 
-Stores written before the measures had their present names hold the former ones.
+Older stores hold some measures under former names.
 """
 
 from __future__ import annotations
@@ -18,5 +18,5 @@ _FORMER_NAMES = {
 
 
 def recorded(found: Mapping[str, Any], name: str) -> Any:
-    """The measure ``name`` of a version's checks, or ``holds`` of an edit's report; None if it was not measured."""
+    """The measure ``name`` of a version's checks, or ``holds`` of an edit's report. None if it was not measured."""
     return found[name] if name in found else found.get(_FORMER_NAMES.get(name, name))

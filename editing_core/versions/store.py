@@ -1,8 +1,8 @@
-"""The version store: complete versions on disk, and nothing else that could be taken for one.
+"""The version store: complete versions on disk, and nothing that could be mistaken for one.
 
-A version is written into a temporary folder, synced, renamed, and the parent synced. While it is written its folder
-is locked, so that leftovers of dead writers can be told from work in progress. Digests are checked on load, over the
-very bytes that are then used.
+A version is written into a temporary folder, synced and renamed; then the parent folder is synced. The temporary folder
+is locked during the write, which distinguishes work in progress from the leftovers of dead writers. Digests are checked
+on load, over the same bytes that are then used.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ _REMOVED = ".removed-"
 
 
 Versions = list[str]
-"""Names of versions (within the class below, ``list`` is its method)."""
+"""Names of versions. The alias is needed because ``list`` is a method of the class below."""
 
 
 _Stamp = tuple[int, ...]
-"""Inode, size and times of change of a file: they differ after every replacement and every write."""
+"""Inode, size and change times of a file. They differ after every replacement and every write."""
 
 
 class VersionStore:
     """Reads and writes the versions of one store."""
 
     def __init__(self, layout: StoreLayout, *, keep_manifest: bool = False) -> None:
-        """``keep_manifest``: hold the manifest read or written last in memory, for a process that needs it again."""
+        """``keep_manifest``: keep the manifest read or written last in memory, for processes that read it often."""
         self.layout = layout
         self._keep_manifest = keep_manifest
         self._kept: tuple[_Stamp, Manifest] | None = None
         self._intact: dict[str, _Stamp] = {}
 
     def write(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
-        """Write a version complete and synced, then make it visible in one rename; return its finished manifest.
+        """Write and sync a complete version, then make it visible in one rename. Returns its finished manifest.
 
-        ``manifest.tensors``, ``digest`` and ``size_bytes`` are filled in here from the tensors.
-        Raises StoreError when the version exists: a version's number is never used twice.
+        ``manifest.tensors``, ``digest`` and ``size_bytes`` are computed from the tensors.
+        Raises StoreError if the version exists: a version's number is never used twice.
         """
         final = self.layout.version_dir(manifest.version)
         if final.exists():
@@ -78,9 +78,9 @@ class VersionStore:
         return finished
 
     def read_manifest(self, version: str) -> Manifest:
-        """The version's manifest; v0's is made up from the store's identity.
+        """The version's manifest. The manifest of v0 is built from the store's identity.
 
-        Raises NotFound, or StoreDamaged naming what is wrong.
+        Raises NotFound, or StoreDamaged with the cause.
         """
         if version == ORIGINAL:
             return self._original()
@@ -88,7 +88,7 @@ class VersionStore:
         path = folder / "manifest.json"
         if not path.exists():
             raise StoreDamaged(f"version {version} is not complete: {path} is missing")
-        stamp = _stamp(path)  # before reading: if the file is replaced meanwhile, it is read again the next time
+        stamp = _stamp(path)  # before reading: if the file is replaced meanwhile, the next call reads it again
         manifest = self._decoded(version, path, stamp)
         self._require_size(version, manifest)
         self._note_intact(manifest, stamp)
@@ -108,7 +108,7 @@ class VersionStore:
             self._kept = (stamp, manifest)
 
     def _is_intact(self, version: str) -> bool:
-        """Whether the version was found intact before, and neither of its files has changed since."""
+        """Whether the version was intact when last read, and neither of its files has changed since."""
         found = self._intact.get(version)
         try:
             manifest = _stamp(self.layout.manifest_file(version))
@@ -127,14 +127,14 @@ class VersionStore:
             )
 
     def load_tensors(self, version: str, device: torch.device | str) -> dict[str, Tensor]:
-        """The version's matrices on the device; the digest is checked over the very bytes they are made of.
+        """The version's matrices on the device. The digest is checked over the same bytes that fill the matrices.
 
-        Raises NotFound, or StoreDamaged with the version, the file, and the digests expected and found.
+        Raises NotFound, or StoreDamaged with the version, the file, and the expected and the actual digest.
         """
         return self.load_verified(version, device)[1]
 
     def load_verified(self, version: str, device: torch.device | str) -> tuple[str, dict[str, Tensor]]:
-        """The same behind the digest of the bytes that were read."""
+        """The digest of the bytes that were read, and the matrices as ``load_tensors`` returns them."""
         manifest = self.read_manifest(version)
         if version == ORIGINAL:
             return EMPTY_DIGEST, {}
@@ -153,14 +153,14 @@ class VersionStore:
         return file.digest, file.tensors
 
     def list(self) -> Versions:
-        """Versions that can be served, v0 first, by number; the damaged ones are named by ``damaged``."""
+        """Versions that can be served, v0 first, by number. ``damaged`` names the others."""
         broken = self.damaged()
         return [ORIGINAL, *(version for version in self.folders() if version not in broken)]
 
     def damaged(self) -> dict[str, str]:
-        """By version: why it cannot be served, as far as its manifest and the size of its tensor file show.
+        """By version: why it cannot be served. Checks only the manifest and the size of the tensor file.
 
-        A manifest that this object has read or written is read again only after a change of the file.
+        A manifest that this object has read or written is read again only if its file has changed.
         """
         reasons = {}
         for version in self.folders():
@@ -175,19 +175,19 @@ class VersionStore:
         return reasons
 
     def sweep_partial(self) -> Versions:
-        """Remove what dead writers left half-written and dead removers half-removed; return the folders' names."""
+        """Remove folders that dead processes left half-written or half-removed. Returns the folders' names."""
         return remove_abandoned(self._entries_starting_with(_PARTIAL, _REMOVED))
 
     def write_head(self, revision: int, version: str) -> bool:
-        """Copy the pointer to disk; returns False, and writes nothing, when a later revision is there already."""
+        """Copy the pointer to disk. Returns False and writes nothing if HEAD already holds a later revision."""
         return write_head(self.layout, revision, version)
 
     def read_head(self) -> Head | None:
-        """The copy of the pointer, None when there never was one. Raises StoreDamaged when it cannot be read."""
+        """The copy of the pointer; None if none was ever written. Raises StoreDamaged if it cannot be read."""
         return read_head(self.layout)
 
     def remove(self, version: str) -> None:
-        """Remove a version's files; it disappears in one rename. Raises NotFound."""
+        """Remove a version's files. The version disappears in one rename. Raises NotFound."""
         folder = self._existing_folder(version)
         doomed = self.layout.versions_dir / f"{_REMOVED}{version}-{secrets.token_hex(4)}"
         folder.rename(doomed)
@@ -195,7 +195,7 @@ class VersionStore:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def folders(self) -> Versions:
-        """Versions that have a folder, by number, damaged or not; no file is read."""
+        """Versions that have a folder, by number, damaged or not. Reads no file."""
         names = [path.name for path in self._entries_starting_with("v") if is_version_name(path.name)]
         return sorted((name for name in names if name != ORIGINAL), key=version_number)
 
@@ -235,7 +235,7 @@ def _stamp(path: Path) -> _Stamp:
 
 def _write_files(folder: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
     tensor_file = folder / "tensors.safetensors"
-    # No metadata: its order in the file is not fixed, and equal weights must have equal digests.
+    # No metadata: its order in the file is not fixed, but equal weights must have equal digests.
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, tensor_file)
     sync(tensor_file)
     with tensor_file.open("rb") as file:

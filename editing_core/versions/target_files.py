@@ -1,8 +1,8 @@
-"""The z of every search ever made for a store, one file each, named by all that changes the number.
+"""The z of every search made for a store, one file each. A file's name covers everything that changes its numbers.
 
-A z file is made once: written aside, then linked; who comes second uses the first. It holds the sha256 of its own
-numbers, and says of which edits it is, by the hashes of their contents, so that one can tell whether anything still
-needs it. One that is found damaged (or that holds numbers that are not finite) is set aside and counts as never made.
+A z file is made once: it is written to a temporary file, then linked. If two processes make the same z, both use the
+first. The file holds the sha256 of its own numbers, and the content hashes of its edits, which show whether anything
+still needs it. A file that is damaged, or holds numbers that are not finite, is set aside and counts as never made.
 Knows no search.
 """
 
@@ -30,27 +30,27 @@ from editing_core.versions.tensor_header import read_header
 LOGGER = logging.getLogger(__name__)
 _PARTS = {"targets", "delta", "search"}
 ABOUT = "errata"
-"""The only entry of a file's metadata, JSON: the order of several is not fixed, and equal z must have equal files."""
+"""The only metadata entry, JSON. The order of several entries is not fixed, but equal z must have equal files."""
 EDITS = "edits"
-"""What names the file's edits, in ABOUT."""
+"""The name of the entry in ABOUT that lists the file's edits."""
 _DIGEST = "sha256"
-"""That of the tensors' bytes, in ABOUT; files of before it was kept there have none."""
+"""The entry in ABOUT with the digest of the tensors' bytes. Older files have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetFiles:
-    """A folder of z files; safe for several processes at once."""
+    """A folder of z files. Safe for several processes at once."""
 
     root: Path
 
     def __contains__(self, key: str) -> bool:
-        """Whether the z of this key was made and can be read; a damaged file is set aside."""
+        """Whether the z of this key was made and can be read. Sets a damaged file aside."""
         path = self._file(key)
         if not path.is_file():
             return False
         if _damage(path) is None:
             return True
-        with locked(path.parent):  # of several that find it, one sets it aside: the file may be new by now
+        with locked(path.parent):  # another process may have set the file aside and made it again
             damage = _damage(path)
             if damage is not None and path.exists():
                 path.replace(path.with_suffix(".damaged"))
@@ -58,9 +58,9 @@ class TargetFiles:
         return damage is None
 
     def write(self, key: str, target: Target, *, edits: Iterable[str] = ()) -> None:
-        """Keep a result under its key; if another process was first, its result stays.
+        """Store a result under its key. If another process was first, its result stays.
 
-        ``edits``: content keys of the edits that it is of.
+        ``edits``: content keys of the result's edits.
         """
         counts = torch.tensor([target.loss, target.nll, target.num_losses], dtype=torch.float64)
         tensors = {"targets": target.targets_EH.contiguous(), "delta": target.delta_H.contiguous(), "search": counts}
@@ -69,7 +69,7 @@ class TargetFiles:
         write_once(self._file(key), save(tensors, metadata={ABOUT: json.dumps(about)}))
 
     def read(self, key: str) -> Target:
-        """The z of this key; raises StoreDamaged if its file cannot be read."""
+        """The z of this key. Raises StoreDamaged if its file cannot be read."""
         try:
             tensors = _load(self._file(key))
         except (SafetensorError, OSError) as error:
@@ -86,10 +86,10 @@ class TargetFiles:
         )
 
     def examine(self) -> Iterator[tuple[Path, str | None]]:
-        """Every z file with what is wrong with it (None: nothing), by name; changes none. Raises OSError."""
+        """Every z file with its damage (None if it is intact), by name. Changes no file. Raises OSError."""
         for path in sorted(self.root.glob("*/*.safetensors")):
             damage = _damage(path)
-            if damage is None or path.exists():  # else removed meanwhile
+            if damage is None or path.exists():  # otherwise it was removed meanwhile
                 yield path, damage
 
     def _file(self, key: str) -> Path:
@@ -111,13 +111,13 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _cut(content: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
-    """Header and numbers of a safetensors file."""
+    """The header and the numbers of a safetensors file."""
     stream = BytesIO(content)
     return read_header(stream.read, max_bytes=len(content)), stream.read()
 
 
 def _about(header: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """What the file says of itself; nothing where it does not say it in this way."""
+    """The content of ABOUT; empty if the header has no such entry or it cannot be read."""
     try:
         told = json.loads(header["__metadata__"][ABOUT])
     except (KeyError, TypeError, ValueError):
@@ -126,7 +126,7 @@ def _about(header: dict[str, dict[str, str]]) -> dict[str, Any]:
 
 
 def _damage(path: Path) -> str | None:
-    """Why the file is good for nothing; other failures to read (too many files open) say nothing about the file."""
+    """Why the file cannot be used; None if it can. Read errors that do not concern the file itself are raised."""
     try:
         _load(path)
     except FileNotFoundError as error:

@@ -1,8 +1,7 @@
-"""Reads a safetensors file piece by piece onto a device; the digest is of the very bytes that the tensors are made of.
+"""Reads a safetensors file piece by piece onto a device. The digest covers the same bytes that fill the tensors.
 
-The library's reader of bytes copies each tensor, and a file that was read whole is given back whole: both keep all
-other threads of Python waiting, for a version of a 6 B model for 0.2 to 1 s, in which no running answer gets a token.
-Knows no versions.
+The library's reader of bytes copies each tensor, and a file that is read whole is also freed whole. Both block all
+other Python threads: for a version of a 6 B model, no running answer gets a token for 0.2 to 1 s. Knows no versions.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from editing_core.versions.tensor_header import LENGTH_BYTES, read_header
 _PIECE_BYTES = 1 << 25
 _REST_BYTES = 1 << 20
 _LONGEST_HEADER_BYTES = 100_000_000
-"""As the library has it."""
+"""The limit of the safetensors library."""
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -35,18 +34,18 @@ _DTYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFile:
-    """A file that was read to its end."""
+    """The result of reading a whole file."""
 
     digest: str
     """``sha256:…``"""
     tensors: dict[str, Tensor]
-    """By name."""
+    """By name; empty if there is a ``problem``."""
     problem: str | None
-    """Why there are none: the file is not what it should be."""
+    """Why the file is not valid; None if it is."""
 
 
 def read_tensor_file(path: Path, device: torch.device | str) -> TensorFile:
-    """Read all of it; raises OSError."""
+    """Read the whole file. Raises OSError."""
     tensors: dict[str, Tensor] = {}
     problem = None
     with FileIO(path) as file:
@@ -61,7 +60,7 @@ def read_tensor_file(path: Path, device: torch.device | str) -> TensorFile:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One tensor as the header describes it."""
+    """The header's description of one tensor."""
 
     name: str
     dtype: torch.dtype
@@ -81,24 +80,24 @@ class _Entry:
         return found
 
     def is_sound(self) -> bool:
-        """Whether the numbers are such and agree."""
+        """Whether shape and offsets are valid integers and agree with each other."""
         if not all(type(number) is int and 0 <= number < 1 << 40 for number in (*self.shape, self.start, self.end)):
             return False
         return math.prod(self.shape) * self.dtype.itemsize == self.end - self.start
 
 
 class _Reader:
-    """The file from its start, hashed on the way."""
+    """Reads the file from its start and hashes it on the way."""
 
     def __init__(self, file: FileIO, device: torch.device) -> None:
         self._file, self._device = file, device
         self._size = os.fstat(file.fileno()).st_size
         self.digest = hashlib.sha256()
         self._piece = torch.empty(0)
-        """Memory that a GPU reads from directly; made when it is needed."""
+        """Staging memory for copies to the device, allocated on first use; pinned for CUDA."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them; raises ValueError."""
+        """All tensors. Raises ValueError."""
         entries = self._entries()
         ends = [0, *(entry.end for entry in entries)]
         left = self._size - self._file.tell()
@@ -107,7 +106,7 @@ class _Reader:
         return {entry.name: self._tensor(entry) for entry in entries}
 
     def hash_rest(self) -> None:
-        """Read what is left."""
+        """Read and hash the rest of the file."""
         piece = bytearray(_REST_BYTES)
         while num_read := self._file.readinto(piece):
             self.digest.update(memoryview(piece)[:num_read])
@@ -128,7 +127,7 @@ class _Reader:
                 piece.copy_(staged)
         try:
             return numbers.view(entry.shape)
-        except (RuntimeError, TypeError) as error:  # numbers that are beyond torch's own
+        except (RuntimeError, TypeError) as error:  # sizes beyond the limits of torch
             raise ValueError(f"{entry.name} has the shape {list(entry.shape)}") from error
 
     def _staging(self) -> Tensor:
@@ -142,7 +141,7 @@ class _Reader:
         return bytes(found)
 
     def _fill(self, target: memoryview) -> None:
-        """Read as much as there is room for, and hash it."""
+        """Fill ``target`` from the file, and hash the bytes. Raises ValueError if the file ends early."""
         left = target
         while left and (num_read := self._file.readinto(left)):
             left = left[num_read:]

@@ -1,1 +1,1 @@
-"""HTTP in: validates, answers, and hands edits to the ledger; torch-free."""
+"""The HTTP API: validates requests, answers them, and passes edits to the ledger. Torch-free."""

@@ -36,7 +36,7 @@ def create_app(
 ) -> FastAPI:
     """Create the application of one process: the routes of its role, and ``app.state.errata`` for them.
 
-    ``registry`` holds the metrics of other parts of the process, which ``/metrics`` shows too.
+    ``registry`` contains the metrics of other parts of the process, which ``/metrics`` also shows.
     Raises InvalidSettings if the application would serve other machines without a key.
     """
     metrics = ApiMetrics(ledger, queue, registry=registry or CollectorRegistry(), durability=durability)

@@ -1,7 +1,7 @@
-"""Request bodies, parsed after authorization and outside of the event loop, with every fault named.
+"""Parses request bodies after authorization and outside of the event loop. Errors name every fault.
 
-FastAPI parses a declared body before authorization and in the event loop, so that a client without a key could block
-all others with a large one.
+FastAPI parses a declared body before authorization and in the event loop, so a client without a key could block
+all others with a large body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 async def json_body(request: Request) -> bytes:
-    """The bytes of the body. Raises WrongMediaType unless the request declares them as JSON."""
+    """Return the bytes of the body. Raises WrongMediaType unless the request declares them as JSON."""
     declared = request.headers.get("content-type", "")
     if not is_json(declared):
         raise WrongMediaType(declared)
@@ -28,7 +28,7 @@ async def json_body(request: Request) -> bytes:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The bytes as a JSON object. Raises MalformedJson, or InvalidInput for other JSON."""
+    """Parse the bytes as a JSON object. Raises MalformedJson, or InvalidInput for other JSON."""
     try:
         document: Any = from_json(body, allow_inf_nan=False, cache_strings=False)
     except (ValueError, RecursionError) as error:
@@ -41,7 +41,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def read_as(model: type[ModelT], body: bytes, *, max_bytes: int) -> ModelT:
-    """The bytes as ``model``. Raises BodyTooLarge, MalformedJson, InvalidInput."""
+    """Parse the bytes as ``model``. Raises BodyTooLarge, MalformedJson, InvalidInput."""
     if len(body) > max_bytes:
         raise BodyTooLarge(f"a body may hold {max_bytes} bytes here, and this one has {len(body)}")
     try:
@@ -51,7 +51,7 @@ def read_as(model: type[ModelT], body: bytes, *, max_bytes: int) -> ModelT:
 
 
 def body_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI description of a body that ``read_as`` parses as ``model``, which must refer to no other model."""
+    """Return the OpenAPI description of a body that ``read_as`` parses. ``model`` must not refer to other models."""
     content = {"application/json": {"schema": model.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}}
 

@@ -1,6 +1,6 @@
 """Middleware around every request: an id, a response for uncaught errors, and a limit on the body.
 
-Plain ASGI, so that a body is counted while it arrives and never held in memory beyond the limit.
+It is plain ASGI, so a body is counted while it arrives and never takes more memory than the limit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.protocol.logs import log_context, log_event
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 1.0
-"""How long the rest of a refused body is read and dropped, so that a client that still sends can read the answer."""
+"""Time during which the rest of a refused body is read and dropped, so clients that still send can read the answer."""
 CLIENT_GONE = 499
 """The status that is counted if the client disconnected before the answer."""
 USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

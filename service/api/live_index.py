@@ -1,4 +1,4 @@
-"""The effect of a batch on the live set, as far as it is known when the batch is accepted."""
+"""Computes the effect of a batch on the live set, as far as it is known when the batch is accepted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Removal:
 
     accepted: AcceptedEdit
     restores: str | None
-    """Id of the edit with the same subject and relation that is in force without it."""
+    """Id of the edit with the same subject and relation that is in force after the removal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class LiveSet:
     by_subject: dict[str, list[AcceptedEdit]]
 
     def superseded_by(self, edits: Sequence[Edit]) -> list[AcceptedEdit | None]:
-        """Return for each edit the live one with the same subject and relation, if there is one."""
+        """For each edit, return the live edit with the same subject and relation, or None."""
         return [self.edits.in_force.get(edit.identity) for edit in edits]
 
     def companions(self, edits: Sequence[Edit], *, without: Collection[str] = ()) -> list[list[AcceptedEdit]]:
-        """Return for each edit the live ones about its subject under another relation, but not those in ``without``."""
+        """For each edit, return the live edits of its subject with another relation, except those in ``without``."""
         return [
             [
                 row
@@ -58,7 +58,7 @@ class LiveIndex:
         self._set = _live_set(())
 
     def current(self) -> LiveSet:
-        """Return the live set as it is now: one round trip if the same version was live the last time."""
+        """Return the current live set, with one round trip if the same version was live at the last call."""
         state = self._ledger.versions.live_sizes()
         with self._lock:
             if state != self._read_of:
@@ -67,9 +67,9 @@ class LiveIndex:
             return self._set
 
     def removals(self, ids: Sequence[str], live: LiveSet) -> list[Removal]:
-        """Return these edits, those that say the same, and the edits that are in force without them.
+        """Return these edits and those that say the same, each with the edit that its removal restores.
 
-        Raises NotFound for an unknown edit, EditNotLive for one that ``live`` does not hold.
+        Raises NotFound for an unknown edit, EditNotLive for one that ``live`` does not contain.
         """
         doomed: dict[str, None] = {}
         for edit in ids:
@@ -106,5 +106,5 @@ def _by_subject(live: Sequence[AcceptedEdit]) -> dict[str, list[AcceptedEdit]]:
 
 
 def same_as(edit: Edit, live: AcceptedEdit | None) -> str | None:
-    """The id of the live edit if ``edit`` says the same, otherwise None."""
+    """Return the id of the live edit if ``edit`` says the same, otherwise None."""
     return live.id if live is not None and says_the_same(edit, live.edit) else None

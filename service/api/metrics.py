@@ -26,7 +26,7 @@ class ApiMetrics:
     def __init__(
         self, ledger: Ledger, queue: WorkQueue, *, registry: CollectorRegistry, durability: Durability | None = None
     ) -> None:
-        """``durability`` is what Redis reported at startup; without it there is no metric of durability."""
+        """``durability`` is the report of Redis at startup. Without it, the metric of durability does not exist."""
         self.registry = registry
         self.requests = Counter(
             "errata_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=self.registry
@@ -71,5 +71,5 @@ class ApiMetrics:
         self.latency.labels(method, route).observe(duration_seconds)
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format; reads the ledger."""
+        """Return all metrics in Prometheus' text format. Reads the ledger."""
         return generate_latest(self.registry)

@@ -27,7 +27,7 @@ step; `/problems` explains each kind. Every response carries `X-Request-Id`."""
 
 
 def refusals(*statuses: int, guarded: bool = True) -> Responses:
-    """The ``responses`` of a route for these refusals, and for those of every (``guarded``) route."""
+    """Return the ``responses`` of a route: these refusals, and those of every (``guarded``) route."""
     titles: dict[int, list[str]] = {}
     for kind in all_problems().values():
         titles.setdefault(status_of(kind), []).append(kind.title)
@@ -38,7 +38,7 @@ def refusals(*statuses: int, guarded: bool = True) -> Responses:
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Replace the application's OpenAPI document; it is created once, on the first request for it."""
+    """Replace the application's OpenAPI document. It is created once, on the first request for it."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

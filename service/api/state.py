@@ -25,13 +25,13 @@ class Generation(Protocol):
 
     @property
     def router(self) -> APIRouter:
-        """The routes that run the model."""
+        """Return the routes that run the model."""
         ...
 
     async def generate_texts(
         self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str
     ) -> list[str]:
-        """The continuation of each prompt by a version."""
+        """Return the continuation of each prompt by a version."""
         ...
 
     def end_answers(self) -> None:
@@ -39,13 +39,13 @@ class Generation(Protocol):
         ...
 
     def readiness(self) -> Mapping[str, Any]:
-        """``{"ready": bool, ...}``; a degraded part is ready and has ``degraded``."""
+        """Return ``{"ready": bool, ...}``. A degraded part is ready and has ``degraded``."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiState:
-    """Everything a route may need."""
+    """The collaborators that routes use."""
 
     settings: Settings
     ledger: Ledger
@@ -55,9 +55,9 @@ class ApiState:
     live: LiveIndex
     generation: Generation | None
     durability: Durability | None
-    """What Redis reported about its persistence at startup; None: it was not asked."""
+    """The report of Redis about its persistence at startup; None if it was not asked."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process shuts down: waits and event streams end."""
+    """Set when the process shuts down, which ends waits and event streams."""
 
 
 def make_state(

@@ -1,1 +1,1 @@
-"""A base model's safetensors files, and writing them again with other matrices in them."""
+"""Reads the safetensors files of a base model, and writes copies with other matrices in them."""

@@ -32,7 +32,7 @@ class BaseCheckpoint:
 
     @classmethod
     def open(cls, path: Path) -> BaseCheckpoint:
-        """Read only the names. Raises InvalidSettings if the library would find nothing to load."""
+        """Read the names of the tensors. Raises InvalidSettings if the folder has no checkpoint or misses a file."""
         base = family_at(path).base
         if (path / WEIGHTS).is_file():
             with opened(path / WEIGHTS) as file:
@@ -48,26 +48,26 @@ class BaseCheckpoint:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """The names of its files, in order."""
+        """The names of the checkpoint's files, sorted."""
         return tuple(sorted(set(self.files.values())))
 
     def names_in(self, shard: str) -> list[str]:
-        """The names of the tensors in one file."""
+        """Return the names of the tensors in one file."""
         return [name for name, file in self.files.items() if file == shard]
 
     def stored_name(self, parameter: str) -> str:
-        """A parameter's name in the files, with or without the base's prefix. Raises StoreMismatch."""
+        """Return a parameter's name in the files, with or without the prefix. Raises StoreMismatch if it is missing."""
         for name in (parameter, parameter.removeprefix(f"{self.base}.")):
             if name in self.files:
                 return name
         raise StoreMismatch(f"{self.path} has no tensor {parameter!r}: the version belongs to another model")
 
     def tensor(self, parameter: str) -> Tensor:
-        """One tensor by its parameter's name, in its stored dtype, in main memory."""
+        """Read one tensor by its parameter's name, in its stored dtype, into main memory."""
         return self.stored_tensor(self.stored_name(parameter))
 
     def stored_tensor(self, name: str) -> Tensor:
-        """One tensor by its name in the files."""
+        """Read one tensor by its name in the files."""
         with opened(self.path / self.files[name]) as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor
@@ -75,6 +75,6 @@ class BaseCheckpoint:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file, which is mapped into memory."""
+    """Open a safetensors file and map it into memory."""
     with safe_open(path, framework="pt", device="cpu") as file:
         yield file

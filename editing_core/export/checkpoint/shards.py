@@ -1,6 +1,7 @@
 """Writes a copy of a base checkpoint, file by file, with some matrices replaced and everything in one dtype.
 
-The copy has the same files and names, so every loader of the base can load it. Knows no version.
+The copy has the same files and names, so every loader of the base can load it. This module does not depend on
+versions.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ COMPANIONS = (
 )
 """Further files of a checkpoint, which are copied if they exist."""
 INPUT_NAMES = ["input_ids", "attention_mask"]
-"""Inputs of the tokenizer. A generic one also returns token types, which GPT-J would add to its embeddings."""
+"""Inputs that the tokenizer returns. A generic tokenizer also returns token types, which GPT-J would embed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointPlan:
-    """All tensors of the new checkpoint by file, none of them read yet."""
+    """All tensors of the new checkpoint by file. They are read only while they are written."""
 
     base: BaseCheckpoint
     dtype: torch.dtype
@@ -46,10 +47,10 @@ class CheckpointPlan:
 
 
 def plan_checkpoint(base: BaseCheckpoint, edited: Mapping[str, Tensor], dtype: torch.dtype) -> CheckpointPlan:
-    """Plan the base's files with ``edited`` (by parameter name, shaped as in the model) in their places.
+    """Plan a copy of the base's files in which the ``edited`` matrices replace those of the base.
 
-    Raises StoreMismatch for a matrix that the base does not have in this shape.
-    Writing raises ExportRefused for one with a number that is too large for ``dtype``.
+    ``edited`` maps parameter names to tensors that are shaped as in the model. Raises StoreMismatch if the base does
+    not have a matrix in this shape. Writing raises ExportRefused if a number of a tensor is too large for ``dtype``.
     """
     replaced = {base.stored_name(name): tensor for name, tensor in edited.items()}
     return CheckpointPlan(
@@ -95,7 +96,7 @@ def _narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def write_checkpoint(
     plan: CheckpointPlan, folder: Path, *, on_bytes: Callable[[int], None] = lambda num_bytes: None
 ) -> None:
-    """Fill the folder. ``on_bytes`` is called with each tensor's size and may raise."""
+    """Write the checkpoint into the folder. ``on_bytes`` is called with each tensor's size and may raise."""
     for shard, tensors in plan.files.items():
         write_tensor_file(folder / shard, tensors, on_bytes=on_bytes)
     if plan.base.is_sharded:
@@ -113,7 +114,7 @@ def _copy_companions(base: Path, folder: Path) -> None:
 
 
 def _with_dtype(config: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """The configuration with the dtype that loaders choose by default; older loaders read the older name."""
+    """Set the dtype that loaders use by default. The older name ``torch_dtype`` is set only if it exists."""
     name = str(dtype).removeprefix("torch.")
     return {**config, "dtype": name} | ({"torch_dtype": name} if "torch_dtype" in config else {})
 

@@ -1,6 +1,6 @@
-"""Writes a safetensors file tensor by tensor, so that only one tensor is in memory.
+"""Writes a safetensors file tensor by tensor, with only one tensor in memory at a time.
 
-The library's own writer needs all tensors at once. Knows no model.
+The writer of the safetensors library needs all tensors at once. This module does not depend on models.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 METADATA = {"format": "pt"}
-"""Metadata that loaders of the library require."""
+"""Metadata that the loaders of ``transformers`` require."""
 ALIGNMENT_BYTES = 8
 FLOATING: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -23,14 +23,14 @@ FLOATING: dict[str, torch.dtype] = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-"""The dtypes that an export converts, by their names in the format; all others stay as they are."""
+"""The dtypes that an export converts, by their names in the format. All other dtypes are unchanged."""
 CODES: dict[torch.dtype, str] = {dtype: code for code, dtype in FLOATING.items()}
 _ITEM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTensor:
-    """A tensor to write: the properties that the header needs, and a function that reads it."""
+    """A tensor to write: its properties for the header, and a function that reads it."""
 
     name: str
     code: str
@@ -46,9 +46,9 @@ class PlannedTensor:
 
 
 def write_tensor_file(path: Path, tensors: Sequence[PlannedTensor], *, on_bytes: Callable[[int], None]) -> None:
-    """Write a file that every reader of safetensors takes. ``on_bytes`` gets each tensor's size and may raise.
+    """Write a valid safetensors file. ``on_bytes`` is called with each tensor's size and may raise.
 
-    Wide dtypes come first, so that every tensor begins at a multiple of its item's size.
+    Wide dtypes come first, so every tensor begins at a multiple of its item size.
     """
     ordered = sorted(tensors, key=lambda tensor: (-_ITEM_BYTES.get(tensor.code, 1), tensor.name))
     with path.open("wb") as file:

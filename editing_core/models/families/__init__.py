@@ -1,1 +1,1 @@
-"""One small file per model family, and the registry that knows them all."""
+"""One small file per model family, and the registry of all families."""

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The names of one architecture's parts. Paths are dotted, from the module named before."""
+    """The names of one architecture's parts. Each path is dotted and starts at the module that its docstring names."""
 
     model_type: str
     """``config.model_type`` of a Hugging Face checkpoint."""
     base: str
-    """Path of the model without its head."""
+    """Path of the model without its head, within the model."""
     blocks: str
     """Path of the list of blocks within the base."""
     projection: str
@@ -24,32 +24,32 @@ class Family:
     head: str
     """Path of the vocabulary head within the model."""
     positions: str | None = None
-    """Path within the base of a table of positions that is added to the embeddings; None: the blocks know positions."""
+    """Path within the base of a table of positions that is added to the embeddings; None: the blocks add positions."""
     projection_is_transposed: bool = False
     """Whether the weight is stored as [d_ff, d_model] (Conv1D) instead of [d_model, d_ff]."""
 
     def base_model(self, model: nn.Module) -> nn.Module:
-        """The model without its head."""
+        """Return the model without its head."""
         return model.get_submodule(self.base)
 
     def num_layers(self, model: nn.Module) -> int:
-        """How many blocks the model has."""
+        """Return the number of blocks."""
         return len(list(self.base_model(model).get_submodule(self.blocks).children()))
 
     def projection_module(self, model: nn.Module, layer: int) -> nn.Module:
-        """The MLP's output projection of one block."""
+        """Return the MLP's output projection of one block."""
         return model.get_submodule(self._projection_path(layer))
 
     def projection_weight_name(self, layer: int) -> str:
-        """Full parameter name of the edited matrix of one block."""
+        """Return the full parameter name of the edited matrix of one block."""
         return f"{self._projection_path(layer)}.weight"
 
     def projection_weight(self, model: nn.Module, layer: int) -> Tensor:
-        """The edited matrix of one block as stored."""
+        """Return the edited matrix of one block as stored."""
         return model.get_parameter(self.projection_weight_name(layer))
 
     def head_module(self, model: nn.Module) -> nn.Module:
-        """The vocabulary head."""
+        """Return the vocabulary head."""
         return model.get_submodule(self.head)
 
     def _projection_path(self, layer: int) -> str:

@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: rotary positions, two norms a block."""
+"""GPT-NeoX and Pythia: rotary positions, two norms per block."""
 
 from editing_core.models.families.family import Family
 

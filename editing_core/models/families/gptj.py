@@ -1,4 +1,4 @@
-"""GPT-J: parallel attention and MLP, one norm a block, a head with bias."""
+"""GPT-J: parallel attention and MLP, one norm per block, a head with bias."""
 
 from editing_core.models.families.family import Family
 

@@ -1,4 +1,4 @@
-"""The families that Errata knows; a further one is one small file and one line here."""
+"""The families that Errata knows. A new family needs one small file and one line here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPTJ, GP
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a checkpoint's ``model_type``; raises UnknownModelFamily with the list of known ones."""
+    """Return the family of a checkpoint's ``model_type``. Raises UnknownModelFamily with the list of known ones."""
     try:
         return FAMILIES[model_type]
     except KeyError:

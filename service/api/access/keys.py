@@ -1,7 +1,7 @@
 """API keys: a file of hashed keys with their names and scopes.
 
 A key is 256 random bits, so its SHA-256 cannot be reversed. The key itself is shown once and stored nowhere. The file
-is read again when it changes on disk. This module knows nothing of HTTP.
+is read again when it changes on disk. This module does not depend on HTTP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.protocol.audit.notes import leave_note
 
 Scope = Literal["read", "edit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-"""From the narrowest to the widest; each scope includes those before it."""
+"""All scopes, from the narrowest to the widest. Each scope includes those before it."""
 KEY_PREFIX = "errata_"
 FORMAT = 1
 LONGEST_NAME = 100
@@ -40,7 +40,7 @@ class ApiKey:
     """Hex digest of the whole key."""
     scopes: tuple[Scope, ...]
     created: str
-    """ISO 8601 with Z."""
+    """Time in ISO 8601 with Z."""
 
     def allows(self, scope: Scope) -> bool:
         """Whether the key has this scope or a wider one."""
@@ -76,18 +76,18 @@ class KeyFile:
     def are_required(self) -> bool:
         """Whether a request needs a key: the installation has keys, or once had some.
 
-        Removing the last key, or losing the file, must not open the service to everybody on the machine.
+        If the last key is removed or the file is lost, the service must not become open to all local users.
         """
         self._were_required = self._were_required or bool(self.keys()) or self._path.exists() or self._marker.exists()
         return self._were_required
 
     @property
     def _marker(self) -> Path:
-        """An empty file that exists since the first key was created."""
+        """Path of an empty file that exists since the first key was created."""
         return self._path.with_suffix(".required")
 
     def find(self, presented: str) -> ApiKey | None:
-        """The presented key, or None; every key is compared in constant time."""
+        """Return the presented key, or None. Every key is compared in constant time."""
         digest = _digest(presented)
         found = None
         for key in self.keys():
@@ -113,7 +113,7 @@ class KeyFile:
         return secret
 
     def remove(self, name: str) -> None:
-        """Remove a key; it is refused from then on. Raises NotFound."""
+        """Remove a key, which is refused from then on. Raises NotFound."""
         with self._locked() as keys:
             left = [key for key in keys if key.name != name]
             if len(left) == len(keys):
@@ -122,7 +122,7 @@ class KeyFile:
         self._note("key.removed", key=name)
 
     def _note(self, what: str, **fields: Any) -> None:
-        """Leave a note for the audit: Redis may be unreachable here, so the worker copies the note into the audit."""
+        """Write a note for the audit. Redis may be unreachable here, so the worker copies the note into the audit."""
         leave_note(StoreLayout(self._path.parent).notes_dir, what, who="errata keys", **fields)
 
     @contextmanager

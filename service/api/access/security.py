@@ -1,4 +1,4 @@
-"""Authorization: API keys if the installation has or ever had any, otherwise the local machine alone."""
+"""Authorization: by API keys if the installation has or ever had any, otherwise only for the local machine."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _require_local(request: Request) -> None:
-    """Refuse what a foreign web page makes a browser send (cross-origin requests, DNS rebinding)."""
+    """Refuse requests that a foreign web page makes a browser send (cross-origin requests, DNS rebinding)."""
     host = request.headers.get("host", "")
     if not is_loopback(_name_in(f"//{host}")):
         raise ForeignOrigin(f"without API keys the service answers requests to this machine only, not to {host!r}")
@@ -110,8 +110,8 @@ def _name_in(url: str) -> str:
 def scoped(scope: Scope) -> Callable[..., Awaitable[Principal]]:
     """Return the dependency that admits only this scope.
 
-    It runs in the event loop, since the keys come from memory or one small file. In a thread it would wait behind
-    requests that a hanging Redis blocks.
+    It runs in the event loop, because the keys come from memory or one small file. In a thread, it would wait
+    for requests that a hanging Redis blocks.
     """
 
     async def principal(

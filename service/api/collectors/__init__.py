@@ -1,1 +1,1 @@
-"""Metrics that are read on each scrape: of the ledger, of its Redis, and of the checks of the live version."""
+"""Metrics that are read on each scrape: the ledger, its Redis, and the checks of the live version."""

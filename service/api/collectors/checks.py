@@ -1,4 +1,4 @@
-"""The results of the live version's checks as metrics. If there was nothing to check, the value is the best one."""
+"""The results of the live version's checks as metrics. If nothing was checked, the value is the best one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLAIN = {"generation_success": "generation_success", "probe_answers": "probe_ans
 
 
 def check_metrics(checks: Mapping[str, Any]) -> Iterator[Metric]:
-    """Shares, drift, perplexity and remaining room of the live version; ``checks`` as in the version's record."""
+    """Yield shares, drift, perplexity and remaining room of the live version. ``checks`` is as in its record."""
     yield GaugeMetricFamily(
         "errata_store_room", "Share of the checks' limits that is left, 0 to 1.", value=_number(checks.get("room"), 1.0)
     )

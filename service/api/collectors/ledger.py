@@ -1,4 +1,4 @@
-"""Metrics that are read from the ledger whenever Prometheus asks. Every label value exists from the start, as 0."""
+"""Metrics that are read from the ledger on each scrape. Every label value exists from the start, as 0."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
 
 LONGEST_SECONDS = 2.0
-"""Time limit for reading the ledger: Prometheus gives up on a page that waits for a ledger that does not answer."""
+"""Time limit for reading the ledger, because Prometheus abandons a scrape that takes too long."""
 OPEN_STATES = tuple(state for state in BatchState if state not in FINAL_STATES)
 
 
 class LedgerCollector(Collector):
-    """Reads the ledger whenever it is collected."""
+    """Reads the ledger on each collection."""
 
     def __init__(self, ledger: Ledger, queue: WorkQueue) -> None:
         self._ledger = ledger
         self._queue = queue
         self._reading = threading.Lock()
-        """Held by the thread that reads, so that threads do not pile up behind a Redis that hangs."""
+        """Held by the reading thread, so threads do not pile up behind a hanging Redis."""
 
     def describe(self) -> list[Metric]:
-        """Nothing: the ledger may be unreachable when the collector is registered."""
+        """Return no metrics, because the ledger may be unreachable when the collector is registered."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Read the ledger; if it does not answer, the only metric is ``errata_ledger_up``."""
+        """Read the ledger. If it does not answer, the only metric is ``errata_ledger_up``."""
         reading: Future[list[Metric]] = Future()
         threading.Thread(target=self._read_into, args=(reading,), name="errata-metrics", daemon=True).start()
         try:
@@ -96,7 +96,7 @@ class LedgerCollector(Collector):
         return _age_seconds(since) if since else 0.0
 
     def _live(self, pointer: Pointer) -> VersionRecord | None:
-        """The record of the live version; None for the original, and if the record is not written yet or is lost."""
+        """Return the record of the live version; None for the original, or if the record is not written yet or lost."""
         try:
             return None if pointer.version == ORIGINAL else self._ledger.versions.get(pointer.version)
         except NotFound:

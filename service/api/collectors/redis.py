@@ -1,4 +1,4 @@
-"""Metrics of Redis itself: whether accepted batches are on its disk, and how much it holds."""
+"""Metrics of Redis itself: whether accepted batches are on disk, and the memory in use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.protocol.ledger.ledger import Ledger
 
 
 def redis_metrics(ledger: Ledger) -> Iterator[Metric]:
-    """The state of the append-only file, and the memory in use. Raises LedgerDown."""
+    """Yield the state of the append-only file and the memory in use. Raises LedgerDown."""
     reported = ledger.connection.redis_info("persistence") | ledger.connection.redis_info("memory")
     gauges = (
         ("errata_redis_append_only", "1 if Redis keeps an append-only file.", reported.get("aof_enabled") == "1"),

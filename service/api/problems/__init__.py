@@ -1,1 +1,1 @@
-"""Every refusal as a problem document (RFC 9457): its kinds, their statuses, how it is rendered, what raises it."""
+"""Problem documents (RFC 9457) for all refusals: kinds, statuses, rendering and exception handlers."""

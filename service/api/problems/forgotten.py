@@ -1,4 +1,4 @@
-"""Why "not found" may be wrong: a Redis that lost its memory knows nothing until a worker has rebuilt the ledger."""
+"""Corrects "not found" errors that are wrong because Redis lost its data and the ledger is not rebuilt yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.protocol.ledger.ledger import Ledger
 
 
 async def unless_forgotten(error: ErrataError, *, ledger: Ledger, layout: StoreLayout) -> ErrataError:
-    """The error, or LedgerForgotten if the ledger says "not found" only because it is being rebuilt."""
+    """Return the error, or LedgerForgotten if the ledger says "not found" only because it is being rebuilt."""
     if isinstance(error, NotFound | EditNotLive):
         try:
             await call_with_timeout(partial(require_ledger_intact, ledger, layout))

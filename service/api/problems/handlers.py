@@ -15,7 +15,7 @@ from service.api.problems.statuses import INTERNAL, status_of
 from service.api.problems.validation import from_http_exception, invalid_input
 
 Reconsider = Callable[[ErrataError], Awaitable[ErrataError]]
-"""Returns the error that is answered instead of one that a route raised; often the same."""
+"""Returns the error to answer with instead of the one that a route raised; often the same one."""
 
 
 def install_error_handlers(app: FastAPI, *, reconsider: Reconsider) -> None:

@@ -16,7 +16,7 @@ ErrataError
     ├── ServiceStopping     the process is shutting down                     503
     └── InternalError       a bug in Errata                                  500
 
-Knows no route and no response.
+This module does not depend on routes or responses.
 """
 
 from __future__ import annotations

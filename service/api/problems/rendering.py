@@ -43,7 +43,10 @@ def problem_response(error: ErrataError, *, instance: str | None = None) -> Prob
 
 
 def problem_document(error: ErrataError, *, instance: str | None = None) -> dict[str, Any]:
-    """The members of the problem document (RFC 9457, section 3), with ``next_step`` and ``errors`` as extensions."""
+    """Return the members of the problem document (RFC 9457, section 3).
+
+    ``next_step`` and ``errors`` are extensions.
+    """
     kind = type(error)
     document: dict[str, Any] = {
         "type": f"/problems/{kind.slug}",
@@ -62,7 +65,7 @@ def problem_document(error: ErrataError, *, instance: str | None = None) -> dict
 
 
 def openai_error(problem: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of OpenAI's ``error`` object for a problem document."""
+    """Return the members of OpenAI's ``error`` object for a problem document."""
     status = int(problem["status"])
     kind = _OPENAI_TYPES.get(status, "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None)
     place = next((item["loc"] for item in problem.get("errors", ())), ())
@@ -90,7 +93,7 @@ def _headers(error: ErrataError) -> dict[str, str]:
 
 
 def _printable(value: Any) -> Any:
-    """The same value, with lone surrogates that came from a client written as escapes, since UTF-8 has none."""
+    """Return the value with lone surrogates from a client written as escapes, because UTF-8 cannot encode them."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):

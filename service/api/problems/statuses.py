@@ -1,4 +1,4 @@
-"""The HTTP status of each error, and what a client can do about it: one table for all of them.
+"""One table with the HTTP status of each error and the next step for the client.
 
 An error that is not in the table may have a ``status_hint`` (errors of ``service.generation``). An error without
 either is a bug in Errata and is answered with 500. An error that passes by itself has ``retry_after_seconds``.
@@ -76,7 +76,7 @@ DEFAULT_STEP = "Change the request as the detail says and send it again."
 
 
 def all_problems() -> dict[str, type[ErrataError]]:
-    """Every kind of error that this process can answer with, by slug."""
+    """Return every kind of error that this process can answer with, by slug."""
     found: dict[str, type[ErrataError]] = {}
     for kind in _descendants(ErrataError):
         if status_of(kind) != INTERNAL or kind is kinds.InternalError:
@@ -91,7 +91,7 @@ def _descendants(kind: type[ErrataError]) -> Iterator[type[ErrataError]]:
 
 
 def status_of(kind: type[ErrataError]) -> int:
-    """The HTTP status that answers this kind of error."""
+    """Return the HTTP status for this kind of error."""
     for ancestor in kind.__mro__:
         if ancestor in STATUS_OF:
             return STATUS_OF[ancestor]
@@ -102,7 +102,7 @@ def status_of(kind: type[ErrataError]) -> int:
 
 
 def next_step(kind: type[ErrataError]) -> str:
-    """What the client can do about this kind of error."""
+    """Return the next step for a client that gets this kind of error."""
     for ancestor in kind.__mro__:
         if ancestor in NEXT_STEP:
             return NEXT_STEP[ancestor]

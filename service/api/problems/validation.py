@@ -1,4 +1,4 @@
-"""Errors of pydantic and of the framework as problems."""
+"""Converts errors of pydantic and of the framework to problems."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from service.api.problems.kinds import FieldError, RequestProblem
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 MAX_LISTED = 100
-"""Faults named in one problem."""
+"""Largest number of faults in one problem."""
 
 
 def invalid_input(items: Any, *, prefix: tuple[str | int, ...] = ()) -> RequestProblem:
-    """The problem for pydantic's list of errors: InvalidInput, or MalformedJson if the body is not JSON at all."""
+    """Return the problem for pydantic's errors: InvalidInput, or MalformedJson if the body is not JSON at all."""
     listed = [FieldError(loc=[*prefix, *filter(_is_place, item["loc"])], msg=_message(item)) for item in items]
     if any(item["type"] == "json_invalid" for item in items):
         return kinds.MalformedJson(f"the body cannot be read: {listed[0]['msg']}", errors=listed)
@@ -31,7 +31,7 @@ def invalid_input(items: Any, *, prefix: tuple[str | int, ...] = ()) -> RequestP
 
 
 def _is_place(part: str | int) -> bool:
-    """Whether a part of pydantic's path is a place in the input, and not the name of a branch of a union."""
+    """Whether a part of pydantic's path is a place in the input and not the name of a union's branch."""
     return isinstance(part, int) or not (part in {"str", "int", "float", "bool"} or "[" in part)
 
 
@@ -51,9 +51,9 @@ def _message(item: Mapping[str, Any]) -> str:
 
 
 def from_http_exception(error: HTTPException, request: Request) -> RequestProblem:
-    """The problem for an exception of the framework."""
+    """Return the problem for an exception of the framework."""
     headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # the framework raises it only for nesting and for bytes not UTF-8
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # raised only for deep nesting and for bytes that are not UTF-8
         msg = "the body is nested too deeply or is not UTF-8"
         return kinds.MalformedJson(f"{msg}: {error.detail}", errors=[FieldError(loc=["body"], msg=msg)])
     if error.status_code == HTTPStatus.NOT_FOUND:

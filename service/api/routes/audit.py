@@ -97,7 +97,7 @@ def _difference(state: ApiState, length: int) -> str | None:
 
 
 def _lines(state: ApiState) -> Iterator[str]:
-    """The complete lines of the copy; a last line that is still being written is left out."""
+    """Yield the complete lines of the copy. An incomplete last line is left out."""
     with StoreLayout(state.settings.data).audit_file.open(encoding="utf-8") as file:
         yield from (line[:-1] for line in file if line.endswith("\n"))
 

@@ -1,4 +1,4 @@
-"""``/batches``: the progress of batches, as answers and as events, and cancelling."""
+"""``/batches``: show the progress of batches, as answers or as events, and cancel them."""
 
 from __future__ import annotations
 

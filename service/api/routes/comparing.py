@@ -1,4 +1,4 @@
-"""The difference of two versions: the edits that are in force in one and not in the other."""
+"""Compares two versions: the edits that are in force in one and not in the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Set = dict[tuple[str, str], AcceptedEdit]
 
 
 def difference(ledger: Ledger, a: str, b: str) -> DiffOut:
-    """The difference of the live sets of two versions. Raises NotFound for a version that is unknown or was removed."""
+    """Return the difference of the live sets of two versions. Raises NotFound for an unknown or removed version."""
     digests = [_digest(ledger, version) for version in (a, b)]
     before, after = (_live(ledger, version) for version in (a, b))
     both = before.keys() & after.keys()

@@ -128,7 +128,7 @@ async def _accepted_response(
 
 
 async def _end_of(state: ApiState, batch: str, request: Request, *, timeout_seconds: float) -> Response | None:
-    """The batch at its end; None if it does not end in time, or if the ledger became unreachable meanwhile."""
+    """Return the batch at its end; None if it does not end in time or if the ledger becomes unreachable."""
     try:
         record = await wait_for_end(state, batch, request, timeout_seconds=timeout_seconds)
         return await run_in_threadpool(_ended_response, record, state) if record.is_settled else None

@@ -1,4 +1,4 @@
-"""Following a batch: by waiting for its end, or with server-sent events. Both poll its record.
+"""Follows a batch, by waiting for its end or with server-sent events. Both poll its record.
 
 Polling instead of publish/subscribe gives a client that connects late, or again, the same view as all others.
 """
@@ -26,7 +26,7 @@ RETRY_MS = 1_000
 
 
 async def wait_for_end(state: ApiState, batch: str, request: Request, *, timeout_seconds: float) -> BatchRecord:
-    """The record of the batch at its end, or when the time is over, the client disconnects or the service stops."""
+    """Return the batch's record at its end, at the timeout, or if the client disconnects or the service stops."""
     deadline = monotonic() + timeout_seconds
     while True:
         record = await run_in_threadpool(state.ledger.batches.get, batch)
@@ -37,7 +37,7 @@ async def wait_for_end(state: ApiState, batch: str, request: Request, *, timeout
 
 
 async def events_of(state: ApiState, batch: str, *, last_seen: int | None) -> AsyncIterator[str]:
-    """The events of a batch from its current state to its end, without those up to ``last_seen``."""
+    """Yield the events of a batch from its current state to its end, without those up to ``last_seen``."""
     seen = last_seen
     silent_since = monotonic()
     yield f"retry: {RETRY_MS}\n\n"

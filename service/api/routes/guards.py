@@ -25,7 +25,7 @@ from worker.protocol.logs import log_event
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["guards"])
 MAX_LISTED = 100
-"""Errors named in one response."""
+"""Largest number of errors in one response."""
 
 
 class ConflictingGuards(GuardConflict):

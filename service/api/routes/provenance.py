@@ -48,24 +48,24 @@ class TracedEditDetail(TracedEdit, EditDetail):
 
 
 def traced(state: ApiState, records: list[EditRecord]) -> list[TracedEdit]:
-    """The edits of a list."""
+    """Return the edits of a list with their provenance."""
     made_with = _made_with(state)
     return [TracedEdit.model_validate(_fields(edit_out(record), record, made_with)) for record in records]
 
 
 def traced_detail(state: ApiState, record: EditRecord) -> TracedEditDetail:
-    """One edit with its report."""
+    """Return one edit with its provenance and its report."""
     return TracedEditDetail.model_validate(_fields(edit_detail(record), record, _made_with(state)))
 
 
 def model_of(state: ApiState) -> dict[str, Any]:
-    """The model of the store; empty until a process has loaded it."""
+    """Return the model of the store; empty until a process has loaded it."""
     model = open_identity(state.settings.data).model
     return model.model_dump() if model else {}
 
 
 def settings_of(state: ApiState) -> SettingsOut | None:
-    """The settings of the store; None until a worker has run."""
+    """Return the settings of the store; None until a worker has run."""
     settings = open_identity(state.settings.data).settings
     return None if settings is None else SettingsOut(fingerprint=settings.fingerprint, values=settings.values)
 

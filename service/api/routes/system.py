@@ -80,7 +80,7 @@ async def readyz(state: State) -> JSONResponse:
 
 
 async def _ledger_within_timeout(state: ApiState) -> dict[str, Any]:
-    """The state of the ledger; a Redis that hangs counts as not ready."""
+    """Return the state of the ledger. A hanging Redis counts as not ready."""
     try:
         return await call_with_timeout(partial(_ledger_part, state))
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Records of the ledger as the bodies of ``service.api.schemas.responses``."""
+"""Converts records of the ledger to the bodies in ``service.api.schemas.responses``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ READ_AT_ONCE = 500
 
 
 def edit_out(record: EditRecord) -> EditOut:
-    """An edit without its report."""
+    """Return an edit without its report."""
     return EditOut.model_validate(_edit_fields(record))
 
 
 def edit_detail(record: EditRecord) -> EditDetail:
-    """An edit with its report."""
+    """Return an edit with its report."""
     return EditDetail.model_validate({**_edit_fields(record), "report": record.report})
 
 
@@ -55,17 +55,17 @@ def _edit_fields(record: EditRecord) -> dict[str, object]:
 
 
 def batch_links(batch: str) -> BatchLinks:
-    """The links of a batch."""
+    """Return the links of a batch."""
     return BatchLinks(self=f"/batches/{batch}", events=f"/batches/{batch}/events", edits=f"/edits?batch={batch}")
 
 
 def batch_line(record: BatchRecord) -> BatchLine:
-    """A batch without its edits; reads nothing further from the ledger."""
+    """Return a batch without its edits. Reads nothing from the ledger."""
     return BatchLine(**_batch_fields(record), edit_counts=EditCounts(**_sizes(record)))
 
 
 def batch_out(record: BatchRecord, ledger: Ledger) -> BatchOut:
-    """A batch with all its edits as they are now."""
+    """Return a batch with the current state of all its edits."""
     return batch_with(
         record,
         edits=[batch_edit(row.accepted, row) for row in all_edits(ledger, record.spec.id)],
@@ -80,7 +80,7 @@ def batch_with(
     removed: list[RemovedEditOut],
     warnings: Sequence[WarningOut] = (),
 ) -> BatchOut:
-    """A batch with edits that the caller already has."""
+    """Return a batch with edits that the caller already has."""
     tested = [edit.holds for edit in edits if edit.holds is not None]
     counts = EditCountsByStatus(
         **_sizes(record),
@@ -104,7 +104,7 @@ def batch_edit(
     supersedes: str | None = None,
     same_as: str | None = None,
 ) -> BatchEditOut:
-    """An edit of a batch; ``record`` is its state in the ledger, None for an edit that was just accepted."""
+    """Return an edit of a batch. ``record`` is its state in the ledger; None if the edit was just accepted."""
     report = (record.report if record else None) or {}
     return BatchEditOut(
         **_named(accepted),
@@ -116,7 +116,7 @@ def batch_edit(
 
 
 def removed_edit(accepted: AcceptedEdit, *, restores: str | None = None) -> RemovedEditOut:
-    """An edit that a batch removes from the set."""
+    """Return an edit that a batch removes from the set."""
     return RemovedEditOut(**_named(accepted), restores=restores)
 
 
@@ -150,14 +150,14 @@ def _sizes(record: BatchRecord) -> dict[str, int]:
 
 
 def all_edits(ledger: Ledger, batch: str) -> Iterator[EditRecord]:
-    """Every edit of a batch, in its order."""
+    """Yield every edit of a batch, in its order."""
     ids = [accepted.id for accepted in ledger.batches.edits(batch)]
     for start in range(0, len(ids), READ_AT_ONCE):
         yield from ledger.edits.get_many(ids[start : start + READ_AT_ONCE])
 
 
 def version_out(record: VersionRecord, model: dict[str, Any]) -> VersionOut:
-    """A version."""
+    """Return a version."""
     return VersionOut.model_validate(_version_fields(record, model))
 
 
@@ -172,7 +172,7 @@ def _version_fields(record: VersionRecord, model: dict[str, Any]) -> dict[str, o
 
 
 def promotion_out(record: VersionRecord, promotion: Promotion, model: dict[str, Any]) -> PromotionOut:
-    """The version that is live now, with the changes of its promotion."""
+    """Return the version that is live now, with the changes of its promotion."""
     return PromotionOut.model_validate({
         **_version_fields(record, model),
         "revision": promotion.pointer.revision,

@@ -1,1 +1,1 @@
-"""Submissions: parsing a batch of edits from a body, and passing it to the ledger."""
+"""Parses batches of edits from bodies and passes them to the ledger."""

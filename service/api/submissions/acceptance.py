@@ -1,4 +1,4 @@
-"""Accepting a batch: the ledger stores it, the workers are notified, and the answer says what the batch will do."""
+"""Accepts a batch: stores it in the ledger, notifies the workers, and returns the effects of the batch."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _answer(
 
 
 def _companions(live: LiveSet, accepted: Accepted, removals: Sequence[Removal]) -> list[WarningOut]:
-    """A warning about each live edit that has a subject of the batch under another relation."""
+    """Return a warning for each live edit that has a subject of the batch under another relation."""
     removed = {removal.accepted.id for removal in removals}
     found = live.companions([row.edit for row in accepted.edits], without=removed)
     return [

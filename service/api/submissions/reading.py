@@ -1,6 +1,6 @@
-"""Parsing a batch of edits: JSON, then types, then meaning. Each refusal names the places.
+"""Parses a batch of edits: JSON, then types, then meaning. Each refusal names the places of its errors.
 
-Routes parse the body outside of the event loop, since a batch may hold tens of megabytes.
+Routes parse the body outside of the event loop, because a batch may have tens of megabytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from service.api.schemas.requests import Submission
 from service.api.schemas.responses import WarningOut
 
 MAX_LISTED = 100
-"""Errors and warnings named in one response."""
+"""Largest number of errors and of warnings in one response."""
 TYPED_AT_ONCE = 100
 
 
@@ -42,7 +42,7 @@ class ConflictingEdits(EditConflict):
 
 
 def read_submission(body: bytes, *, max_edits: int) -> Submission:
-    """Raises MalformedJson, InvalidInput or TooManyEdits."""
+    """Parse a body as a batch of edits. Raises MalformedJson, InvalidInput or TooManyEdits."""
     document = read_object(body)
     edits = document.get("edits")
     if isinstance(edits, list) and len(edits) > max_edits:
@@ -52,7 +52,7 @@ def read_submission(body: bytes, *, max_edits: int) -> Submission:
 
 
 def _typed(document: dict[str, Any], edits: list[Any]) -> Submission:
-    """The document as a Submission, a few edits at a time, since one long call would block every other request."""
+    """Validate a few edits at a time, because one long call would block every other request."""
     typed: list[Submission] = []
     wrong: list[ErrorDetails] = []
     for start in range(0, max(1, len(edits)), TYPED_AT_ONCE):
@@ -77,7 +77,7 @@ def _moved(item: ErrorDetails, start: int) -> ErrorDetails:
 
 
 def usable_edits(submission: Submission) -> tuple[Edit, ...]:
-    """The edits, valid and with distinct subjects and relations. Raises InvalidInput, InvalidEdit, EditConflict."""
+    """Return the edits, valid and without duplicates. Raises InvalidInput, InvalidEdit, EditConflict."""
     if not submission.edits and not submission.remove:
         msg = "give at least one edit, or an id in `remove`"
         raise InvalidInput(f"body.edits: {msg}", errors=[FieldError(loc=["body", "edits"], msg=msg)])
@@ -131,7 +131,7 @@ def _first_of(errors: Sequence[FieldError]) -> str:
 
 
 def warnings_about(edits: Sequence[Edit]) -> list[WarningOut]:
-    """Inputs that are allowed but perhaps not intended."""
+    """Return warnings about inputs that are allowed but perhaps not intended."""
     found: list[WarningOut] = []
     for i, edit in enumerate(edits):
         found += [WarningOut(loc=["body", "edits", i, name], msg=msg) for name, msg in _doubts(edit)]
@@ -156,7 +156,7 @@ def _doubts(edit: Edit) -> list[tuple[str, str]]:
 
 
 def fingerprint(submission: Submission) -> str:
-    """Sha256 (hex) of the batch, independent of white space and of the order of fields."""
+    """Return the SHA-256 (hex) of the batch, independent of white space and of the order of fields."""
     digest = hashlib.sha256(submission.model_dump_json(exclude={"edits"}).encode())
     for edit in submission.edits:
         digest.update(b"\n" + edit.model_dump_json().encode())
