@@ -37,7 +37,7 @@ def connect_queue(url: str) -> Redis:
 
 
 def required_url(url: str | None) -> str:
-    """Return the address of Redis. Raises InvalidSettings if ``url`` is empty."""
+    """Return the address of Redis. Raises InvalidSettings if ``url`` is None."""
     if url is None:
         raise InvalidSettings("no Redis is named: set REDIS_URL (--redis), or use `errata up`, which starts one")
     return url
