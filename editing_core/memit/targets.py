@@ -40,7 +40,7 @@ class SearchDiverged(ErrataError):
 
 
 class SearchTooLarge(ErrataError):
-    """The rows of a single subject do not fit into memory."""
+    """One subject's rows that do not fit into memory."""
 
     slug = "search-too-large"
     title = "The edits about one subject need more memory than there is"
