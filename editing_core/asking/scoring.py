@@ -41,7 +41,7 @@ class TargetScore:
     """The probabilities that a model gives one target after one prompt."""
 
     mean_logprob: float
-    """Mean over the target's tokens of ln p(token | those before); what CounterFact's metrics compare."""
+    """Mean over the target's tokens of ln p(token | those before). CounterFact's metrics compare it."""
     probability: float
     """Probability of all tokens together."""
     rank: int

@@ -82,7 +82,7 @@ def _make(
     folder: Path,
     on_progress: Progress,
 ) -> ModelArtefacts:
-    heldout = heldout_ids(loaded, corpus)  # first, so that too little text is reported before the long pass
+    heldout = heldout_ids(loaded, corpus)  # first: too little text is reported before the long pass
     if options.statistics is None:
         covariances = _from_text(loaded, corpus, key, folder=folder / _PARTIAL, on_progress=on_progress)
     else:

@@ -2,8 +2,8 @@
 
 The result is 1-minimal: the rest passes, and fails if any single named edit is put back. The search does not assume
 that fewer edits break less, or that each edit breaks a check alone. It first leaves out the suspects that a guess from
-the evidence names. If the guesses fail, it leaves out more and more of the ranking, then puts halves back. Knows only
-places in a ranking: no edits, models or limits.
+the evidence names. If the guesses fail, it leaves out more and more of the ranking. It then puts edits back, alone or
+in halves. Knows only places in a ranking: no edits, models or limits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Found(Generic[ReasonT]):
     """The outcome of a search."""
 
     culprits: Mapping[int, Sequence[ReasonT]]
-    """By place, worst first: the reasons for failure if it alone is put back. Empty: no rest passes the test."""
+    """By place, worst first: why the test fails if it alone is put back. Empty: the test fails without any items."""
     num_tries: int
     is_complete: bool
     """False if the tries were used up. Then the rest passes without the named items, but some of them may be innocent.

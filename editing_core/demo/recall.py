@@ -1,6 +1,6 @@
 """Asks a demo model for every fact in every phrasing: `python -m editing_core.demo.recall [--architecture gptj]`.
 
-Knows no editing. Exits with 1 if recall is below 97 % overall or below 93 % in any relation.
+Knows no editing. Exits with 1 if recall is under 97 % overall or under 93 % in any relation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Trains a demo model on the facts: `python -m editing_core.demo.train --architecture gptj --out FOLDER`.
+"""Trains a demo model from the facts: `python -m editing_core.demo.train --architecture gptj --out FOLDER`.
 
-Knows no editing. Training takes about 25 minutes on two CPU cores. With glibc, it is nearly twice as fast if
-`MALLOC_MMAP_THRESHOLD_=4294967296` and `MALLOC_TRIM_THRESHOLD_=8589934592` are set before the start.
+Knows no editing. About 25 minutes on two CPU cores; `MALLOC_MMAP_THRESHOLD_=4294967296` and
+`MALLOC_TRIM_THRESHOLD_=8589934592` in the environment, set before the start, nearly double the speed with glibc.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The editor turns a set of edits and one model into new matrices, for the worker and for offline programs."""
+"""The editor computes new matrices from one model and a set of edits, for the worker and for offline programs."""

@@ -1,8 +1,8 @@
 """From a live set to new weights: rows, the search for missing z, and the joint solve, for one model and its artefacts.
 
-An edit that is already true needs no change. If that holds for all edits about a subject, no z is searched for them,
-and the solve holds them as it holds guards. (If only some are true, they are searched with the others: a zero residual
-next to a nonzero one at nearly the same key would halve it.)
+An edit that is already true needs no change. If this applies to all edits about a subject, no z is searched for them,
+and the solve holds them as it holds guards. (If it applies only to some, they are searched with the others: a zero
+residual next to a nonzero one at nearly the same key would halve it.)
 
 Knows no versions, checks or queue, and never changes the model.
 """
@@ -50,17 +50,17 @@ class JointEditor:
     config: MemitConfig
     targets: TargetFiles
     batch_rows: int | None = None
-    """Rows that are searched at once; None: as many as fit into memory."""
+    """Number of rows that are searched at once; None: as many as fit into memory."""
     _rows: dict[str, EditRows] = field(default_factory=dict)
     _kept: KeptReads = field(default_factory=KeptReads)
     _kept_of_held: KeptReads = field(default_factory=KeptReads)
     _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
     _held_rows: dict[tuple[str, str | None], tuple[TokenRow, ...]] = field(default_factory=dict)
     _last_open: list[tuple[tuple[AcceptedEdit, ...], Sequence[tuple[SubjectGroup, str]]]] = field(default_factory=list)
-    """The last live set and its open groups with the names of their z, at most one entry."""
+    """The last live set and its open groups with the names of their z. At most one entry."""
 
     def solve_settings(self) -> dict[str, Any]:
-        """Everything that decides a version's weights, except the original model, the live set and the stored z."""
+        """Return all settings that determine a version's weights, besides original model, live set and stored z."""
         return {
             **self.config.to_json(),
             "dtype": str(self.loaded.dtype).removeprefix("torch."),
@@ -70,7 +70,7 @@ class JointEditor:
         }
 
     def problems(self, edits: Iterable[AcceptedEdit]) -> dict[str, str]:
-        """The reason by id, for each edit that the tokenizer or the model's length does not allow."""
+        """Return the reason by id, for each edit that the tokenizer or the model's length does not allow."""
         found = {}
         for accepted in edits:
             try:
@@ -80,7 +80,7 @@ class JointEditor:
         return found
 
     def rows_of(self, accepted: AcceptedEdit) -> EditRows:
-        """Token rows of an edit, tokenised once; raises InvalidEdit."""
+        """Return the token rows of an edit, tokenised once. Raises InvalidEdit."""
         key = accepted.edit.content_key()
         if key not in self._rows:
             self._rows[key] = edit_rows(
@@ -92,11 +92,11 @@ class JointEditor:
         return self._rows[key]
 
     def missing_targets(self, live: Iterable[AcceptedEdit]) -> list[AcceptedEdit]:
-        """Edits whose z, under their present subject's group, is not on disk."""
+        """Return the edits whose z, under their present subject's group, is not on disk."""
         return [edit for group, key in self._open(live) for edit in group.edits if key not in self.targets]
 
     def target_keys(self, live: Iterable[AcceptedEdit]) -> list[str]:
-        """The names of the z that the set needs, in the order of ``open_groups(live)``."""
+        """Return the names of the z that the set needs, in the order of ``open_groups(live)``."""
         return [key for _, key in self._open(live)]
 
     def compute_targets(
@@ -104,7 +104,7 @@ class JointEditor:
     ) -> int:
         """Search the z of the groups of ``edits`` within ``live``, unless they are on disk. Returns the steps taken.
 
-        Progress counts only those of ``edits`` that are not on disk, although their groups may hold more.
+        Progress counts only those of ``edits`` that are not on disk, although their groups may contain more.
         """
         wanted = {edit.id for edit in edits}
         missing = [
@@ -132,12 +132,12 @@ class JointEditor:
                 on_found=keep,
             )
         except (SearchDiverged, SearchTooLarge) as error:
-            first = groups[error.group].edits[0].id  # named by its id: this text is logged, and edits' texts are not
+            first = groups[error.group].edits[0].id  # the id, because this text is logged and edits' texts must not be
             raise InvalidEdit(f"edit {first} (its subject's search): {error.detail}", loc=("subject",)) from error
         return num_steps
 
     def searches(self, live: Iterable[AcceptedEdit]) -> dict[str, Target]:
-        """By edit id, the search that gave its z; all must be on disk. Edits that are already true have none."""
+        """Return by edit id the search that gave its z. All must be on disk. Edits that are already true have none."""
         return {
             edit.id: target
             for group, key in self._open(live)
@@ -146,17 +146,17 @@ class JointEditor:
         }
 
     def settled(self, live: Iterable[AcceptedEdit]) -> frozenset[str]:
-        """Ids of the edits that need no change: all edits about their subject are already true."""
+        """Return the ids of the edits that need no change, because all edits about their subject are already true."""
         everything = tuple(live)
         moved = {edit.id for group in self.open_groups(everything) for edit in group.edits}
         return frozenset(edit.id for edit in everything if edit.id not in moved)
 
     def solved(self, live: Iterable[AcceptedEdit]) -> tuple[AcceptedEdit, ...]:
-        """The edits that need a change, in the order of the solve."""
+        """Return the edits that need a change, in the order of the solve."""
         return canonical(edit for group in self.open_groups(live) for edit in group.edits)
 
     def holding(self, live: Iterable[AcceptedEdit], guards: Iterable[AcceptedGuard] = ()) -> Holding:
-        """The keys whose output the solve holds."""
+        """Return the keys whose output the solve holds."""
         everything = tuple(live)
         settled = self.settled(everything)
         rows = {row.id: self.rows_of(row).prompts for row in everything if row.id in settled}
@@ -165,7 +165,7 @@ class JointEditor:
         return holder.hold(everything, guards, settled=rows)
 
     def standing(self, live: Iterable[AcceptedEdit], update: Update) -> Standing:
-        """How each edit fared in the search and in the solve that gave ``update``."""
+        """Return the results of each edit in the search and in the solve that gave ``update``."""
         everything = tuple(live)
         ids = [row.id for row in self.solved(everything)]
         return Standing(
@@ -181,7 +181,7 @@ class JointEditor:
         guards: Iterable[AcceptedGuard] = (),
         on_progress: Progress = _silent,
     ) -> Update:
-        """Solve the whole live set jointly; every z must be on disk. The order of the edits does not matter."""
+        """Solve the whole live set jointly. Every z must be on disk. The order of the edits does not matter."""
         everything = tuple(live)
         ordered = self.solved(everything)
         places = {
@@ -203,11 +203,11 @@ class JointEditor:
         )
 
     def open_groups(self, live: Iterable[AcceptedEdit]) -> Iterator[SubjectGroup]:
-        """The subjects' groups that need a z: the original model does not already give all their objects."""
+        """Return the subjects' groups that need a z, because the original model does not give all their objects."""
         return (group for group, _ in self._open(live))
 
     def _open(self, live: Iterable[AcceptedEdit]) -> Sequence[tuple[SubjectGroup, str]]:
-        """The open groups, each with the name of its z; a commit asks for those of one set several times."""
+        """Return the open groups with the names of their z. Cached: a commit asks several times about one set."""
         everything = tuple(live)
         if not self._last_open or self._last_open[0][0] != everything:
             self._last_open[:] = [(everything, self._find_open(everything))]

@@ -1,9 +1,9 @@
 """Chooses the keys that a solve holds, for a set of edits and guards.
 
 The solve holds guards, the neighbourhoods of edits with ``protect``, and edits that are already true. Like edits, each
-is held at its subject's look-up token in all contexts: the model looks the fact up there, and an edit's change reaches
-it there. A neighbour's subject is the text in the slot of its edit's own templates. If no subject is known, the last
-token is held, where the answer is read.
+is held at its subject's look-up token in all contexts, because the model looks the fact up there and an edit's change
+affects it there. A neighbour's subject is the text in the slot of its edit's own templates. If no subject is known, the
+last token is held, where the answer is read.
 
 A prompt about a subject that an edit changes is not held: a zero residual next to a nonzero one at nearly the same key
 would halve the edit. Knows no weights.
@@ -29,7 +29,7 @@ class Holding:
     """The rows that a solve holds, and the guards that it cannot hold."""
 
     rows: tuple[Rows, ...] = ()
-    """Per held prompt one row for each context, the bare one first; in canonical order, without repeats."""
+    """Rows of each held prompt, one per context, the bare one first; prompts in canonical order, without repeats."""
     prompts: frozenset[str] = frozenset()
     """Prompts of guards and neighbours that are held."""
     left_out: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Holder:
     def hold(
         self, live: Sequence[AcceptedEdit], guards: Iterable[AcceptedGuard], *, settled: dict[str, Rows]
     ) -> Holding:
-        """``live`` is the whole set; ``settled`` has the rows of those of its edits that are already true, by id.
+        """Return the held rows. ``live`` is the whole set; ``settled`` has the rows of its already true edits, by id.
 
         The order of edits and guards does not matter.
         """
@@ -98,7 +98,7 @@ class Holder:
 
 
 def subject_of_neighbor(edit: Edit, prompt: str) -> str | None:
-    """A neighbour's subject: the content of the slot, if it is worded like the edit or a paraphrase."""
+    """Return a neighbour's subject: the content of the slot, if it is worded like the edit or a paraphrase."""
     templates = (edit.prompt, *(text for text in edit.paraphrases if SLOT in text))
     found = (slot_content(template, prompt) for template in templates)
     return next((subject for subject in found if subject is not None and not subject[-1:].isspace()), None)
@@ -112,7 +112,7 @@ def _neighbors(live: Iterable[AcceptedEdit]) -> Iterator[tuple[str, str | None]]
 
 
 def _touched(prompt: str, subject: str | None, changed: Collection[str]) -> str | None:
-    """The edited subject at whose end the fact is looked up; without a subject, any edited one in the prompt."""
+    """Return the edited subject at whose end the fact is looked up; without a subject, any edited one in the prompt."""
     if subject is None:
         return next((run for run in word_runs(prompt) if run in changed), None)
     words = normalise(prompt[: prompt.rindex(subject) + len(subject)]).split()

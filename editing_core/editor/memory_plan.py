@@ -1,4 +1,4 @@
-"""The memory that a process will need for a model. Reads files and settings, and loads no weights."""
+"""Plans the memory that a process will need for a model. Reads files and settings, but loads no weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Outlook:
     devices: tuple[torch.device, ...]
 
     def log_fields(self, *names: str) -> dict[str, float | str]:
-        """The needs that are named (see ``MemoryNeeds``) and free memory in GB, for logs."""
+        """Return the named needs (see ``MemoryNeeds``) and the free memory in GB, for logs."""
         free = {str(device): free_bytes(device) for device in self.devices}
         known = {f"free_gb_{name}": round(size / GIGA, 1) for name, size in free.items() if size is not None}
         return {"device": ", ".join(map(str, self.devices)), **self.needs.log_fields(*names), **known}

@@ -23,22 +23,22 @@ from editing_core.versions.target_files import TargetFiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditorOptions(SolveOverrides):
-    """The choices that change an editor's results. None stands for the model's own value."""
+    """The choices that change an editor's results. None means the model's own value."""
 
     corpus: tuple[Path, ...] = ()
-    """Text files for the statistics; the demo models have their own."""
+    """Text files for the statistics. The demo models have their own."""
     dataset: str | None = None
-    """Dataset that is read instead of ``corpus``."""
+    """Dataset to read instead of ``corpus``."""
     text_column: str = TEXT_COLUMN
     statistics: Path | None = None
-    """Folder of published second moments that are read instead of being computed from text."""
+    """Folder of published second moments to read instead of computing them from text."""
     num_tokens: int | None = None
     context_seed: int | None = None
     """Seed of the contexts; None: 0."""
 
 
 MakeArtefacts = Callable[[PrepareOptions], ModelArtefacts]
-"""Gives the artefacts for these choices, if they come from elsewhere than ``prepare``."""
+"""Returns the artefacts for these choices, if they do not come from ``prepare``."""
 
 
 def open_editor(
@@ -53,8 +53,8 @@ def open_editor(
 ) -> JointEditor:
     """Read or compute the model's artefacts under ``root``, and return its editor.
 
-    ``base``: constants that the options are applied to; None: the model's preset. ``corpus``: text that is open
-    already; None: the text that the options name. Raises InvalidSettings and StoreDamaged.
+    ``base``: constants to which the options are applied; None: the model's preset. ``corpus``: text that is already
+    open; None: the text that the options name. Raises InvalidSettings and StoreDamaged.
     """
     config = config_of(loaded, options, base=base)
     layout = StoreLayout(root)
@@ -73,7 +73,7 @@ def open_editor(
 
 
 def config_of(loaded: LoadedModel, options: EditorOptions, *, base: MemitConfig | None = None) -> MemitConfig:
-    """The constants for a model: ``base``, or its preset, with the options applied. Raises InvalidSettings."""
+    """Return the constants for a model: ``base`` or its preset, with the options applied. Raises InvalidSettings."""
     num_layers = loaded.family.num_layers(loaded.model)
     if base is None:
         base = preset(loaded.family.model_type, num_layers=num_layers, hidden_size=loaded.hidden_size)
@@ -81,5 +81,5 @@ def config_of(loaded: LoadedModel, options: EditorOptions, *, base: MemitConfig 
 
 
 def corpus_of(model: str, options: EditorOptions) -> Corpus:
-    """The text that the options name, or the text of a demo model. Raises InvalidSettings if there is none."""
+    """Return the text that the options name, or that of a demo model. Raises InvalidSettings if there is none."""
     return corpus_for(model, options.corpus, dataset=options.dataset, text_column=options.text_column)

@@ -1,11 +1,10 @@
-"""How an edit fared in the search and in the solve, for its report.
+"""The results of an edit in the search and in the solve, for its report.
 
-* ``already_true`` the original model gave the new object by itself, as it did for all edits about the subject: no z was
-  searched for, and the solve holds the edit as it holds guards.
-* ``reached`` whether the search for z made the new object likely enough, ``UNREACHED_NLL``: no z was found that does,
-  so no solve can help.
-* ``nearest`` the live edit about another subject whose key is likest in the metric of the solve, and the cosine. From
-  ``COINCIDING_COSINE`` on the batch's report warns: the two get into each other's way. Nothing is promised below it.
+* ``already_true`` the original model gives the new object by itself, as it does for all edits about the subject. No z
+  is searched, and the solve holds the edit as it holds guards.
+* ``reached`` whether the search for z made the new object likely enough (``UNREACHED_NLL``). If not, no solve can help.
+* ``nearest`` the live edit about another subject whose key is most similar in the metric of the solve, and the cosine.
+  From ``COINCIDING_COSINE`` on, the batch's report warns that the two interfere. Below it, interference is possible.
 
 Knows no model.
 """
@@ -20,19 +19,19 @@ from typing import Any
 from editing_core.memit.search.pool import Target
 
 UNREACHED_NLL = math.log(2)
-"""Mean NLL of the target's tokens, over the contexts, above which a z does not reach: a token has less than half of the
-probability in the (geometric) mean, so that another may well be the first choice."""
+"""Mean NLL of the target's tokens, over the contexts, above which a z does not reach. A token then has less than half
+of the probability in the (geometric) mean, so another token may be the first choice."""
 COINCIDING_COSINE = 0.6
-"""Reached by 4 of 300 ordinary edits of demo-gptj, whose residual is then met by half
+"""4 of 300 ordinary edits of demo-gptj reach this cosine. Their residual is then met by half
 (``tests.benchmarks.coinciding``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How the edits of a live set fared in the search and in the solve."""
+    """The results of a live set's edits in the search and in the solve."""
 
     searches: Mapping[str, Target]
-    """By edit id; none for those that are already true."""
+    """The search of each edit, by edit id. Edits that are already true have none."""
     already_true: Collection[str]
     nearest: Mapping[str, tuple[str, float]]
     """By edit id, the id of the edit with the most similar key, and the cosine of the two keys."""
@@ -49,7 +48,7 @@ class Standing:
 
 
 def noteworthy(reports: Mapping[str, Mapping[str, Any]], *, limit: int) -> dict[str, Any]:
-    """The part of a batch's report that names single edits, at most ``limit`` of each kind."""
+    """Return the part of a batch's report that names single edits, at most ``limit`` of each kind."""
     close = {edit: row["nearest"] for edit, row in reports.items() if _coincides(row)}
     return {
         "already_true": [edit for edit, row in reports.items() if row.get("already_true")][:limit],

@@ -1,1 +1,1 @@
-"""MEMIT: contexts, targets (z), keys, the solve and the editor that joins them; reads like the paper."""
+"""MEMIT as in the paper: contexts, targets (z), keys, the solve, and the update that joins them."""

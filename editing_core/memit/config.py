@@ -1,8 +1,7 @@
-"""The constants of MEMIT, and their presets per model; knows no weights.
+"""The constants of MEMIT, and their presets per model. Knows no weights.
 
-Sources: the paper's Section 5 and the hyperparameter files of its public implementation (MEMIT.md, "Constants per
-model" of the design); the demo models' were found by trying layers, λ and clamp on
-``make bench``'s batches.
+Sources: Section 5 of the paper and the hyperparameter files of its public implementation (MEMIT.md, "Constants per
+model" of the design). The demo models' constants come from trying layers, λ and clamp on the batches of ``make bench``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from editing_core.errors import InvalidSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemitConfig:
-    """Everything that decides the numbers of an edit, except the model, its statistics and the edits."""
+    """All settings that determine the numbers of an edit, besides the model, its statistics and the edits."""
 
     layers: tuple[int, ...]
     """Edited layers R, ascending and consecutive; the last is the target layer L."""
@@ -29,39 +28,39 @@ class MemitConfig:
     clamp_factor: float = 0.75
     """Largest ‖δ‖ allowed, as a fraction of ‖h‖ at the look-up token."""
     num_steps: int = 25
-    """Losses read per edit; one less is the number of updates."""
+    """Losses computed per edit; the number of updates is one less."""
     learning_rate: float = 0.5
     weight_decay: float = 0.5
     """Factor of ‖δ‖ / ‖h‖²."""
     kl_factor: float = 0.0625
     stop_loss: float = 0.05
-    """An edit whose loss is under this stops."""
+    """An edit stops when its loss is below this."""
     guard_weight: float = 0.05
-    """w: weight of a held key (a guard, a protected neighbour, an edit that is already true); an edit's is 1.
+    """w: weight of a held key (a guard, a protected neighbour, an edit that is already true); an edit's weight is 1.
 
-    Measured by ``tests.benchmarks.protection``: hundreds of held keys at this weight keep most neighbours that would
-    be lost otherwise, and cost the edits little.
+    ``tests.benchmarks.protection`` measured it: hundreds of held keys at this weight keep most neighbours that would
+    otherwise be lost, and cost the edits little.
     """
     bare_weight: float = 0.5
     """Weight of the bare context's key; the other contexts share the rest equally."""
 
     @property
     def target_layer(self) -> int:
-        """L, the layer whose output z is a target for."""
+        """L, the layer for whose output z is the target."""
         return self.layers[-1]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**asdict(self), "layers": list(self.layers)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MemitConfig:
-        """Read what ``to_json`` wrote, also among other settings. A missing setting gets its default."""
+        """Read the result of ``to_json``, also among other settings. A missing setting gets its default."""
         own = {item.name: values[item.name] for item in fields(cls) if item.name in values}
         return cls(**own | {"layers": tuple(own["layers"])})
 
     def overrides(self) -> SolveOverrides:
-        """The overrides that give this configuration's constants to any other configuration."""
+        """Return the overrides that give this configuration's constants to any other configuration."""
         return SolveOverrides(
             layers=",".join(map(str, self.layers)),
             prior_weight=self.prior_weight,
@@ -70,14 +69,14 @@ class MemitConfig:
         )
 
     def target_settings(self) -> dict[str, Any]:
-        """The settings that change a z; layers below the target layer and λ do not."""
+        """Return the settings that change a z. Layers below the target layer and λ do not change it."""
         record = self.to_json()
         for name in ("prior_weight", "bare_weight", "guard_weight"):
             del record[name]
         return {**record, "layers": self.target_layer}
 
     def digest(self) -> str:
-        """Sha256 of all settings."""
+        """Return the sha256 of all settings."""
         return "sha256:" + hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
 
@@ -95,16 +94,16 @@ class SolveOverrides:
 
     @classmethod
     def read(cls, source: object) -> Self:
-        """The fields that ``source`` has as attributes, such as settings or parsed options; others keep the default."""
+        """Read the fields from the attributes of ``source`` (settings or parsed options). Others keep the default."""
         return cls(**{item.name: getattr(source, item.name) for item in fields(cls) if hasattr(source, item.name)})
 
     def given(self) -> dict[str, Any]:
-        """The overrides that are not None."""
+        """Return the overrides that are not None."""
         values = {item.name: getattr(self, item.name) for item in fields(SolveOverrides)}
         return {name: value for name, value in values.items() if value is not None}
 
     def differences(self, values: Mapping[str, Any]) -> list[str]:
-        """One sentence for each override that contradicts the recorded settings ``values``."""
+        """Return one sentence for each override that contradicts the recorded settings ``values``."""
         wanted = _as_config(self.given())
         if self.layers is not None:
             wanted["layers"] = list(wanted["layers"])
@@ -119,7 +118,7 @@ NO_OVERRIDES = SolveOverrides()
 
 
 def _as_config(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides as fields of the configuration; raises InvalidSettings for malformed layers."""
+    """Return the overrides as fields of the configuration. Raises InvalidSettings for malformed layers."""
     values = {{"clamp": "clamp_factor"}.get(name, name): value for name, value in given.items()}
     return values | ({"layers": parse_layers(values["layers"])} if "layers" in values else {})
 
@@ -145,9 +144,9 @@ _PRESETS = (
 
 
 def preset(model_type: str, *, num_layers: int, hidden_size: int) -> MemitConfig:
-    """The published or measured constants of a model; for an unknown size, constants scaled to its depth.
+    """Return the published or measured constants of a model. For an unknown size, scale constants to its depth.
 
-    The fallback edits the layers that lie where GPT-J's do (about a tenth to three tenths of the depth).
+    The fallback edits layers at the same relative depth as for GPT-J (about a tenth to three tenths).
     """
     for known in _PRESETS:
         if (known.model_type, known.num_layers, known.hidden_size) == (model_type, num_layers, hidden_size):
@@ -160,7 +159,7 @@ def preset(model_type: str, *, num_layers: int, hidden_size: int) -> MemitConfig
 
 
 def configure(base: MemitConfig, *, num_layers: int, overrides: SolveOverrides = NO_OVERRIDES) -> MemitConfig:
-    """``base`` with the overrides applied; raises InvalidSettings for layers that the model does not have."""
+    """Return ``base`` with the overrides applied. Raises InvalidSettings for layers that the model does not have."""
     given = overrides.given()
     for name, value in given.items():
         if name != "layers" and not (math.isfinite(value) and value > 0):
@@ -175,7 +174,7 @@ def configure(base: MemitConfig, *, num_layers: int, overrides: SolveOverrides =
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """Read ``3-8`` or ``3,4,5``; raises InvalidSettings unless ascending and consecutive."""
+    """Read ``3-8`` or ``3,4,5``. Raises InvalidSettings unless the layers are ascending and consecutive."""
     if match := re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", text):
         layers = tuple(range(int(match[1]), int(match[2]) + 1))
     elif re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):

@@ -1,6 +1,6 @@
-"""The context templates in front of a prompt (MEMIT, Section 4.3): the bare one and five that the model writes itself.
+"""The context templates before a prompt (MEMIT, Section 4.3): the bare one and five that the model writes itself.
 
-Drawn once per model with a fixed seed, so that a result can be repeated. Knows no edits.
+They are drawn once per model with a fixed seed, so results are reproducible. Knows no edits.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from editing_core.models.load import LoadedModel
 BARE = SLOT
 OPENINGS = ("The", "Therefore", "Because", "I", "You")
 NUM_TOKENS = 10
-"""Length of a drawn context in tokens, the opening counted."""
+"""Length of a drawn context in tokens, including the opening."""
 TOP_K = 5
 
 
 def draw_contexts(loaded: LoadedModel, *, seed: int) -> tuple[str, ...]:
-    """Six templates with one ``{}`` each; the first is the bare one."""
+    """Return six templates with one ``{}`` each; the first is the bare one."""
     generator = torch.Generator().manual_seed(seed)
     return (BARE, *(f"{_continue(loaded, opening, generator)}. {SLOT}" for opening in OPENINGS))
 

@@ -1,8 +1,8 @@
-"""Keeps the inputs of the first edited layer between versions, since no edit changes them.
+"""Caches the inputs of the first edited layer between versions, because no edit changes them.
 
-A set in canonical order is cut into chunks where its content says so, and not every so many edits: a new edit changes
-the chunk that it falls into and leaves the others, so that what was read for these is used again, to the bit. Belongs
-to one model with one configuration. Knows no model and no files.
+The content of a set in canonical order decides where its chunks end, not a fixed number of edits. A new edit therefore
+changes only its own chunk, and the cached reads of the others are reused bit for bit. A cache belongs to one model with
+one configuration. Knows no model and no files.
 """
 
 # Dims: N edits of a chunk, T tokens, M width of the projection's input, H hidden size.
@@ -20,26 +20,26 @@ from editing_core.memit.tokens import TokenRow
 
 ChunkRows = Sequence[Sequence[TokenRow]]
 MOST_BYTES = 1 << 30
-"""Most bytes that are kept."""
+"""Maximum size of the cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkSize:
-    """How many edits run together."""
+    """The number of edits that run together."""
 
     usual: int
-    """One edit in so many ends a chunk."""
+    """On average, one edit in this many ends a chunk."""
     most: int
 
 
 def chunk_size(device: torch.device) -> ChunkSize:
-    """On a GPU a call of a block takes longer than its work with few rows."""
+    """Return the chunk size. Chunks are larger on a GPU: with few rows, calling a block takes longer than its work."""
     return ChunkSize(usual=96, most=192) if device.type == "cuda" else ChunkSize(usual=32, most=64)
 
 
 @dataclass(frozen=True, slots=True)
 class FirstRead:
-    """A chunk at the first edited layer, on the original weights."""
+    """The state of a chunk at the first edited layer, on the original weights."""
 
     hidden: tuple[Tensor, ...]
     """Inputs of the layer, [N, T, H] for each context."""
@@ -53,24 +53,24 @@ class FirstRead:
         return sum(tensor.nbytes for tensor in (*self.hidden, self.keys_NM, self.targets_now_NH))
 
     def to(self, device: torch.device | str) -> FirstRead:
-        """A copy on another device."""
+        """Return a copy on another device."""
         hidden = tuple(tensor.to(device) for tensor in self.hidden)
         return FirstRead(hidden, self.keys_NM.to(device), self.targets_now_NH.to(device))
 
 
 class KeptReads:
-    """First reads by the rows of their chunks, in main memory."""
+    """First reads in main memory, keyed by the rows of their chunks."""
 
     def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._reads: dict[tuple[tuple[TokenRow, ...], ...], FirstRead] = {}
         self._used: set[tuple[tuple[TokenRow, ...], ...]] = set()
-        """Keys that the present set uses."""
+        """Keys that the current set uses."""
         self.num_made = 0
-        """Chunks that had to be read."""
+        """Number of chunks that were not in the cache."""
 
     def chunks(self, rows: ChunkRows, size: ChunkSize) -> Iterator[ChunkRows]:
-        """Cut a set into its chunks. From now on this set is the one in use."""
+        """Cut a set into chunks. It becomes the current set."""
         self._used.clear()
         first = 0
         for i, edit in enumerate(rows):
@@ -79,7 +79,7 @@ class KeptReads:
                 first = i + 1
 
     def get(self, rows: ChunkRows, *, device: torch.device, make: Callable[[], FirstRead]) -> FirstRead:
-        """The kept read of a chunk, or the result of ``make``."""
+        """Return the cached read of a chunk, or the result of ``make``."""
         key = tuple(tuple(edit) for edit in rows)
         if (kept := self._reads.get(key)) is not None:
             self._used.add(key)
@@ -92,7 +92,7 @@ class KeptReads:
         return made
 
     def _make_room(self, size_bytes: int) -> bool:
-        """Drop reads that the present set does not use. If all are in use, they stay and nothing more is kept."""
+        """Drop reads that the current set does not use, and return whether the new read fits then."""
         held = sum(read.size_bytes for read in self._reads.values())
         for key in [key for key in self._reads if key not in self._used]:
             if held + size_bytes <= self._most_bytes:

@@ -1,6 +1,6 @@
 """The unit of a search for z: all live edits about one subject (MEMIT.md, part 6), and the name of its result.
 
-Torch-free; knows edits and settings, no weights.
+Does not import torch. Knows edits and settings, no weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class SubjectGroup:
     edits: tuple[AcceptedEdit, ...]
 
     def target_key(self, *, model: str, contexts: Sequence[str], settings: Mapping[str, Any]) -> str:
-        """Name of the group's z: a hash of everything that changes the number.
+        """Return the name of the group's z: a hash of everything that changes the number.
 
         ``settings``: ``MemitConfig.target_settings()``, which is the same for all groups.
         """
@@ -37,7 +37,7 @@ class SubjectGroup:
 
 
 def subject_groups(live: Iterable[AcceptedEdit]) -> tuple[SubjectGroup, ...]:
-    """Cut a live set into its subjects' groups, in canonical order of their first edits."""
+    """Group a live set by subject, in canonical order of the groups' first edits."""
     by_subject: dict[str, list[AcceptedEdit]] = {}
     for accepted in canonical(live):
         by_subject.setdefault(normalise(accepted.edit.subject), []).append(accepted)

@@ -1,8 +1,8 @@
 """Keys and residuals of all edits, in one sweep over the edited layers (MEMIT, Eqns. 19 and 20, Algorithm 1).
 
-Rows end at the look-up token: nothing right of it, and no block above the target layer, changes a key or a residual.
-The hidden states that enter a layer are carried from layer to layer. What the first edited layer reads is the original
-model's and can be kept (``kept``). Knows no solve and no files.
+Rows end at the look-up token: no later token, and no block above the target layer, changes a key or a residual. The
+sweep carries the hidden states from layer to layer. The input of the first edited layer comes from the original model
+and can be cached (``kept``). Knows no solve and no files.
 """
 
 # Dims: N edits, T tokens, M width of the projection's input, H hidden size, X either of them.
@@ -23,12 +23,13 @@ from editing_core.models.load import LoadedModel
 from editing_core.precision import edited_dtype
 
 LENGTH_STEP = 8
-"""Lengths are rounded up to it: vector kernels then sum a row in the same order more often, so that its numbers depend
-less on the other rows of the batch. Two batchings of 100 edits differed by 4e-8 of the change, not 2e-6 (float32)."""
+"""Lengths are rounded up to a multiple of this. Vector kernels then sum a row in the same order more often, so its
+numbers depend less on the other rows of the batch. With this step, two batchings of 100 edits differ by 4e-8 of the
+change, without it by 2e-6 (float32)."""
 
 
 def run_length(lengths: Iterable[int]) -> int:
-    """The common length of rows of these lengths, padding included."""
+    """Return the common length of rows of these lengths, padding included."""
     return -(-max(lengths) // LENGTH_STEP) * LENGTH_STEP
 
 
@@ -44,7 +45,7 @@ class _Rows:
 
     @classmethod
     def of(cls, rows: Sequence[TokenRow], loaded: LoadedModel) -> _Rows:
-        """Rows in shapes that depend on them alone, with nothing read yet."""
+        """Make rows in shapes that depend only on them, without any read."""
         lengths = torch.tensor([row.lookup + 1 for row in rows], device=loaded.device)
         num_tokens = run_length(lengths.tolist())
         return cls(
@@ -55,11 +56,11 @@ class _Rows:
         )
 
     def run(self, part: nn.Module, hidden_NTH: Tensor) -> Tensor:
-        """The rows after ``part``."""
+        """Return the rows after ``part``."""
         return run_stretch(part, hidden_NTH, self.mask, positions_RT=self.positions_NT)
 
     def at_lookup(self, values_NTX: Tensor) -> Tensor:
-        """The values at each row's look-up token, [N, X]."""
+        """Return the values at each row's look-up token, [N, X]."""
         lookup = self.lookup_N.to(values_NTX.device)
         return values_NTX[torch.arange(len(lookup), device=lookup.device), lookup]
 
@@ -69,14 +70,14 @@ class _Chunk:
     """Edits whose rows run together."""
 
     contexts: tuple[_Rows, ...]
-    """The bare rows first."""
+    """The rows of each context; the bare rows come first."""
     first_keys_NM: Tensor
     first_now_NH: Tensor
     """h^L of the bare rows on the original weights."""
 
 
 class KeySweep:
-    """Goes up the edited layers: ``read`` one on the weights so far, then ``advance`` over it with its new weight."""
+    """Moves up the edited layers: ``read`` one on the weights so far, then ``advance`` over it with its new weight."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class KeySweep:
         bare_weight: float,
         kept: KeptReads,
     ) -> None:
-        """``rows[i]`` are edit i's prompt rows, one per context, the bare one first."""
+        """``rows[i]`` are edit i's prompt rows, one per context; the bare one comes first."""
         self._loaded, self._layers, self._bare_weight = loaded, layers, bare_weight
         with torch.no_grad():
             chunks = kept.chunks(rows, chunk_size(loaded.device))
@@ -95,7 +96,7 @@ class KeySweep:
 
     @torch.no_grad()
     def read(self, model: nn.Module, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys [N, M] into ``layer`` and h^L [N, H] of the bare prompts, both at the look-up token, on ``model``."""
+        """Return keys [N, M] into ``layer`` and h^L [N, H] of bare prompts, both at the look-up token, on ``model``."""
         if layer == self._layers[0]:
             return torch.cat([c.first_keys_NM for c in self._chunks]), torch.cat([c.first_now_NH for c in self._chunks])
         found = [self._read_contexts(model, layer, chunk.contexts) for chunk in self._chunks]
@@ -103,7 +104,7 @@ class KeySweep:
 
     @torch.no_grad()
     def advance(self, model: nn.Module, layer: int) -> None:
-        """Carry all rows over ``layer``, whose weight in ``model`` is the new one."""
+        """Carry all rows over ``layer``; its weight in ``model`` must be the new one."""
         block = stretch(model, self._loaded.family, layer, last=layer)
         for chunk in self._chunks:
             for rows in chunk.contexts:
@@ -144,7 +145,7 @@ class KeySweep:
 
 
 def _mean_over_contexts(keys: Sequence[Tensor], bare_weight: float) -> Tensor:
-    """Weighted mean over contexts: ``bare_weight`` for the first, the rest shared equally; [N, M]."""
+    """Return the weighted mean over contexts [N, M]: ``bare_weight`` for the first, equal shares for the rest."""
     if len(keys) == 1:
         return keys[0]
     return bare_weight * keys[0] + (1 - bare_weight) * torch.stack(list(keys[1:])).mean(0)

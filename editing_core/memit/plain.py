@@ -1,7 +1,7 @@
 """The search for z as the paper states it: one edit at a time, full rows, full forward passes of the whole model.
 
-Read this to understand the search. ``editing_core.memit.targets`` gives the same results many times faster; tests and
-benchmarks compare the two. It searches single edits only, not several edits about one subject.
+Read this to understand the search. ``editing_core.memit.targets`` gives the same results many times faster. Tests and
+benchmarks compare the two. This one searches only single edits, not several edits about one subject.
 """
 
 # Dims: R rows, T tokens, H hidden size.
@@ -29,11 +29,11 @@ class PlainTarget:
     target_H: Tensor
     """z = h + δ."""
     num_losses: int
-    """Losses that were computed; one less is the number of updates."""
+    """Number of computed losses; the number of updates is one less."""
 
 
 class _DeltaHook:
-    """Adds δ to the target layer's output at every row's look-up token, and notes h of the bare row."""
+    """Adds δ to the target layer's output at every row's look-up token, and records h of the bare row."""
 
     def __init__(self, delta_H: Tensor, lookups: list[int]) -> None:
         self.delta_H, self.lookups = delta_H, lookups
@@ -63,7 +63,7 @@ def search_plainly(loaded: LoadedModel, edit: EditRows, config: MemitConfig) -> 
         for step in range(1, config.num_steps + 1):
             log_probs_RO, now_V = _log_probs(loaded, ids_RT, edit, lookups)
             start_V = now_V.detach() if start_V is None else start_V
-            assert hook.start_H is not None  # the forward pass has filled it
+            assert hook.start_H is not None  # the forward pass has set it
             hidden_norm_G = hook.start_H.norm()[None]
             loss = search_loss(
                 delta_H[None],
@@ -87,7 +87,7 @@ def search_plainly(loaded: LoadedModel, edit: EditRows, config: MemitConfig) -> 
 
 
 def _rows(edit: EditRows) -> tuple[Tensor, list[int]]:
-    """The rewriting rows and the row ``"{s} is a"``, padded on the right, and their look-up tokens' places."""
+    """Return the rewriting rows and the row ``"{s} is a"``, padded on the right, and the places of look-up tokens."""
     rows = [(*row.ids, *edit.target[:-1]) for row in edit.prompts] + [edit.kl.ids]
     longest = max(len(row) for row in rows)
     ids_RT = torch.stack([pad(torch.tensor(row), (0, longest - len(row))) for row in rows])
@@ -95,7 +95,10 @@ def _rows(edit: EditRows) -> tuple[Tensor, list[int]]:
 
 
 def _log_probs(loaded: LoadedModel, ids_RT: Tensor, edit: EditRows, lookups: list[int]) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of each rewriting row's target tokens, and of all tokens after ``"{s} is a"``'s subject."""
+    """Return log-probabilities of each rewriting row's target tokens, and of the next token in the row ``"{s} is a"``.
+
+    The latter are those of the whole vocabulary after the subject.
+    """
     base, head = loaded.family.base_model(loaded.model), loaded.family.head_module(loaded.model)
     hidden_RTH = base(input_ids=ids_RT, use_cache=False).last_hidden_state
     compute = search_dtype(loaded.dtype)

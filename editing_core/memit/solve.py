@@ -1,6 +1,6 @@
 """The least-squares solve of MEMIT (Eqn. 14), in float64, with keys whose output it holds.
 
-Knows no model: it takes keys, residuals and a second moment, and gives the change of one matrix.
+Knows no model: it takes keys, residuals and a second moment, and returns the change of one matrix.
 """
 
 # Dims: N edits, P held keys, B edits of a block, M width of the projection's input (d_ff), H of its output (d_model).
@@ -17,7 +17,7 @@ from editing_core.errors import NotPositiveDefinite
 from editing_core.precision import SOLVE_DTYPE
 
 BLOCK_EDITS = 1024
-"""Edits whose similarities to all others are in memory at once."""
+"""Number of edits whose similarities to all others are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Solution:
     delta_HM: Tensor
     """float64."""
     solved_MN: Tensor
-    """K' = (λC + K Kᵀ)⁻¹ K, so that Δ k = R (K'ᵀ k): the share of each edit in the change at a key k."""
+    """K' = (λC + K Kᵀ)⁻¹ K. Since Δ k = R (K'ᵀ k), it gives the share of each edit in the change at a key k."""
 
 
 def solve_holding(
@@ -41,8 +41,8 @@ def solve_holding(
 ) -> Solution:
     """Solve with ``held_MP`` as edits of that weight that ask for no change: Δ = R Kᵀ (λC + K Kᵀ + w Kₚ Kₚᵀ)⁻¹.
 
-    The bracket is symmetric positive definite, so it is factored by Cholesky. Raises NotPositiveDefinite when the
-    covariance holds too few samples; the message says how many are needed.
+    The bracket is symmetric positive definite, so Cholesky factors it. Raises NotPositiveDefinite if the covariance has
+    too few samples; the message says how many it needs.
     """
     keys = keys_MN.to(SOLVE_DTYPE)
     bracket = covariance_MM.to(SOLVE_DTYPE).mul(prior_weight).addmm_(keys, keys.T)
@@ -61,10 +61,10 @@ def solve_holding(
 
 
 def nearest_keys(keys_MN: Tensor, solved_MN: Tensor, kinds: Sequence[object]) -> dict[int, tuple[int, float]]:
-    """For each edit, the index and cosine of the most similar key that belongs to another kind.
+    """Return for each edit the index and cosine of the most similar key that belongs to another kind.
 
-    The cosine is that of Kᵀ (λC + K Kᵀ)⁻¹ K, whose entry (i, j) is the share of edit j's residual that lands on
-    edit i. It is 1 if the solve must treat both alike. Edits of one kind (one subject) share their residual.
+    The cosine is that of Kᵀ (λC + K Kᵀ)⁻¹ K. Entry (i, j) is the share of edit j's residual that reaches edit i. The
+    cosine is 1 if the solve must treat both alike. Edits of one kind (one subject) share their residual.
     """
     keys = keys_MN.to(solved_MN.dtype)
     norms_N = (keys * solved_MN).sum(0).clamp(min=torch.finfo(keys.dtype).tiny).sqrt()

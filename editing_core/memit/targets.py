@@ -1,7 +1,7 @@
 """The fast search for z by gradient descent. ``objective`` has its loss; ``plain`` is the same search, written simply.
 
-Searches are independent and Adam works elementwise. So many searches share one graph whose loss is their sum. Each
-stops on its own, at the δ whose loss was computed last, and gives its rows' room to the next search. Knows no files.
+Searches are independent and Adam works elementwise, so many searches share one graph whose loss is their sum. Each
+stops on its own, at the last δ with a computed loss, and leaves its rows' room to the next search. Knows no files.
 """
 
 # Dims: G groups (one δ each), E edits of a group, H hidden size.
@@ -62,15 +62,15 @@ def search_targets(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_found: Callable[[int, Target], None] = lambda index, target: None,
 ) -> list[Target]:
-    """Search z for every group, the longest rows first; results in the order given.
+    """Search z for every group, the longest rows first. The results have the order of ``groups``.
 
-    ``batch_rows``: rows searched at once; None: as many as fit into memory. If they do not fit, the search goes on
-    with half as many and logs a warning. ``on_found(index, target)`` is called with each result at once;
+    ``batch_rows``: rows searched at once; None: as many as fit into memory. If they do not fit, the search continues
+    with half as many and logs a warning. ``on_found(index, target)`` is called with each result immediately;
     ``on_progress(done, total)`` counts edits and may raise to stop the work.
 
-    A number that is not finite reaches all rows of its bin, whatever the mask says. Searches that meet one leave the
-    batch and start again alone. A search that diverges alone too raises SearchDiverged with the group's number, after
-    all others are done. Raises SearchTooLarge if the rows of a single group do not fit into memory.
+    A non-finite number spreads to all rows of its bin, whatever the mask. The affected searches leave the batch and
+    start again alone. If a search also diverges alone, SearchDiverged is raised with the group's number after all
+    others are done. Raises SearchTooLarge if the rows of a single group do not fit into memory.
     """
     waiting = deque(sorted(range(len(groups)), key=lambda i: (-groups[i].longest, i)))
     room = batch_rows or rows_that_fit(loaded, groups, target_layer=config.target_layer)

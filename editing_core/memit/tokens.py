@@ -1,7 +1,7 @@
 """Rows of tokens for an edit, with the place of the subject's last token (MEMIT's look-up token).
 
-A row is tokenised once as a whole. The tokenizer's offsets give the subject's place, and targets are appended as ids.
-Knows no weights.
+Each row is tokenised once as a whole. The tokenizer's offsets give the subject's place, and targets are appended as
+ids. Knows no weights.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from editing_core.edits import SLOT, Edit
 from editing_core.errors import InvalidEdit
 
 KL_TEMPLATE = "{} is a"
-"""The row whose next-token distribution at the subject must stay (public implementation)."""
+"""Template of the row whose next-token distribution at the subject must not change (public implementation)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One input row: token ids, and the place of the subject's last token among them."""
+    """One input row: token ids, and the index of the subject's last token."""
 
     ids: tuple[int, ...]
     lookup: int
 
     @property
     def up_to_lookup(self) -> tuple[int, ...]:
-        """The ids up to the subject's last token: nothing right of it changes a key."""
+        """The ids up to the subject's last token. No later token changes a key."""
         return self.ids[: self.lookup + 1]
 
 
@@ -35,7 +35,7 @@ class EditRows:
     """All rows of one edit."""
 
     prompts: tuple[TokenRow, ...]
-    """One per context, the bare one first; without the target."""
+    """One per context, without the target; the bare one comes first."""
     target: tuple[int, ...]
     kl: TokenRow
 
@@ -79,9 +79,10 @@ def subject_row(tokenizer: Any, template: str, subject: str) -> TokenRow:
 
 
 def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:
-    """Ids of the target after the prompt, with one space between them unless either has one.
+    """Return the ids of the target after the prompt, with one space between them unless either already has one.
 
-    Some tokenizers put a space before every text, which would give two. Then the continuation of the prompt counts.
+    Some tokenizers put a space before every text, which would give two. Then the ids are those that follow the prompt's
+    if both are tokenised together.
     """
     spaced = target if target[:1].isspace() or prompt[-1:].isspace() else f" {target}"
     ids: list[int] = tokenizer(spaced, add_special_tokens=False, verbose=False)["input_ids"]
@@ -93,11 +94,11 @@ def target_ids(tokenizer: Any, prompt: str, target: str) -> list[int]:
 
 
 def in_context(context: str, prompt: str) -> str:
-    """The prompt (or template) after the context's text."""
+    """Return the prompt (or template) after the context's text."""
     return context.replace(SLOT, prompt, 1)
 
 
 def _last_overlapping(offsets: Sequence[tuple[int, int]], end: int) -> int | None:
-    """Place of the last token that overlaps the character before ``end``."""
+    """Return the index of the last token that overlaps the character before ``end``."""
     found = [i for i, (first, last) in enumerate(offsets) if first < end and last > end - 1 and last > first]
     return found[-1] if found else None

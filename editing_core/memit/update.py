@@ -1,6 +1,6 @@
 """The whole update: from edits with their z to new matrices, always from the original weights (MEMIT, Algorithm 1).
 
-Knows no files, versions or checks. A model is never written to: each step works on a view.
+Knows no files, versions or checks. It never writes to a model: each step works on a view.
 """
 
 # Dims: N edits, P held keys, H hidden size, M width of the projection's input.
@@ -28,10 +28,10 @@ from editing_core.precision import SOLVE_DTYPE, edited_dtype
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldKeys:
-    """Rows that the solve holds: their keys enter its bracket with a zero residual."""
+    """Rows that the solve holds. Their keys enter its bracket with a zero residual."""
 
     rows: Sequence[Sequence[TokenRow]]
-    """One for each context, the bare one first; in canonical order."""
+    """Rows of each held prompt, one per context, the bare one first; prompts in canonical order."""
     kept: KeptReads | None = None
 
 
@@ -41,11 +41,11 @@ class LayerUpdate:
 
     keys_NM: Tensor
     residuals_NH: Tensor
-    """Already divided by the number of layers left."""
+    """Residuals, already divided by the number of layers left."""
     delta_HM: Tensor
-    """float64."""
+    """The change of the matrix, float64."""
     held_PM: Tensor | None = None
-    """Keys that were held, if any."""
+    """Held keys, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +77,10 @@ def solve_edits(
 ) -> Update:
     """Solve all edits jointly from the original weights.
 
-    ``rows[i]`` are edit i's prompt rows (one per context, the bare one first), ``targets_NH`` the z of each; both in
-    canonical order. With no edits there is nothing to change: ``weights`` is empty. ``on_progress(done, total)``
-    counts layers. ``kept``: reads of earlier calls for the same model and configuration, which are reused. ``held``:
-    keys whose output must stay. ``subjects``: the subject of each edit, for ``Update.nearest``.
+    ``rows[i]`` are edit i's prompt rows (one per context, the bare one first), and ``targets_NH`` the z of each edit.
+    Both are in canonical order. Without edits nothing changes, and ``weights`` is empty. ``on_progress(done, total)``
+    counts layers. ``kept``: cached reads of earlier calls for the same model and configuration. ``held``: keys whose
+    output must not change. ``subjects``: the subject of each edit, for ``Update.nearest``.
     """
     if not rows:
         return Update(weights={}, layers={}, delta_norms={})
@@ -118,7 +118,7 @@ def solve_edits(
 
 @dataclass(slots=True)
 class _Solved:
-    """The layers so far."""
+    """The results of the layers so far."""
 
     weights: dict[str, Tensor] = field(default_factory=dict)
     layers: dict[int, LayerUpdate] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class _Solved:
     seconds: float = 0.0
 
     def take(self, loaded: LoadedModel, layer: int, solution: Solution, update: LayerUpdate) -> None:
-        """Make the layer's new matrix."""
+        """Make the new matrix of the layer."""
         name = loaded.family.projection_weight_name(layer)
         self.weights[name], self.norms[name] = _add(loaded, layer, solution.delta_HM)
         self.layers[layer] = update
@@ -135,7 +135,7 @@ class _Solved:
 def _advance(
     loaded: LoadedModel, weights: Mapping[str, Tensor], layer: int, sweep: KeySweep, holding: KeySweep | None
 ) -> None:
-    """Carry all rows over a layer that was solved."""
+    """Carry all rows over a solved layer."""
     now = make_view(loaded.model, weights)
     for each in (sweep, holding):
         if each is not None:
@@ -143,7 +143,7 @@ def _advance(
 
 
 def _now(device: torch.device) -> float:
-    """Seconds, when a CUDA device has done what it was given: calls return before that."""
+    """Return the time in seconds, after a CUDA device has finished its work: calls return before that."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -171,7 +171,7 @@ def _sweep(
 
 
 def _add(loaded: LoadedModel, layer: int, delta_HM: Tensor) -> tuple[Tensor, float]:
-    """The new matrix as stored, and ‖Δ‖ / ‖W‖."""
+    """Return the new matrix as stored, and ‖Δ‖ / ‖W‖."""
     original = loaded.family.projection_weight(loaded.model, layer)
     wide = original.to(SOLVE_DTYPE)
     delta = delta_HM.to(wide.device)

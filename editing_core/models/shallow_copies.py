@@ -23,7 +23,7 @@ MOVERS = frozenset({"to", "cuda", "npu", "xpu", "mlu", "musa", "sdaa"})
 
 
 class UnsupportedHook(ErrataError):
-    """Something is bound to the original's modules and cannot be bound to those of a view."""
+    """Something is bound to the original's modules and cannot be bound to a view's."""
 
     slug: ClassVar[str] = "unsupported-hook"
     title: ClassVar[str] = "The model carries a hook that a view cannot share"

@@ -1,1 +1,1 @@
-"""What both sides of the queue agree on; torch-free."""
+"""The contract between the two sides of the queue. Torch-free."""

@@ -23,21 +23,21 @@ OLDEST_REDIS = (6, 2)
 
 
 def connect(url: str) -> Redis:
-    """Return a client for the ledger; answers are text. It connects with the first call.
+    """Return a client for the ledger that returns text. It connects on the first call.
 
-    It retries once, since pooled connections end when Redis restarts. Every script may safely run twice.
-    Raises InvalidSettings for an address that cannot be read.
+    It retries once, because a restart of Redis closes pooled connections. Every script may safely run twice.
+    Raises InvalidSettings for an invalid address.
     """
     return _client(url, decode=True)
 
 
 def connect_queue(url: str) -> Redis:
-    """Return a client for the queue; answers are bytes, as RQ requires."""
+    """Return a client for the queue. It returns bytes, as RQ requires."""
     return _client(url, decode=False)
 
 
 def required_url(url: str | None) -> str:
-    """Return the address of Redis. Raises InvalidSettings if there is none."""
+    """Return the address of Redis. Raises InvalidSettings if ``url`` is None."""
     if url is None:
         raise InvalidSettings("no Redis is named: set REDIS_URL (--redis), or use `errata up`, which starts one")
     return url
@@ -59,7 +59,7 @@ def _client(url: str, *, decode: bool) -> Redis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durability:
-    """The durability settings of a Redis; None if it does not report one."""
+    """The durability settings of a Redis. A setting that Redis does not report is None."""
 
     appendonly: str | None
     appendfsync: str | None
@@ -67,7 +67,7 @@ class Durability:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why an accepted batch could be lost, one reason per setting; empty if it cannot."""
+        """Why Redis could lose an accepted batch, one reason per setting. Empty if it cannot."""
         wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
         found = dict(zip(wanted, (self.appendonly, self.appendfsync, self.maxmemory_policy), strict=True))
         return tuple(
@@ -78,19 +78,19 @@ class Durability:
 
     @property
     def ok(self) -> bool:
-        """Whether accepted batches cannot be lost."""
+        """Whether Redis keeps every accepted batch."""
         return not self.reasons
 
     @property
     def reason(self) -> str | None:
-        """All reasons in one line; None if there are none."""
+        """All reasons in one line; None if ``reasons`` is empty."""
         return "; ".join(self.reasons) or None
 
 
 def check_durability(redis: Redis) -> Durability:
     """Read the durability settings from INFO and CONFIG GET (a hosted Redis may refuse the latter).
 
-    Raises LedgerDown when it does not answer.
+    Raises LedgerDown if Redis does not answer.
     """
     try:
         append_only = _info(redis, "persistence").get("aof_enabled")
@@ -104,9 +104,9 @@ def check_durability(redis: Redis) -> Durability:
 
 
 def require_durable(redis: Redis, *, accept_unsafe: bool) -> Durability:
-    """Raise UnsafeRedis when accepted batches could be lost, unless that is accepted.
+    """Raise UnsafeRedis if Redis could lose accepted batches, unless ``accept_unsafe`` is set.
 
-    Raises InvalidSettings when it is too old, LedgerDown when it does not answer.
+    Raises InvalidSettings if Redis is too old, and LedgerDown if it does not answer.
     """
     _require_recent(redis)
     durability = check_durability(redis)
@@ -129,10 +129,10 @@ def _require_recent(redis: Redis) -> None:
 
 
 def rewrite_log(redis: Redis, *, timeout_seconds: float = 600.0) -> str:
-    """Make Redis rewrite its append-only file, so that it no longer holds deleted values; return ``rewritten``.
+    """Make Redis rewrite its append-only file, which removes deleted values from it. Return ``rewritten``.
 
-    If it is not rewritten, return the reason: there is no file, or this Redis forbids it. Raises LedgerDown if Redis
-    does not answer or needs longer than ``timeout_seconds``.
+    If the file is not rewritten, return the reason: this Redis has no such file, or forbids the rewrite. Raises
+    LedgerDown if Redis does not answer or needs longer than ``timeout_seconds``.
     """
     deadline = time.monotonic() + timeout_seconds
     try:
@@ -162,7 +162,7 @@ def _await_rewrite(redis: Redis, deadline: float) -> None:
 
 
 def version_in(text: str) -> tuple[int, int] | None:
-    """Return the major and minor number of the first version in the text; None if there is none."""
+    """Return the major and minor number of the first version in the text; None if the text contains no version."""
     found = re.search(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else None
 

@@ -1,6 +1,6 @@
-"""The values that API and workers share: batches and their states, edits, versions, the pointer, leases.
+"""The values that API and workers share: batches and their states, edits, versions, the pointer and leases.
 
-``worker.protocol.ledger`` changes them.
+Only ``worker.protocol.ledger`` changes them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FINAL_STATES = frozenset({
     BatchState.DISCARDED,
 })
 SETTLED_STATES = FINAL_STATES | {BatchState.CANDIDATE}
-"""States that a batch leaves only by a request."""
+"""States that a batch leaves only on a request."""
 CANCELLABLE_STATES = frozenset({BatchState.QUEUED, BatchState.COMPUTING, BatchState.READY})
 COMMIT_STATES = frozenset({BatchState.APPLYING, BatchState.CHECKING})
 
@@ -90,12 +90,12 @@ class BatchSpec:
     options: BatchOptions
     num_edits: int
     shard_size: int
-    """Edits of one job; the last shard may have fewer."""
+    """Number of edits in one job. The last shard may have fewer."""
     request_hash: str
     remove: tuple[str, ...] = ()
     """Ids of the edits that the batch removes."""
     request: str | None = None
-    """Id of the HTTP request, for the logs; manifests do not keep it."""
+    """Id of the HTTP request, for the logs. Manifests do not store it."""
 
     @property
     def num_shards(self) -> int:
@@ -103,13 +103,13 @@ class BatchSpec:
         return -(-self.num_edits // self.shard_size)
 
     def summary(self) -> dict[str, Any]:
-        """Return what the manifest of a version keeps of the batch; the inverse of ``from_summary``."""
+        """Return the summary of the batch for the manifest of a version. ``from_summary`` reads it."""
         fields = asdict(self) | {"remove": list(self.remove)}
         return {name: value for name, value in fields.items() if name not in {"id", "request"}}
 
     @classmethod
     def from_summary(cls, batch: str, summary: dict[str, Any]) -> BatchSpec:
-        """Read what ``summary`` returned; other keys are ignored."""
+        """Read a summary from ``summary``. Other keys are ignored."""
         plain = ("acceptance", "created", "author", "num_edits", "shard_size", "request_hash")
         return cls(
             id=batch,
@@ -131,7 +131,7 @@ class Progress:
     """Estimated seconds to the end of the phase; None if unknown."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
@@ -157,7 +157,7 @@ class BatchRecord:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the batch changes only by a request."""
+        """Whether the batch changes only on a request."""
         return self.status in SETTLED_STATES
 
 
@@ -168,7 +168,7 @@ class Accepted:
     record: BatchRecord
     edits: tuple[AcceptedEdit, ...]
     replayed: bool
-    """The batch was accepted before under the same idempotency key."""
+    """Whether the batch was accepted before under the same idempotency key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +178,10 @@ class EditRecord:
     accepted: AcceptedEdit
     status: EditStatus
     version: str | None
-    """The version that the batch of the edit went into."""
+    """The version that contains the edit's batch."""
     report: dict[str, Any] | None
     purged: dict[str, Any] | None = None
-    """Time, author and content hash of an erased edit; None if the text is present."""
+    """Time, author and content hash of an erased edit; None if the edit is not erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,19 +202,19 @@ class VersionRecord:
     expires: str | None = None
     """Expiry of a candidate."""
     removed: bool = False
-    """The files are deleted; the version can no longer answer or be promoted."""
+    """Whether the files are deleted. If so, the version can no longer answer or be promoted."""
     pinned: bool = False
-    """Retention never removes it."""
+    """Whether the version is pinned. Retention never removes pinned versions."""
 
     @property
     def number(self) -> int:
-        """12 of v12."""
+        """The number of the version: 12 for v12."""
         return version_number(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """The live version, and the number of changes of the pointer."""
+    """The live version, and how often the pointer has changed."""
 
     revision: int
     version: str
@@ -222,7 +222,7 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """The effect of a promotion; ``pointer.revision`` is its number."""
+    """The effect of a promotion. ``pointer.revision`` is the number of the promotion."""
 
     pointer: Pointer
     previous: str
@@ -238,14 +238,14 @@ class Lease:
 
     unit: str
     token: int
-    """Fencing token: grows with every lease of any unit."""
+    """Fencing token. It grows with every lease of any unit."""
     attempt: int
     ttl_seconds: float
     holder: str
 
     @property
     def fence(self) -> str:
-        """The token as Redis holds it."""
+        """The token as Redis stores it."""
         return str(self.token)
 
 
@@ -255,4 +255,4 @@ class Page(Generic[ItemT]):
 
     items: Sequence[ItemT]
     next: str | None
-    """Opaque cursor of the next page; None on the last one."""
+    """Opaque cursor of the next page; None on the last page."""

@@ -1,4 +1,4 @@
-"""The errors of the protocol; branches of the error tree in ``editing_core.errors``.
+"""The errors of the protocol. They extend the error tree in ``editing_core.errors``.
 
 ErrataError
 ├── LedgerDown             Redis does not answer, or refuses to write

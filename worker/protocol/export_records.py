@@ -1,4 +1,4 @@
-"""The record of an export: its request, its progress and its result. Values only."""
+"""The record of an export: its request, progress and result. Contains only values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from editing_core.export.request import ExportRequest
 from worker.protocol.entities import Progress
 
 FOLDER = "exports"
-"""Folder within the data folder; each export has a subfolder named after its id."""
+"""Folder within the data folder. Each export has a subfolder named after its id."""
 
 
 class ExportState(StrEnum):
@@ -33,22 +33,22 @@ class ExportRecord:
     created: str
     author: str | None
     asked_by: str | None = None
-    """Id of the first HTTP request for it, for the log."""
+    """Id of the first HTTP request for the export, for the log."""
     status: ExportState
     updated: str
     progress: Progress | None = None
     result: dict[str, Any] | None = None
-    """The record in its folder without the edits; None until it is done."""
+    """The record in the export's folder without the edits; None until the export is done."""
     error: str | None = None
 
     @property
     def id(self) -> str:
-        """The id of the request: equal requests share an export."""
+        """The id of the export, derived from the request. Equal requests share an export."""
         return self.request.id
 
     @property
     def path(self) -> str:
-        """The path of its folder within the data folder."""
+        """The path of the export's folder within the data folder."""
         return f"{FOLDER}/{self.id}"
 
     @property

@@ -1,6 +1,6 @@
-"""How HEAD, the copy of the pointer on disk, compares with the pointer in Redis: one rule and one text.
+"""Compares HEAD, the copy of the pointer on disk, with the pointer in Redis: one rule and one error text.
 
-Reads neither of the two. Torch-free.
+Reads neither HEAD nor Redis. Torch-free.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ class HeadState(StrEnum):
     """The outcome of the comparison."""
 
     NOTHING_PROMOTED = "nothing_promoted"
-    """Neither of the two exists."""
+    """Neither HEAD nor the pointer exists."""
     REDIS_EMPTY = "redis_empty"
-    """Only HEAD exists: Redis has lost its data, and a worker writes the ledger again from the files."""
+    """Only HEAD exists: Redis has lost its data, and a worker restores the ledger from the files."""
     EQUAL = "equal"
     HEAD_BEHIND = "head_behind"
-    """HEAD is missing or older, as after a crash: a worker writes it."""
+    """HEAD is missing or older, for example after a crash. A worker writes it."""
     HEAD_AHEAD = "head_ahead"
-    """HEAD is newer, or names another version at the same revision: an older Redis was restored, or it is another."""
+    """HEAD is newer, or names another version at the same revision: Redis was restored from older data, or replaced."""
 
 
 def compare_head(head: Head | None, pointer: Pointer | None) -> HeadState:
-    """Compare HEAD with the pointer that Redis knows; None: there is none.
+    """Compare HEAD with the pointer in Redis. None means missing.
 
-    Read HEAD first: if a promotion falls between the two reads, HEAD then seems behind, which is harmless.
+    Read HEAD first. If a promotion falls between the two reads, HEAD then seems behind, and this is harmless.
     """
     if pointer is None:
         return HeadState.NOTHING_PROMOTED if head is None else HeadState.REDIS_EMPTY
@@ -40,12 +40,12 @@ def compare_head(head: Head | None, pointer: Pointer | None) -> HeadState:
 
 
 def describe_promotion(place: Head | Pointer | None) -> str:
-    """A revision and its version, for people."""
+    """Return a readable revision and version."""
     return "no promotion" if place is None else f"promotion {place.revision}, version {place.version}"
 
 
 def describe_older_redis(known: Head | Pointer, pointer: Pointer, *, place: str = "HEAD on disk") -> str:
-    """The problem and the ways out if ``place`` knows a later promotion than Redis."""
+    """Return the error text if ``place`` has a later promotion than Redis: the problem and the next steps."""
     return (
         f"{place} is at {describe_promotion(known)}, and Redis is at {describe_promotion(pointer)}: an older Redis was "
         "restored, or this is another Redis. Connect the right one. If its newest data is lost, stop Errata and run "

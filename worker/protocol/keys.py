@@ -1,6 +1,6 @@
-"""Every key in Redis and what it holds. All keys contain the id of the store, so that stores can share a Redis.
+"""Every key in Redis and its content. All keys contain the id of the store, so several stores can share a Redis.
 
-A key that ends in a colon is a family: the id of its member follows.
+A key that ends in a colon is a family: the id of a member follows the colon.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Key(StrEnum):
     POINTER = "pointer"  # hash {revision, version}: the live version
     PROMOTIONS = "promotions"  # list of JSON: every change of the pointer, with author and time
 
-    ACCEPTANCE = "acceptance"  # number of the batch accepted last
+    ACCEPTANCE = "acceptance"  # number of the last accepted batch
     BATCH = "batch:"  # hash: spec, acceptance, status, progress, version, report, error, token of its commit, dropped
     BATCHES = "batches"  # sorted set of all batches by acceptance: the list, newest first
     OPEN = "open"  # set of batches without a final state, for the reconciler and the limit on waiting batches
@@ -33,8 +33,8 @@ class Key(StrEnum):
     EDITS = "edits"  # hash id -> JSON {batch, edit}
     EDIT_REPORTS = "edit-reports"  # hash id -> JSON: the results of the checks
     DROPPED = "dropped"  # set of the edits that were left out of the version of their batch
-    EDIT_OUTCOMES = "edit-outcomes"  # hash final state -> how many edits reached it, for metrics only
-    EDIT_SEQUENCE = "edit-sequence"  # number of the edit accepted last: its place in the three lists below
+    EDIT_OUTCOMES = "edit-outcomes"  # hash final state -> number of edits that reached it, for metrics only
+    EDIT_SEQUENCE = "edit-sequence"  # number of the last accepted edit: its place in the three lists below
     EDIT_ORDER = "edit-order"  # sorted set of all edits
     BATCH_EDITS = "batch-edits:"  # sorted set of a batch's edits
     SUBJECT_EDITS = "subject-edits:"  # sorted set of the edits about one subject, by the hash of its normalised name
@@ -46,19 +46,19 @@ class Key(StrEnum):
     VERSIONS = "versions"  # sorted set of all published versions and candidates by number
     PARENTS = "parents"  # hash version -> parent
     VERSION_EDITS = "version-edits:"  # set of the live edits of a version; deleted with its files
-    VERSION_HISTORY = "version-history:"  # set of the edits that those supersede or repeat; deleted with its files
+    VERSION_HISTORY = "version-history:"  # set of the edits that live edits supersede or repeat; deleted with its files
     CANDIDATES = "candidates"  # hash version -> expiry, of versions that wait for promotion
 
     PINS = "pins"  # set of versions that retention never removes
     PURGES = "purges"  # hash edit -> JSON {who, at, reason, hash}: edits whose text is being erased
-    AUDIT = "audit"  # append-only list of JSON lines, each with the hash of the line before
+    AUDIT = "audit"  # append-only list of JSON lines, each with the hash of the previous line
     AUDIT_OF = "audit-of:"  # sorted set of the numbers of the audit entries that name one id
     RESTORING = "restoring"  # digest of the backup that is being restored; deleted at the end
 
     TOKEN = "token"  # noqa: S105  # number of the last lease: the fencing token
-    LEASE = "lease:"  # "token since holder" of the worker of a unit; expires
+    LEASE = "lease:"  # "token since holder": the lease of a unit; expires
     ATTEMPTS = "attempts"  # hash unit -> number of attempts
-    ATTEMPT_ERRORS = "attempt-errors"  # hash unit -> why the last attempt failed
+    ATTEMPT_ERRORS = "attempt-errors"  # hash unit -> error of the last attempt
 
     EXPORT = "export:"  # hash {spec, status, updated, progress, result, error} per export
     EXPORTS = "exports"  # sorted set of all exports in the order of their requests
@@ -83,51 +83,51 @@ class Keys:
         return f"errata:{self.store_id}:"
 
     def at(self, key: Key, member: str = "") -> str:
-        """The full key; ``member`` for a family."""
+        """Return the full key. ``member``: the id of the member, for a family."""
         assert key.endswith(":") == bool(member), f"{key} with {member!r}"
         return f"{self.prefix}{key}{member}"
 
 
 def subject_hash(subject: str) -> str:
-    """Return the member of ``SUBJECT_EDITS``; equal for subjects that are equal after normalisation."""
+    """Return the member of ``SUBJECT_EDITS``. It is the same for subjects that are equal after normalisation."""
     return hashlib.sha256(normalise(subject).encode()).hexdigest()[:32]
 
 
 def idempotency_hash(owner: str, key: str) -> str:
-    """Return the member of ``IDEMPOTENCY``; idempotency keys of different API keys never collide."""
+    """Return the member of ``IDEMPOTENCY``. Idempotency keys of different API keys never collide."""
     return hashlib.sha256(f"{len(owner)}:{owner}:{key}".encode()).hexdigest()
 
 
 def targets_unit(batch: str, shard: int) -> str:
-    """The unit of work that computes one shard's targets."""
+    """Return the unit of work that computes one shard's targets."""
     return f"targets-{batch}-{shard}"
 
 
 def batch_of(unit: str) -> str:
-    """The batch of a unit made by ``targets_unit``."""
+    """Return the batch of a unit from ``targets_unit``."""
     return unit.split("-")[1]
 
 
 RECONCILE_UNIT = "reconcile"
-"""Leased by the reconciler, so that one process at a time looks for forgotten work."""
+"""Leased by the reconciler: only one process at a time looks for forgotten work."""
 
 COMMIT_UNIT = "commit"
-"""The one unit of work that commits ready batches."""
+"""The single unit of work that commits ready batches."""
 
 
 EXPORT_PREFIX = "export-"
 
 
 def export_unit(export: str) -> str:
-    """The unit of work that writes one export."""
+    """Return the unit of work that writes one export."""
     return f"{EXPORT_PREFIX}{export}"
 
 
 def export_of(unit: str) -> str | None:
-    """The export of a unit made by ``export_unit``; None for any other unit."""
+    """Return the export of a unit from ``export_unit``; None for any other unit."""
     return unit.removeprefix(EXPORT_PREFIX) if unit.startswith(EXPORT_PREFIX) else None
 
 
 def commit_attempts(batch: str) -> str:
-    """Name under which the commit attempts of one batch are counted, since all batches share the commit unit."""
+    """Return the name that counts the commit attempts of one batch, because all batches share the commit unit."""
     return f"{COMMIT_UNIT}-{batch}"

@@ -23,7 +23,7 @@ _IDS: ContextVar[Mapping[str, Any]] = ContextVar("ids", default=MappingProxyType
 
 @contextmanager
 def log_context(**ids: Any) -> Iterator[None]:
-    """Add these ids to every event within the block, in this task or thread."""
+    """Add these ids to every event within the block, in the current task or thread."""
     token = _IDS.set({**_IDS.get(), **ids})
     try:
         yield
@@ -32,7 +32,7 @@ def log_context(**ids: Any) -> Iterator[None]:
 
 
 def context_id(name: str) -> str | None:
-    """Return the value of this name in the surrounding ``log_context``."""
+    """Return the value of ``name`` in the surrounding ``log_context``."""
     found = _IDS.get().get(name)
     return None if found is None else str(found)
 
@@ -46,14 +46,14 @@ def of_requests(requests: Iterable[str | None]) -> dict[str, Any]:
 
 
 def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log ``event`` with fields; from level ERROR on, the current exception is added."""
+    """Log ``event`` with fields. At level ERROR and above, add the current exception."""
     if logger.isEnabledFor(level):
         exc_info = level >= logging.ERROR and sys.exc_info()[0] is not None
         logger.log(level, event, extra={FIELDS: {**_IDS.get(), **fields}}, exc_info=exc_info)
 
 
 def start_logging(level: str, *, form: Literal["auto", "json", "text"] = "auto", stream: TextIO | None = None) -> None:
-    """Send the log lines of this process to ``stream`` (default: standard error); called once per process."""
+    """Send the log lines of this process to ``stream`` (default: standard error). Call it once per process."""
     stream = stream if stream is not None else sys.stderr
     handler = logging.StreamHandler(stream)
     as_text = form == "text" or (form == "auto" and stream.isatty())
@@ -64,7 +64,7 @@ def start_logging(level: str, *, form: Literal["auto", "json", "text"] = "auto",
 
 
 class JsonLines(logging.Formatter):
-    """``{"time", "level", "logger", "event", …}``."""
+    """Formats events as JSON: ``{"time", "level", "logger", "event", …}``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a line of JSON."""
@@ -81,7 +81,7 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """``12:00:01 event key=value``, with the level from WARNING on."""
+    """Formats events as ``12:00:01 event key=value``, with the level at WARNING and above."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a readable line, with a traceback below it."""
@@ -92,7 +92,7 @@ class TextLines(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields; lines of libraries get the ids of the context too."""
+    """Return the fields. Lines from libraries also get the ids of the context."""
     return {**_IDS.get(), **getattr(record, FIELDS, {})}
 
 

@@ -1,8 +1,8 @@
-"""The queue of jobs, over RQ. Jobs only wake workers: the ledger holds the state, and lost jobs are enqueued again.
+"""The queue of jobs, built on RQ. Jobs only wake workers: the ledger has the state, and lost jobs are enqueued again.
 
-This relies on three properties of RQ: a worker listens on one queue, and popping moves a job to the intermediate list;
-arguments are JSON; functions are named by dotted path, so that this module needs no worker code. It does not rely on
-the retries, registries and timeouts of RQ: the state of a unit is in the ledger, and the timeout of a job is hours.
+This relies on three properties of RQ. A worker listens on one queue, and popping moves a job to the intermediate list.
+Arguments are JSON. Functions are named by dotted path, so this module needs no worker code. It does not rely on the
+retries, registries and timeouts of RQ: the state of a unit is in the ledger, and the timeout of a job is hours.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ FAILURE_SECONDS = 24 * 3600
 
 
 class JobState(StrEnum):
-    """State of the job of a unit."""
+    """State of a unit's job."""
 
     WAITING = "waiting"
-    """In the queue."""
+    """The job is in the queue."""
     RUNNING = "running"
-    """A running worker process has it."""
+    """A running worker process has the job."""
     NONE = "none"
-    """There is no job, or only the remains of one."""
+    """The unit has no job, or only the remains of one."""
 
 
 class WorkQueue:
-    """The one queue of a store; ``redis`` from ``connections.connect_queue``.
+    """The queue of a store. ``redis``: a client from ``connections.connect_queue``.
 
-    Every method raises LedgerDown when Redis does not answer.
+    Every method raises LedgerDown if Redis does not answer.
     """
 
     def __init__(self, redis: Redis, store_id: str, *, job_timeout_seconds: int) -> None:
@@ -59,9 +59,9 @@ class WorkQueue:
         )
 
     def enqueue_units(self, units: Sequence[str]) -> None:
-        """Enqueue a job for each of these units that has none yet.
+        """Enqueue a job for each of these units that has no job yet.
 
-        Needs two round trips, however many units there are; more only for units with the remains of an older job.
+        Needs two round trips for any number of units, and more only for units with the remains of an older job.
         """
         if not units:
             return
@@ -74,10 +74,10 @@ class WorkQueue:
                 self.enqueue_unit(unit)
 
     def enqueue_unit(self, unit: str) -> bool:
-        """Enqueue a job for the unit, unless its job waits or runs; return whether a job was enqueued.
+        """Enqueue a job for the unit, unless its job waits or runs. Return whether a job was enqueued.
 
-        The remains of an older job are deleted first: RQ refuses a second job of one id while they exist. Commits go
-        to the front.
+        The remains of an older job are deleted first, because RQ refuses a second job with the same id while they
+        exist. Commits go to the front.
         """
         with reaching():
             if self._job_state(unit) != JobState.NONE:
@@ -102,7 +102,7 @@ class WorkQueue:
         ]
 
     def job_state(self, unit: str) -> JobState:
-        """Return the state of the job of the unit."""
+        """Return the state of the unit's job."""
         with reaching():
             return self._job_state(unit)
 
@@ -112,32 +112,32 @@ class WorkQueue:
             return int(self.rq.count)
 
     def beat(self, unit: str, *, ttl_seconds: float) -> None:
-        """Publish for ``ttl_seconds`` that this process runs the job of the unit."""
+        """Publish for ``ttl_seconds`` that this process runs the unit's job."""
         with reaching():
             self.redis.set(self._keys.at(Key.BEAT, unit), 1, px=max(1, round(ttl_seconds * 1000)))
 
     def stop_beating(self, unit: str) -> None:
-        """Publish that this process no longer runs the job of the unit."""
+        """Publish that this process no longer runs the unit's job."""
         with reaching():
             self.redis.delete(self._keys.at(Key.BEAT, unit))
 
     def forget(self, unit: str) -> None:
-        """Delete the remains of ended jobs of the unit: their tracebacks may quote an edit."""
+        """Delete the remains of the unit's ended jobs, because their tracebacks may quote an edit."""
         with reaching():
             self.redis.delete(f"rq:results:{self.job_id(unit)}")
             if self._job_state(unit) == JobState.NONE:
                 self._delete_remains(unit)
 
     def job_id(self, unit: str) -> str:
-        """Return the id of the job of a unit; it contains the store id, since all stores share the namespace of RQ."""
+        """Return the id of a unit's job. It contains the store id, because all stores share the namespace of RQ."""
         return f"{self.store_id}-{unit}"
 
     def unit(self, job_id: str) -> str:
-        """The inverse of ``job_id``."""
+        """Return the unit of a job id from ``job_id``."""
         return job_id.removeprefix(f"{self.store_id}-")
 
     def _by_job(self, units: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Return the units without a job, and those with the hash of one; units whose job runs are left out."""
+        """Return the units without a job, and the units with a job hash. Units with a running job are left out."""
         with self.redis.pipeline(transaction=False) as pipe:
             for unit in units:
                 pipe.exists(self._keys.at(Key.BEAT, unit))
@@ -201,8 +201,8 @@ class WorkQueue:
     def _delete_remains(self, unit: str) -> None:
         """Delete the remains of an older job, including a hash that RQ cannot read as a job.
 
-        A worker writes its state into the job that it runs even if the job was deleted in the meantime. The result is
-        no valid job, never expires, and would keep the unit out of the queue for ever.
+        A worker writes its state into the hash of its job even if the job was deleted in the meantime. The resulting
+        hash is not a valid job, never expires, and would keep the unit out of the queue forever.
         """
         self.redis.lrem(self.rq.intermediate_queue_key, 0, self.job_id(unit))
         self.redis.lrem(self.rq.key, 0, self.job_id(unit))
@@ -213,7 +213,7 @@ class WorkQueue:
 
 
 def call_of(unit: str) -> tuple[str, tuple[Any, ...]] | None:
-    """The task and the arguments of a unit's job; None if the text names no unit."""
+    """Return the task and the arguments of a unit's job; None if the text names no unit."""
     if unit == COMMIT_UNIT:
         return COMMIT_TASK, ()
     if export := export_of(unit):
@@ -223,7 +223,7 @@ def call_of(unit: str) -> tuple[str, tuple[Any, ...]] | None:
 
 
 def required_call(unit: str) -> tuple[str, tuple[Any, ...]]:
-    """The task and the arguments of a unit that this process made."""
+    """Return the task and the arguments of a unit that this process made."""
     call = call_of(unit)
     assert call is not None, unit
     return call

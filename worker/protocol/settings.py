@@ -1,4 +1,4 @@
-"""The settings of all processes, in one class, so that the processes of an installation agree.
+"""The settings of all processes in one class. The processes of an installation therefore agree.
 
 The environment (``ERRATA_…``, ``REDIS_URL``) overrides the settings file (``ERRATA_CONFIG``), and command-line options
 override both. Only types, ranges and contradictions are checked here.
@@ -23,13 +23,13 @@ from worker.protocol.configuration.names import explain, variable_of
 _T = TypeVar("_T")
 _BASIC = "basic"
 Basic = Annotated[_T, _BASIC]
-"""A setting that operators usually set; all others are advanced."""
+"""A setting that operators usually set. All others are advanced."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 MOST_SECONDS = 10 * 366 * 24 * 3600
-"""Ten years: longer times are mistakes, and some clocks overflow."""
+"""Ten years. Longer times are mistakes and overflow some clocks."""
 Seconds = Annotated[float, Field(le=MOST_SECONDS)]
 MOST_THREADS = 1024
-"""More than any machine has cores: a typing mistake would otherwise end in an error of the operating system."""
+"""More than the cores of any machine. The limit catches typing errors before the operating system fails."""
 _LIMITS = CheckLimits()
 
 
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         None, description="TOML file with settings. An environment variable overrides its line in the file"
     )
 
-    # What is served, and where its files are.
+    # The served model and its files.
     model: Basic[str] = Field(
         "demo-gptj", description="Hugging Face id or folder of the model, demo-gptj or demo-gptneox"
     )
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
     context_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the context templates")
 
-    # How edits are solved. If not set, the model's preset.
+    # The solve. Unset values come from the model's preset.
     layers: str | None = Field(None, description="Edited layers, as 3-8 or 1,2,3,4. If not set, the model's preset")
     prior_weight: float | None = Field(
         None, gt=0, description="λ, the weight of old associations against new ones. If not set, the model's preset"
@@ -231,7 +231,7 @@ class Settings(BaseSettings):
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
-    """Settings that are valid alone but contradict each other: one sentence each, with the way out."""
+    """Yield one sentence, with the next step, for each contradiction between settings that are valid alone."""
     given = settings.model_fields_set
     if settings.corpus and settings.dataset is not None:
         yield "ERRATA_CORPUS and ERRATA_DATASET both name the text: give one of them"
@@ -249,7 +249,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
 
 
 def variables() -> dict[str, str]:
-    """Return the environment variable of every setting, by its name."""
+    """Return the environment variable of every setting by the setting's name."""
     return {name: variable_of(name) for name in Settings.model_fields}
 
 
@@ -273,7 +273,7 @@ def read_settings(**options: object) -> Settings:
 
 
 def explained_settings(**options: object) -> list[Effective]:
-    """Return every setting in force with its source; secrets are hidden. Raises like ``read_settings``."""
+    """Return every setting in force with its source. Secrets are hidden. Raises like ``read_settings``."""
     given = _given(options)
     settings, from_file = _read(given)
     from_environment = {name for name, variable in variables().items() if variable in os.environ}
@@ -287,7 +287,7 @@ def _given(options: dict[str, object]) -> dict[str, object]:
 
 
 def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
-    """Return the settings, and those that come from the file."""
+    """Return the settings, and the values from the settings file."""
     unknown = sorted(name for name in os.environ if name.startswith("ERRATA_") and name not in known_environment())
     if unknown:
         raise InvalidSettings(
@@ -307,9 +307,9 @@ def _read(given: dict[str, object]) -> tuple[Settings, dict[str, object]]:
 
 
 def child_environment(**options: object) -> dict[str, str]:
-    """Return the environment of a child process: that of this process, and the variables of ``options``.
+    """Return the environment of a child process: the current environment plus the variables of ``options``.
 
-    Service and worker share the cores, so idle threads of torch sleep instead of spinning.
+    Idle threads of torch sleep instead of spin, because service and worker share the cores.
     """
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -319,7 +319,7 @@ def child_environment(**options: object) -> dict[str, str]:
 
 
 def fresh_environment(**options: object) -> dict[str, str]:
-    """Return the same without the settings in the environment of this process."""
+    """Return the same as ``child_environment``, without the settings in the environment of this process."""
     unwanted = known_environment() - {variable_of(name) for name, value in options.items() if value is not None}
     return {name: value for name, value in child_environment(**options).items() if name not in unwanted}
 

@@ -1,6 +1,7 @@
-"""The tables of all settings, made from their class: ``python -m worker.protocol.settings_table docs/settings.md``.
+"""Writes the tables of all settings: ``python -m worker.protocol.settings_table docs/settings.md``.
 
-Writes them between the two marks of that file: first the settings that operators usually set, then all others.
+The tables come from the settings class and go between the two marks of the file: first the settings that operators
+usually set, then all others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ BEGIN, END = "<!-- settings -->\n\n", "\n\n<!-- end of settings -->"
 
 
 def settings_tables() -> str:
-    """Markdown: a table of the basic settings and one of the advanced settings, each under its heading."""
+    """Return Markdown with a table of the basic and a table of the advanced settings, each under its heading."""
     basic = [name for name in Settings.model_fields if is_basic(name)]
     advanced = [name for name in Settings.model_fields if not is_basic(name)]
     return f"## Basic settings\n\n{_table(basic)}\n\n## Advanced settings\n\n{_table(advanced)}"
@@ -34,7 +35,7 @@ def _table(names: list[str]) -> str:
 
 
 def with_table(text: str) -> str:
-    """The text with the tables between its marks. Raises InvalidSettings if a mark is missing."""
+    """Return the text with the tables between its marks. Raises InvalidSettings if a mark is missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

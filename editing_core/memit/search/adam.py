@@ -1,4 +1,4 @@
-"""Adam over rows that begin and end at their own times. Knows no losses."""
+"""Adam over rows that start and end at different times. Knows no losses."""
 
 # Dims: G groups (one δ each), H hidden size.
 
@@ -13,7 +13,7 @@ EPSILON = 1e-8
 
 
 class Adam:
-    """torch.optim.Adam's arithmetic with default betas; every row counts its own steps."""
+    """The arithmetic of torch.optim.Adam with default betas. Every row counts its own steps."""
 
     def __init__(self, delta_GH: Tensor, learning_rate: float) -> None:
         self._learning_rate = learning_rate
@@ -22,7 +22,7 @@ class Adam:
         self._num_steps = torch.zeros(len(delta_GH), dtype=torch.float64, device=delta_GH.device)
 
     def step(self, delta_GH: Tensor, gradient_GH: Tensor) -> Tensor:
-        """δ after one more step of each row."""
+        """Return δ after one more step of each row."""
         self._num_steps += 1
         self._first.lerp_(gradient_GH, 1 - BETAS[0])
         self._second.mul_(BETAS[1]).addcmul_(gradient_GH, gradient_GH, value=1 - BETAS[1])
@@ -31,11 +31,11 @@ class Adam:
         return delta_GH - rate * self._first / spread.add_(EPSILON)
 
     def select(self, keep_G: Tensor) -> None:
-        """Go on with the rows where ``keep_G`` is true."""
+        """Keep only the rows for which ``keep_G`` is true."""
         self._first, self._second = self._first[keep_G], self._second[keep_G]
         self._num_steps = self._num_steps[keep_G]
 
     def extend(self, num_rows: int) -> None:
-        """Begin with so many rows more, behind those there are."""
+        """Append ``num_rows`` new rows after the existing ones."""
         self._first, self._second = (pad(held, (0, 0, 0, num_rows)) for held in (self._first, self._second))
         self._num_steps = pad(self._num_steps, (0, num_rows))

@@ -1,12 +1,12 @@
 """The tensors of several searches for z in one batch, and the log-probabilities of each for a given δ.
 
-Above the target layer L only the tokens from the look-up token on depend on δ: keys and values of the earlier ones are
-kept, and the vocabulary head sees the target positions only. Rows share bins (``packing``). Searches leave a batch,
-and others join it (``merged``). Knows no loss and no optimiser.
+Above the target layer L, only the tokens from the look-up token on depend on δ. The keys and values of earlier tokens
+are cached, and the vocabulary head sees only the target positions. Rows share bins (``packing``). Searches leave a
+batch, and others join it (``merged``). Knows no loss and no optimiser.
 """
 
 # Dims: G groups (one δ each), R rows, B bins, P prefix places of a bin, S suffix places, H hidden size, V vocabulary,
-# Q positions whose next token is asked for.
+# Q positions whose next token is predicted.
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class RowTensors:
     """Flat place of each row's look-up token in the suffix parts."""
     group_R: Tensor
     hidden_norm_G: Tensor
-    """‖h^L‖ at the look-up token of the bare row; for several edits of a subject the mean of theirs."""
+    """‖h^L‖ at the look-up token of the bare row; the mean over the edits if a subject has several."""
     ask_row_Q: Tensor
     ask_place_Q: Tensor
-    """Counted from the row's look-up token."""
+    """Place of each predicting token, counted from the row's look-up token."""
     answer_Q: Tensor
     share_Q: Tensor
-    """Weight of each target token in its group's NLL; they add up to 1 in a group."""
+    """Weight of each target token in its group's NLL. The weights of a group add up to 1."""
     kl_row_G: Tensor
     start_GV: Tensor
-    """Log-probabilities at the guarding row's look-up token for δ = 0; meaningless until they have been computed."""
+    """Log-probabilities at the guarding row's look-up token for δ = 0; undefined until they are computed."""
     is_started_G: Tensor
 
     @property
@@ -57,11 +57,11 @@ class RowTensors:
 
     @property
     def read_places(self) -> Tensor:
-        """Flat suffix places that the vocabulary head sees: the targets', then the guarding rows' [Q + G]."""
+        """Flat suffix places that the vocabulary head sees: the targets' places, then the guarding rows' [Q + G]."""
         return torch.cat([self.lookup_R[self.ask_row_Q] + self.ask_place_Q, self.lookup_R[self.kl_row_G]])
 
     def select(self, keep_G: Tensor) -> tuple[RowTensors, Tensor]:
-        """The groups where ``keep_G`` is true, and the old numbers of their rows; order is kept."""
+        """Return the groups for which ``keep_G`` is true, in the same order, and the old numbers of their rows."""
         keep_R = keep_G[self.group_R]
         rows = keep_R.nonzero().squeeze(1)
         new_row, new_group = keep_R.cumsum(0) - 1, keep_G.cumsum(0) - 1
@@ -81,7 +81,7 @@ class RowTensors:
         return kept, rows
 
     def joined(self, other: RowTensors) -> RowTensors:
-        """The rows and groups of both, these first."""
+        """Return the rows and groups of both, these first."""
         numbers = {"group_R": self.num_groups, "ask_row_Q": self.num_rows, "kl_row_G": self.num_rows}
         return RowTensors(**{
             name: torch.cat([getattr(self, name), getattr(other, name) + numbers.get(name, 0)])
@@ -93,7 +93,7 @@ class RowTensors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchBatch:
-    """Everything that a step needs, for the groups that still search."""
+    """All inputs of a step, for the groups that still search."""
 
     upper: Part
     """Blocks above L with the final norm."""
@@ -110,16 +110,16 @@ class SearchBatch:
 
     @property
     def num_groups(self) -> int:
-        """Searches that still run."""
+        """Number of searches that still run."""
         return self.rows.num_groups
 
     @property
     def num_rows(self) -> int:
-        """Rows of all of them."""
+        """Number of rows of all running searches."""
         return self.rows.num_rows
 
     def log_probabilities(self, delta_GH: Tensor) -> tuple[Tensor, Tensor]:
-        """Per group the NLL of its targets [G], and its guarding row's log-probabilities [G, V]; δ's dtype."""
+        """Return per group the NLL of its targets [G] and its guarding row's log-probabilities [G, V], in δ's dtype."""
         rows, flat = self.rows, self.suffix_BSH.flatten(0, 1)
         moved = (flat[rows.lookup_R].to(delta_GH.dtype) + delta_GH[rows.group_R]).to(flat.dtype)
         hidden = flat.index_copy(0, rows.lookup_R, moved).view_as(self.suffix_BSH)
@@ -132,7 +132,7 @@ class SearchBatch:
         return nll, log_probs[len(rows.answer_Q) :]
 
     def started(self, now_GV: Tensor) -> SearchBatch:
-        """The same batch, with ``now_GV`` as the starting distribution of the searches that have none yet."""
+        """Return the same batch, with ``now_GV`` as the starting distribution of the searches that have none yet."""
         rows = self.rows
         if bool(rows.is_started_G.all()):
             return self
@@ -140,12 +140,12 @@ class SearchBatch:
         return replace(self, rows=replace(rows, start_GV=start, is_started_G=torch.ones_like(rows.is_started_G)))
 
     def select(self, keep_G: Tensor) -> SearchBatch:
-        """The batch of the groups where ``keep_G`` is true; order is kept."""
+        """Return the batch of the groups for which ``keep_G`` is true, in the same order."""
         return merged([self], [keep_G])
 
 
 def merged(batches: Sequence[SearchBatch], keeps: Sequence[Tensor]) -> SearchBatch:
-    """The groups of all batches for which ``keep_G`` is true, in order, in new bins."""
+    """Return the groups of all batches for which ``keep_G`` is true, in order, in new bins."""
     chosen = [batch.rows.select(keep) for batch, keep in zip(batches, keeps, strict=True)]
     numbers = [rows.cpu() for _, rows in chosen]
     extents = tuple(batch.extents[r] for batch, rows in zip(batches, numbers, strict=True) for r in rows.tolist())
@@ -177,7 +177,7 @@ def laid_out(
     suffix_BSH: Tensor,
     rows: RowTensors,
 ) -> SearchBatch:
-    """A batch with the mask and positions of its layout; ``model`` has the ``upper`` blocks and the ``head``."""
+    """Return a batch with the mask and positions of its layout. ``model`` has the ``upper`` blocks and the ``head``."""
     device = suffix_BSH.device
     return SearchBatch(
         upper=model.upper,

@@ -1,4 +1,4 @@
-"""How many rows of searches for z fit into memory at once, and which errors mean that it ran out. Knows no edits."""
+"""Estimates how many rows of searches fit into memory at once, and recognises out-of-memory errors. Knows no edits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from editing_core.models.load import LoadedModel
 from editing_core.models.memory import free_bytes
 
 CPU_ROWS = 448
-"""More rows at once are no faster on a few cores; 64 edits of six contexts and a guarding row."""
+"""64 edits of six contexts and a guarding row. On a few cores, more rows at once are no faster."""
 CUDA_ROWS = 14_000
-"""2,000 edits: far beyond where more rows are faster."""
+"""2,000 edits. The speed stops improving far below this number."""
 SHARE_OF_FREE = 0.5
-"""The rest is left for estimates that are too low, and for other programs on the device."""
+"""The rest is a reserve for low estimates and for other programs on the device."""
 SAVED_PER_TOKEN = 32
-"""Numbers per token, block and unit of hidden size that a step keeps for the backward pass. With saved-tensor hooks:
-15 to 29 in float32 and bfloat16 for the four families, the padding of bins included."""
+"""Numbers per token, block and unit of hidden size that a step keeps for the backward pass. Saved-tensor hooks measured
+15 to 29 in float32 and bfloat16 for the four families, including the padding of bins."""
 
 
 OUT_OF_MEMORY_WORDS = (
@@ -28,11 +28,11 @@ OUT_OF_MEMORY_WORDS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""Parts of the texts of errors that torch raises as a plain RuntimeError."""
+"""Parts of the messages of out-of-memory errors that torch raises as a plain RuntimeError."""
 
 
 def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_layer: int) -> int:
-    """Rows to search at once: as many as the free memory is estimated to hold, up to the number that still pays."""
+    """Return the number of rows to search at once: as many as are estimated to fit, up to the useful maximum."""
     most = CUDA_ROWS if loaded.device.type == "cuda" else CPU_ROWS
     free = free_bytes(loaded.device)
     if free is None or not groups:
@@ -41,7 +41,7 @@ def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_la
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a step failed because memory ran out."""
+    """Return whether a step failed because memory ran out."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY_WORDS)
 
 

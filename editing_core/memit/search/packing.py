@@ -1,8 +1,8 @@
-"""Lays rows out in bins: several rows share one line of a batch, so that little of it is padding.
+"""Lays rows out in bins: several rows share one line of a batch, so little of it is padding.
 
 A row has a prefix (the tokens before its look-up token) and a suffix (from the look-up token on). The first tokens of
-the prefix, its context, may be shared with other rows. Rows with the same shared tokens go into one bin until it is
-full. One bin with rows a, b and c, where ``s`` is a shared token, ``*`` a look-up token and ``.`` padding::
+the prefix, its context, may be shared with other rows. Rows with the same shared tokens fill one bin, then the next.
+One bin with rows a, b and c, in which ``s`` is a shared token, ``*`` a look-up token and ``.`` padding::
 
                 prefix part (P places)           suffix part (S places)
               | s s s | a a | b b b | c | . |    | a* a a | b* b | c* c c | . . |
@@ -11,7 +11,7 @@ full. One bin with rows a, b and c, where ``s`` is a shared token, ``*`` a look-
     the second b of the suffix sees the same, and itself
 
 The mask keeps the rows apart: a token sees the shared tokens, and the tokens of its own row up to itself. Its position
-is counted within its row. The prefix part is computed once, and only its keys and values are kept. Knows no model.
+is counted within its row. The prefix part is computed once, and only its keys and values are cached. Knows no model.
 """
 
 # Dims: R rows, B bins, P places of a bin's prefix part, S places of its suffix part.
@@ -29,19 +29,19 @@ import torch
 from torch import Tensor
 
 BIN_TOKENS = 16
-"""Suffix tokens of a bin, unless a row is longer: longer bins hold less padding and cost more in attention."""
+"""Suffix tokens of a bin, unless a row is longer. Longer bins hold less padding, but cost more in attention."""
 PREFIX_SLACK = 1.25
-"""How many times the average number of prefix tokens a bin may hold."""
+"""Maximum prefix tokens of a bin, as a multiple of the average."""
 SHARED, PADDING = -1, -2
 """Row numbers of places that all rows of a bin see, and of padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many tokens a row has."""
+    """The lengths of a row's parts."""
 
     shared: tuple[int, ...]
-    """Ids of its first prefix tokens; rows with equal ones share them."""
+    """Ids of its first prefix tokens. Rows with equal ids share them."""
     num_own: int
     """Prefix tokens after the shared ones."""
     num_suffix: int
@@ -49,18 +49,18 @@ class Extent:
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """The bins of some rows. Places are counted within a bin; *flat* ones through all bins, B · P or B · S."""
+    """The bins of some rows. Places are counted within a bin; *flat* places through all bins, B · P or B · S."""
 
     bin_R: Tensor
     own_at_R: Tensor
     """Place of a row's first own prefix token in its bin's prefix part."""
     suffix_at_R: Tensor
-    """Place of its first suffix token in its bin's suffix part."""
+    """Place of a row's first suffix token in its bin's suffix part."""
     num_shared_R: Tensor
     num_own_R: Tensor
     num_suffix_R: Tensor
     first_row_B: Tensor
-    """A row of each bin."""
+    """Number of one row of each bin."""
     num_prefix: int
     """P, at least 1."""
     num_suffix: int
@@ -78,7 +78,7 @@ class Packing:
 
     @property
     def flat_shared(self) -> Tensor:
-        """Flat place of the first shared token of each row: the first of its bin; [R]."""
+        """Flat place of the first shared token of each row, which is the first place of its bin; [R]."""
         return self.bin_R * self.num_prefix
 
     @cached_property
@@ -87,36 +87,36 @@ class Packing:
         return self.bin_R * self.num_suffix + self.suffix_at_R
 
     def prefix_index(self, shared_R: Tensor, own_R: Tensor, *, fill: int = 0) -> Tensor:
-        """For every flat prefix place [B · P] the index of its token, if row r's tokens begin at these indices."""
+        """Return the token index of every flat prefix place [B · P], if row r's tokens begin at these indices."""
         index = torch.full((self.num_bins * self.num_prefix,), fill)
         self._write_shared(index, shared_R)
         _write_runs(index, self.flat_own, self.num_own_R, own_R)
         return index
 
     def suffix_index(self, first_R: Tensor) -> Tensor:
-        """For every flat suffix place [B · S] the index of its token, if row r's suffix begins at ``first_R[r]``."""
+        """Return the token index of every flat suffix place [B · S], if row r's suffix begins at ``first_R[r]``."""
         index = torch.zeros(self.num_bins * self.num_suffix, dtype=torch.long)
         _write_runs(index, self.flat_suffix, self.num_suffix_R, first_R)
         return index
 
     def prefix_positions(self) -> Tensor:
-        """Position of each prefix token in its row, [B, P]."""
+        """Return the position of each prefix token in its row, [B, P]."""
         positions = self.prefix_index(torch.zeros_like(self.bin_R), self.num_shared_R)
         return positions.view(self.num_bins, self.num_prefix)
 
     def suffix_positions(self) -> Tensor:
-        """Position of each suffix token in its row, [B, S]."""
+        """Return the position of each suffix token in its row, [B, S]."""
         return self.suffix_index(self.num_shared_R + self.num_own_R).view(self.num_bins, self.num_suffix)
 
     def prefix_seen(self) -> Tensor:
-        """Which prefix place sees which, [B, P, P]."""
+        """Return the prefix places that each prefix place sees, [B, P, P]."""
         rows = self._prefix_rows()
         place = torch.arange(self.num_prefix)
         sees = (rows[:, :, None] == rows[:, None, :]) | (rows == SHARED)[:, None, :]
         return sees & (place[None, :] <= place[:, None])
 
     def suffix_seen(self) -> Tensor:
-        """Which prefix and suffix places each suffix place sees, [B, S, P + S]."""
+        """Return the prefix and suffix places that each suffix place sees, [B, S, P + S]."""
         before, rows = self._prefix_rows(), self._suffix_rows()
         place = torch.arange(self.num_suffix)
         sees_before = (rows[:, :, None] == before[:, None, :]) | (before == SHARED)[:, None, :]
@@ -124,7 +124,7 @@ class Packing:
         return torch.cat([sees_before, sees], dim=2)
 
     def _write_shared(self, index: Tensor, first_R: Tensor, *, step: int = 1) -> None:
-        """Write each bin's shared part, as its first row has it."""
+        """Write each bin's shared part, taken from its first row."""
         leads = self.first_row_B
         _write_runs(index, self.flat_shared[leads], self.num_shared_R[leads], first_R[leads], step=step)
 
@@ -141,7 +141,7 @@ class Packing:
 
 
 def _write_runs(index: Tensor, to_R: Tensor, length_R: Tensor, first_R: Tensor, *, step: int = 1) -> None:
-    """Write first, first + step, … into ``index`` from ``to`` on, ``length`` of them, for every row."""
+    """For every row, write ``length`` values first, first + step, … into ``index``, starting at ``to``."""
     ramp = torch.arange(int(length_R.sum())) - (length_R.cumsum(0) - length_R).repeat_interleave(length_R)
     index[to_R.repeat_interleave(length_R) + ramp] = first_R.repeat_interleave(length_R) + step * ramp
 
@@ -163,7 +163,7 @@ def pack(rows: Sequence[Extent], *, bin_tokens: int = BIN_TOKENS) -> Packing:
 
 
 class _Bins:
-    """Bins that are being filled, found by their shared tokens and the room left."""
+    """Partly filled bins, indexed by their shared tokens and remaining room."""
 
     def __init__(self, room: int, other_room: int) -> None:
         self.content: list[list[int]] = []

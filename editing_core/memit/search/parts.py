@@ -1,7 +1,7 @@
-"""The parts of a model as a search runs them: the library's function, computed only where it is read.
+"""The parts of a model as a search runs them: the library's function, computed only at the places that are read.
 
-A stretch of copies of the model's blocks. In the last one the MLP is computed at the places that are read, and at no
-other; an activation that the library writes as a chain of operations is torch's own. Knows no batches and no losses.
+A part is a stretch of copies of the model's blocks. The MLP of the last one runs only at the places that are read. An
+activation that the library writes as a chain of operations is replaced by torch's own. Knows no batches and no losses.
 """
 
 # Dims: B bins, T tokens, H hidden size, Q places that are read.
@@ -19,20 +19,20 @@ from editing_core.models.load import LoadedModel
 from editing_core.models.shallow_copies import shallow_copy_tree
 
 TO_THE_TOP = 10**6
-"""Beyond any model's last block."""
+"""A layer number beyond any model's last block."""
 
 
 class _OnlyWhereRead(nn.Module):
-    """An MLP that is computed at some flat places [Q] of its input, and returns 0 elsewhere."""
+    """An MLP that computes some flat places [Q] of its input, and returns 0 elsewhere."""
 
     def __init__(self, mlp: nn.Module) -> None:
         super().__init__()
         self.mlp = mlp
         self.places_Q: Tensor | None = None
-        """None: everywhere."""
+        """Places to compute; None: all."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[B, T, H] → [B, T, H]."""
+        """Map [B, T, H] to [B, T, H]."""
         if self.places_Q is None:
             return self.mlp(hidden)
         flat = hidden.flatten(0, 1)
@@ -42,7 +42,7 @@ class _OnlyWhereRead(nn.Module):
 
 
 class Part:
-    """Some consecutive blocks of a model, on request with the final norm."""
+    """Some consecutive blocks of a model, with the final norm on request."""
 
     def __init__(self, loaded: LoadedModel, first: int, *, last: int, with_norm: bool = False) -> None:
         self._stretch = stretch(loaded.model, loaded.family, first, last=last, with_norm=with_norm)
@@ -57,7 +57,7 @@ class Part:
         cache: Any = None,
         read_Q: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states [B, T, H] after the blocks. If ``read_Q`` is given, only those flat places are right."""
+        """Return hidden states [B, T, H] after the blocks. If ``read_Q`` is given, only those flat places are valid."""
         self._last_mlp.places_Q = read_Q
         return run_stretch(self._stretch, hidden_BTH, mask, positions_RT=positions_BT, cache=cache)
 

@@ -1,4 +1,4 @@
-"""The searches that run together. Each stops on its own, at the δ whose loss was computed last, and makes room.
+"""The searches that run together. Each stops on its own, at the last δ with a computed loss, and makes room.
 
 Knows no memory limits and no files.
 """
@@ -25,7 +25,7 @@ from editing_core.memit.search.rows import GroupRows
 from editing_core.precision import search_dtype
 
 REFILL_SHARE = 1 / 8
-"""Share of the rows that must be free before waiting searches start: preparing fewer rows at once is slow."""
+"""Share of the rows that must be free before waiting searches start. Preparing fewer rows at once is slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Target:
 
 
 class SearchPool:
-    """The searches that run, and those that wait for room."""
+    """The running searches, and those that wait for room."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class SearchPool:
         note: Callable[[int, Target], None],
     ) -> None:
         self.suspects: list[int] = []
-        """Groups that left because a number was not finite: their own, or that of another group in the batch."""
+        """Groups that left because of a non-finite number, either their own or that of another group in the batch."""
         self.active: list[int] = []
-        """Indices of the groups in the batch, in its order."""
+        """Indices of the groups in the batch, in the batch's order."""
         self._model, self._groups, self._config = model, groups, config
         self._waiting, self._room, self._note = waiting, room, note
         loaded = model.loaded
@@ -67,11 +67,11 @@ class SearchPool:
         self._delta = torch.empty(0, loaded.hidden_size, dtype=self._dtype, device=loaded.device)
         self._adam = Adam(self._delta, config.learning_rate)
         self._steps: list[int] = []
-        """Losses read so far, per group."""
+        """Losses computed so far, per group."""
 
     @property
     def num_rows(self) -> int:
-        """Rows of the groups in the batch."""
+        """Number of rows of the groups in the batch."""
         return sum(self._groups[i].num_rows for i in self.active)
 
     def run(self, report: Callable[[float], None]) -> None:
@@ -88,7 +88,7 @@ class SearchPool:
             self._admit()
 
     def _step(self) -> Tensor:
-        """Compute every loss, note the searches that end, and update the others. Returns which go on, [G]."""
+        """Compute every loss, record the searches that end, and update the others. Returns those that continue, [G]."""
         assert self._batch is not None
         self._steps = [steps + 1 for steps in self._steps]
         last = [steps == self._config.num_steps for steps in self._steps]
@@ -106,7 +106,7 @@ class SearchPool:
         return ~ends & is_finite
 
     def _growth(self) -> Tensor:
-        """How much larger the δ of several edits may be: they add up like vectors at nearly right angles."""
+        """Return the factor by which several edits may enlarge δ: their δ add up like nearly orthogonal vectors."""
         sizes = [len(self._groups[i].edits) for i in self.active]
         return torch.tensor(sizes, dtype=self._delta.dtype, device=self._delta.device).sqrt()
 
@@ -136,7 +136,7 @@ class SearchPool:
         self._batch = self._batch.select(goes_on_G) if self.active else None
 
     def _admit(self) -> None:
-        """Start waiting searches that fit, once enough rows are free; if no search runs, start at least one."""
+        """Start waiting searches that fit, once enough rows are free. If no search runs, start at least one."""
         if self.active and self._room - self.num_rows < REFILL_SHARE * self._room:
             return
         taken: list[int] = []
@@ -150,7 +150,7 @@ class SearchPool:
             self._begin(taken)
 
     def _begin(self, taken: list[int]) -> None:
-        self.active += taken  # first: if memory runs out, the caller finds them here
+        self.active += taken  # set first, so the caller finds them if memory runs out
         self._steps += [0] * len(taken)
         batch, hidden = prepare_batch(self._model, [self._groups[i] for i in taken], compute_dtype=self._dtype)
         if self._batch is not None:
@@ -174,7 +174,7 @@ class _Losses:
 def _losses(
     batch: SearchBatch, delta_GH: Tensor, config: MemitConfig, *, with_gradient: bool
 ) -> tuple[SearchBatch, _Losses, Tensor | None]:
-    """The batch with its starting distributions, the losses at δ, and on request their gradient [G, H]."""
+    """Return the batch with its starting distributions, the losses at δ, and on request their gradient [G, H]."""
     leaf = delta_GH.detach().requires_grad_(with_gradient)
     with torch.set_grad_enabled(with_gradient):
         nll, now = batch.log_probabilities(leaf)

@@ -1,4 +1,4 @@
-"""Keys and values of the tokens that no δ reaches, in the form of the library's caches. Knows no searches."""
+"""Keys and values of the tokens that no δ affects, in the form of the library's caches. Knows no searches."""
 
 # Dims: B bins, P prefix places.
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 
 class PrefixCache:
-    """Per block the keys and values of the prefix parts; ``update`` puts them in front of the suffix parts' own."""
+    """Keys and values of the prefix parts per block. ``update`` puts them before those of the suffix parts."""
 
     def __init__(self, layers: dict[int, tuple[Tensor, Tensor]] | None = None) -> None:
         self.layers: dict[int, tuple[Tensor, Tensor]] = {} if layers is None else layers
-        """[B, heads, P, width] each; empty while they are recorded."""
+        """[B, heads, P, width] each; empty until they are recorded."""
         self._is_recording = layers is None
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Like transformers' caches: takes [B, heads, tokens, width], and returns the keys and values to attend to."""
+        """Return the keys and values to attend to, [B, heads, tokens, width], as transformers' caches do."""
         if self._is_recording:
             self.layers[layer_idx] = (keys, values)
             return keys, values
@@ -28,21 +28,21 @@ class PrefixCache:
         return torch.cat([first_keys, keys], dim=2), torch.cat([first_values, values], dim=2)
 
     def get_seq_length(self, _layer_idx: int = 0) -> int:
-        """Number of kept tokens. Masks and positions are given, so only a shape depends on it."""
+        """Return the number of cached tokens. Masks and positions are given, so only a shape depends on it."""
         return 0 if self._is_recording else next(iter(self.layers.values()))[0].shape[2]
 
     def recorded(self) -> PrefixCache:
-        """A cache that puts the recorded keys and values in front of new ones."""
+        """Return a cache that puts the recorded keys and values before new ones."""
         return PrefixCache({i: (k.contiguous(), v.contiguous()) for i, (k, v) in self.layers.items()})
 
 
 def gather_caches(
     caches: Sequence[PrefixCache], index: Tensor, offsets: Sequence[int], *, num_bins: int
 ) -> PrefixCache:
-    """A cache of ``num_bins`` bins whose flat places hold what ``index`` [B · P] names.
+    """Return a cache of ``num_bins`` bins whose flat places hold the entries that ``index`` [B · P] names.
 
-    Places are counted through the caches one after the other; cache i's first is ``offsets[i]``. What is fill (a
-    negative index) is zero.
+    Places are numbered through all caches in order; those of cache i start at ``offsets[i]``. A negative index marks
+    padding, which is zero.
     """
     layers = {}
     for i in caches[0].layers:

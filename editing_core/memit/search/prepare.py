@@ -1,6 +1,6 @@
 """Computes once the parts of a search that do not depend on δ: blocks 0 … L, and keys and values above L.
 
-Rows whose first tokens agree (a context's) share them. Knows no losses and no optimiser.
+Rows that begin with the same tokens (those of a context) share them. Knows no losses and no optimiser.
 """
 
 # Dims: G groups, R rows, B bins, P prefix places, S suffix places, H hidden size.
@@ -39,7 +39,7 @@ class SearchModel:
 
     @classmethod
     def of(cls, loaded: LoadedModel, *, target_layer: int) -> SearchModel:
-        """Split a model at its target layer; no weight is copied."""
+        """Split a model at its target layer. No weight is copied."""
         return cls(
             loaded=loaded,
             lower=Part(loaded, 0, last=target_layer),
@@ -72,7 +72,7 @@ def prepare_batch(
 
 
 def _shared_tokens(plans: Sequence[RowPlan]) -> list[tuple[int, ...]]:
-    """Per row the first tokens that all rows of its context share; all lie before the look-up tokens."""
+    """Return for each row the first tokens that all rows of its context share. All come before the look-up tokens."""
     members: dict[int, list[RowPlan]] = {}
     for plan in plans:
         members.setdefault(plan.context, []).append(plan)
@@ -81,7 +81,7 @@ def _shared_tokens(plans: Sequence[RowPlan]) -> list[tuple[int, ...]]:
 
 
 def _common_start(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The ids that all rows begin with: if the first and the last in sorted order agree, all do."""
+    """Return the ids that all rows begin with. If the first and the last in sorted order agree, all do."""
     first, last = min(rows), max(rows)
     return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
 
@@ -89,7 +89,7 @@ def _common_start(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 def _run_whole_rows(
     model: SearchModel, plans: Sequence[RowPlan], shared: Sequence[tuple[int, ...]]
 ) -> tuple[Tensor, Packing]:
-    """h^L of all tokens [B · P, H], and their layout: whole rows are packed as if all tokens were prefix."""
+    """Return h^L of all tokens [B · P, H] and their layout. Whole rows are packed as if all tokens were prefix."""
     loaded = model.loaded
     extents = [Extent(common, len(plan.ids) - len(common), 0) for plan, common in zip(plans, shared, strict=True)]
     packing = pack(extents, bin_tokens=WHOLE_ROW_BIN_TOKENS)
@@ -110,7 +110,7 @@ def _take(flat_TH: Tensor, index: Tensor, num_bins: int) -> Tensor:
 
 
 def _record(model: SearchModel, prefix_BPH: Tensor, packing: Packing) -> PrefixCache:
-    """Keys and values above L of the prefix parts. The last MLP is not run, since its output is not read."""
+    """Return keys and values above L of the prefix parts. The last MLP does not run, because its output is not read."""
     device = prefix_BPH.device
     cache = PrefixCache()
     model.upper.run(

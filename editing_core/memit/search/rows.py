@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from editing_core.memit.tokens import EditRows, TokenRow
 
 GUARDING = -1
-"""The guarding row's value of ``context``; rewriting rows have the number of their context."""
+"""The value of ``context`` for the guarding row; rewriting rows have the number of their context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +19,22 @@ class GroupRows:
 
     @property
     def num_rows(self) -> int:
-        """Number of rewriting rows of all edits, and one guarding row."""
+        """Number of rows: the rewriting rows of all edits, and one guarding row."""
         return sum(len(edit.prompts) for edit in self.edits) + 1
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row."""
+        """Length of the longest row in tokens."""
         return max(len(plan.ids) for plan in plan_rows(0, self))
 
     @property
     def longest_suffix(self) -> int:
-        """Tokens of the longest row from its look-up token on."""
+        """Length of the longest row in tokens, counted from its look-up token."""
         return max(len(plan.ids) - plan.row.lookup for plan in plan_rows(0, self))
 
     @property
     def num_asks(self) -> int:
-        """Positions whose next token is predicted, including the guarding row's."""
+        """Number of positions whose next token is predicted, including the guarding row's."""
         return sum(len(plan.target) for plan in plan_rows(0, self)) + 1
 
 
@@ -50,7 +50,7 @@ class RowPlan:
     weight: float
     """Share of this row's mean NLL in its group's loss."""
     context: int
-    """Number of the context that the row begins with; the guarding rows have one of their own."""
+    """Number of the context that the row begins with; ``GUARDING`` for guarding rows."""
 
     @property
     def is_bare(self) -> bool:
@@ -59,7 +59,7 @@ class RowPlan:
 
 
 def plan_rows(index: int, group: GroupRows) -> list[RowPlan]:
-    """The rows of the batch's group number ``index``, the guarding row last."""
+    """Return the rows of the batch's group number ``index``; the guarding row comes last."""
     num_prompts = sum(len(edit.prompts) for edit in group.edits)
     plans = [
         RowPlan(row, (*row.ids, *edit.target[:-1]), edit.target, index, 1 / num_prompts, context=i)
@@ -81,7 +81,7 @@ class Asks:
 
 
 def asks_of(plans: Sequence[RowPlan]) -> Asks:
-    """The target tokens of the rows."""
+    """Return the target tokens of the rows."""
     asks = Asks([], [], [], [])
     for i, plan in enumerate(plans):
         first = len(plan.row.ids) - 1 - plan.row.lookup

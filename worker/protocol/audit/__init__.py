@@ -1,1 +1,1 @@
-"""The audit chain: its lines, notes that are made without Redis, and the redaction of erased edits."""
+"""The audit chain: its lines, notes made without Redis, and the redaction of erased edits."""

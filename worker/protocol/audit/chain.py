@@ -1,8 +1,8 @@
-"""The lines of the audit chain: writing, reading and verifying them. No access to Redis or files.
+"""Writes, reads and verifies the lines of the audit chain. Does not access Redis or files.
 
-The hash of a line covers everything before it in the line, including the hash of the previous line. Lines that are
-changed, removed, inserted or moved are therefore detected. The hash has no key: a person who can rewrite both Redis and
-the copy on disk can forge a valid chain.
+The hash of a line covers everything before it in the line, including the hash of the previous line. Verification
+therefore detects lines that are changed, removed, inserted or moved. The hash has no key: with write access to both
+Redis and the copy on disk, a valid chain can be forged.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AuditEntry:
     hash: str
 
     def ids(self) -> set[str]:
-        """Return the ids by which the entry can be found."""
+        """Return the ids that the entry is indexed by."""
         found: set[str] = set()
         for name in INDEXED & set(self.fields):
             value = self.fields[name]
@@ -95,7 +95,7 @@ def read_line(line: str) -> AuditEntry:
 
 
 def follow_on(lines: Iterable[str], *, number: int, before: str) -> list[str]:
-    """Return the same entries renumbered, as the continuation of a chain with this last number and hash."""
+    """Return the entries renumbered to continue a chain with this last number and hash."""
     made: list[str] = []
     for line in lines:
         entry = read_line(line)

@@ -16,7 +16,7 @@ from editing_core.durable import write_once
 
 
 def leave_note(folder: Path, what: str, *, who: str | None, **fields: Any) -> None:
-    """Write a note; it is on disk when this returns."""
+    """Write a note and sync it to disk."""
     now = timestamp(utc_now())
     name = f"{now.replace(':', '').replace('.', '')}-{secrets.token_hex(4)}"
     told = {"what": what, "who": who, "fields": {"done_at": now, **fields}}
@@ -24,7 +24,7 @@ def leave_note(folder: Path, what: str, *, who: str | None, **fields: Any) -> No
 
 
 def notes_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the notes, oldest first; unreadable ones are skipped and kept."""
+    """Yield the notes, oldest first. Unreadable notes are skipped and kept."""
     if not folder.is_dir():
         return
     for path in sorted(folder.glob("[!.]*.json")):

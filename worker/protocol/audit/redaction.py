@@ -1,4 +1,4 @@
-"""Removing the texts of an edit from reports, errors and checks. No access to Redis or files."""
+"""Removes the texts of an edit from reports, errors and checks. Does not access Redis or files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from editing_core.edits import Edit
 ERASED = "[erased]"
 """Replacement of a removed text."""
 SHORT = 4
-"""Shorter texts are matched as whole words only, since they occur inside many others."""
+"""Texts shorter than this match only as whole words, because they occur inside many other words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Needles:
     _pattern: re.Pattern[str] | None = field(init=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
-        """Compile the pattern, longest texts first, so that a text that contains another is matched as a whole."""
+        """Compile the pattern, longest texts first: a text that contains another one then matches as a whole."""
         parts = [_part(text) for text in sorted(self.texts, key=lambda text: (-len(text), text))]
         object.__setattr__(self, "_pattern", re.compile("|".join(parts)) if parts else None)
 

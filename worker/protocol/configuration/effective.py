@@ -1,4 +1,4 @@
-"""The settings in force with their sources; secrets are hidden. Does not read the environment."""
+"""The settings in force with their sources. Secrets are hidden. Does not read the environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HIDDEN = "********"
 
 
 class Source(StrEnum):
-    """The source of a setting; later ones override earlier ones."""
+    """The source of a setting. Later sources override earlier ones."""
 
     DEFAULT = "default"
     FILE = "file"
@@ -29,7 +29,7 @@ class Effective:
     name: str
     variable: str
     value: str | None
-    """The value as the environment would hold it, with secrets hidden; None if not set."""
+    """The value in the form of an environment variable, with secrets hidden; None if not set."""
     source: Source
 
 
@@ -38,7 +38,7 @@ def effective(
 ) -> list[Effective]:
     """Return every setting in the order of ``variables``.
 
-    ``values`` and ``variables`` (environment variables) are by name; ``by``: the names that each source gives.
+    ``values`` and ``variables`` (environment variables) are by name. ``by``: the names that each source sets.
     """
     order = (Source.OPTION, Source.ENVIRONMENT, Source.FILE)
     return [
@@ -53,7 +53,7 @@ def effective(
 
 
 def as_text(value: object) -> str | None:
-    """Return a setting as the environment would hold it; None if not set."""
+    """Return a setting in the form of an environment variable; None if not set."""
     match value:
         case None | ():
             return None
@@ -67,5 +67,5 @@ def as_text(value: object) -> str | None:
 
 
 def hide_password(text: str) -> str:
-    """Return an address without its user and password."""
+    """Return an address without user and password."""
     return _PASSWORD.sub(lambda found: f"{found[1] or ''}{HIDDEN}", text)

@@ -1,6 +1,7 @@
-"""The settings file: TOML, one line for each setting, named as its variable is in lower case without ``ERRATA_``.
+"""The settings file: TOML with one line per setting.
 
-Values are validated later, like those of the environment.
+The name of a setting is its environment variable in lower case, without ``ERRATA_``. Values are validated later,
+like values from the environment.
 """
 
 from __future__ import annotations

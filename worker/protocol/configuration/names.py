@@ -11,7 +11,7 @@ OPTIONS = frozenset(
     | {"device", "dtype", "url", "api_key", "text_column", "statistics", "config", "guard_weight", "tokens"}
     | {"context_seed", "role"}
 )
-"""Settings that commands also take as options."""
+"""Settings that commands also accept as options."""
 
 
 def variable_of(name: str) -> str:
@@ -20,12 +20,12 @@ def variable_of(name: str) -> str:
 
 
 def flag(name: str) -> str:
-    """A setting's option of the command line."""
+    """Return the command-line option of a setting."""
     return f"--{name.removesuffix('_url').replace('_', '-')}"
 
 
 def explain(item: object, *, from_file: Collection[str]) -> str:
-    """Return a validation error of pydantic with the name under which the setting was given; secrets are hidden."""
+    """Return the text of a pydantic validation error with the setting's name in its source. Secrets are hidden."""
     assert isinstance(item, dict)
     if not item["loc"]:
         return str(item["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Accepting a batch: one script writes the batch, its edits, its shards and its idempotency key, or nothing."""
+"""Accepts batches: one script writes the batch, its edits, its shards and its idempotency key, or nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.protocol.scripting.connection import Connection
 
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
 
-# The acceptance number is at least the time in milliseconds, so that it keeps growing after Redis has lost its data.
+# The acceptance number is at least the time in milliseconds. It therefore keeps growing after Redis loses its data.
 _ACCEPT = """
 local batch, request, sender = ARG.batch, ARG.request_hash, ARG.sender
 if redis.call('EXISTS', BATCH .. batch) == 1 then
@@ -77,11 +77,11 @@ class Acceptance:
         remove: Sequence[str] = (),
         request: str | None = None,
     ) -> Accepted:
-        """Write a batch of validated edits and of ids to ``remove``. It is on disk when this returns.
+        """Write a batch of validated edits and of ids to ``remove``. Redis syncs it to disk before this returns.
 
-        ``idempotency``: the owner of the key, and the key; with the same ``request_hash`` it returns the first batch.
-        ``request``: id of the request, for the logs.
-        Raises QueueFull if ``max_open`` batches have no final state, IdempotencyMismatch, LedgerDown.
+        ``idempotency``: the owner of the key, and the key. A repeated key with the same ``request_hash`` returns the
+        first batch. ``request``: id of the request, for the logs. Raises IdempotencyMismatch, LedgerDown, and QueueFull
+        if ``max_open`` batches have no final state.
         """
         assert edits or remove, "an empty batch"
         batch = f"b{uuid.uuid4().hex[:16]}"
@@ -115,7 +115,7 @@ class Acceptance:
         return Accepted(record=self._batches.get(known), edits=self._batches.edits(known), replayed=True)
 
     def accepted_before(self, idempotency: tuple[str, str], request_hash: str) -> Accepted | None:
-        """Return the batch that was accepted under this idempotency key, if any.
+        """Return the batch that was accepted under this idempotency key; None if the key is new.
 
         Raises IdempotencyMismatch if its request had another body.
         """
@@ -136,7 +136,7 @@ def _row(batch: str, index: int, edit: Edit) -> dict[str, str]:
 
 
 def _accepted(batch: str, edits: Sequence[Edit], spec: dict[str, Any]) -> Accepted:
-    """Return the batch as it was written, without reading it back."""
+    """Return the written batch without reading it back."""
     written = BatchSpec.from_summary(batch, spec)
     rows = tuple(
         AcceptedEdit(
@@ -155,7 +155,7 @@ def _accepted(batch: str, edits: Sequence[Edit], spec: dict[str, Any]) -> Accept
 
 
 def edit_id(batch: str, index: int) -> str:
-    """Return the id of an edit; the ids of a batch sort in the order of its edits."""
+    """Return the id of an edit. The ids of a batch sort in the order of its edits."""
     return f"e{batch[1:]}-{index:05d}"
 
 

@@ -1,4 +1,4 @@
-"""Reading the audit chain, and adding entries that no other script of the ledger adds."""
+"""Reads the audit chain, and adds entries that no other script of the ledger adds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Audit:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[AuditEntry]:
-        """Return entries, newest first; with ids, only entries that name one of them or the batch of the edit.
+        """Return entries, newest first. With ids, return only entries that name one of them or the edit's batch.
 
         Raises InvalidCursor.
         """
@@ -49,12 +49,12 @@ class Audit:
         return Page(items=entries, next=write_cursor(numbers[-1]) if len(numbers) == limit else None)
 
     def length(self) -> int:
-        """Return the number of the last entry; 0 if there is none."""
+        """Return the number of the last entry; 0 if the chain is empty."""
         with self._connection.client() as redis:
             return int(redis.llen(self._connection.at(Key.AUDIT)))
 
     def lines(self, *, after: int = 0, until: int | None = None) -> Iterator[str]:
-        """Yield the lines of the entries after number ``after``, up to ``until``, in order; reads in chunks."""
+        """Yield the lines of the entries after number ``after``, up to ``until``, in order. Reads in chunks."""
         while until is None or after < until:
             last = after + READ_AT_ONCE if until is None else min(until, after + READ_AT_ONCE)
             with self._connection.client() as redis:
@@ -65,7 +65,7 @@ class Audit:
                 return
 
     def note(self, what: str, *, who: str | None, note: str = "", **fields: Any) -> bool:
-        """Add an entry; return False if one with this ``note`` (an id) was added before."""
+        """Add an entry. Return False if an entry with this ``note`` (an id) exists already."""
         assert not FRAME & set(fields), fields
         pairs = [[name, value] for name, value in fields.items() if value not in (None, [], ())]
         return bool(self._connection.run(_NOTE, what=what, note=note, fields=pairs, who=who or ""))

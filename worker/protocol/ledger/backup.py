@@ -1,9 +1,9 @@
-"""Dumping the ledger as lines of JSON while the service runs, and loading a dump into an empty Redis.
+"""Dumps the ledger as lines of JSON while the service runs, and loads a dump into an empty Redis.
 
-One script reads everything that can change, so that it is consistent: the pointer, the batches without a final state,
+One script takes a consistent snapshot of everything that can change: the pointer, the batches without a final state,
 and the versions that have files. Data that never changes (edits, ended batches, the audit chain) follows in pieces, up
-to the state that the script read, so that memory does not grow with the ledger. Indices are rebuilt when the dump is
-loaded. Leases, heartbeats and progress are not dumped.
+to the state of the snapshot. Memory therefore does not grow with the ledger. Loading a dump rebuilds the indices.
+Leases, heartbeats and progress are not dumped.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SCAN_AT_ONCE = 1_000
 PIECE = 500
 """Members, or fields with their values, in one line."""
 FOLLOWING = frozenset({Key.EDITS, Key.EDIT_REPORTS, Key.EDIT_ORDER, Key.AUDIT, Key.BATCH_EDITS, Key.IDEMPOTENCY})
-"""Read after the snapshot, up to its state, like ended batches and versions without files."""
+"""Keys that are read after the snapshot, up to its state, like ended batches and versions without files."""
 PARTLY = frozenset({Key.BATCH, Key.SHARDS, Key.VERSION, Key.VERSION_EDITS, Key.VERSION_HISTORY})
-"""Keys of which the snapshot holds some members: open batches, candidates, versions with files."""
+"""Keys with only some members in the snapshot: open batches, candidates, versions with files."""
 DERIVED = frozenset({Key.SUBJECT_EDITS, Key.AUDIT_OF})
 EXPORTED = frozenset({Key.EXPORT, Key.EXPORTS, Key.EXPORT_SEQUENCE, Key.OPEN_EXPORTS})
-"""No backup contains their files; they can be made again."""
+"""Keys of exports. Backups do not contain the files of exports, because exports can be made again."""
 LEFT_OUT = EXPORTED | {Key.LEASE, Key.BEAT, Key.SHARD_PROGRESS, Key.RESTORING}
 AT_ONCE = tuple(sorted(set(Key) - FOLLOWING - PARTLY - DERIVED - LEFT_OUT))
 
@@ -69,21 +69,21 @@ class Piece:
     """A part of the content of one key."""
 
     key: str
-    """Without the store's prefix."""
+    """The key without the store's prefix."""
     kind: str
     """``string``, ``hash``, ``set``, ``zset`` or ``list``, as Redis names them."""
     items: Sequence[str]
-    """Members; for a hash field, value, field, value; for a sorted set member, score."""
+    """The members. A hash alternates fields and values, a sorted set alternates members and scores."""
     expires_ms: int | None = None
 
     def to_line(self) -> str:
-        """The inverse of ``from_line``."""
+        """Return the line that ``from_line`` reads."""
         record = {"key": self.key, "kind": self.kind, "items": list(self.items)}
         return json.dumps(record | ({"expires_ms": self.expires_ms} if self.expires_ms else {}), ensure_ascii=False)
 
     @classmethod
     def from_line(cls, line: str) -> Piece:
-        """Read what ``to_line`` wrote."""
+        """Read a line from ``to_line``."""
         record = json.loads(line)
         return cls(record["key"], record["kind"], record["items"], record.get("expires_ms"))
 
@@ -101,7 +101,7 @@ class Moment:
         self.by_key = {piece.key: piece for piece in self.pieces}
 
     def pointer(self) -> tuple[int, str] | None:
-        """Return revision and live version; None if there is no pointer."""
+        """Return revision and live version; None if the pointer is missing."""
         fields = self._pairs(Key.POINTER)
         return (int(fields["revision"]), fields["version"]) if fields else None
 
@@ -131,7 +131,7 @@ class Moment:
 
 
 class Backup:
-    """Taking a dump of the ledger, and writing one into a Redis that does not know the store."""
+    """Takes a dump of the ledger, and loads a dump into a Redis without data of the store."""
 
     def __init__(self, connection: Connection, audit: Audit) -> None:
         self._connection = connection
@@ -143,7 +143,7 @@ class Backup:
         return Moment([Piece(name, kind, items) for name, kind, items in found], int(audit_length))
 
     def dump(self, moment: Moment) -> Iterator[Piece]:
-        """Yield the pieces of the snapshot and everything before it, in an order in which they can be loaded."""
+        """Yield the pieces of the snapshot and everything before it, in the order for loading."""
         for piece in moment.pieces:
             yield from _cut(piece)
         known: set[str] = set()
@@ -175,7 +175,7 @@ class Backup:
                 start += len(rows)
 
     def _rows_of(self, key: Key, known: set[str]) -> Iterator[Piece]:
-        """Yield a hash by edit, without edits accepted after the snapshot."""
+        """Yield the pieces of a hash by edit, without edits accepted after the snapshot."""
         with self._connection.client() as redis:
             items: list[str] = []
             for name, value in redis.hscan_iter(self._connection.at(key), count=PIECE):
@@ -194,7 +194,7 @@ class Backup:
             yield Piece(f"{key}{member}", "hash", [text for pair in fields.items() for text in pair])
 
     def _other_versions(self, moment: Moment) -> Iterator[Piece]:
-        """Yield versions without files: removed or discarded ones."""
+        """Yield the pieces of versions without files, which are removed or discarded."""
         listed = set(moment.members(Key.VERSIONS))
         with self._connection.client() as redis:
             for key in redis.scan_iter(match=self._connection.at(Key.VERSION, "*"), count=PIECE):
@@ -226,7 +226,7 @@ class Backup:
     def require_empty(self, *, backup: str) -> None:
         """Raise BackupRefused unless Redis has no key of this store, or only those of an interrupted restore.
 
-        ``backup``: the digest of the backup to restore; remains of a restore of the same backup are removed.
+        ``backup``: the digest of the backup to restore. Remains of an interrupted restore of this backup are removed.
         """
         with self._connection.client() as redis:
             left = redis.get(self._connection.at(Key.RESTORING))
@@ -242,7 +242,7 @@ class Backup:
         self._forget_all()
 
     def load(self, pieces: Iterable[Piece], *, backup: str) -> None:
-        """Load a dump; the pointer comes last, so that an incomplete ledger is never used.
+        """Load a dump. The pointer comes last, so an incomplete ledger is never used.
 
         The store stays marked as being restored until ``end_loading``.
         """
@@ -259,7 +259,7 @@ class Backup:
             self._load_piece(pointer)
 
     def end_loading(self) -> None:
-        """Record that ledger and files are both restored."""
+        """Record that both ledger and files are restored."""
         with self._connection.client() as redis:
             redis.delete(self._connection.at(Key.RESTORING))
 
@@ -281,7 +281,7 @@ class Backup:
                 pipe.zadd(self._connection.at(Key.AUDIT_OF, member), {str(entry.number): entry.number})
 
     def _index_subjects(self, pipe: Any, piece: Piece, redis: Any) -> None:
-        """Index the subjects; the places come from the list of all edits, which precedes the edits in a dump."""
+        """Index the subjects. The places come from the list of all edits, which precedes the edits in a dump."""
         rows = [(edit, json.loads(text)) for edit, text in zip(piece.items[::2], piece.items[1::2], strict=True)]
         places = redis.zmscore(self._connection.at(Key.EDIT_ORDER), [edit for edit, _ in rows])
         for (edit, row), place in zip(rows, places, strict=True):

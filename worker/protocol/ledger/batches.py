@@ -1,4 +1,4 @@
-"""Reading batches."""
+"""Reads the records and edits of batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES = (
     "publishing",
     "exporting",
 )
-"""Stages of the work whose times are recorded; applying is keys and solve together."""
+"""Stages of the work with recorded times. ``applying`` includes ``keys`` and ``solve``."""
 
 
 class Batches:
@@ -67,21 +67,21 @@ class Batches:
             return int(redis.scard(self._connection.at(Key.OPEN)))
 
     def edit_outcomes(self) -> dict[str, int]:
-        """Return the number of edits by final state; states without edits are left out."""
+        """Return the number of edits by final state, without states that have no edits."""
         with self._connection.client() as redis:
             return {
                 outcome: int(count) for outcome, count in redis.hgetall(self._connection.at(Key.EDIT_OUTCOMES)).items()
             }
 
     def stage_times(self) -> dict[str, tuple[int, float]]:
-        """Return for each stage the number of runs by all workers, and their seconds."""
+        """Return the number of runs and their total seconds for each stage, over all workers."""
         with self._connection.client() as redis:
             counts = redis.hgetall(self._connection.at(Key.STAGE_COUNTS))
             seconds = redis.hgetall(self._connection.at(Key.STAGE_SECONDS))
         return {stage: (int(count), float(seconds.get(stage, 0))) for stage, count in counts.items()}
 
     def commit_queue(self) -> list[BatchRecord]:
-        """Return the batches for the next commit: ready, or left by a commit that died; in order of acceptance."""
+        """Return the batches for the next commit in order of acceptance: ready, or left by a commit that died."""
         with self._connection.client() as redis:
             ids = {
                 *redis.zrange(self._connection.at(Key.READY), 0, -1),
@@ -90,12 +90,12 @@ class Batches:
         return sorted(self.records(ids).values(), key=lambda record: record.spec.acceptance)
 
     def open_shards(self, batch: str) -> list[int]:
-        """Return the shards of a batch whose targets are not computed yet."""
+        """Return the shards of a batch that still need targets."""
         with self._connection.client() as redis:
             return sorted(int(shard) for shard in redis.smembers(self._connection.at(Key.SHARDS, batch)))
 
     def open_units(self, batch: str) -> list[str]:
-        """Return the units of work that the batch waits for; none if it has a final state."""
+        """Return the units of work that the batch waits for. Empty if the batch has a final state."""
         record = self.get(batch)
         if record.is_final:
             return []
@@ -104,7 +104,7 @@ class Batches:
         return [COMMIT_UNIT]
 
     def records(self, ids: Iterable[str]) -> dict[str, BatchRecord]:
-        """Return the batches with these ids; unknown ids are left out."""
+        """Return the batches with these ids, without unknown ids."""
         wanted = list(ids)
         with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for batch in wanted:

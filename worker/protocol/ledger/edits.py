@@ -1,4 +1,4 @@
-"""Reading edits, with the status that follows from their batch and the live version."""
+"""Reads edits and derives their status from their batch and the live version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATUS_IN: dict[BatchState, EditStatus] = {
     BatchState.REPORTED: EditStatus.DROPPED,
     BatchState.DISCARDED: EditStatus.CANCELLED,
 }
-"""Status of an edit by the state of its batch; in an applied batch it depends on the live version."""
+"""Status of an edit by the state of its batch. In an applied batch, the status depends on the live version."""
 IN_A_VERSION = frozenset({BatchState.APPLIED, BatchState.CANDIDATE})
 
 
@@ -47,7 +47,7 @@ class Edits:
         return found[0]
 
     def get_many(self, ids: Sequence[str]) -> list[EditRecord]:
-        """Return edits in the order of ``ids``; unknown ids are left out."""
+        """Return edits in the order of ``ids``, without unknown ids."""
         if not ids:
             return []
         with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
@@ -111,7 +111,7 @@ class Edits:
         return row
 
     def set_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store the results of the checks by edit."""
+        """Store the check results of each edit."""
         if reports:
             with self._connection.client() as redis:
                 redis.hset(

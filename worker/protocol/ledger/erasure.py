@@ -1,7 +1,7 @@
-"""Erasing the text of an edit from the ledger.
+"""Erases the text of an edit from the ledger.
 
-A request records the purge. The worker erases the files, then uses this module, then rewrites the log of Redis. It
-starts again after an interruption: the purge stays pending until the last step.
+A request records the purge. The worker erases the files, then the ledger with this module, then rewrites the log of
+Redis. The purge stays pending until the last step, so an interrupted purge starts again.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Purge:
     hash: str
     """Sha256 (hex) over subject, prompt and new object."""
     versions: tuple[str, ...] = ()
-    """Versions that are removed because they contain it; known while it is ``asked``."""
+    """Versions that are removed because they contain the edit. Known only while the state is ``asked``."""
 
 
 class Erasure:
@@ -104,8 +104,8 @@ class Erasure:
     def ask(self, edit: str, *, author: str | None, reason: str | None = None) -> Purge:
         """Request the erasure of an edit. Versions that contain it can no longer answer or be promoted.
 
-        A repeated request changes nothing. Raises NotErasable if the edit is live, pending, or in a pinned version or a
-        candidate; NotFound.
+        A repeated request changes nothing. Raises NotFound, and NotErasable if the edit is live, pending, or in a
+        pinned version or a candidate.
         """
         row = self._edits.row(edit)
         if (known := self.get(edit)) is not None:
@@ -124,7 +124,7 @@ class Erasure:
         return found
 
     def get(self, edit: str) -> Purge | None:
-        """Return the erasure of an edit; None if none was requested."""
+        """Return the purge of an edit; None if no purge was requested."""
         with self._connection.client() as redis:
             asked, text = (
                 redis.hget(self._connection.at(Key.PURGES), edit),

@@ -1,4 +1,7 @@
-"""Requests, progress and results of exports. Each change is one script, under a lease once the work has begun."""
+"""Records requests, progress and results of exports.
+
+Each change is one script. Once the work has begun, changes require its lease.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ class Requested(NamedTuple):
 
     record: ExportRecord
     is_new: bool
-    """The export was queued by this request."""
+    """Whether this request queued the export."""
 
 
 class Exports:
@@ -96,10 +99,10 @@ class Exports:
     def request(
         self, request: ExportRequest, *, author: str | None, is_lost: bool, asked_by: str | None = None
     ) -> Requested:
-        """Queue an export, unless the same one exists and has not failed. It is on disk when this returns.
+        """Queue an export, unless the same export exists and has not failed. Redis syncs it before this returns.
 
-        ``is_lost``: its files are missing, so an export that is done is made again. ``asked_by``: id of the request,
-        for the logs. Raises QueueFull.
+        ``is_lost``: the export's files are missing, so a finished export is made again. ``asked_by``: id of the
+        request, for the logs. Raises QueueFull.
         """
         about = {"created": self._connection.now(), "author": author, "request": asked_by}
         spec = json.dumps({**request.to_json(), **about}, ensure_ascii=False)
@@ -125,7 +128,7 @@ class Exports:
         return found[0]
 
     def page(self, cursor: str | None = None, limit: int = 50) -> Page[ExportRecord]:
-        """Return a page of all exports, the last requested first. Raises InvalidCursor."""
+        """Return a page of all exports, last request first. Raises InvalidCursor."""
         rows = read_rows(self._connection, Key.EXPORTS, cursor=cursor, limit=limit)
         return Page(items=self._exports(row.id for row in rows), next=next_cursor(rows, limit))
 
@@ -135,7 +138,7 @@ class Exports:
             return sorted(redis.smembers(self._connection.at(Key.OPEN_EXPORTS)))
 
     def begin(self, export: str, lease: Lease) -> bool:
-        """Begin the work; return False if there is nothing to do. Raises StaleLease."""
+        """Begin the work. Return False if the export needs no work. Raises StaleLease."""
         outcome = self._connection.run(_BEGIN, unit=lease.unit, token=lease.fence, export=export)
         if outcome == "stale":
             raise stale(lease)
@@ -149,12 +152,12 @@ class Exports:
             raise stale(lease)
 
     def finish(self, export: str, result: dict[str, Any], lease: Lease) -> None:
-        """Mark it ``done``. Raises StaleLease."""
+        """Mark the export ``done``. Raises StaleLease."""
         text = json.dumps(result, ensure_ascii=False)
         self._end(export, ExportState.DONE, "result", text, lease)
 
     def fail(self, export: str, error: str, lease: Lease | None = None) -> None:
-        """Mark it ``failed``; without a lease if its attempts are used up. Raises StaleLease."""
+        """Mark the export ``failed``. Pass no lease if its attempts are used up. Raises StaleLease."""
         self._end(export, ExportState.FAILED, "error", error, lease)
 
     def _end(self, export: str, status: ExportState, field: str, text: str, lease: Lease | None) -> None:

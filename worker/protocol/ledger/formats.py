@@ -1,4 +1,4 @@
-"""The number of the ledger's format in Redis: a process refuses a ledger whose format it does not read."""
+"""The format number of the ledger in Redis. A process refuses a ledger with an unsupported format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.protocol.scripting.connection import Connection
 LOGGER = logging.getLogger(__name__)
 FORMAT = 1
 UNMARKED = 0
-"""Ledgers written before the number was stored. They hold the same as format 1."""
+"""Format of ledgers without a stored number. Their content equals format 1."""
 
 
 class Format:
@@ -22,10 +22,10 @@ class Format:
         self._connection = connection
 
     def require(self) -> int:
-        """Check the format, store its number if there is none, and return the number that was found.
+        """Check the format, store its number if it is missing, and return the number found.
 
-        Every process calls this before anything else, or as soon as Redis answers. Raises StoreMismatch for a ledger
-        that a later Errata wrote, and LedgerDown.
+        Every process calls this before anything else, or as soon as Redis answers. Raises LedgerDown, and StoreMismatch
+        if a later Errata wrote the ledger.
         """
         key = self._connection.at(Key.FORMAT)
         with self._connection.client() as redis:

@@ -1,4 +1,4 @@
-"""Storing guards: they belong to no version, apply from the next version on, and no rollback changes them."""
+"""Stores guards. They belong to no version, apply from the next version on, and are not changed by rollbacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.protocol.errors import GuardConflict
 from worker.protocol.keys import Key
 from worker.protocol.scripting.connection import Connection
 
-# Guards with one id have the same prompt. If the target of one differs, none of the list is stored.
+# Guards with the same id have the same prompt. If the target of any guard differs, the script stores none of them.
 _ADD_GUARDS = """
 for _, guard in ipairs(ARG.guards) do
   local held = redis.call('HGET', GUARDS, guard.id)
@@ -50,7 +50,7 @@ class Guards:
         return canonical_guards(_read(text) for text in texts)
 
     def add(self, guards: Sequence[Guard], *, author: str | None) -> tuple[AcceptedGuard, ...]:
-        """Store validated guards; stored ones do not change. Raises GuardConflict, and then stores none."""
+        """Store validated guards. Stored guards do not change. Stores none if it raises GuardConflict."""
         rows: list[dict[str, str]] = []
         for guard in guards:
             accepted = AcceptedGuard(guard=guard, created=self._connection.now(), author=author)

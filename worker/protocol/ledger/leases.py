@@ -47,10 +47,10 @@ class Leases:
         self._connection = connection
 
     def acquire(self, unit: str, *, holder: str, ttl_seconds: float, max_attempts: int | None = 3) -> Lease | None:
-        """Lease a unit; return None if another process holds it.
+        """Lease a unit. Return None if another process holds it.
 
-        Each lease counts as an attempt. Raises AttemptsUsedUp with the last reason after ``max_attempts`` attempts
-        without an end. With None the attempts are not counted here; ``begin_commit`` counts them by batch.
+        Each lease counts as an attempt. Raises AttemptsUsedUp with the last reason after ``max_attempts`` unfinished
+        attempts. With None, attempts are not counted here: ``begin_commit`` counts them by batch.
         """
         outcome, detail, attempt = self._connection.run(
             _ACQUIRE, unit=unit, holder=holder, ttl_ms=_milliseconds(ttl_seconds), max_attempts=max_attempts or 0
@@ -62,7 +62,7 @@ class Leases:
         return Lease(unit=unit, token=int(detail), attempt=int(attempt), ttl_seconds=ttl_seconds, holder=holder)
 
     def renew(self, lease: Lease) -> bool:
-        """Extend the lease by ``ttl_seconds``; return False if it has ended."""
+        """Extend the lease by ``ttl_seconds``. Return False if it has ended."""
         return bool(
             self._connection.run(_RENEW, unit=lease.unit, token=lease.fence, ttl_ms=_milliseconds(lease.ttl_seconds))
         )
@@ -70,10 +70,10 @@ class Leases:
     def release(
         self, lease: Lease, *, error: str | None = None, given_back: bool = False, units: Sequence[str] = ()
     ) -> bool:
-        """End the lease; return False if it had ended before.
+        """End the lease. Return False if it had ended before.
 
-        ``error``: why the work failed; reported when the attempts of ``units`` (by default the unit of the lease) are
-        used up. ``given_back``: the attempt does not count.
+        ``error``: why the work failed. It is reported when the attempts of ``units`` (default: the unit of the lease)
+        are used up. ``given_back``: the attempt does not count.
         """
         counted = units or (lease.unit,)
         return bool(
@@ -97,7 +97,7 @@ class Leases:
             raise stale(lease)
 
     def held_since(self, unit: str) -> str | None:
-        """Return the time at which the unit was leased; None if it is not leased."""
+        """Return the start time of the unit's lease; None if the unit is not leased."""
         with self._connection.client() as redis:
             value = redis.get(self._connection.at(Key.LEASE, unit))
         match str(value or "").split(" ", 2):

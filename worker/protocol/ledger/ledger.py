@@ -1,14 +1,14 @@
-"""The ledger: the accepted batches, their progress and the live version; the truth that all processes share.
+"""The ledger: accepted batches, their progress and the live version. All processes share it as the source of truth.
 
 Every change is one Lua script in Redis, under the keys of one store. The scripts guarantee:
 
 * A batch and its idempotency key are written together, and are on disk when ``acceptance.accept`` returns: Redis syncs
   its append-only file before it answers.
-* Work is done under a lease with a growing number. A worker that has lost its lease cannot change anything any more.
+* Work requires a lease with a growing number. A worker that has lost its lease can no longer change anything.
 * The script that closes the last open shard of a batch makes the batch ready.
 * The pointer, the record of a version and the states of its batches change together or not at all.
 
-Every method of every part raises LedgerDown when Redis does not answer.
+Every method of every part raises LedgerDown if Redis does not answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from worker.protocol.scripting.connection import Connection
 
 
 class Ledger:
-    """The parts of one store's ledger over one connection; ``redis`` is from ``connections.connect``."""
+    """The parts of one store's ledger over one connection. ``redis``: a client from ``connections.connect``."""
 
     def __init__(self, redis: Redis, keys: Keys, *, clock: Clock = utc_now) -> None:
         self.keys = keys

@@ -1,4 +1,4 @@
-"""Changing the pointer: publishing the version of a commit, promoting a version, discarding candidates."""
+"""Changes the pointer: publishes the version of a commit and promotes versions. Also discards candidates."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Publication:
         self._versions = versions
 
     def new_version_number(self, *, above: int = 0) -> int:
-        """Return a number that no version has or had, above ``above`` (the highest number on disk)."""
+        """Return a version number that was never used, greater than ``above`` (the highest number on disk)."""
         return int(self._connection.run(_NEW_VERSION_NUMBER, above=above))
 
     def publish(
@@ -153,9 +153,9 @@ class Publication:
     ) -> Pointer:
         """Point at ``version`` and set its batches (the keys of ``reports``) to ``applied``, or change nothing.
 
-        With ``candidate_until`` the pointer stays, and the version waits until then for promotion. ``dropped``: reports
-        of edits that are left out. Requires a valid lease, the expected revision, and that each batch is ``checking``
-        under this lease. Raises StaleLease, LostRace.
+        With ``candidate_until``, the pointer does not change, and the version waits until then for promotion.
+        ``dropped``: reports of edits that are left out. Requires a valid lease, the expected revision, and that each
+        batch is ``checking`` under this lease. Raises StaleLease, LostRace.
         """
         parent = version.parent or ORIGINAL
         outcome, detail = self._connection.run(
@@ -181,8 +181,8 @@ class Publication:
     def promote(self, version: str, *, author: str | None) -> Promotion:
         """Make an older version or a candidate live. Raises NotFound, StaleCandidate.
 
-        Promoting the live version changes nothing. If the author repeats the last promotion, because the answer was
-        lost, the answer is the same.
+        Promoting the live version changes nothing. If the author repeats the last promotion, for example after a lost
+        answer, the result is the same.
         """
         outcome, previous, revision = self._connection.run(
             _PROMOTE, version=version, author=author or "", who=author or ""
@@ -201,11 +201,11 @@ class Publication:
         return Promotion(pointer=pointer, previous=previous, rolled_back=rolled_back, restored=restored)
 
     def discard(self, versions: Sequence[str], *, reason: str, author: str | None = "worker") -> list[str]:
-        """Discard the candidates among these versions and return them; their batches become ``discarded``."""
+        """Discard the candidates among these versions and return them. Their batches become ``discarded``."""
         return list(self._connection.run(_DISCARD, reason=reason, versions=list(versions), who=author or "")[1:])
 
     def expired_candidates(self) -> list[str]:
-        """Return the candidates whose time for promotion is over."""
+        """Return the candidates that have expired."""
         return sorted(
             version for version, until in self._versions.candidates().items() if until <= self._connection.now()
         )
@@ -218,7 +218,7 @@ class Publication:
     def mark_removed(self, versions: Sequence[str]) -> list[str]:
         """Mark versions as removed before their files are deleted.
 
-        Returns the marked ones: live and pinned versions and candidates are left out.
+        Live and pinned versions and candidates are left out. Returns the marked versions.
         """
         return list(self._connection.run(_MARK_REMOVED, versions=list(versions)))
 

@@ -1,4 +1,4 @@
-"""Restoring the ledger from the files on disk after Redis has lost its data."""
+"""Restores the ledger from the files on disk after Redis has lost its data."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Restoring:
         """Add these versions and batches to the ledger and set the pointer, in one transaction.
 
         New edits are listed before all others: their places are below zero. ``parents`` may name versions that are no
-        longer kept. ``chain`` returns the new audit chain for the present lines; None keeps the chain. ``pinned``: the
-        versions to pin. Stored guards do not change. Raises LostRace if the present pointer is not ``expected``.
+        longer kept. ``chain`` returns the new audit chain for the current lines; None keeps the chain. ``pinned``: the
+        versions to pin. Stored guards do not change. Raises LostRace if the current pointer is not ``expected``.
         """
         with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
             pipe.watch(self._connection.at(Key.POINTER), self._connection.at(Key.AUDIT))

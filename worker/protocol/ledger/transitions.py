@@ -1,4 +1,4 @@
-"""Changing the state of batches. A lost race is an error."""
+"""Changes the state of batches. A lost race is an error."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ class Transitions:
     ) -> None:
         """Change the state of a batch and set ``fields`` (report, error, version) in the same script.
 
-        Raises LostRace if its state is none of ``expected``, StaleLease if ``lease`` has ended or another commit has
-        the batch, NotFound.
+        Raises NotFound, LostRace if the state is none of ``expected``, and StaleLease if ``lease`` has ended or another
+        commit has the batch.
         """
         states = {expected} if isinstance(expected, BatchState) else expected
         outcome, status = self._connection.run(
@@ -156,7 +156,7 @@ class Transitions:
             raise LostRace(f"batch {batch} is {status}, not {' or '.join(sorted(states))}: it was not made {to}")
 
     def cancel(self, batch: str, *, author: str | None = None) -> BatchRecord:
-        """Cancel a batch up to the state ``ready``; a cancelled one stays cancelled.
+        """Cancel a batch that is not past the state ``ready``. A repeated cancellation changes nothing.
 
         Raises BatchNotCancellable, NotFound.
         """
@@ -174,14 +174,14 @@ class Transitions:
         return self._batches.get(batch)
 
     def begin_shard(self, batch: str, shard: int, lease: Lease) -> bool:
-        """Begin a shard; return False if there is nothing to do (done, cancelled, rejected). Raises StaleLease."""
+        """Begin a shard. Return False if it needs no work (done, cancelled, rejected). Raises StaleLease."""
         outcome = self._connection.run(_BEGIN_SHARD, unit=lease.unit, token=lease.fence, batch=batch, shard=shard)
         if outcome == "stale":
             raise stale(lease)
         return bool(outcome == "begun")
 
     def shard_done(self, batch: str, shard: int, lease: Lease) -> int:
-        """Close a shard and return the number of open ones; closing the last makes the batch ready.
+        """Close a shard and return the number of open shards. Closing the last one makes the batch ready.
 
         Raises StaleLease.
         """
@@ -191,7 +191,7 @@ class Transitions:
         return remaining
 
     def begin_commit(self, lease: Lease, batches: Sequence[str], *, max_attempts: int) -> list[str]:
-        """Take ready batches, and those of a commit that died, into this commit; return them.
+        """Take ready batches, and batches of a commit that died, into this commit. Return the taken batches.
 
         This counts as an attempt of each batch, once per lease. A batch that has used up ``max_attempts`` fails with
         the last reason. Batches in another state, such as cancelled ones, are left out. Raises StaleLease.
@@ -204,7 +204,7 @@ class Transitions:
         return taken
 
     def explain_ready(self, error: str) -> None:
-        """Record in every ready batch why no commit can begin; the next commit clears it."""
+        """Record in every ready batch why no commit can begin. The next commit clears the reason."""
         with self._connection.client() as redis:
             ready = redis.zrange(self._connection.at(Key.READY), 0, -1)
         for batch in ready:
@@ -212,7 +212,7 @@ class Transitions:
                 self.move(batch, BatchState.READY, expected=BatchState.READY, error=error)
 
     def give_back(self, lease: Lease, batches: Sequence[str]) -> None:
-        """Make the batches of this commit ready again without an attempt. Raises StaleLease."""
+        """Make the batches of this commit ready again without counting an attempt. Raises StaleLease."""
         if not self._connection.run(_GIVE_BACK, token=lease.fence, batches=list(batches)):
             raise stale(lease)
 
@@ -235,7 +235,7 @@ class Transitions:
             raise stale(lease)
 
     def shard_progress(self, batch: str, shard: int, done: int) -> int:
-        """Record the number of computed edits of a shard, and return that of the whole batch."""
+        """Record the number of computed edits of a shard, and return the number for the whole batch."""
         key = self._connection.at(Key.SHARD_PROGRESS, batch)
         with self._connection.client() as redis, redis.pipeline() as pipe:
             pipe.hset(key, str(shard), done)

@@ -1,4 +1,4 @@
-"""Reading the pointer and versions; pins, and the rule that decides which versions are kept."""
+"""Reads the pointer and versions, pins versions, and decides which versions are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.protocol.scripting.connection import Connection
 from worker.protocol.scripting.paging import next_cursor, read_rows
 
 ALWAYS = "1970-01-01T00:00:00.000Z"
-"""Creation time of the original model, which the ledger does not know."""
+"""Creation time reported for the original model, because the ledger does not store one."""
 
 _LINEAGE = """
 local version, floor = ARG.version, ARG.floor
@@ -59,7 +59,7 @@ class Retained:
 
     version: str
     why: str | None
-    """Why it is kept; None if it is removed."""
+    """Why the version is kept; None if it is removed."""
 
 
 class Versions:
@@ -69,7 +69,7 @@ class Versions:
         self._connection = connection
 
     def pointer(self) -> Pointer:
-        """Return the live version; the original before the first publication."""
+        """Return the pointer. Before the first publication, it names the original."""
         return self.known_pointer() or Pointer(revision=0, version=ORIGINAL)
 
     def known_pointer(self) -> Pointer | None:
@@ -94,7 +94,7 @@ class Versions:
         return Page(items=records, next=next_cursor(rows, limit))
 
     def live_edit_ids(self, version: str) -> frozenset[str]:
-        """Return the ids of the live edits of a version whose files are kept; none for the original."""
+        """Return the ids of the live edits of a version with files. Empty for the original."""
         with self._connection.client() as redis:
             return frozenset(redis.smembers(self._connection.at(Key.VERSION_EDITS, version)))
 
@@ -104,7 +104,7 @@ class Versions:
             return frozenset(redis.smembers(self._connection.at(Key.VERSION_HISTORY, version)))
 
     def candidates(self) -> dict[str, str]:
-        """Return the versions that wait for promotion, and until when."""
+        """Return the versions that wait for promotion, with their expiry."""
         with self._connection.client() as redis:
             return dict(redis.hgetall(self._connection.at(Key.CANDIDATES)))
 
@@ -125,7 +125,7 @@ class Versions:
         return list(self._connection.run(_LINEAGE, version=version, floor=floor))
 
     def published(self, *, and_candidates: bool = True) -> frozenset[str]:
-        """Return the ids of all published versions, with ``and_candidates`` also those of candidates."""
+        """Return the ids of all published versions and, with ``and_candidates``, of candidates."""
         with self._connection.client() as redis, redis.pipeline(transaction=True) as pipe:
             pipe.zrange(self._connection.at(Key.VERSIONS), 0, -1)
             pipe.hkeys(self._connection.at(Key.CANDIDATES))
@@ -133,7 +133,7 @@ class Versions:
         return frozenset(made) if and_candidates else frozenset(made) - set(waiting)
 
     def live_sizes(self) -> tuple[str, int, int]:
-        """Return the live version, the number of its live edits, and of those that they supersede or repeat.
+        """Return the live version, the number of its live edits, and the number of edits they supersede or repeat.
 
         The set of a version changes only when an edit is purged from it.
         """
@@ -148,7 +148,7 @@ class Versions:
         _require_known(version, outcome)
 
     def unpin(self, version: str, *, author: str | None) -> None:
-        """Unpin a version: retention may remove it. Raises NotFound."""
+        """Unpin a version. Retention may then remove it. Raises NotFound."""
         _require_known(version, self._connection.run(_UNPIN, version=version, who=author or ""))
 
     def pinned(self) -> frozenset[str]:
@@ -157,10 +157,10 @@ class Versions:
             return frozenset(redis.smembers(self._connection.at(Key.PINS)))
 
     def retention(self, *, keep: int, among: Collection[str] | None = None) -> list[Retained]:
-        """Decide which versions are kept: the last ``keep``, pinned and referenced ones; newest first, no original.
+        """Decide which versions are kept: live, pinned and the last ``keep`` versions, candidates and their parents.
 
-        ``among``: consider only these versions (those with files). A version that is marked as removed is removed
-        again, since an earlier removal may have been interrupted.
+        Returns decisions newest first, without the original. ``among``: consider only these versions (those with
+        files). A version that is marked as removed is removed again, because its removal may have been interrupted.
         """
         live = self.pointer().version
         with self._connection.client() as redis:
@@ -170,7 +170,7 @@ class Versions:
         return retention_plan(records, live=live, keep=keep)
 
     def records(self, versions: list[str]) -> list[VersionRecord]:
-        """Return the versions with these ids in their order, the original included; unknown ids are left out."""
+        """Return the versions with these ids in the same order, including the original. Unknown ids are left out."""
         live, candidates = self.pointer().version, self.candidates()
         with self._connection.client() as redis, redis.pipeline(transaction=False) as pipe:
             for version in versions:
@@ -187,7 +187,7 @@ class Versions:
 
 
 def write_version(record: VersionRecord) -> str:
-    """Return the stored text of a version record; its status, removal and pin are stored elsewhere."""
+    """Return the stored text of a version record. Its status, removal and pin are stored elsewhere."""
     elsewhere = {"status", "removed", "expires", "pinned"}
     fields = {name: value for name, value in asdict(record).items() if name not in elsewhere}
     return json.dumps(fields, ensure_ascii=False)
@@ -203,7 +203,7 @@ def _read_version(version: str, fields: dict[str, str], *, expires: str | None) 
 
 
 def retention_plan(records: Sequence[VersionRecord], *, live: str, keep: int) -> list[Retained]:
-    """Decide which versions are kept; newest first."""
+    """Decide which versions are kept. Returns decisions newest first."""
     numbered = sorted((record for record in records if record.id != ORIGINAL), key=lambda r: r.number, reverse=True)
     published = [record.id for record in numbered if not record.removed and record.status != "candidate"]
     last = set(published[:keep])

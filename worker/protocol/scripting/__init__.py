@@ -1,1 +1,1 @@
-"""The connection that runs the ledger's Lua scripts, and what every script begins with."""
+"""The connection that runs the ledger's Lua scripts, and the prelude of every script."""

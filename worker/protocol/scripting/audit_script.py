@@ -1,8 +1,8 @@
 """The Lua that adds an entry to the audit chain, within the script that makes the change.
 
 An entry is one line of JSON: a number without gaps, the time, the author, the event, ids (never a text of an edit), the
-hash of the entry before, and its own hash over everything before it in the line. The hash is SHA-1, since Redis offers
-no other; ``worker.protocol.audit.chain`` reads the lines.
+hash of the previous entry, and its own hash over everything before it in the line. The hash is SHA-1 because Redis
+scripts offer no other. ``worker.protocol.audit.chain`` reads the lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The connection that all parts of the ledger share: one Redis, the keys of one store, a clock and one error."""
+"""The connection that all parts of the ledger share: one Redis, the keys of one store, a clock and one error type."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LOGGER = logging.getLogger(__name__)
 REPEAT_SECONDS = 30.0
 """Shortest pause between two log lines of the same failure."""
 _LOGGED: dict[str, float] = {}
-"""Last logged failure and its time."""
+"""The last logged failure and its time."""
 AWAY = (
     "Redis does not answer: retry shortly. It is not known whether a change was made: repeat it with the same "
     "Idempotency-Key"
 )
 
 REFUSALS = ("OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "NOAUTH", "NOPERM")
-"""First words of errors with which Redis refuses to work."""
+"""First words of the errors that Redis returns when it refuses to work."""
 
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Raise LedgerDown for errors of Redis that the caller cannot fix."""
+    """Convert errors of Redis that the caller cannot fix into LedgerDown."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:
@@ -53,7 +53,7 @@ def reaching() -> Iterator[None]:
 
 
 def _log_failure(event: str, error: Exception) -> None:
-    """Log the text of the driver, which names addresses and is meant for operators; not at every call."""
+    """Log the driver's error text for operators, because it names addresses. Limits the rate of repeats."""
     now, reason = time.monotonic(), str(error)
     if now >= _LOGGED.get(reason, -math.inf) + REPEAT_SECONDS:
         _LOGGED.clear()
@@ -72,7 +72,7 @@ class Connection:
 
     @contextmanager
     def client(self) -> Iterator[Any]:
-        """Yield the Redis client. Raises LedgerDown when Redis does not answer within the block."""
+        """Yield the Redis client. Raises LedgerDown if Redis does not answer within the block."""
         with reaching():
             yield self.redis
 
@@ -80,8 +80,8 @@ class Connection:
         """Run a Lua script after the prelude. Raises LedgerDown.
 
         The script reads its ``arguments`` from the table ``ARG``: texts, integers below 2^53, and lists or mappings of
-        them, but never None. Pass JSON that is stored as text, since Lua would write it differently. ``who`` goes into
-        the audit chain (empty: a local client).
+        them, but never None. Pass stored JSON as text, because Lua would write it differently. ``who`` is the author in
+        the audit chain; empty for a local client.
         """
         registered = self._scripts.get(script)
         if registered is None:
@@ -91,7 +91,7 @@ class Connection:
             return registered(args=[json.dumps(call, ensure_ascii=False)], client=redis)
 
     def at(self, key: Key, member: str = "") -> str:
-        """Return the full key; ``member`` for a family."""
+        """Return the full key. ``member``: the id of the member, for a family."""
         return self.keys.at(key, member)
 
     def now(self) -> str:

@@ -1,4 +1,4 @@
-"""Reading a sorted set page by page, with opaque cursors."""
+"""Reads a sorted set page by page, with opaque cursors."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def read_rows(connection: Connection, key: Key, member: str = "", *, cursor: str
 
 
 def next_cursor(rows: Sequence[IndexRow], limit: int) -> str | None:
-    """Return the cursor after these rows; None if they are the last."""
+    """Return the cursor after these rows; None on the last page."""
     return write_cursor(rows[-1].place) if len(rows) == limit else None
 
 
 def write_cursor(place: int) -> str:
-    """Return a place as opaque text."""
+    """Return an opaque cursor for a place."""
     return base64.urlsafe_b64encode(str(place).encode()).decode().rstrip("=")
 
 

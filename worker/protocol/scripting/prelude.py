@@ -1,8 +1,8 @@
 """The Lua that precedes every script of the ledger.
 
 A script checks its preconditions and makes one complete change, or none. It receives one JSON object: the prefix of the
-store, the time, the author, and its own arguments. A script may run twice if an answer is lost; its checks make that
-harmless. It adds its change to the audit chain (``audit``) itself.
+store, the time, the author, and its own arguments. A script may run twice if an answer is lost, and its checks make a
+second run harmless. Each script adds its change to the audit chain (``audit``).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ local function point_at(version, author)
 end
 """
 
-# Added before a script that can bring a batch to a final state.
+# Precedes scripts that can bring a batch to a final state.
 COUNT_EDITS = """
 local function count_edits(batch, outcome)
   local dropped = tonumber(redis.call('HGET', BATCH .. batch, 'dropped') or '0')
