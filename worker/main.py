@@ -6,6 +6,7 @@ errors that a restart may fix.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -226,6 +227,8 @@ def main() -> int:
         start_logging(settings.log_level, form=settings.log_format)
         take_share(settings)
         parts = open_worker(settings)
+        gc.collect()
+        gc.freeze()  # collections during a commit skip the model and its library, and stay linear in the live set
         log_event(LOGGER, "worker.started", holder=parts.current.holder, queue=parts.queue.rq.name)
         serve(parts)
     except ErrataError as error:

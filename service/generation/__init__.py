@@ -1,1 +1,1 @@
-"""Answers prompts with the loaded model's versions, while versions are promoted and unloaded."""
+"""Answers prompts with versions of the loaded model. Answers continue while versions are promoted and unloaded."""

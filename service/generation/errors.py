@@ -31,7 +31,7 @@ class GenerationError(ErrataError):
     def __init__(self, detail: str, *, loc: tuple[str | int, ...] = (), retry_after_seconds: int | None = None) -> None:
         super().__init__(detail, loc=loc)
         self.retry_after_seconds = retry_after_seconds
-        """When a retry makes sense; None: a retry does not help, or the time is unknown."""
+        """Time after which a retry makes sense; None if a retry does not help or the time is unknown."""
 
 
 class RequestNotValid(GenerationError):
@@ -87,7 +87,7 @@ class NoRoom(GenerationError):
     title = "There is no memory for this version now"
 
     def __init__(self, detail: str, *, is_temporary: bool) -> None:
-        """``is_temporary``: versions that are not live use the memory, which is free once their answers have ended."""
+        """``is_temporary``: versions that are not live use the memory, which is freed once their answers have ended."""
         super().__init__(detail, retry_after_seconds=1)
         self.is_temporary = is_temporary
 

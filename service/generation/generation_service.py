@@ -1,6 +1,6 @@
 """Answers prompts with a version: encodes them, leases the version, submits them, and counts the results.
 
-Knows no HTTP.
+This module does not depend on HTTP.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from service.generation.versions.resident import ResidentVersions
 
 
 class GenerationService:
-    """Continues prompts and scores targets; cancelling a call frees its places within one step.
+    """Continues prompts and scores targets. Cancelling a call frees its places within one step.
 
     All calls raise RequestNotValid, PromptTooLong, TooManyWaiting, AnswerLate, GenerationFailed, NotFound,
     VersionUnavailable, NoRoom, NothingServed.
@@ -72,7 +72,7 @@ class GenerationService:
     async def stream(
         self, prompts: Sequence[Prompt], sampling: Sampling, choice: VersionChoice, *, caller: Caller
     ) -> AsyncIterator[AnswerStream]:
-        """Continue all prompts with one version and yield their pieces; leaving the context frees the places.
+        """Continue all prompts with one version and yield their pieces. Leaving the context frees the places.
 
         The version stays in memory until the last answer is complete, however slowly the client reads.
         """
@@ -166,7 +166,7 @@ class GenerationService:
                 answer.cancel()
 
     def _bridge_to_loop(self) -> LoopBridge:
-        """The bridge to the running event loop."""
+        """Return the bridge to the running event loop."""
         loop = asyncio.get_running_loop()
         if self._bridge is None or self._bridge.loop is not loop:
             self._bridge = LoopBridge(loop)
@@ -191,7 +191,7 @@ class GenerationService:
         self._count(requests, queue.delivered, started=started, each=each)
         for error in queue.failed.values():
             self._metrics.record_unanswered(_outcome(error), 1)
-        # A client that stops reading at the first failure has not disconnected, so the rest has that outcome too.
+        # A client that stops reading at the first failure has not disconnected, so the rest has the same outcome.
         failure = next(iter(queue.failed.values()), None)
         self._metrics.record_unanswered(_outcome(failure), len(requests) - len(queue.delivered) - len(queue.failed))
 
@@ -203,7 +203,7 @@ class GenerationService:
         started: float,
         each: int,
     ) -> None:
-        """Count complete answers; ``each`` is the number of answers to one prompt, whose tokens are counted once."""
+        """Count complete answers. ``each`` is the number of answers to a prompt, whose tokens are counted once."""
         for number, end in finished.items():
             self._metrics.record_answer(
                 end.result.finish_reason,
@@ -220,7 +220,7 @@ async def _release(resources: AsyncExitStack, queue: StreamEventQueue) -> None:
 
 
 def _outcome(error: BaseException | None) -> str:
-    """The outcome label of an answer that failed; None: the client has disconnected."""
+    """Return the outcome label of an answer that failed. ``error`` is None if the client has disconnected."""
     if error is None:
         return "gone"
     is_refusal = isinstance(error, ErrataError) and not isinstance(error, GenerationFailed | NothingServed | AnswerLate)

@@ -20,13 +20,13 @@ class LoopBridge:
         self._woken = False
 
     def post(self, callback: Callable[[], None]) -> None:
-        """Have the event loop call the function soon; from any thread. Does nothing if the loop is closed."""
+        """Make the event loop call the function soon, from any thread. Does nothing if the loop is closed."""
         self._callbacks.append(callback)
         if not self._woken:
             self._woken = True
             try:
                 self.loop.call_soon_threadsafe(self._run_callbacks)
-            except RuntimeError:  # the loop is closed, so nobody reads the events
+            except RuntimeError:  # the loop is closed, so the events have no reader
                 self._callbacks.clear()
 
     def _run_callbacks(self) -> None:

@@ -1,4 +1,4 @@
-"""The requests to the generation service and its results, in texts and versions. Knows no HTTP and no places."""
+"""The requests and results of the generation service, in texts and versions. Does not depend on HTTP or places."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class VersionChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The client of a request, and how long its answer is of use."""
+    """The client of a request, and its time limits."""
 
     name: str
-    """Clients take turns by this name."""
+    """Name by which clients take turns."""
     timeout_seconds: float
-    """An answer that is not complete by then is given up."""
+    """Time limit for the complete answer. Later answers are dropped."""
     read_seconds: float
-    """A stream that is not read by then is closed."""
+    """Time limit for reading a stream, which is closed afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

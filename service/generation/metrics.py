@@ -65,7 +65,7 @@ class _Gauges:
 
 
 class _Swaps:
-    """How long a change of the live version takes, and how long it stalls running answers."""
+    """Durations of changes of the live version, and of the stalls that they cause."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.swap = Histogram(
@@ -209,7 +209,7 @@ class GenerationMetrics:
         self._swaps.failures.inc()
 
     def record_load(self, seconds: float) -> None:
-        """Record how long it took to load a version."""
+        """Record the duration of loading a version."""
         self._swaps.load.observe(seconds)
 
     def record_swap(self, *, revision: int, version: str, seconds: float, stall_seconds: float) -> None:

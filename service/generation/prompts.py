@@ -1,4 +1,4 @@
-"""Tokenizes prompts in its own threads and enforces the limits on their length. Knows no versions."""
+"""Tokenizes prompts in its own threads and enforces the limits on their length."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Prompts:
         self._longest_token = max(map(len, loaded.tokenizer.get_vocab()))
         self._max_new_tokens = max_new_tokens
         self._threads = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="errata-tokenize")
-        """Separate threads, because those of the event loop may all wait for a Redis that hangs."""
+        """Separate threads, because all threads of the event loop may wait for a hanging Redis."""
         self.max_positions = loaded.max_positions
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class Prompts:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def text_of(self, token: int) -> str:
-        """The text of one token."""
+        """Return the text of one token."""
         text = self._texts.get(token)
         if text is None:
             text = str(self._tokenizer.backend_tokenizer.decode([token], skip_special_tokens=False))
@@ -48,7 +48,7 @@ class Prompts:
         return text
 
     async def encoded(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[tuple[int, ...]]:
-        """The token ids of each prompt, which leave room for at least one more token in the context.
+        """Return the token ids of each prompt, which leave room for at least one more token in the context.
 
         Raises RequestNotValid, PromptTooLong.
         """
@@ -62,7 +62,7 @@ class Prompts:
     async def encoded_pairs(
         self, prompts: Sequence[str], targets: Sequence[str]
     ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """The token ids of each prompt and of the target after it. Raises RequestNotValid, PromptTooLong."""
+        """Return the token ids of each prompt and of its target. Raises RequestNotValid, PromptTooLong."""
 
         def work() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
             return [self._encode_pair(prompt, target) for prompt, target in zip(prompts, targets, strict=True)]
@@ -111,7 +111,7 @@ class Prompts:
         return ids
 
     def _cannot_fit(self, text: str) -> bool:
-        """Whether the text is too long to fit into the context, however it is tokenized."""
+        """Whether the text is too long for the context in any tokenization."""
         return len(text) > self.max_positions * self._longest_token * MAX_NORMALIZER_SHRINKAGE
 
     def _require_known(self, ids: Sequence[int]) -> None:

@@ -52,7 +52,7 @@ class GenerationRuntime:
         registry: CollectorRegistry,
         read_grace_seconds: float = READ_GRACE_SECONDS,
     ) -> None:
-        """``read_grace_seconds``: how long after an answer's deadline a client may still read its stream."""
+        """``read_grace_seconds``: time after an answer's deadline during which a client may still read its stream."""
         self._loop = DecodeLoop()
         metrics = GenerationMetrics(registry)
         limits = EngineLimits(
@@ -137,7 +137,7 @@ class GenerationRuntime:
         return runtime.run()
 
     def run(self) -> GenerationRuntime:
-        """Start the threads; returns once the live version is served or could not be loaded."""
+        """Start the threads. Returns once the live version is served or could not be loaded."""
         self._loader.warm_up()
         self._loop.start()
         self._watcher.start()
@@ -146,7 +146,7 @@ class GenerationRuntime:
     async def generate_texts(
         self, prompts: Sequence[str], *, version: str, max_new_tokens: int, client: str
     ) -> list[str]:
-        """Continue each prompt greedily with a version; requests queue under ``client``.
+        """Continue each prompt greedily with a version. Requests queue under ``client``.
 
         Raises what ``GenerationService`` raises.
         """
@@ -157,7 +157,7 @@ class GenerationRuntime:
         return [result.text for result in done.results]
 
     def readiness(self) -> dict[str, object]:
-        """Whether the live version is in memory and what is missing, as ``GET /readyz`` reports it."""
+        """Return whether the live version is in memory, and the missing parts, as ``GET /readyz`` reports them."""
         live, state = self._residents.live, self._watcher.state
         running, waiting = self._loop.counts()
         return {
@@ -193,11 +193,11 @@ class GenerationRuntime:
             yield
 
     def end_answers(self) -> None:
-        """End open requests with an error that says that the service is stopping; waits for the current step."""
+        """End open requests with an error that says that the service is stopping. Waits for the current step."""
         self._loop.stop()
 
     def close(self) -> None:
-        """End the threads; open requests end with an error. A second call does nothing."""
+        """End the threads. Open requests end with an error. A second call does nothing."""
         self._watcher.stop()
         self._loop.stop()
         self._prompts.close()
@@ -205,7 +205,7 @@ class GenerationRuntime:
 
 
 def _threads_for(model_bytes: int) -> int | None:
-    """One thread for a small model, whose products end sooner than a second thread wakes; None: torch's choice."""
+    """Return 1 for a small model, whose products end before a second thread wakes; None: torch's default."""
     return 1 if model_bytes < SMALL_MODEL_BYTES else None
 
 

@@ -1,7 +1,7 @@
-"""Buffers what the decoding thread reports about one request's streamed answers until the client reads it.
+"""Buffers the decoding thread's events of one request's streamed answers until the client reads them.
 
-A client may read more slowly than the model writes, or not at all. Only the events wait for it; decoding goes on.
-Knows no HTTP and no versions.
+A client may read more slowly than the model writes, or not at all. Only the events wait for the client; decoding
+continues. This module does not depend on HTTP or versions.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from service.generation.loop_bridge import LoopBridge
 from service.generation.metrics import GenerationMetrics
 
 StreamEvent = Piece | GenerationResult | ErrataError
-"""An answer has grown, is complete, or has failed."""
+"""A new piece of an answer, its result, or its failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A complete answer and when it was completed, on the clock of ``time.perf_counter``."""
+    """A complete answer and the time of its completion, on the clock of ``time.perf_counter``."""
 
     result: GenerationResult
     at: float
 
 
 class StreamTiming:
-    """Records how fast one request's pieces arrive: the first since the request, each later one since the last."""
+    """Records the times of one request's pieces: the first since the request, later pieces since the previous one."""
 
     def __init__(self, metrics: GenerationMetrics, *, started: float) -> None:
-        """``started``: when the request arrived, on the clock of ``time.perf_counter``."""
+        """``started``: time at which the request arrived, on the clock of ``time.perf_counter``."""
         self._metrics = metrics
         self._started = started
         self._last: dict[int, float] = {}
@@ -66,7 +66,7 @@ class StreamEventQueue:
         self._num_answers = self._num_unfinished = num_answers
         self._events: asyncio.Queue[tuple[int, Piece | Finished | BaseException]] = asyncio.Queue()
         self.all_finished = asyncio.Event()
-        """Set when no answer is being written any more, whether or not the events have been read."""
+        """Set when all answers have ended, even if their events have not been read."""
         self.delivered: dict[int, Finished] = {}
         """The answers that the client has read to their end, by number."""
         self.failed: dict[int, ErrataError] = {}
@@ -105,7 +105,7 @@ class StreamEventQueue:
 
 
 def finish_times(answers: Sequence[Future[GenerationResult]]) -> dict[int, float]:
-    """A dictionary that receives the time at which each answer ends, by the answer's index."""
+    """Return a dictionary that receives the time at which each answer ends, by the answer's index."""
     times: dict[int, float] = {}
 
     def record(number: int, _: Future[GenerationResult]) -> None:

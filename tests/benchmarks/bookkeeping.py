@@ -9,6 +9,7 @@ code is 1 if a limit is exceeded: 3 s for one batch and 5 s for 100 batches onto
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import sys
 import tempfile
@@ -303,6 +304,8 @@ def measure_commits(
     with opened(redis_url) as place:  # the first commit of a process also loads code and Redis scripts
         place.publish_first(live[0])
         place.commit(live[0], 1)
+    gc.collect()
+    gc.freeze()  # as the worker and the API do when they have started
     found = {}
     for num_live in live:
         for num_batches in batches:

@@ -77,7 +77,10 @@ def _moved(item: ErrorDetails, start: int) -> ErrorDetails:
 
 
 def usable_edits(submission: Submission) -> tuple[Edit, ...]:
-    """Return the edits, valid and without duplicates. Raises InvalidInput, InvalidEdit, EditConflict."""
+    """Return the edits if they are valid and their subjects and relations are distinct.
+
+    Raises InvalidInput, InvalidEdit, EditConflict.
+    """
     if not submission.edits and not submission.remove:
         msg = "give at least one edit, or an id in `remove`"
         raise InvalidInput(f"body.edits: {msg}", errors=[FieldError(loc=["body", "edits"], msg=msg)])

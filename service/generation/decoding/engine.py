@@ -2,7 +2,7 @@
 
 A request waits for its client's turn, takes a place, has its prompt prefilled in chunks between the steps of the
 requests that decode, and leaves its place when its answer is complete. A request whose client disconnects is dropped
-within one step. The decoding thread owns everything but ``submit`` and the counts. Knows no versions and no HTTP.
+within one step. Only ``submit`` and the counts may be used outside of the decoding thread.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
@@ -53,7 +53,7 @@ class DecodeSteps(Protocol):
     """Computes the decode steps: ``Calls`` or ``CapturedDecode``."""
 
     def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Feed the first places their last tokens, at ``positions``; the logits [N, V] after them."""
+        """Feed the first places their last tokens, at ``positions``. Returns the logits [N, V] after them."""
         ...
 
 
@@ -72,7 +72,7 @@ class DecodeEngine:
         steps: Callable[[Calls, PlacesCache], DecodeSteps] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``steps`` makes what computes the decode steps; by default CUDA graphs on a GPU and plain calls elsewhere.
+        """``steps`` creates the object that computes the decode steps. Default: CUDA graphs on a GPU, else plain calls.
 
         ``clock``: the clock of the requests' deadlines.
         """
@@ -101,7 +101,7 @@ class DecodeEngine:
 
     @property
     def cache_bytes(self) -> int:
-        """Memory that the cached keys and values take now."""
+        """The memory that the cached keys and values take now."""
         return self._cache.size_bytes
 
     @property

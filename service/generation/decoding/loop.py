@@ -1,6 +1,7 @@
 """The one thread that uses the model: steps every engine that has work, in turn.
 
-One thread serves all versions, so that their engines do not compete for the same cores. Knows no versions and no HTTP.
+One thread serves all versions, so their engines do not compete for the same cores. This module does not depend on
+versions or HTTP.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from worker.protocol.logs import log_event
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
-"""How long ``stop`` waits for the step that is running."""
+"""Longest time that ``stop`` waits for the running step."""
 
 
 class DecodeLoop:
-    """Steps engines until it is stopped; requests that are still open then end with an error."""
+    """Steps engines until it is stopped. Requests that are still open then end with an error."""
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -37,7 +38,7 @@ class DecodeLoop:
         self._is_stepping = False
         self._num_pauses = 0
         self._stepped_at: float | None = None
-        """When the last step ended; None while there is nothing to do."""
+        """Time at which the last step ended; None while no engine has work."""
         self._longest_pause = 0.0
         self._thread = threading.Thread(target=self._run, name="errata-decode", daemon=True)
 
@@ -101,13 +102,13 @@ class DecodeLoop:
         return answers
 
     def counts(self) -> tuple[int, int]:
-        """The number of requests that have a place, and of those that wait for one."""
+        """Return the number of requests that have a place, and of those that wait for one."""
         with self._changed:
             engines = list(self._engines)
         return sum(e.num_running for e in engines), sum(e.num_waiting for e in engines)
 
     def take_longest_pause(self) -> float:
-        """The longest time in seconds between the ends of two successive steps since the last call of this method."""
+        """Return the longest time in seconds between the ends of two successive steps since the last call."""
         longest, self._longest_pause = self._longest_pause, 0.0
         return longest
 

@@ -67,12 +67,12 @@ class Places:
 
 
 def _cached(entry: Entry) -> int:
-    """The number of positions that hold keys and values of the entry."""
+    """Return the number of positions that hold keys and values of the entry."""
     return entry.length if isinstance(entry, GenerationEntry) and entry.ids else entry.num_prefilled
 
 
 def next_chunk(entry: Entry, size: int) -> Chunk:
-    """The next ``size`` tokens that the entry has to prefill, or fewer at the end."""
+    """Return the next ``size`` tokens that the entry has to prefill, or fewer at the end."""
     start, end = entry.num_prefilled, min(entry.num_prefilled + size, len(entry.prefill_ids))
     wanted = entry.logit_positions
     within = range(max(wanted.start, start), min(wanted.stop, end))

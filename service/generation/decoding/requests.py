@@ -1,4 +1,4 @@
-"""The decode loop's requests, results and the state of each request in between. Knows no HTTP."""
+"""The decode loop's requests and results, and the state of each open request. Does not depend on HTTP."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class BaseRequest:
 
     prompt_ids: tuple[int, ...]
     client: str = ""
-    """The client in whose turn the request is admitted."""
+    """The client; clients take turns."""
     deadline: float | None = None
-    """On the clock of ``time.monotonic``; an answer that is not complete by then fails. None: no deadline."""
+    """Deadline of the answer on the clock of ``time.monotonic``. Late answers fail. None: no deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +35,11 @@ class GenerationRequest(BaseRequest):
     """0: greedy."""
     top_p: float = 1.0
     seed: int | None = None
-    """None: a different text every time."""
+    """None: each answer is drawn differently."""
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these strings."""
     num_logprobs: int | None = None
-    """How many likeliest tokens to report at each position, besides the selected one; None: report nothing."""
+    """Number of likeliest tokens to report at each position, in addition to the selected one. None: report nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +61,10 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """The part by which an answer has grown."""
+    """A new part of an answer."""
 
     text: str
-    """Complete characters; may be empty if ``logprobs`` is not."""
+    """The new text, in complete characters. May be empty if ``logprobs`` is not."""
     logprobs: tuple[TokenLogprobs, ...] = ()
 
 
@@ -91,7 +91,7 @@ class Group:
     all_or_none: bool = True
     """Whether the client gets either all of the answers or none."""
     has_started: bool = False
-    """Whether one of them has, or had, a place."""
+    """Whether one of the requests has, or had, a place."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -149,7 +149,7 @@ class GenerationEntry(Entry):
     """The text so far; None unless it is needed before the answer ends."""
     generator: torch.Generator | None = None
     num_logprobs_sent: int = 0
-    """How many of ``logprobs`` the listener has received."""
+    """Number of ``logprobs`` that the listener has received."""
 
     def __post_init__(self) -> None:
         if self.request.temperature > 0:

@@ -2,7 +2,7 @@
 
 Sampling uses the Gumbel-max trick: each token gets an exponential time whose rate is the token's probability, and the
 token with the smallest time is drawn. The other requests of a batch change a request's logits in their last bits. That
-changes the drawn token only if the two smallest times are as close as that: about once in 100,000 tokens in float32.
+changes the drawn token only if the two smallest times are nearly equal: about once in 100,000 tokens in float32.
 Inverting the cumulative distribution instead would move as many boundaries as the vocabulary has tokens.
 """
 
@@ -29,11 +29,11 @@ class Draw:
     temperature: float
     top_p: float
     generator: torch.Generator
-    """On the CPU."""
+    """Generator of the request, on the CPU."""
 
 
 def next_tokens(logits_NV: Tensor, draws: Sequence[Draw] = ()) -> tuple[list[int], list[bool]]:
-    """The next token of each row, and whether the row's largest logit is finite."""
+    """Return the next token of each row, and whether the row's largest logit is finite."""
     best_N = logits_NV.max(dim=-1)
     tokens: list[int] = torch.where(best_N.values.isfinite(), best_N.indices, _NO_TOKEN).tolist()
     finite = [token != _NO_TOKEN for token in tokens]
@@ -46,12 +46,12 @@ def next_tokens(logits_NV: Tensor, draws: Sequence[Draw] = ()) -> tuple[list[int
 
 
 def sampled_tokens(logits_SV: Tensor, draws: Sequence[Draw]) -> list[int]:
-    """A token per row from softmax(logits / temperature), limited to the fewest tokens that reach ``top_p``."""
+    """Draw a token per row from softmax(logits / temperature), limited to the fewest tokens that reach ``top_p``."""
     device, size = logits_SV.device, logits_SV.shape[1]
     times_SV = torch.stack([torch.empty(size).exponential_(generator=draw.generator) for draw in draws]).to(device)
     temperatures_S1 = torch.tensor([[draw.temperature] for draw in draws], dtype=torch.float64, device=device)
     logits_SV = logits_SV.to(torch.float64)
-    # Subtract the maximum before dividing, so that no temperature, however small, overflows.
+    # Subtract the maximum before dividing, so even the smallest temperature does not overflow.
     scores_SV = (logits_SV - logits_SV.amax(dim=-1, keepdim=True)) / temperatures_S1
     if any(draw.top_p < 1 for draw in draws):
         top_p_S1 = torch.tensor([[draw.top_p] for draw in draws], dtype=torch.float64, device=device)
@@ -61,7 +61,7 @@ def sampled_tokens(logits_SV: Tensor, draws: Sequence[Draw]) -> list[int]:
 
 
 def _cut(probabilities_SV: Tensor, top_p_S1: Tensor) -> Tensor:
-    """True for tokens outside the fewest whose share reaches ``top_p``; equally likely tokens stay together."""
+    """Mark the tokens outside of the fewest that reach ``top_p``. Equally likely tokens are treated alike."""
     ordered_SV = probabilities_SV.sort(dim=-1, descending=True).values
     before_SV = ordered_SV.cumsum(dim=-1) - ordered_SV
     num_kept_S1 = ((before_SV < top_p_S1) | (top_p_S1 >= 1)).sum(dim=-1, keepdim=True).clamp_(min=1)

@@ -60,10 +60,10 @@ class ScoreAccumulator:
         self.greedy_match = self.greedy_match and bool((logprobs_KV.argmax(dim=-1) == wanted_K).all())
 
     def result(self) -> Score:
-        """The score of the complete target."""
+        """Return the score of the complete target."""
         return Score(logprob=math.fsum(self.logprobs), rank=self.rank, greedy_match=self.greedy_match, top=self.top)
 
 
 def model_logprobs(logits_KV: Tensor) -> Tensor:
-    """The model's log-probabilities, [K, V], in float32 or a wider dtype."""
+    """Return the model's log-probabilities [K, V] in float32 or a wider dtype."""
     return torch.log_softmax(logits_KV.to(torch.promote_types(logits_KV.dtype, torch.float32)), dim=-1)

@@ -1,4 +1,4 @@
-"""Builds an answer's text token by token: complete characters only, cut at stop strings. Knows no model.
+"""Builds an answer's text token by token: complete characters only, cut at stop strings.
 
 A token may end within a character, which takes up to four bytes in UTF-8, and some tokenizers decode a token
 differently at the start of a text. New tokens are therefore decoded together with some of the tokens before them.
@@ -12,13 +12,13 @@ REPLACEMENT_CHARACTER = "\ufffd"
 """The character that a decoder writes for bytes that are not, or not yet, a character."""
 
 MAX_CONTEXT_TOKENS = 16
-"""Earlier tokens that are decoded again with each new one; dropping them costs another decoding."""
+"""Earlier tokens that are decoded again with each new token. Dropping them costs another decoding."""
 
 Decode = Callable[[Sequence[int]], str]
 
 
 class AnswerText:
-    """The text of one answer; text that may begin a stop string is held back until that is decided."""
+    """The text of one answer. Text that may begin a stop string is held back until this is decided."""
 
     def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
         self._decode = decode
@@ -48,13 +48,13 @@ class AnswerText:
             self._incomplete = []
 
     def finish(self) -> None:
-        """End the text; bytes that form no character become whatever the decoder writes for them."""
+        """End the text. Bytes that form no character become the replacement that the decoder writes for them."""
         if self._incomplete and not self.stopped:
             self._extend(self._decode([*self._context, *self._incomplete])[len(self._context_text) :])
             self._incomplete = []
 
     def take_new_text(self, *, everything: bool = False) -> str:
-        """The text since the last call; ``everything``: include text that may begin a stop string."""
+        """Return the text since the last call. ``everything``: include text that may begin a stop string."""
         end = len(self.text) if everything or self.stopped else len(self.text) - self._num_held_back()
         new = self.text[self._num_taken : end]
         self._num_taken = max(end, self._num_taken)
@@ -70,7 +70,7 @@ class AnswerText:
             self.stopped = True
 
     def _num_held_back(self) -> int:
-        """How many of the last characters may be the beginning of a stop string."""
+        """Return how many of the last characters may be the beginning of a stop string."""
         for size in range(min(self._longest_stop - 1, len(self.text)), 0, -1):
             if any(stop.startswith(self.text[-size:]) for stop in self._stop):
                 return size

@@ -1,6 +1,6 @@
 """Selects each request's next token from the logits and decides whether the answer ends there.
 
-Knows no places, and of the model only which tokens end a text.
+It depends neither on places nor on the model, except for the tokens that end a text.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
@@ -28,12 +28,12 @@ class TokenSelector:
         self._end_ids = end_token_ids(model, tokenizer)
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """The tokens as text, without special tokens."""
+        """Return the tokens as text, without special tokens."""
         text: str = self._backend.decode(ids, skip_special_tokens=True)
         return text
 
     def select(self, entries: Sequence[GenerationEntry], logits_NV: Tensor) -> list[GenerationEntry]:
-        """Add each request's next token; finish the answers that end with it, and return their entries."""
+        """Add each request's next token. Finishes the answers that end with it and returns their entries."""
         draws = [
             Draw(row, entry.request.temperature, entry.request.top_p, entry.generator)
             for row, entry in enumerate(entries)
@@ -79,14 +79,14 @@ class TokenSelector:
 
 
 def end_token_ids(model: nn.Module, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end an answer: the model's and the tokenizer's."""
+    """Return the tokens that end an answer, from the model and the tokenizer."""
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
     return frozenset(int(item) for item in (*listed, tokenizer.eos_token_id) if item is not None)
 
 
 def _logprobs(entries: Sequence[GenerationEntry], tokens: Sequence[int], logits_NV: Tensor) -> dict[int, TokenLogprobs]:
-    """The log-probabilities at the selected token, by row, for the requests that ask for them."""
+    """Return the log-probabilities at the selected token, by row, for the requests that ask for them."""
     num_wanted = {row: n for row, entry in enumerate(entries) if (n := entry.request.num_logprobs) is not None}
     if not num_wanted:
         return {}

@@ -1,6 +1,6 @@
-"""The waiting list of one version: clients take turns, so that one with many requests does not delay the others.
+"""The waiting list of one version: clients take turns, so a client with many requests does not delay the others.
 
-Knows clients by name and nothing about the contents of their requests. Not thread-safe by itself.
+Clients are identified by name. The contents of requests are not used. Not thread-safe by itself.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class WaitingList:
     def __init__(self, *, max_waiting: int) -> None:
         self._max_waiting = max_waiting
         self._by_client: dict[str, deque[Entry]] = {}
-        """In the order of the clients' turns."""
+        """Waiting entries by client, in the order of the clients' turns."""
         self._size = 0
 
     def __len__(self) -> int:
         return self._size
 
     def put(self, entries: Sequence[Entry], *, num_free: int, num_places: int) -> list[Entry]:
-        """Add entries of one client, all or none; ``num_free`` places are free.
+        """Add entries of one client, all or none. ``num_free`` is the number of free places.
 
         If the list is full, clients with more waiting entries than this one lose their last entries, which are removed
         and returned. Raises TooManyWaiting, and RequestNotValid for more entries than the service can ever hold.
@@ -48,7 +48,7 @@ class WaitingList:
         return displaced
 
     def take(self) -> Entry:
-        """Remove and return the next entry in turn; the list must not be empty."""
+        """Remove and return the next entry in turn. The list must not be empty."""
         client = next(iter(self._by_client))
         entries = self._by_client.pop(client)
         entry = entries.popleft()
@@ -64,7 +64,7 @@ class WaitingList:
             self._remove(entry)
 
     def _select_displaced(self, client: str, num_entries: int, excess: int) -> list[Entry]:
-        """At least ``excess`` entries, each the last of the client with the most; it has more than this client will."""
+        """Select at least ``excess`` entries, each from the client with the most, which has more than ``client``."""
         left = {name: list(entries) for name, entries in self._by_client.items()}
         own = len(left.pop(client, ())) + num_entries
         chosen: list[Entry] = []
@@ -90,9 +90,9 @@ class WaitingList:
 
 
 def _next_displaced(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries to displace first: from the last group that has no place yet, or else from the last group.
+    """Return the entries to displace first: from the last group that has no place yet, or else from the last group.
 
-    All waiting entries of the group if its answers are only useful together, otherwise its last entry.
+    These are all waiting entries of the group if its answers are only useful together, otherwise its last entry.
     """
     groups = (entry.group for entry in reversed(entries) if not entry.group.has_started)
     group = next(groups, entries[-1].group)
@@ -101,7 +101,7 @@ def _next_displaced(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def displaced_error() -> TooManyWaiting:
-    """The error for displaced requests."""
+    """Return the error for displaced requests."""
     return TooManyWaiting(
         "the waiting list is full, and clients with fewer requests come first: retry a little later, with fewer "
         "requests at a time",

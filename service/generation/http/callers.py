@@ -8,7 +8,7 @@ from service.generation.errors import RequestNotValid
 from service.generation.messages import Caller
 
 READ_GRACE_SECONDS = 10.0
-"""How long after an answer's deadline a client may still read it."""
+"""Time after an answer's deadline during which a client may still read it."""
 
 
 class Callers:
@@ -19,7 +19,7 @@ class Callers:
         self._read_grace_seconds = read_grace_seconds
 
     def of(self, request: Request, *, timeout_seconds: float | None = None) -> Caller:
-        """The caller of an authorized request. Raises RequestNotValid if the timeout exceeds the service's limit."""
+        """Return the caller of a request. Raises RequestNotValid if the timeout exceeds the service's limit."""
         if timeout_seconds is not None and timeout_seconds > self._max_seconds:
             raise RequestNotValid(
                 f"timeout_seconds is {timeout_seconds:g}; this service waits at most {self._max_seconds:g}",

@@ -1,4 +1,4 @@
-"""Responses that end with their client: work is cancelled on a disconnect, and streams are sent as they are made."""
+"""Responses that end when the client disconnects, which cancels their work. Streams are sent piece by piece."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ VERSION_HEADER = "X-Model-Version"
 
 
 class ClientDisconnected(Exception):
-    """The client has closed the connection and does not wait for the answer any more."""
+    """The client has closed the connection and no longer waits for the answer."""
 
 
 class EventStream(Response):
-    """Server-sent events from an iterator; closes ``resources`` when the events end or the client disconnects.
+    """Sends server-sent events from an iterator. Closes ``resources`` at their end or if the client disconnects.
 
     A client that has not read everything within ``max_seconds`` is disconnected, because unread events take memory.
     """
@@ -45,7 +45,7 @@ class EventStream(Response):
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no", **headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send each event as soon as it is made."""
+        """Send each event as soon as the iterator yields it."""
         async with self._resources:
             with suppress(ClientDisconnected):
                 try:
@@ -64,12 +64,12 @@ class EventStream(Response):
 
 
 def event_stream(events: AsyncIterator[str], resources: AsyncExitStack, version: str, caller: Caller) -> EventStream:
-    """The events of one version's answers, for as long as the caller may read them."""
+    """Return a response with the events of one version's answers. It ends when the caller may no longer read them."""
     return EventStream(events, resources, headers={VERSION_HEADER: version}, max_seconds=caller.read_seconds)
 
 
 async def respond_while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """The response that the work returns, or an empty one if the client disconnects first."""
+    """Return the response of the work, or an empty one if the client disconnects first."""
     try:
         return await run_while_connected(request.receive, work)
     except ClientDisconnected:
@@ -77,7 +77,7 @@ async def respond_while_connected(request: Request, work: Coroutine[Any, Any, Re
 
 
 async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result. If the client disconnects first, cancels the work and raises ClientDisconnected."""
+    """Return the work's result. If the client disconnects first, cancel the work and raise ClientDisconnected."""
     working = asyncio.create_task(work)
     disconnecting = asyncio.create_task(_wait_for_disconnect(receive))
     try:

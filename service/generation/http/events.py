@@ -14,7 +14,7 @@ from service.generation.prompts import Prompts
 
 
 async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered: bool) -> AsyncIterator[str]:
-    """One ``data`` event per piece, then ``event: end`` for each answer, or ``event: problem`` if it failed.
+    """Yield a ``data`` event per piece, then ``event: end`` for each answer, or ``event: problem`` if it failed.
 
     ``numbered``: each event has the index of its prompt in the list.
     """
@@ -30,7 +30,7 @@ async def generation_events(stream: AnswerStream, prompts: Prompts, *, numbered:
 
 
 def logprobs_json(logprobs: tuple[TokenLogprobs, ...], prompts: Prompts) -> list[dict[str, Any]]:
-    """The log-probabilities of each token, for JSON."""
+    """Return the log-probabilities of each token as JSON values."""
     return [
         {
             "token": prompts.text_of(item.token),

@@ -1,7 +1,7 @@
 """``GET /resident``: the digest of every version in memory, computed from its tensors at each request.
 
 A manifest's digest describes the files; this one describes the tensors that compute the answers. If a matrix is also
-packed, both copies must match. Knows no Redis.
+packed, both copies must match. Needs no Redis.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ResidentDigests(BaseModel):
 
 
 def resident_router(loaded: LoadedModel, residents: ResidentVersions, *, store: str) -> APIRouter:
-    """The route for one process's versions; ``store`` is their store's id."""
+    """Return the route for one process's versions. ``store`` is their store's id."""
     router = APIRouter(responses=refusals(503))
 
     def digest_of(resident: Resident) -> str:

@@ -36,14 +36,14 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Body = Annotated[bytes, Depends(json_body)]
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Far more than any model's context holds."""
+"""Largest size of a body, far more than any model's context holds."""
 INLINE_BYTES = 16 * 1024
 """Bodies up to this size are parsed in less time than waking a thread takes."""
 EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def generation_router(service: GenerationService, callers: Callers) -> APIRouter:
-    """The routes that ask one process's versions."""
+    """Return the routes that query one process's versions."""
     router = APIRouter(responses=refusals(400, 404, 409, 429, 503, 504))
     header = {"schema": {"type": "string"}, "description": "the version that answered"}
     headers: Responses = {200: {"headers": {VERSION_HEADER: header}}}
@@ -82,14 +82,14 @@ def generation_router(service: GenerationService, callers: Callers) -> APIRouter
 
 
 async def read_body(model: type[ModelT], body: bytes) -> ModelT:
-    """The body parsed as ``model``; a large one is parsed in a thread."""
+    """Parse the body as ``model``, in a thread if it is large."""
     if len(body) <= INLINE_BYTES:
         return read_as(model, body, max_bytes=MAX_BODY_BYTES)
     return await run_in_threadpool(read_as, model, body, max_bytes=MAX_BODY_BYTES)
 
 
 class _Endpoints:
-    """Turns HTTP requests into calls of the service, and its results into responses."""
+    """Converts HTTP requests to calls of the service, and its results to responses."""
 
     def __init__(self, service: GenerationService, callers: Callers) -> None:
         self._service = service

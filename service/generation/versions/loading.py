@@ -27,13 +27,13 @@ class Resident:
 
     version: str
     digest: str
-    """The digest of the bytes from which its matrices were read."""
+    """The digest of the bytes from which the matrices were read."""
     model: nn.Module
     decoding_model: nn.Module
     """The copy of ``model`` that computes the answers; see ``decoding_copy``."""
     engine: DecodeEngine
     size_bytes: int
-    """The size of its own matrices, packed ones included."""
+    """The size of the version's own matrices, packed copies included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class VersionLoader:
             join_projections(loaded.model)
 
     def warm_up(self) -> None:
-        """Run steps of all sizes once, because a GPU loads its kernels at their first call; does nothing on a CPU."""
+        """Run steps of all sizes once, because a GPU loads its kernels at their first call. Does nothing on a CPU."""
         if self._loaded.device.type != "cuda":
             return
         family, model = self._loaded.family, self._loaded.model
@@ -81,10 +81,10 @@ class VersionLoader:
         return version == ORIGINAL or (is_version_name(version) and self._store.layout.version_dir(version).exists())
 
     def load(self, version: str, *, free_memory: Callable[[str, int], None]) -> Resident:
-        """Read the version.
+        """Read the version from its files.
 
-        ``free_memory`` is called with the version and its size in bytes before that memory is taken; it raises NoRoom
-        if the version does not fit. Raises NotFound, StoreDamaged, StoreMismatch, or what the device raises when its
+        ``free_memory`` is called with the version and its size in bytes before the memory is taken. It raises NoRoom if
+        the version does not fit. Raises NotFound, StoreDamaged, StoreMismatch, or what the device raises when its
         memory is full.
         """
         manifest = self._manifest(version)
@@ -133,5 +133,5 @@ class VersionLoader:
 
 
 def _doublings(most: int) -> list[int]:
-    """The powers of two below ``most``, and ``most``."""
+    """Return the powers of two below ``most``, and ``most``."""
     return [*(1 << i for i in range((most - 1).bit_length())), most]

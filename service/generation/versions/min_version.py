@@ -1,4 +1,4 @@
-"""Resolves ``min_version``: which served version contains a given version, and whether one ever will.
+"""Resolves ``min_version``: whether the served version contains a given version, or ever will.
 
 Also looks up the digests that the ledger records for versions. Uses the files while the ledger is down.
 """
@@ -26,11 +26,11 @@ from worker.protocol.ledger.ledger import Ledger
 T = TypeVar("T")
 
 MAX_CACHED_PAIRS = 10_000
-"""The number of pairs of versions whose descent is cached."""
+"""Largest number of pairs of versions whose descent is cached."""
 LEDGER_BACKOFF_SECONDS = 10.0
-"""How long a ledger that did not answer in time is not asked again."""
+"""Time for which a ledger that did not answer in time is not asked again."""
 DIGEST_TTL_SECONDS = 1.0
-"""How long the ledger's digest of a version is cached."""
+"""Time for which the ledger's digest of a version is cached."""
 
 
 class MinVersionResolver:
@@ -53,14 +53,14 @@ class MinVersionResolver:
         self._poll_seconds = poll_seconds
         self._wait_seconds = wait_seconds
         self._descents: set[tuple[str, str]] = set()
-        """Pairs whose first version descends from the second; other pairs are not cached, since that may change."""
+        """Pairs whose first version descends from the second. Other pairs are not cached, because they may change."""
         self._digests: dict[str, tuple[str, float]] = {}
-        """Digest and time of look-up by version; expires, because a version may be removed."""
+        """Digest and look-up time by version. Entries expire, because a version may be removed."""
         self._ledger_skipped_until = 0.0
-        """Until then, the files are used instead of a ledger that did not answer in time."""
+        """Time until which the files are used instead of a ledger that did not answer in time."""
 
     async def recorded_digest(self, version: str) -> str | None:
-        """The digest that the version must have; None if the ledger is down and the files say it was published.
+        """Return the digest that the version must have; None if the ledger is down and the files say it was published.
 
         Raises NotFound for a version that the ledger does not know (its files may belong to a commit that is running)
         or that is no longer kept.
@@ -75,7 +75,7 @@ class MinVersionResolver:
         return digest
 
     async def _ask_ledger(self, look_up: Callable[[], T]) -> T:
-        """Run a look-up in a thread; if the ledger does not answer in time, run it again with the files alone."""
+        """Run a look-up in a thread. If the ledger does not answer in time, run it again with the files alone."""
         try:
             return await (asyncio.to_thread(look_up) if self._is_ledger_skipped else call_with_timeout(look_up))
         except TimeoutError:
@@ -100,7 +100,7 @@ class MinVersionResolver:
 
     @property
     def _is_ledger_down(self) -> bool:
-        """Whether the ledger has recently failed to answer; a Redis that hangs would delay every answer."""
+        """Whether the ledger has recently failed to answer. A hanging Redis would delay every answer."""
         return self._watcher.ledger_is_down or self._is_ledger_skipped
 
     @property
@@ -108,14 +108,14 @@ class MinVersionResolver:
         return time.monotonic() < self._ledger_skipped_until
 
     def _require_ledger(self) -> Ledger:
-        """The ledger. Raises LedgerDown while it is not asked, and LedgerForgotten."""
+        """Return the ledger. Raises LedgerDown while it is not asked, and LedgerForgotten."""
         if self._is_ledger_skipped:
             raise LedgerDown("Redis has not answered in time; nothing was changed: retry later")
         require_ledger_intact(self._ledger, self._store.layout)
         return self._ledger
 
     async def wait_until_served(self, wanted: str) -> str:
-        """The live version, once it is ``wanted`` or descends from it.
+        """Return the live version once it is ``wanted`` or descends from it.
 
         Raises NotFound for an unknown version. Raises VersionUnavailable at once if the ledger's live version does not
         descend from ``wanted``, and after ``wait_seconds`` if it does but is not served here yet.
@@ -197,7 +197,7 @@ class MinVersionResolver:
             raise
 
     def _manifests_show_descent(self, version: str, ancestor: str) -> bool:
-        """Whether the manifests show the descent; False also if they do not reach back far enough."""
+        """Whether the manifests show the descent. Also False if they do not reach back far enough."""
         line: str | None = version
         while line is not None and line not in {ancestor, ORIGINAL}:
             try:

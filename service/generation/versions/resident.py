@@ -1,11 +1,11 @@
-"""The versions in memory: which one is live, which are in use, and when one is unloaded.
+"""Manages the versions in memory: loads them, makes one live, leases them to requests, and unloads them.
 
 A version is a view of the one loaded model. It is loaded in a thread of its own, or in the thread that promotes it,
 never in the decoding thread, so running answers do not stall. A version goes live by one assignment once it is
 complete. It is in use from the moment a request names it until that request's answers are complete. A version is
 unloaded when it is not in use, is not live, and either its files are gone or more versions are in memory than the
-limit allows. Versions in use may exceed the number of versions, but never the memory: further requests then have to
-wait. Knows no Redis and no HTTP.
+limit allows. Versions in use may exceed the limit on their number, but never the memory: further requests then have
+to wait. This module does not depend on Redis or HTTP.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class ResidentVersions:
         self._waiting_to_go_live: str | None = None
         """The version that goes live once versions in use have been unloaded."""
         self._load_lock = threading.Lock()
-        """Held while memory is counted and taken, so that two loads do not count on the same bytes."""
+        """Held while memory is counted and taken, so two loads do not count on the same bytes."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="errata-load")
 
     @property
     def live(self) -> Resident | None:
-        """The version that answers requests which name none; None until the first is promoted."""
+        """The version that answers requests that name none; None until the first promotion."""
         return self._live
 
     @property
@@ -80,7 +80,7 @@ class ResidentVersions:
 
     @property
     def num_leases(self) -> int:
-        """The number of leases that are open."""
+        """The number of open leases."""
         with self._lock:
             return self._leased.total()
 
@@ -171,9 +171,9 @@ class ResidentVersions:
             self._evict()
 
     def _find(self, version: str, digest: str | None) -> tuple[Future[Resident], bool]:
-        """The version, loaded or being loaded; True if the caller must load it.
+        """Return the version, loaded or being loaded, and True if the caller must load it.
 
-        A copy with another digest is replaced and its files are read again, since they may have been restored.
+        A copy with another digest is replaced. Its files are read again, because they may have been restored.
         """
         with self._lock:
             if version in self._held and digest not in {None, self._held[version].digest}:
@@ -220,7 +220,7 @@ class ResidentVersions:
                 self._unload(unused[0])
 
     def _no_room(self, version: str, size_bytes: int, *, missing_bytes: int) -> NoRoom:
-        """The error for a version that does not fit; temporary if it fits once answers of other versions have ended."""
+        """Return the error for a version that does not fit; temporary if it fits after other answers end."""
         held = [held for held in (*self._held.values(), *self._replaced) if held.size_bytes]
         is_temporary = missing_bytes <= sum(resident.size_bytes for resident in held if resident is not self._live)
         used_by = ", ".join(resident.version for resident in held) or "the model"
@@ -236,7 +236,7 @@ class ResidentVersions:
         return sum(resident.size_bytes for resident in (*self._held.values(), *self._replaced))
 
     def _require_kept(self, version: str) -> None:
-        """Raise NotFound if the version's files are gone: it may stay in memory, but only for requests that use it.
+        """Raise NotFound if the version's files are gone. It may stay in memory, but only for requests that use it.
 
         Raises NoRoom while another version waits for memory to go live, because this request would delay it.
         """
@@ -250,7 +250,7 @@ class ResidentVersions:
         return resident is not self._live and not self._leased[resident] and not self._requested[resident.version]
 
     def _evict(self) -> None:
-        """Unload versions whose files are gone, and the least recently used above the limit; the lock is held."""
+        """Unload versions whose files are gone, and the least recently used above the limit. The lock must be held."""
         for resident in [resident for resident in self._held.values() if self._is_unused(resident)]:
             if len(self._held) > self._max_resident or not self._loader.is_kept(resident.version):
                 self._unload(resident)
@@ -275,7 +275,7 @@ def _require_digest(resident: Resident, digest: str | None) -> None:
 
 
 def _without_paths(version: str, error: Exception) -> Exception:
-    """The error to show to clients: one that names files of the store is replaced, and stays in the log."""
+    """Return the error to show to clients. An error that names files of the store is replaced and stays in the log."""
     if isinstance(error, StoreDamaged | OSError):
         shown = StoreDamaged(
             f"version {version} is damaged or cannot be read: ask for another version. Operators: the service's log "
@@ -287,7 +287,7 @@ def _without_paths(version: str, error: Exception) -> Exception:
 
 
 def _log_level_of(error: Exception) -> int:
-    """The log level for a version that was not loaded; low for NoRoom, because that load is retried many times."""
+    """Return the log level for a failed load; low for NoRoom, because that load is retried many times."""
     if isinstance(error, NoRoom):
         return logging.DEBUG
     return logging.INFO if isinstance(error, NotFound) else logging.WARNING

@@ -1,7 +1,7 @@
 """Follows the pointer: loads the version that the ledger says is live, and makes it live in this process.
 
 While Redis is down, the served version stays live. If a version cannot be loaded, the version before it stays live,
-``state`` says why, and loading is retried with growing delays. Knows no HTTP.
+``state`` has the reason, and loading is retried with growing delays. This module does not depend on HTTP.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 30.0
 """The first and the largest delay between two attempts to load a version."""
 MEMORY_RETRY_SECONDS = 0.2
-"""The delay between two attempts to find memory, which is free as soon as answers of other versions end."""
+"""The delay between two attempts to find memory, which is freed as soon as answers of other versions end."""
 UNREADABLE = "the copy of the pointer on disk cannot be read: the service's log names the file and the error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowState:
-    """How well this process follows the pointer."""
+    """How this process follows the pointer."""
 
     wanted: Pointer | None = None
-    """The pointer to the version that should be live, as far as is known."""
+    """The pointer to the version that should be live, as far as it is known."""
     served: Pointer | None = None
     """The pointer to the version that is live here."""
     problem: str | None = None
-    """Why the version that should be live is not."""
+    """The reason why the version that should be live is not live."""
     degraded: str | None = None
-    """What is impaired although the right version is live, as far as is known."""
+    """The known impairment although the right version is live."""
     waits_for_memory: bool = False
     """Whether the version that should be live waits for memory that other versions use."""
     is_damaged: bool = False
     """Whether the version that should be live is damaged or has another digest than the ledger's."""
     behind_since: float | None = None
-    """Since when another version should be live, on the clock of ``time.monotonic``."""
+    """Time since which another version should be live, on the clock of ``time.monotonic``."""
 
     @property
     def num_behind(self) -> int:
@@ -61,7 +61,7 @@ class FollowState:
 
     @property
     def seconds_behind(self) -> float:
-        """For how many seconds another version should have been live."""
+        """The number of seconds for which another version should have been live."""
         return 0.0 if self.behind_since is None else time.monotonic() - self.behind_since
 
 
@@ -98,7 +98,7 @@ class PointerWatcher:
 
     @property
     def state(self) -> FollowState:
-        """The current state; replaced as a whole, never changed in place."""
+        """The current state. It is replaced as a whole and never changed in place."""
         return self._state
 
     @property
@@ -145,7 +145,7 @@ class PointerWatcher:
             self._follow(wanted, degraded)
 
     def _read_wanted(self) -> tuple[Pointer, str | None]:
-        """The pointer to the version that should be live, and why it may be outdated."""
+        """Return the pointer to the version that should be live, and the reason why it may be outdated."""
         try:
             if not self._format_is_known:  # the ledger may have been down at the start
                 self._ledger.format.require()
@@ -160,7 +160,7 @@ class PointerWatcher:
         return pointer, "Redis has no pointer, although there was one" if forgotten else None
 
     def _without_ledger(self) -> Pointer:
-        """The last known pointer; at the start the one in HEAD, or else the original version."""
+        """Return the last known pointer; at the start, the one in HEAD or else the original version."""
         if self._state.wanted is not None:
             return self._state.wanted
         head = self._store.read_head()
@@ -179,7 +179,7 @@ class PointerWatcher:
         try:
             digest = self._recorded_digest(wanted.version)
             self._residents.promote(wanted.version, digest=digest)
-        except Exception as error:  # noqa: BLE001 -- whatever is wrong with a version, the one before stays live
+        except Exception as error:  # noqa: BLE001 -- after any failure of a version, the one before stays live
             self._postpone(wanted, error)
             return
         self._verified = digest is not None
@@ -194,7 +194,7 @@ class PointerWatcher:
         self._set_state(FollowState(wanted=wanted, served=wanted, degraded=degraded))
 
     def _is_confirmed(self, served: Pointer) -> bool:
-        """Whether the ledger has no other digest for the served version; asked until the ledger confirms it once."""
+        """Whether the ledger has no other digest for the served version. It is asked until it confirms this once."""
         if not self._verified:
             recorded, live = self._recorded_digest(served.version), self._residents.live
             self._verified = recorded is not None and live is not None and recorded == live.digest

@@ -2,7 +2,7 @@
 
 Replaces the library's cache: a model calls ``update`` of a window and attends to the tensors that it returns. The rows
 of a call are adjacent places, so they read views and gather nothing. Memory grows in doublings with the longest
-request and is freed when no place is used. Knows no tokens and no requests.
+request and is freed when no place is used. This module does not depend on tokens or requests.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
@@ -66,7 +66,7 @@ class PlacesCache:
         return self._num_places
 
     def reserve(self, *, num_places: int, length: int) -> None:
-        """Grow to at least so many places and positions; the contents are kept."""
+        """Grow to at least this many places and positions. The contents are kept."""
         assert num_places <= self._max_places
         assert length <= self._max_length
         self._num_places = _grown(self._num_places, num_places, first=SMALLEST_PLACES, most=self._max_places)
@@ -98,10 +98,10 @@ class PlacesCache:
         self.epoch += 1
 
     def layer(self, index: int, *, like: Tensor, num_heads: int) -> LayerCache:
-        """The keys and values of one layer; created with the D, dtype and device of ``like`` if necessary."""
+        """Return one layer's keys and values. Creates them with the D, dtype and device of ``like`` if necessary."""
         while len(self._layers) <= index:
             shape = (2, self._num_places + 1, num_heads, self._length, like.shape[-1])
-            # Zeros, because a masked NaN would still make the weighted sum NaN.
+            # Zeros, because a masked NaN would still turn the weighted sum into NaN.
             new = like.new_zeros(shape)
             self._layers.append(LayerCache(new, *new))
         return self._layers[index]
@@ -127,14 +127,14 @@ class Window:
     def update(
         self, keys_RATD: Tensor, values_RATD: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Store the new keys and values and return all that may be seen, each [R, A, length, D]."""
+        """Store the new keys and values, and return all that may be seen, each as [R, A, length, D]."""
         layer = self._cache.layer(layer_idx, like=keys_RATD, num_heads=keys_RATD.shape[1])
         self._write(layer.keys, keys_RATD)
         self._write(layer.values, values_RATD)
         return self._visible(layer)
 
     def update_both(self, new_RT2AD: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
-        """The same as ``update`` for keys and values in one tensor, which a GPU writes with one kernel."""
+        """Do the same as ``update`` for keys and values in one tensor, which a GPU writes with one kernel."""
         layer = self._cache.layer(layer_idx, like=new_RT2AD, num_heads=new_RT2AD.shape[3])
         device = new_RT2AD.device
         where = self.shared(("where", device), lambda: self._where_on(device))
@@ -142,11 +142,11 @@ class Window:
         return self._visible(layer)
 
     def get_seq_length(self, _layer_idx: int = 0) -> int:
-        """The number of positions that were filled before this call."""
+        """Return the number of positions that were filled before this call."""
         return self._length - self._positions_RT.shape[1]
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """A value that all layers of this call need; the first layer computes it."""
+        """Return a value that all layers of this call need. The first layer computes it."""
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
@@ -163,14 +163,14 @@ class Window:
         return layer.keys[rows, :, : self._length], layer.values[rows, :, : self._length]
 
     def _where_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The places [R, 1] and positions [R, T] that the rows are written at."""
+        """Return the places [R, 1] and positions [R, T] to which the rows are written."""
         positions_RT = self._positions_RT.to(device)
         own_R = torch.arange(self._first, self._first + positions_RT.shape[0], device=device)
         rows_R = own_R if self._written_R is None else self._written_R.to(device)
         return rows_R[:, None], positions_RT
 
     def _targets_in(self, held_PALD: Tensor) -> Tensor:
-        """The index of each new vector in a layer's tensor, seen as a list of vectors."""
+        """Return the index of each new vector in a layer's tensor, which is viewed as a list of vectors."""
         device, num_heads, length = held_PALD.device, held_PALD.shape[1], held_PALD.shape[2]
         rows_R1, positions_RT = self._where_on(device)
         starts_RA = (rows_R1 * num_heads + torch.arange(num_heads, device=device)) * length

@@ -1,7 +1,7 @@
 """Plain calls of the model over the places: chunks of prompts, and one token for every decoding place.
 
-An explicit mask says which positions a row sees, so neither other rows nor padding affect it. Knows tensors and
-places, but no requests.
+An explicit mask limits the positions that a row sees, so neither other rows nor padding affect it. This module works
+with tensors and places and does not depend on requests.
 """
 
 # ruff: noqa: N803, N806 -- shape letters
@@ -27,7 +27,7 @@ class Chunk:
 
     ids: Sequence[int]
     start: int
-    """The number of the prompt's tokens that were read before."""
+    """Number of the prompt's tokens that were read before."""
     wanted: Sequence[int]
     """Indices in ``ids`` after which logits are needed."""
 
@@ -42,7 +42,10 @@ class Calls:
         self.device, self._dtype = weight.device, weight.dtype
 
     def prefill(self, chunks: Sequence[Chunk], *, first: int) -> list[Tensor]:
-        """Read the chunks into the places from ``first`` on; the logits [K, V] after each chunk's wanted tokens."""
+        """Read the chunks into the places from ``first`` on.
+
+        Returns the logits [K, V] after each chunk's wanted tokens.
+        """
         num_tokens = max(len(chunk.ids) for chunk in chunks)
         rows = [[*chunk.ids, *([0] * (num_tokens - len(chunk.ids)))] for chunk in chunks]
         length = max(chunk.start + len(chunk.ids) for chunk in chunks)
@@ -62,7 +65,7 @@ class Calls:
         return [logits[row, [where[place] for place in chunk.wanted]] for row, chunk in enumerate(chunks)]
 
     def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Feed the first places their last tokens, which stand at ``positions``; the logits [N, V] after them."""
+        """Feed the first places their last tokens, at ``positions``. Returns the logits [N, V] after them."""
         positions_N1 = torch.tensor(positions, device=self.device)[:, None]
         length = max(positions) + 1
         window = Window(self._cache, positions_N1, first=0, length=length)
@@ -70,7 +73,7 @@ class Calls:
         return self._logits(ids_N1, positions_N1, window, length=length, keep=0)[:, -1]
 
     def decode_fixed(self, ids_N1: Tensor, positions_N1: Tensor, written_N: Tensor, *, length: int) -> Tensor:
-        """The same for tensors on the device; row i is written to place ``written_N[i]``."""
+        """Do the same as ``decode`` for tensors on the device. Row i is written to place ``written_N[i]``."""
         window = Window(self._cache, positions_N1, first=0, length=length, written_R=written_N)
         return self._logits(ids_N1, positions_N1, window, length=length, keep=0)[:, -1]
 

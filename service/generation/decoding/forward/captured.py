@@ -1,4 +1,4 @@
-"""Decode steps in a few fixed shapes, so that CUDA captures each shape once and then launches it as one graph.
+"""Decodes in a few fixed shapes, so CUDA captures each shape once and then launches it as one graph.
 
 A step is padded to the next power of two of places and of positions. Padding rows read their own place and write into
 the scratch place. A capture refers to the cache's tensors, so it is invalid once these are replaced.
@@ -28,14 +28,14 @@ Work = Callable[[], None]
 Capture = Callable[[Work], Work]
 """Captures the work and returns a function that repeats it with the same tensors."""
 RUNS_BEFORE_CAPTURE = 1
-"""Steps of a shape that run plainly first, so that libraries do their first-call setup outside the capture."""
+"""Steps of a shape that run plainly first, so libraries do their first-call setup outside of the capture."""
 
 
 class CapturedDecode:
     """``Calls.decode`` for a device that launches operations more slowly than it computes them."""
 
     def __init__(self, calls: Calls, cache: PlacesCache, *, new_capture: Callable[[], Capture]) -> None:
-        """``new_capture`` is called whenever all captures are dropped, since the memory they share ends with them."""
+        """``new_capture`` is called whenever all captures are dropped, because this frees their shared memory."""
         self._calls = calls
         self._cache = cache
         self._new_capture = new_capture
@@ -45,7 +45,7 @@ class CapturedDecode:
         self._epoch = -1
 
     def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Feed the first places their last tokens, which stand at ``positions``; the logits [N, V] after them."""
+        """Feed the first places their last tokens, at ``positions``. Returns the logits [N, V] after them."""
         if self._epoch != self._cache.epoch:
             self._begin_epoch()
         if not self._usable:
@@ -139,7 +139,7 @@ class CudaGraphs:
 
 @cache
 def _capture_stream(device: torch.device) -> torch.cuda.Stream:
-    """The one stream for captures; it has a higher priority than the stream in which versions are loaded."""
+    """Return the one stream for captures. It has a higher priority than the stream in which versions are loaded."""
     return torch.cuda.Stream(device, priority=-1)
 
 

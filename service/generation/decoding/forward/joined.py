@@ -1,4 +1,4 @@
-"""Joins the query, key and value weights of GPT-J's attention in memory, so that one product computes all three.
+"""Joins the query, key and value weights of GPT-J's attention in memory, so one product computes all three.
 
 With few rows, a product takes as long as reading its matrix, and three small matrices do not saturate a GPU's memory
 bandwidth. There is no second copy: the parameters become views of the joined matrix.
@@ -14,7 +14,7 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 
 def join_projections(model: nn.Module) -> None:
-    """Join the three weights of each attention; one layer's weights are in memory twice while it is joined.
+    """Join the three weights of each attention. While a layer is joined, its weights are in memory twice.
 
     The parameters stay the same objects. Only plain linear layers without a bias are joined.
     """
@@ -28,7 +28,7 @@ def join_projections(model: nn.Module) -> None:
 
 
 def projections_of(module: nn.Module) -> Sequence[nn.Linear]:
-    """The three projections of a GPT-J attention if one product can compute them, otherwise an empty sequence."""
+    """Return the three projections of a GPT-J attention if one product can compute them, else an empty sequence."""
     if not isinstance(module, GPTJAttention):
         return ()
     parts = (module.q_proj, module.k_proj, module.v_proj)
@@ -38,7 +38,7 @@ def projections_of(module: nn.Module) -> Sequence[nn.Linear]:
 
 
 def joined_weight(parts: Sequence[nn.Linear]) -> Tensor | None:
-    """The weights stacked as one tensor, without a copy; None unless they are adjacent in memory."""
+    """Return the weights stacked as one tensor, without a copy; None unless they are adjacent in memory."""
     first = parts[0].weight.detach()
     place = first.storage_offset()
     for part in parts:

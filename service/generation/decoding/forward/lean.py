@@ -26,7 +26,7 @@ from service.generation.decoding.forward.joined import joined_weight, projection
 
 
 def lean_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model that shares every tensor. Raises UnsupportedHook as ``shallow_copy_tree`` does."""
+    """Return a copy of the model that shares every tensor. Raises UnsupportedHook as ``shallow_copy_tree`` does."""
     copy = shallow_copy_tree(model)
     for module in list(copy.modules()):
         if type(module) is GPTJAttention and module.rotary_dim is not None:
@@ -45,7 +45,7 @@ def lean_copy(model: nn.Module) -> nn.Module:
 
 
 def _has_no_hooks(module: nn.Module) -> bool:
-    """Whether calling these modules runs their class's ``forward`` only (accelerate replaces it on the instance)."""
+    """Whether calls of these modules only run their class's ``forward`` (accelerate replaces it on the instance)."""
     return not any(
         part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__ for part in module.modules()
     )
@@ -87,7 +87,7 @@ class LeanGPTJAttention(GPTJAttention):
         return self.out_proj(self._attend_separate(projected, layer_past, attention_mask, position_ids)), None
 
     def attend(self, hidden_states: Tensor, window: Window, mask: Tensor | None, position_ids: Any) -> Tensor:
-        """The same as ``forward``, without the calls of its modules."""
+        """Do the same as ``forward``, without the calls of its modules."""
         if self.joined is None:
             projected = [part.forward(hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj)]
             attended = self._attend_separate(projected, window, mask, position_ids)
@@ -98,7 +98,7 @@ class LeanGPTJAttention(GPTJAttention):
     def _attend_separate(
         self, projected: list[Tensor], window: Window, mask: Tensor | None, positions: Tensor
     ) -> Tensor:
-        """The attention before its output projection, from three tensors [R, T, H]."""
+        """Compute the attention before its output projection from three tensors [R, T, H]."""
         heads_RTAD = (*projected[0].shape[:2], self.num_attention_heads, self.head_dim)
         query_RTAD, key_RTAD, value_RTAD = (part.view(heads_RTAD) for part in projected)
         turn_RT1F = self._shared_rotation(window, positions)
@@ -108,7 +108,7 @@ class LeanGPTJAttention(GPTJAttention):
         return self._attention(query_RTAD, *seen, mask)
 
     def _attend_joined(self, projected: Tensor, window: Window, mask: Tensor | None, positions: Tensor) -> Tensor:
-        """The same as ``_attend_separate``, from one tensor [R, T, 3 H]."""
+        """Do the same as ``_attend_separate`` from one tensor [R, T, 3 H]."""
         heads_RT3AD = projected.view(*projected.shape[:2], 3, self.num_attention_heads, self.head_dim)
         self._rotate(heads_RT3AD[:, :, :2], self._shared_rotation(window, positions)[:, :, None])
         seen = window.update_both(heads_RT3AD[:, :, 1:], self.layer_idx)
@@ -121,11 +121,11 @@ class LeanGPTJAttention(GPTJAttention):
         return attended.transpose(1, 2).flatten(2)
 
     def _shared_rotation(self, window: Window, positions: Tensor) -> Tensor:
-        """The rotations of a call, [R, T, 1, F]; the first layer on each device computes them."""
+        """Return the rotations of a call, [R, T, 1, F]. The first layer on each device computes them."""
         return window.shared(("rotation", positions.device), lambda: self._rotation(positions))
 
     def _rotation(self, position_ids: Tensor) -> Tensor:
-        """The rotations at the positions: complex numbers [R, T, 1, F] of float32."""
+        """Return the rotations at the positions: complex numbers [R, T, 1, F] of float32."""
         sincos = self.embed_positions.to(position_ids.device)[position_ids].float()
         sin_RTF, cos_RTF = sincos.chunk(2, dim=-1)
         return torch.complex(cos_RTF.contiguous(), sin_RTF.contiguous())[:, :, None]

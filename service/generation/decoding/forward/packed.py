@@ -1,4 +1,4 @@
-"""A second copy of linear layers' weights in oneDNN's own layout, which halves the time of products with several rows.
+"""Packs copies of linear layers' weights in oneDNN's layout, which halves the time of products with several rows.
 
 A product of a few rows with a large matrix spends most of its time on reordering the matrix. Packing reorders each
 matrix once and keeps the result, which costs the matrix's memory again. All versions share the packed matrices that
@@ -21,11 +21,11 @@ from worker.protocol.logs import log_event
 logger = logging.getLogger(__name__)
 
 SMALLEST_SIZE = 100_000
-"""Elements of a matrix: with a smaller matrix, the plain product is as fast or faster."""
+"""Smallest number of elements of a packed matrix. For smaller matrices, the plain product is at least as fast."""
 LARGEST_SHARE = 0.25
-"""The largest share of the free memory that packed weights may take."""
+"""Largest share of the free memory that packed weights may take."""
 _TOLERANCE = 1e-4
-"""Absolute, for a product of numbers of the order of 1."""
+"""Absolute tolerance for a product of numbers of the order of 1."""
 
 
 class PackedLinear(nn.Linear):
@@ -53,7 +53,7 @@ class PackedWeights:
     ) -> PackedWeights | None:
         """Pack the model's weights of at least ``smallest_size`` elements.
 
-        Returns None if no weight can be packed, or if memory is short; the latter is logged.
+        Returns None if no weight can be packed, or if memory is short. Short memory is logged.
         """
         size_bytes = sum(layer.weight.nbytes for layer in _linear_layers(model, smallest_size))
         if not size_bytes or not _can_pack():
@@ -65,7 +65,7 @@ class PackedWeights:
         return cls(model, smallest_size=smallest_size)
 
     def bytes_of(self, model: nn.Module, names: Iterable[str]) -> int:
-        """The bytes that packing adds for a version's own weights, given by their full names in the model."""
+        """Return the bytes that packing adds for a version's own weights, given by their full names in the model."""
         packed = {id(layer.weight): layer.weight.nbytes for layer in _linear_layers(model, self._smallest_size)}
         return sum(packed.get(id(model.get_parameter(name)), 0) for name in names)
 
@@ -78,7 +78,7 @@ class PackedWeights:
 
 
 def decoding_copy(model: nn.Module, packed: PackedWeights | None) -> nn.Module:
-    """The copy of a version's model that decodes its answers. Raises UnsupportedHook as ``lean_copy`` does."""
+    """Return the copy of a version's model that decodes its answers. Raises UnsupportedHook as ``lean_copy`` does."""
     copy = lean_copy(model)
     if packed is not None:
         packed.install(copy)
@@ -86,7 +86,7 @@ def decoding_copy(model: nn.Module, packed: PackedWeights | None) -> nn.Module:
 
 
 def unpacked(copy: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The named weights of a copy, read back from their packed form if they have one; ``weights`` by full name."""
+    """Return the named weights of a copy, unpacked if they are packed. ``weights`` is by full name."""
     layers = {name: copy.get_submodule(name.rpartition(".")[0]) for name in weights}
     return {
         name: layer.packed.to_dense() if isinstance(layer, PackedLinear) and name.endswith(".weight") else weights[name]
@@ -95,7 +95,7 @@ def unpacked(copy: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def _linear_layers(model: nn.Module, smallest_size: int) -> Iterator[nn.Linear]:
-    """The layers that can be packed."""
+    """Yield the layers that can be packed."""
     for module in model.modules():
         if type(module) is nn.Linear and "forward" not in module.__dict__:
             weight = module.weight

@@ -1,1 +1,1 @@
-"""OpenAI's completions API over Errata's versions, so that OpenAI's clients work unchanged."""
+"""OpenAI's completions API over Errata's versions, so OpenAI's clients work unchanged."""

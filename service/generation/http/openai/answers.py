@@ -28,7 +28,7 @@ class CompletionWriter:
         self._offsets: dict[int, int] = {}
 
     def whole(self, done: GenerationResults) -> Completion:
-        """The complete answers."""
+        """Return the complete answers."""
         choices = [
             CompletionChoice(
                 index=index,
@@ -41,7 +41,7 @@ class CompletionWriter:
         return self._completion(choices, self._usage(done.num_prompt_tokens, done.results))
 
     async def events(self, stream: AnswerStream, *, include_usage: bool) -> AsyncIterator[str]:
-        """The pieces of all answers, as server-sent events."""
+        """Yield the pieces of all answers as server-sent events."""
         results: list[GenerationResult] = []
         async for index, event in stream.events:
             if isinstance(event, ErrataError):  # OpenAI's clients raise at an error and ignore all later events

@@ -27,17 +27,17 @@ class ModelNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedModel:
-    """A model name and the version that it stands for."""
+    """A model name and the version that it refers to."""
 
     name: str
     version: str | None
     """None: the live version."""
     created: int
-    """Seconds since 1970."""
+    """Time in seconds since 1970."""
 
 
 def model_name(source: str) -> str:
-    """The model's name: the name of a local folder, otherwise the demo name or Hugging Face id itself."""
+    """Return the model's name: the name of a local folder, otherwise the demo name or Hugging Face id itself."""
     return Path(source).resolve().name if Path(source).is_dir() else source
 
 
@@ -50,7 +50,7 @@ class Catalogue:
         self._store = store
 
     def version_of(self, model: str) -> str | None:
-        """The version that a model name stands for; None: the live one. Raises ModelNotFound for any other model."""
+        """Return the version that a model name refers to; None: the live one. Raises ModelNotFound."""
         name, _, version = model.rpartition(SEPARATOR)
         if model == self.name:
             return None
@@ -61,14 +61,14 @@ class Catalogue:
         )
 
     def models(self) -> list[NamedModel]:
-        """All models, the live one first."""
+        """Return all models, the live one first."""
         kept = [ORIGINAL, *reversed(self._store.folders())]
         asked = self._ledger if self._ledger_answers() else None
         versions = [found for version in kept if (found := self._find(version, asked)) is not None]
         return [NamedModel(name=self.name, version=None, created=versions[-1].created), *versions]
 
     def model(self, model: str) -> NamedModel:
-        """The model of this name. Raises ModelNotFound."""
+        """Return the model of this name. Raises ModelNotFound."""
         version = self.version_of(model)
         found = self._find(version or ORIGINAL, self._ledger)
         if found is None:
@@ -78,7 +78,7 @@ class Catalogue:
         return found if version else NamedModel(name=self.name, version=None, created=found.created)
 
     def _ledger_answers(self) -> bool:
-        """Whether the ledger answers; asked once per listing, because a Redis that hangs delays each call."""
+        """Whether the ledger answers. It is asked once per listing, because a hanging Redis delays each call."""
         try:
             self._ledger.versions.known_pointer()
         except LedgerDown:
@@ -86,7 +86,10 @@ class Catalogue:
         return True
 
     def _find(self, version: str, ledger: Ledger | None) -> NamedModel | None:
-        """The model of a version; None if its files are gone or the ledger (if None, the files) does not list it."""
+        """Return the model of a version; None if its files are gone or the ledger does not list it.
+
+        Without a ledger, the files must list it.
+        """
         try:
             manifest = self._store.read_manifest(version)
             if version != ORIGINAL and not self._is_kept(version, ledger):

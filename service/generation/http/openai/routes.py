@@ -38,7 +38,7 @@ REFUSED: dict[int | str, dict[str, Any]] = {
 
 
 def openai_router(service: GenerationService, callers: Callers, catalogue: Catalogue) -> APIRouter:
-    """The routes that OpenAI's clients call, under ``/v1``."""
+    """Return the routes that OpenAI's clients call, under ``/v1``."""
     router = APIRouter(prefix="/v1", responses=REFUSED)
 
     @router.get("/models", summary="List models, as OpenAI does")
