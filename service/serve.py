@@ -88,7 +88,7 @@ def serve(settings: Settings) -> None:
         app = create_app(settings, ledger, queue, generation=generation, durability=durability, registry=registry)
         if generation is None:  # generation freezes by itself, before it loads a version
             gc.collect()
-            gc.freeze()  # later collections skip the modules and schemas, so that a large POST costs less
+            gc.freeze()  # later collections skip the modules and schemas, so a large POST costs less
         with _listen(settings) as listener:
             _Server(app, listener).run(sockets=[listener])
     log_event(logger, "stopped", role=settings.role)

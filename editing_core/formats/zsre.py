@@ -1,6 +1,6 @@
 """Reads zsRE records of MEND, ROME and EasyEdit: a question, its answers, a paraphrase, an unrelated question.
 
-There are two readings: the new object is the first of ``answers`` (the truth, as in ROME and MEMIT) or ``alt`` (a
+Two readings are possible: the new object is the first of ``answers`` (the truth, as in ROME and MEMIT) or ``alt`` (a
 made-up answer, as in MEND and EasyEdit). The old object is unknown: ``pred`` is the answer of another model.
 """
 

@@ -55,7 +55,7 @@ SOLVE_SETTINGS = (*TEXT_OPTIONS, "context_seed", *SOLVE_OPTIONS)
 
 
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command so that it takes an option for each of these settings.
+    """Decorate a command to add an option for each of these settings.
 
     The command gets them as ``options``: a value for each setting, None if the option is not given.
     """

@@ -180,7 +180,7 @@ def _verify_file(file: Path) -> None:
 
 
 def show_retention(client: Client, *, as_json: bool) -> None:
-    """Print which versions the next commit removes, and why it keeps the others."""
+    """Print the versions that the next commit removes, and the reason for keeping each of the others."""
     found = client.retention()
     if as_json:
         print_json(found)

@@ -26,7 +26,7 @@ _INLINE = "One edit without a file"
 
 
 class OnFailure(StrEnum):
-    """What the service does with a batch if its checks fail."""
+    """Actions of the service if the checks of a batch fail."""
 
     REJECT = "reject"
     DROP = "drop"

@@ -184,7 +184,7 @@ class DecodeEngine:
         affected = list(entries)
         try:
             work()
-        except Exception as error:  # noqa: BLE001 -- a model may raise anything, and other requests must go on
+        except Exception as error:  # noqa: BLE001 -- a model may raise anything, and other requests must continue
             log_event(logger, "generation_step_failed", level=logging.ERROR, num_requests=len(affected))
             failure = GenerationFailed(
                 f"a step of the model failed ({type(error).__name__}: {error}); other requests go on. "

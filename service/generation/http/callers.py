@@ -12,7 +12,7 @@ READ_GRACE_SECONDS = 10.0
 
 
 class Callers:
-    """Identifies clients by API key, or by address if there is none."""
+    """Identifies clients by API key, or by address without one."""
 
     def __init__(self, *, max_seconds: float, read_grace_seconds: float = READ_GRACE_SECONDS) -> None:
         self._max_seconds = max_seconds

@@ -1,6 +1,6 @@
 """Manages the versions in memory: loads them, makes one live, leases them to requests, and unloads them.
 
-A version is a view of the one loaded model. It is loaded in a thread of its own, or in the thread that promotes it,
+A version is a view of the one loaded model. It is loaded in a separate thread, or in the thread that promotes it,
 never in the decoding thread, so running answers do not stall. A version goes live by one assignment once it is
 complete. It is in use from the moment a request names it until that request's answers are complete. A version is
 unloaded when it is not in use, is not live, and either its files are gone or more versions are in memory than the

@@ -38,11 +38,11 @@ class FollowState:
     """How this process follows the pointer."""
 
     wanted: Pointer | None = None
-    """The pointer to the version that should be live, as far as it is known."""
+    """The last known pointer to the version that should be live."""
     served: Pointer | None = None
     """The pointer to the version that is live here."""
     problem: str | None = None
-    """The reason why the version that should be live is not live."""
+    """The reason why another version than the wanted one is live."""
     degraded: str | None = None
     """The known impairment although the right version is live."""
     waits_for_memory: bool = False
@@ -214,7 +214,7 @@ class PointerWatcher:
         reason = f"version {wanted.version} (revision {wanted.revision}) {verb}, {meanwhile}: {error}"
         damaged = isinstance(error, StoreDamaged) and not isinstance(error.__cause__, OSError)
         state = replace(self._state, waits_for_memory=waits, is_damaged=damaged)
-        if served and isinstance(error, NoRoom) and error.is_temporary:  # memory is free soon, and answers go on
+        if served and isinstance(error, NoRoom) and error.is_temporary:  # memory is free soon, and answers continue
             self._set_state(replace(state, problem=None, degraded=reason))
         else:
             self._set_state(replace(state, problem=reason))

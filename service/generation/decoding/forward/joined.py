@@ -1,7 +1,7 @@
 """Joins the query, key and value weights of GPT-J's attention in memory, so one product computes all three.
 
 With few rows, a product takes as long as reading its matrix, and three small matrices do not saturate a GPU's memory
-bandwidth. There is no second copy: the parameters become views of the joined matrix.
+bandwidth. This makes no second copy: the parameters become views of the joined matrix.
 """
 
 from __future__ import annotations

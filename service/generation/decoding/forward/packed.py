@@ -70,7 +70,7 @@ class PackedWeights:
         return sum(packed.get(id(model.get_parameter(name)), 0) for name in names)
 
     def install(self, copy: nn.Module) -> None:
-        """Make the linear layers of a copy (see ``lean_copy``) use packed weights; pack weights of its own."""
+        """Make the linear layers of a copy (see ``lean_copy``) use packed weights. Packs the copy's own weights."""
         for layer in list(_linear_layers(copy, self._smallest_size)):
             known = self._shared.get(id(layer.weight))
             layer.__class__ = PackedLinear
