@@ -38,7 +38,7 @@ class Recheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RecheckQuestions:
     """Scores the edits twice: in the model with the served matrices, and in the export."""
 
     edits: Sequence[AcceptedEdit]

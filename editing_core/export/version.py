@@ -23,7 +23,7 @@ from editing_core.export.checkpoint.base import BaseCheckpoint
 from editing_core.export.checkpoint.shards import plan_checkpoint, write_checkpoint
 from editing_core.export.delta import change_of, factorise
 from editing_core.export.folder import fresh_folder, require_free, require_space, size_bytes
-from editing_core.export.recheck import Asked
+from editing_core.export.recheck import RecheckQuestions
 from editing_core.export.request import DEFAULT_DTYPE, NOTHING_CHANGED, ExportRequest
 from editing_core.models.load import DTYPES, LoadedModel, family_at
 from editing_core.models.location import model_fingerprint, resolve_model_path
@@ -229,8 +229,8 @@ def _factorised(source: _Source, on_phase: OnPhase) -> tuple[Adapter, dict[str, 
     return Adapter(factors=factors, is_transposed=is_transposed), matrices
 
 
-def _asked(source: _Source, exporter: Exporter, on_phase: OnPhase) -> Asked:
-    return Asked(
+def _asked(source: _Source, exporter: Exporter, on_phase: OnPhase) -> RecheckQuestions:
+    return RecheckQuestions(
         edits=source.edits,
         tensors=source.tensors,
         served=exporter.served,

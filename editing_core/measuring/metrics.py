@@ -59,7 +59,7 @@ class _Asked:
     """Prompts of one case, and the start of their scores: prompt, paraphrases, neighbours; new and true for each."""
 
     edit: Edit
-    told_prompts: tuple[str, ...]
+    continuation_prompts: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
 
 
@@ -77,12 +77,13 @@ def evaluate_cases(
     """
     asked = [_ask(edit, prompts) for edit, prompts in cases]
     pairs = [pair for case in asked for pair in case.pairs]
-    prompts = [prompt for case in asked for prompt in case.told_prompts]
+    prompts = [prompt for case in asked for prompt in case.continuation_prompts]
     on_rows = counting_rows(on_progress, len(pairs) + len(prompts))
     scores = iter(score_targets(model, tokenizer, pairs, batch_size=batch_size, on_rows=on_rows))
     texts = iter(continue_greedily(model, tokenizer, prompts, batch_size=2 * batch_size, on_rows=on_rows))
     return [
-        _result(case, [next(scores) for _ in case.pairs], [next(texts) for _ in case.told_prompts]) for case in asked
+        _result(case, [next(scores) for _ in case.pairs], [next(texts) for _ in case.continuation_prompts])
+        for case in asked
     ]
 
 

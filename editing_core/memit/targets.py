@@ -85,7 +85,7 @@ def search_targets(
     while waiting:
         search = SearchPool(model, groups, config, waiting, room=room, note=note)
         try:
-            search.run(lambda partly: _tell(groups, found, partly, on_progress))
+            search.run(lambda partly: _report_progress(groups, found, partly, on_progress))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -99,7 +99,7 @@ def search_targets(
         if loaded.device.type == "cuda":
             torch.cuda.empty_cache()
     _search_alone(model, groups, config, suspects, note=note)
-    _tell(groups, found, 0.0, on_progress)
+    _report_progress(groups, found, 0.0, on_progress)
     return [found[i] for i in range(len(groups))]
 
 
@@ -120,7 +120,7 @@ def _search_alone(
         raise SearchDiverged(diverged[0], len(diverged))
 
 
-def _tell(
+def _report_progress(
     groups: Sequence[GroupRows], found: dict[int, Target], partly: float, on_progress: Callable[[int, int], None]
 ) -> None:
     done = sum(len(groups[i].edits) for i in found)

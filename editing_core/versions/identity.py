@@ -126,11 +126,13 @@ def _model_difference(root: Path, held: ModelBinding, wanted: ModelBinding) -> s
 def _settings_difference(root: Path, held: SettingsBinding, wanted: SettingsBinding) -> str:
     names = [n for n in sorted({*held.values, *wanted.values}) if held.values.get(n) != wanted.values.get(n)]
     differences = [f"{n} is {wanted.values.get(n)!r} here and {held.values.get(n)!r} in the store" for n in names]
-    told = "; ".join(differences) or f"fingerprint {wanted.fingerprint[:12]}… here, {held.fingerprint[:12]}… there"
+    difference = (
+        "; ".join(differences) or f"fingerprint {wanted.fingerprint[:12]}… here, {held.fingerprint[:12]}… there"
+    )
     return (
-        f"the store {root} was solved with other settings: {told}. Start with the store's settings; or solve its edits "
-        "anew with others into another folder: `errata rebuild --out FOLDER` with --layers, --prior-weight, --clamp or "
-        "--new-statistics"
+        f"the store {root} was solved with other settings: {difference}. Start with the store's settings, or solve "
+        "its edits with these settings in another folder: `errata rebuild --out FOLDER` with --layers, "
+        "--prior-weight, --clamp or --new-statistics"
     )
 
 

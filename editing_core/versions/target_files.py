@@ -54,7 +54,7 @@ class TargetFiles:
             damage = _damage(path)
             if damage is not None and path.exists():
                 path.replace(path.with_suffix(".damaged"))
-                LOGGER.warning("%s cannot be read (%s): set aside, to be computed anew", path, damage)
+                LOGGER.warning("%s cannot be read (%s): set aside, to be computed again", path, damage)
         return damage is None
 
     def write(self, key: str, target: Target, *, edits: Iterable[str] = ()) -> None:
@@ -74,7 +74,7 @@ class TargetFiles:
             tensors = _load(self._file(key))
         except (SafetensorError, OSError) as error:
             raise StoreDamaged(
-                f"{self._file(key)} cannot be read ({error}): remove it, and it is computed anew"
+                f"{self._file(key)} cannot be read ({error}): remove it, and Errata computes it again"
             ) from None
         loss, nll, num_losses = tensors["search"].tolist()
         return Target(
@@ -119,10 +119,10 @@ def _cut(content: bytes) -> tuple[dict[str, dict[str, str]], bytes]:
 def _about(header: dict[str, dict[str, str]]) -> dict[str, Any]:
     """The content of ABOUT; empty if the header has no such entry or it cannot be read."""
     try:
-        told = json.loads(header["__metadata__"][ABOUT])
+        about = json.loads(header["__metadata__"][ABOUT])
     except (KeyError, TypeError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return about if isinstance(about, dict) else {}
 
 
 def _damage(path: Path) -> str | None:

@@ -71,7 +71,7 @@ class Durability:
         wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
         found = dict(zip(wanted, (self.appendonly, self.appendfsync, self.maxmemory_policy), strict=True))
         return tuple(
-            f"{name} is {found[name] or 'not told'}, not {value}"
+            f"{name} is {found[name] or 'not reported'}, not {value}"
             for name, value in wanted.items()
             if found[name] != value
         )
@@ -153,8 +153,8 @@ def rewrite_log(redis: Redis, *, timeout_seconds: float = 600.0) -> str:
 
 def _await_rewrite(redis: Redis, deadline: float) -> None:
     while True:
-        told = _info(redis, "persistence")
-        if told.get("aof_rewrite_in_progress") == "0" and told.get("aof_rewrite_scheduled") == "0":
+        persistence = _info(redis, "persistence")
+        if persistence.get("aof_rewrite_in_progress") == "0" and persistence.get("aof_rewrite_scheduled") == "0":
             return
         if time.monotonic() > deadline:
             raise LedgerDown("Redis has not finished rewriting its append-only file yet")

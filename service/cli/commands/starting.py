@@ -48,13 +48,13 @@ def worker(options: dict[str, object]) -> None:
 def prepare(context: typer.Context) -> None:
     """Compute a model's statistics once, from text files or a dataset. See errata prepare --help."""
     names = ("data", "context_seed", "layers", *TEXT_OPTIONS, *MACHINE_OPTIONS)
-    _run("editing_core.covariance.command", _with_twins(context.args, *names), child_environment())
+    _run("editing_core.covariance.command", _with_settings(context.args, *names), child_environment())
 
 
 def evaluate(context: typer.Context) -> None:
     """Evaluate a model offline before and after the edits of a CounterFact file. See errata evaluate --help."""
     names = ("model", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
-    _run("editing_core.measuring.evaluate", _with_twins(context.args, *names), child_environment())
+    _run("editing_core.measuring.evaluate", _with_settings(context.args, *names), child_environment())
 
 
 def run_export(version: str, options: Mapping[str, object]) -> NoReturn:
@@ -90,14 +90,14 @@ def _of_a_store(arguments: Sequence[str]) -> list[str]:
     settings = read_settings()
     limits = json.dumps(asdict(CheckLimits.read(settings)))
     seed = ["--context-seed", str(settings.context_seed)] if settings.context_seed else []
-    twins = _with_twins(arguments, "num_threads", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
-    return ["--from", str(settings.data), "--limits", limits, *seed, *twins]
+    given = _with_settings(arguments, "num_threads", *SOLVE_OPTIONS, *TEXT_OPTIONS, *MACHINE_OPTIONS)
+    return ["--from", str(settings.data), "--limits", limits, *seed, *given]
 
 
-def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
+def _with_settings(arguments: Sequence[str], *names: str) -> list[str]:
     """Put options from the environment before the options of the command line, which override them."""
     settings = read_settings()
-    twins: list[str] = []
+    given: list[str] = []
     names_text = any(argument.startswith(("--corp", "--datas")) for argument in arguments)
     for name in names:
         value = getattr(settings, name)
@@ -105,8 +105,8 @@ def _with_twins(arguments: Sequence[str], *names: str) -> list[str]:
             continue
         for item in value if isinstance(value, tuple) else (value,):
             if item is not None:
-                twins += [f"--{name.replace('_', '-')}", str(item)]
-    return [*twins, *arguments]
+                given += [f"--{name.replace('_', '-')}", str(item)]
+    return [*given, *arguments]
 
 
 def _become(module: str, options: Mapping[str, object]) -> NoReturn:

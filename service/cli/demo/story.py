@@ -105,7 +105,7 @@ def _check_after(console: Console, chosen: Sequence[Correction], after: Sequence
     followed = [new.paraphrase.startswith(item.new_object) for item, new in zip(chosen, after, strict=True)]
     kept = [new.neighbor.startswith(item.neighbors[0].object) for item, new in zip(chosen, after, strict=True)]
     console.print(
-        f"Of {len(chosen)} corrections {sum(taken)} took; {sum(followed)} are told in the other wording too; "
+        f"Of {len(chosen)} corrections {sum(taken)} took; {sum(followed)} hold in the other wording too; "
         f"{sum(kept)} neighbours are as they were."
     )
     whole = sum(map(min, taken, kept))

@@ -19,8 +19,8 @@ def leave_note(folder: Path, what: str, *, who: str | None, **fields: Any) -> No
     """Write a note and sync it to disk."""
     now = timestamp(utc_now())
     name = f"{now.replace(':', '').replace('.', '')}-{secrets.token_hex(4)}"
-    told = {"what": what, "who": who, "fields": {"done_at": now, **fields}}
-    write_once(folder / f"{name}.json", json.dumps(told, ensure_ascii=False).encode())
+    note = {"what": what, "who": who, "fields": {"done_at": now, **fields}}
+    write_once(folder / f"{name}.json", json.dumps(note, ensure_ascii=False).encode())
 
 
 def notes_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -29,7 +29,7 @@ def notes_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         return
     for path in sorted(folder.glob("[!.]*.json")):
         try:
-            told = json.loads(path.read_bytes())
-            yield path, {"what": told["what"], "who": told["who"], "fields": dict(told["fields"])}
+            note = json.loads(path.read_bytes())
+            yield path, {"what": note["what"], "who": note["who"], "fields": dict(note["fields"])}
         except (ValueError, KeyError, TypeError, FileNotFoundError):
             continue

@@ -56,15 +56,15 @@ class Edits:
             texts, reports = pipe.execute()
         rows = {edit: json.loads(text) for edit, text in zip(ids, texts, strict=True) if text}
         batches = self._batches.records({row["batch"] for row in rows.values()})
-        told = {edit: json.loads(report) for edit, report in zip(ids, reports, strict=True) if report}
-        repeats = {edit for edit, report in told.items() if "same_as" in report}
+        found_reports = {edit: json.loads(report) for edit, report in zip(ids, reports, strict=True) if report}
+        repeats = {edit for edit, report in found_reports.items() if "same_as" in report}
         status = self._statuses({edit: batches[row["batch"]] for edit, row in rows.items()}, repeats)
         return [
             EditRecord(
                 accepted=accepted_edit(edit, rows[edit], batches[rows[edit]["batch"]].spec),
                 status=status[edit],
                 version=batches[rows[edit]["batch"]].version,
-                report=told.get(edit),
+                report=found_reports.get(edit),
                 purged=rows[edit].get("purged"),
             )
             for edit in ids
