@@ -31,6 +31,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline = Deadline(self.loop)
         self._address: str | None = None
         self._in_headers = True
+        self._header_bytes = 0
+        """Names and values of the present request's headers."""
         self._head_bytes = 0
         """Bytes received since the last request ended, as long as its headers are incomplete."""
 
@@ -63,8 +65,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._in_headers:
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.url_bytes + self._limits.header_bytes:
-                detail = f"the request's headers are longer than {self._limits.header_bytes} bytes"
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+                self._refuse_headers()
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that the parser cannot read, unless it was refused already."""
@@ -75,7 +76,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Create the scope of a new request and start the time limit of its headers."""
         super().on_message_begin()
         self.scope["extensions"] = {_EXTENSION: {"transport": self.transport}}
-        self._in_headers, self._head_bytes = True, 0
+        self._in_headers, self._head_bytes, self._header_bytes = True, 0, 0
         self._deadline.set(self._limits.header_seconds, self._headers_late)
 
     def on_url(self, url: bytes) -> None:
@@ -84,6 +85,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if len(self.url) > self._limits.url_bytes:
             detail = f"the URL is longer than {self._limits.url_bytes} bytes: send the text in a body (POST)"
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, detail)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header, while all of them together are within the limit."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > self._limits.header_bytes:
+            self._refuse_headers()
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Pass the request to the application and start the time limit of the body."""
@@ -105,6 +113,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline.cancel()
         if not self.transport.is_closing():
             super().on_message_complete()
+
+    def _refuse_headers(self) -> None:
+        detail = f"the request's headers are longer than {self._limits.header_bytes} bytes"
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def _headers_late(self) -> None:
         if not self._head_bytes:  # idle in a pool: the client would take a response for its next request's

@@ -102,6 +102,12 @@ def test_head_of_any_shape_that_is_too_long_is_refused_with_a_problem(start: byt
         assert answer_to(port, GOOD).endswith(b"\r\n\r\n3")
 
 
+def test_complete_headers_beyond_the_limit_are_refused() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: " + b"a" * 66_000 + b"\r\n\r\n"
+    with served(limits()) as port:
+        assert status_of(answer_to(port, head)) == 431
+
+
 def test_endless_header_is_cut_off() -> None:
     with served(limits()) as port, socket.create_connection((ADDRESS, port), timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX: ")
