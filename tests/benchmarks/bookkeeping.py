@@ -9,7 +9,6 @@ code is 1 if a limit is exceeded: 3 s for one batch and 5 s for 100 batches onto
 from __future__ import annotations
 
 import argparse
-import gc
 import math
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from editing_core.versions.target_files import TargetFiles
 from service.api.app import create_app
+from service.generation.decoding.loop import freeze_garbage_collector
 from tests.benchmarks.measuring.machine import machine
 from tests.support.facts import take_in
 from tests.support.redis_server import Bench, open_bench, running_redis
@@ -304,8 +304,7 @@ def measure_commits(
     with opened(redis_url) as place:  # the first commit of a process also loads code and Redis scripts
         place.publish_first(live[0])
         place.commit(live[0], 1)
-    gc.collect()
-    gc.freeze()  # as the worker and the API do when they have started
+    freeze_garbage_collector()  # as the worker and the API do when they have started
     found = {}
     for num_live in live:
         for num_batches in batches:
