@@ -5,11 +5,14 @@ What a worker would do is done through the ledger's own moves.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from service.cli.main import run
+from service.cli.output import ExitCode
 from tests.support.api_process import ApiProcess, edit, post, running_api
 from tests.support.published import publish
 
@@ -157,3 +160,15 @@ def test_two_versions_are_compared_by_their_live_edits(api: ApiProcess, client: 
     assert client.get(f"/versions/{before}/diff/v999").status_code == 404
     refused = client.get(f"/versions/{before}/diff/{after}", params={"prompt": "Anna is"})
     assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["query", "prompt"])
+
+
+def test_the_command_prints_the_edits_that_it_takes_out_and_those_that_come_back(
+    api: ApiProcess, client: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (old,) = live(api, client, edit("Anna"))
+    (new,) = live(api, client, edit("Anna", "Thai"))
+    assert run(["take-out", new, "--no-wait", "--url", api.url]) == ExitCode.OK
+    assert {new, "Anna", "Thai", old} <= set(capsys.readouterr().out.split())
+    assert run(["take-out", new, "--no-wait", "--json", "--url", api.url]) == ExitCode.OK
+    (row,) = json.loads(capsys.readouterr().out)["removed"]
+    assert (row["id"], row["restores"]) == (new, old)

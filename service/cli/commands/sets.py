@@ -49,15 +49,15 @@ def take_out(
         if not ids:
             raise CommandFailed("none of these edits is in force: `errata edits` lists their status")
         sent = client.submit_edits([], remove=ids, dry_run=dry_run)
-        removed = (sent.model_extra or {}).get("removed", [])
         done = wait_visibly(client, sent.id, stderr()) if wait else sent
     if as_json:
+        removed = [row.model_dump(mode="json") for row in sent.removed]  # only this answer says what each restores
         print_json({"batch": done.model_dump(mode="json"), "removed": removed})
     else:
         version = f", live in version {done.version}" if done.status == "applied" else ""
         stdout().print(f"batch {done.id}: {done.status}{version}")
         columns = ("edit", "subject", "object", "brings back")
-        rows = [(row["id"], row["subject"], row["target_new"], row["restores"]) for row in removed]
+        rows = [(row.id, row.subject, row.target_new, row.restores) for row in sent.removed]
         stdout().print(table(columns, rows))
     if wait and not done.succeeded:
         raise CommandFailed(f"batch {done.id} is {done.status}: {done.error or 'see its report'}")
