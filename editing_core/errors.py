@@ -81,14 +81,14 @@ class NotFound(ErrataError):
     """Something named that does not exist."""
 
     slug = "not-found"
-    title = "There is no such thing"
+    title = "The object does not exist"
 
 
 class ExportRefused(ErrataError):
     """An export that cannot be made of this version, or not at this place."""
 
     slug = "export-refused"
-    title = "The version cannot be exported so"
+    title = "The version cannot be exported in this form"
 
 
 class StoreError(ErrataError):
