@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -51,8 +52,12 @@ class GenerationRuntime:
         settings: Settings,
         registry: CollectorRegistry,
         read_grace_seconds: float = READ_GRACE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``read_grace_seconds``: time after an answer's deadline during which a client may still read its stream."""
+        """``read_grace_seconds``: time after an answer's deadline during which a client may still read its stream.
+
+        ``clock``: seconds by which delays and cached look-ups of versions are measured.
+        """
         self._loop = DecodeLoop()
         metrics = GenerationMetrics(registry)
         limits = EngineLimits(
@@ -73,6 +78,7 @@ class GenerationRuntime:
             metrics=metrics,
             poll_seconds=settings.pointer_poll_seconds,
             take_longest_pause=self._loop.take_longest_pause,
+            clock=clock,
         )
         min_version = MinVersionResolver(
             ledger,
@@ -81,6 +87,7 @@ class GenerationRuntime:
             self._watcher,
             poll_seconds=settings.pointer_poll_seconds,
             wait_seconds=settings.min_version_wait_seconds,
+            clock=clock,
         )
         self._register_gauges(metrics)
         self._prompts = Prompts(loaded, max_new_tokens=settings.max_new_tokens)
@@ -104,7 +111,7 @@ class GenerationRuntime:
         )
         metrics.watch_pointer(
             num_behind=lambda: self._watcher.state.num_behind,
-            seconds_behind=lambda: self._watcher.state.seconds_behind,
+            seconds_behind=lambda: self._watcher.seconds_behind,
             waits_for_memory=lambda: self._watcher.state.waits_for_memory,
             digest_matches=lambda: not self._watcher.state.is_damaged,
         )
@@ -170,7 +177,7 @@ class GenerationRuntime:
             "wanted_version": state.wanted.version if state.wanted else None,
             "wanted_revision": state.wanted.revision if state.wanted else None,
             "behind_revisions": state.num_behind,
-            "behind_seconds": round(state.seconds_behind, 3),
+            "behind_seconds": round(self._watcher.seconds_behind, 3),
             "waits_for_memory": state.waits_for_memory,
             "resident_versions": list(self._residents.versions),
             "running": running,
