@@ -130,6 +130,12 @@ class Settings(BaseSettings):
     )
     max_wait_seconds: Seconds = Field(300.0, ge=0, description="Largest value of ?wait= in POST /edits")
 
+    signing_key_file: Path | None = Field(
+        None,
+        description="File with a secret key that signs backups and the copy of the audit. If set, `errata restore` and "
+        "`errata audit --verify --file` refuse what this key has not signed",
+    )
+
     # The queue and its workers.
     shard_size: int = Field(64, ge=1, description="Number of edits in one job")
     lease_seconds: Seconds = Field(10.0, gt=0, description="Time after which the work of a silent worker is given away")
