@@ -118,6 +118,10 @@ class Settings(BaseSettings):
         8000, ge=0, le=65535, description="Port that the HTTP service listens on; 0 picks a free port"
     )
     role: Basic[Literal["all", "api", "generation"]] = Field("all", description="Routes that this process serves")
+    console: bool = Field(True, description="Serve the web console at /console")
+    grafana_url: str | None = Field(
+        None, pattern=r"^https?://", description="Address of Grafana, which the console links to"
+    )
     stop_seconds: Seconds = Field(8.0, ge=0, description="Time that running answers get to finish after SIGTERM")
     max_edits: Basic[int] = Field(10_000, ge=1, description="Largest number of edits in a batch")
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body")
@@ -125,6 +129,12 @@ class Settings(BaseSettings):
         1_000, ge=1, description="Largest number of batches without a final state. Further batches are refused (429)"
     )
     max_wait_seconds: Seconds = Field(300.0, ge=0, description="Largest value of ?wait= in POST /edits")
+
+    signing_key_file: Path | None = Field(
+        None,
+        description="File with a secret key that signs backups and the copy of the audit. If set, `errata restore` and "
+        "`errata audit --verify --file` refuse what this key has not signed",
+    )
 
     # The queue and its workers.
     shard_size: int = Field(64, ge=1, description="Number of edits in one job")

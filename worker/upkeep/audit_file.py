@@ -15,23 +15,28 @@ from editing_core.durable import locked, sync
 from editing_core.versions.layout import StoreLayout
 from worker.protocol.audit.chain import BEGINNING, follow_on, make_line, read_line, valid_part
 from worker.protocol.audit.notes import notes_in
+from worker.protocol.audit.signatures import sign_copy, signatures_of
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
+from worker.protocol.signing import SigningKey
 
 LOGGER = logging.getLogger(__name__)
 TAIL_BYTES = 1 << 20
 """Upper bound on the size of an entry."""
 
 
-def copy_audit(ledger: Ledger, layout: StoreLayout) -> int:
-    """Append the entries that the copy lacks, and return their number."""
+def copy_audit(ledger: Ledger, layout: StoreLayout, *, key: SigningKey | None = None) -> int:
+    """Append the entries that the copy lacks, sign them with ``key`` if there is one, and return their number."""
     layout.root.mkdir(parents=True, exist_ok=True)
     with locked(layout.root):
         number, before = _end_of(layout.audit_file)
         if not _continues(ledger, number, before):
             _set_aside(ledger, layout, number)
             number = 0
-        return _append(layout.audit_file, ledger.audit.lines(after=number, until=ledger.audit.length()))
+        count = _append(layout.audit_file, ledger.audit.lines(after=number, until=ledger.audit.length()))
+        if key is not None:
+            sign_copy(layout.audit_file, key)
+        return count
 
 
 def copy_notes(ledger: Ledger, layout: StoreLayout) -> None:
@@ -70,6 +75,8 @@ def _set_aside(ledger: Ledger, layout: StoreLayout, number: int) -> None:
     aside = next(
         path for path in (layout.root / f"audit-{number}-{i}.jsonl" for i in range(1, 10_000)) if not path.exists()
     )
+    if (signatures := signatures_of(layout.audit_file)).exists():
+        signatures.rename(signatures_of(aside))
     layout.audit_file.rename(aside)
     sync(layout.root)
     log_event(LOGGER, "audit.set_aside", level=logging.ERROR, file=aside.name, num_entries=number)
@@ -78,7 +85,7 @@ def _set_aside(ledger: Ledger, layout: StoreLayout, number: int) -> None:
 
 def _append(path: Path, lines: Iterator[str]) -> int:
     count = 0
-    with path.open("ab") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
         for line in lines:
             file.write(line.encode() + b"\n")
             count += 1

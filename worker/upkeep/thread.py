@@ -29,6 +29,7 @@ from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
 from worker.protocol.queue import WorkQueue
 from worker.protocol.settings import Settings
+from worker.protocol.signing import read_signing_key
 from worker.upkeep.audit_file import copy_audit, copy_notes
 from worker.upkeep.erasure import Eraser, InUse
 from worker.upkeep.guard_file import copy_guards
@@ -67,6 +68,7 @@ class Upkeep(threading.Thread):
         self._holder = current.holder
         self._lease_seconds = current.lease_seconds
         self._pause_seconds = settings.reconcile_seconds
+        self._signing_key = read_signing_key(settings.signing_key_file)
         self._stopped = threading.Event()
         self._next_sizes = 0.0
         self._next_collect = time.monotonic() + FIRST_COLLECT_SECONDS
@@ -94,7 +96,7 @@ class Upkeep(threading.Thread):
             if guard is None:
                 return
             copy_notes(self._ledger, self._store.layout)
-            copy_audit(self._ledger, self._store.layout)
+            copy_audit(self._ledger, self._store.layout, key=self._signing_key)
             copy_pins(self._ledger, self._store)
             copy_guards(self._ledger, self._store.layout)
             self._report_sizes()
@@ -121,7 +123,7 @@ class Upkeep(threading.Thread):
             purge = self._ledger.erasure.get(edit)
             self._ledger.erasure.end(edit, "purge.done", content=purge.hash if purge else None, append_only_file=result)
         log_event(LOGGER, "purge.done", edits=erased, append_only_file=result)
-        copy_audit(self._ledger, self._store.layout)
+        copy_audit(self._ledger, self._store.layout, key=self._signing_key)
 
     def _erased(self, edit: str, guard: Callable[[], None]) -> bool:
         """Erase an edit and return whether its text is gone. An edit that must wait does not delay the others."""

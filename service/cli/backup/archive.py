@@ -1,8 +1,8 @@
 """Reads and writes the file of a backup: a tar archive without compression, processed as a stream.
 
 ``backup.json`` (format, store, moment) comes first, followed by ``ledger.jsonl`` and ``store/…``. The last file is
-``digests.json`` with the SHA-256 of each file, so a truncated archive has no digests. This module does not interpret
-the contents of the files.
+``digests.json`` with the SHA-256 of each file, so a truncated archive has no digests. With a signing key, the signature
+of ``digests.json`` follows in ``signature``. This module does not interpret the contents of the files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -21,15 +21,20 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from editing_core.durable import sync
 from worker.protocol.errors import BackupRefused
+from worker.protocol.signing import SigningKey
 
 FORMAT = 1
 HEADER = "backup.json"
 LEDGER = "ledger.jsonl"
 STORE = "store"
 DIGESTS = "digests.json"
+SIGNATURE = "signature"
+PURPOSE = "errata-backup"
 PIECE_BYTES = 1 << 20
 LARGEST_INDEX_BYTES = 1 << 30
 LARGEST_HEADER_BYTES = 1 << 16
+_LARGEST_ENDING = {DIGESTS: LARGEST_INDEX_BYTES, SIGNATURE: 1 << 10}
+"""The files after all others, which have no digest, and their largest sizes in bytes."""
 _PART = r"[A-Za-z0-9][A-Za-z0-9._@+=-]*"
 _MEMBER = re.compile(
     rf"{re.escape(HEADER)}|{re.escape(LEDGER)}|{STORE}/("
@@ -46,9 +51,10 @@ Told = Callable[[int], None]
 class ArchiveWriter:
     """Writes one archive, which is complete when ``close`` has returned."""
 
-    def __init__(self, path: Path, *, on_bytes: Told) -> None:
+    def __init__(self, path: Path, *, on_bytes: Told, key: SigningKey | None = None) -> None:
         self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by close
         self._on_bytes = on_bytes
+        self._key = key
         self._digests: dict[str, str] = {}
 
     def add_file(self, name: str, path: Path) -> None:
@@ -61,8 +67,11 @@ class ArchiveWriter:
         self._add(name, io.BytesIO(content), len(content))
 
     def close(self) -> None:
-        """Add the digests and close the archive."""
-        self.add_bytes(DIGESTS, json.dumps({"format": FORMAT, "sha256": self._digests}).encode())
+        """Add the digests and their signature, and close the archive."""
+        index = json.dumps({"format": FORMAT, "sha256": self._digests}).encode()
+        self.add_bytes(DIGESTS, index)
+        if self._key is not None:
+            self.add_bytes(SIGNATURE, self._key.sign(PURPOSE, index).encode())
         self._tar.close()
 
     def abandon(self) -> None:
@@ -105,36 +114,51 @@ class _Hashing:
         return self._hash.hexdigest()
 
 
-def unpack(source: Path, folder: Path, *, on_bytes: Told) -> tuple[dict[str, Any], str]:
+def unpack(source: Path, folder: Path, *, on_bytes: Told, key: SigningKey | None = None) -> tuple[dict[str, Any], str]:
     """Write the archive's files under ``folder`` and check their digests.
 
     Returns the header and the SHA-256 of ``digests.json``, which identifies the backup. Raises BackupRefused if the
-    file is not a backup, is truncated or was changed.
+    file is not a backup, is truncated or was changed, and with ``key`` also if this key has not signed it.
     """
     digests: dict[str, str] = {}
-    index: bytes | None = None
+    ending: dict[str, bytes] = {}
     try:
         with tarfile.open(source, "r|") as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
-                if content is None:
-                    raise BackupRefused(
-                        f"{source} holds {member.name!r}, which is not a plain file: it is not a backup"
-                    )
-                if member.name in {DIGESTS, *digests} and (index is not None or member.name in digests):
-                    raise BackupRefused(f"{source} holds {member.name!r} twice: it is not a backup")
-                if member.name == DIGESTS:
-                    index = content.read(LARGEST_INDEX_BYTES)
+            for name, content in _plain_files(tar, source):
+                if name in {*digests, *ending}:
+                    raise BackupRefused(f"{source} holds {name!r} twice: it is not a backup")
+                if name in _LARGEST_ENDING:
+                    ending[name] = content.read(_LARGEST_ENDING[name])
+                elif ending:
+                    raise BackupRefused(f"{source} holds {name!r} after its digests: it is not a backup")
                 else:
-                    digests[member.name] = _unpack_one(content, folder / _safe(member.name, source), on_bytes)
+                    digests[name] = _unpack_one(content, folder / _safe(name, source), on_bytes)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise BackupRefused(f"{source} cannot be read ({error}): it is not a backup, or was cut off") from None
     except OSError as error:
         raise BackupRefused(f"{error.filename or source}: {error.strerror or error}") from error
+    index = ending.get(DIGESTS)
     if index is None:
         raise BackupRefused(f"{source} has no digests at its end: it was cut off; use another backup")
+    if key is not None:
+        _require_signature(source, index, ending.get(SIGNATURE), key)
     _require_digests(source, _digests_in(index, source), digests)
     return _header(source, folder), hashlib.sha256(index).hexdigest()
+
+
+def _plain_files(tar: tarfile.TarFile, source: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    for member in tar:
+        content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+        if content is None:
+            raise BackupRefused(f"{source} holds {member.name!r}, which is not a plain file: it is not a backup")
+        yield member.name, content
+
+
+def _require_signature(source: Path, index: bytes, signature: bytes | None, key: SigningKey) -> None:
+    if signature is None:
+        raise BackupRefused(f"{source} is not signed, and a signing key is set: make backups with the same key")
+    if not key.has_signed(PURPOSE, index, signature.decode("ascii", errors="replace")):
+        raise BackupRefused(f"{source} is not signed by this signing key: it was changed, or made with another key")
 
 
 def _unpack_one(content: IO[bytes], path: Path, on_bytes: Told) -> str:

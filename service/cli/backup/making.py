@@ -8,9 +8,10 @@ moment names were on disk before it. HEAD and the marks are written from the mom
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from editing_core.clock import timestamp, utc_now
@@ -22,6 +23,7 @@ from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Key
 from worker.protocol.ledger.backup import Moment
 from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.signing import SigningKey
 
 TRIES = 10
 
@@ -39,17 +41,28 @@ class Made:
     """Versions whose files are missing although the ledger lists them."""
 
 
-def make_backup(ledger: Ledger, layout: StoreLayout, target: Path, *, on_bytes: Told, on_total: Told) -> Made:
-    """Write ledger and store into ``target``, which appears complete or not at all.
+def make_backup(
+    ledger: Ledger,
+    layout: StoreLayout,
+    target: Path,
+    *,
+    on_bytes: Told,
+    on_total: Told,
+    key: SigningKey | None = None,
+) -> Made:
+    """Write ledger and store into ``target``, which appears complete or not at all. Only its owner may read it.
+
+    With ``key``, the backup is signed.
 
     Raises BackupRefused if the live version's files are missing, LedgerDown and OSError.
     """
     for left in target.parent.glob(f".{target.name}.*"):
         left.unlink(missing_ok=True)
+    begin = partial(ArchiveWriter, on_bytes=on_bytes, key=key)
     with ExitStack() as held:
         moment, versions = _hold_moment(ledger, layout, held)
         on_total(sum(path.stat().st_size for _, path in _files(layout, versions)))
-        write_durably(target, lambda path: _write(path, ledger, layout, moment, versions=versions, on_bytes=on_bytes))
+        write_durably(target, lambda path: _write(path, ledger, layout, moment, versions=versions, begin=begin))
     ledger.audit.note("backup.made", who="errata backup", name=target.name, size_bytes=target.stat().st_size)
     pointer = moment.pointer()
     return Made(
@@ -83,13 +96,21 @@ def _hold(layout: StoreLayout, version: str, held: ExitStack) -> bool:
 
 
 def _write(
-    path: Path, ledger: Ledger, layout: StoreLayout, moment: Moment, *, versions: list[str], on_bytes: Told
+    path: Path,
+    ledger: Ledger,
+    layout: StoreLayout,
+    moment: Moment,
+    *,
+    versions: list[str],
+    begin: Callable[[Path], ArchiveWriter],
 ) -> None:
     dump = path.with_name(f"{path.name}.ledger")
-    writer = ArchiveWriter(path, on_bytes=on_bytes)
+    for file in (path, dump):
+        file.touch(mode=0o600)
+    writer = begin(path)
     try:
-        with dump.open("w", encoding="utf-8") as file:
-            file.writelines(f"{piece.to_line()}\n" for piece in ledger.backup.dump(moment))
+        with dump.open("w", encoding="utf-8") as rows:
+            rows.writelines(f"{piece.to_line()}\n" for piece in ledger.backup.dump(moment))
         writer.add_bytes(HEADER, _header(layout, moment))
         writer.add_file(LEDGER, dump)
         for name, content in _marks(moment, versions):

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from worker.protocol.errors import BackupRefused
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.backup import Piece
 from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.signing import SigningKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +40,28 @@ class Restored:
 
 
 def restore_backup(
-    source: Path, data: Path, *, redis_url: str | None, on_bytes: Told, say: Callable[[str], None]
+    source: Path,
+    data: Path,
+    *,
+    redis_url: str | None,
+    on_bytes: Told,
+    say: Callable[[str], None],
+    key: SigningKey | None = None,
 ) -> Restored:
     """Create ``data`` from the backup. Without ``redis_url``, the ledger goes into the folder's embedded Redis.
 
-    Raises LedgerDown, and BackupRefused with the reason; after BackupRefused, nothing has changed.
+    With ``key``, only backups that this key signed are accepted. Raises LedgerDown, and BackupRefused with the reason;
+    after BackupRefused, nothing has changed.
     """
     require_free(data)
     fresh = data.parent / f".{data.name}.restoring"
     fresh.mkdir(parents=True, exist_ok=True)
+    unpacked = partial(unpack, source, fresh, on_bytes=on_bytes, key=key)
     with locked(fresh, wait=False) as is_alone:
         if not is_alone:
             raise BackupRefused(f"another restore into {data} is running")
         try:
-            return _restore(source, data, fresh, redis_url=redis_url, on_bytes=on_bytes, say=say)
+            return _restore(source, data, fresh, redis_url=redis_url, unpacked=unpacked, say=say)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -68,11 +78,17 @@ def require_free(data: Path) -> None:
 
 
 def _restore(
-    source: Path, data: Path, fresh: Path, *, redis_url: str | None, on_bytes: Told, say: Callable[[str], None]
+    source: Path,
+    data: Path,
+    fresh: Path,
+    *,
+    redis_url: str | None,
+    unpacked: Callable[[], tuple[dict[str, Any], str]],
+    say: Callable[[str], None],
 ) -> Restored:
     for left in fresh.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    header, digest = unpack(source, fresh, on_bytes=on_bytes)
+    header, digest = unpacked()
     store = fresh / STORE
     _require_own_store(header, store, source)
     say(f"{source.name} is complete; writing the ledger")

@@ -18,6 +18,9 @@ from service.cli.waiting import wait_visibly
 from service.client.client import Client
 from service.client.schemas import AuditEntry
 from worker.protocol.audit.chain import verify_chain
+from worker.protocol.audit.signatures import signature_fault
+from worker.protocol.settings import read_settings
+from worker.protocol.signing import read_signing_key
 
 FOLLOW_SECONDS = 1.0
 PURGE_SECONDS = 0.5
@@ -175,8 +178,12 @@ def _verify_file(file: Path) -> None:
         raise InvalidSettings(f"{file}: cannot be read: {error}") from None
     if verdict.fault is not None:
         raise CommandFailed(f"{file} is not whole: {verdict.fault}")
+    key = read_signing_key(read_settings().signing_key_file)
+    if key is not None and (fault := signature_fault(file, key)):
+        raise CommandFailed(f"{file} is refused: {fault}")
     stderr().print(f"the last entry's hash is {verdict.last_hash}", soft_wrap=True)
-    stdout().print(f"{file} is whole: {verdict.num_entries} entries", soft_wrap=True)
+    signed = "" if key is None else " and signed by this key"
+    stdout().print(f"{file} is whole{signed}: {verdict.num_entries} entries", soft_wrap=True)
 
 
 def show_retention(client: Client, *, as_json: bool) -> None:

@@ -23,6 +23,7 @@ from worker.protocol.connections import connect
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.settings import read_settings
+from worker.protocol.signing import read_signing_key
 
 
 def backup(
@@ -40,8 +41,10 @@ def backup(
     """Write ledger and store to one file while the service runs. Run it on the machine with the data folder.
 
     The file appears complete or not at all. It holds the texts of edits and the hashes of API keys: keep it safe.
+    With ERRATA_SIGNING_KEY_FILE, it is signed.
     """
     settings = read_settings(data=data, redis_url=redis)
+    key = read_signing_key(settings.signing_key_file)
     layout = StoreLayout(settings.data)
     if not layout.store_file.exists():
         raise InvalidSettings(f"there is no version store in {settings.data}: name its folder by --data")
@@ -53,7 +56,7 @@ def backup(
         raise InvalidSettings(f"there is no folder {target}: create it, or name a file that ends in .tar")
     try:
         with reached(settings) as url, connect(url) as client, _bar("writing") as (on_bytes, on_total):
-            made = make_backup(Ledger(client, Keys(store)), layout, path, on_bytes=on_bytes, on_total=on_total)
+            made = make_backup(Ledger(client, Keys(store)), layout, path, on_bytes=on_bytes, on_total=on_total, key=key)
     except OSError as error:
         raise CommandFailed(f"{error.filename or path}: {error.strerror or error}; there is no backup") from error
     stdout().print(
@@ -72,10 +75,12 @@ def restore(
 ) -> None:
     """Create a data folder and its ledger from a backup. Afterwards, start Errata on the folder.
 
-    Refused if the folder is not empty or if Redis knows the store already. Without --redis, the ledger goes into the
+    Refused if the folder is not empty or if Redis knows the store already. With ERRATA_SIGNING_KEY_FILE, also refused
+    unless that key signed the backup. Without --redis, the ledger goes into the
     embedded Redis of the new folder.
     """
     settings = read_settings(data=data, redis_url=redis)
+    key = read_signing_key(settings.signing_key_file)
     console = stderr()
     with _bar("checking") as (on_bytes, on_total):
         on_total(source.stat().st_size)
@@ -85,6 +90,7 @@ def restore(
             redis_url=settings.redis_url,
             on_bytes=on_bytes,
             say=lambda words: console.print(words, soft_wrap=True),
+            key=key,
         )
     stdout().print(
         f"{done.data} is the store {done.store} as of {done.made}, live version {done.version}", soft_wrap=True

@@ -11,16 +11,19 @@ from editing_core.export.request import ExportRequest
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.api.access.keys import KeyFile
+from service.cli.main import run
+from service.cli.output import ExitCode
 from tests.integration.test_recovery import full_store
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import edit_of, lease_of, make_checking, make_ready, publish
 from tests.support.published import publish as publish_one
 from tests.support.redis_server import Bench
-from worker.protocol.audit.chain import read_line, verify_chain
+from worker.protocol.audit.chain import BEGINNING, follow_on, read_line, verify_chain
 from worker.protocol.entities import BatchState
 from worker.protocol.errors import LostRace, QueueFull
 from worker.protocol.keys import COMMIT_UNIT, Key
 from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.signing import read_signing_key
 from worker.recovery import reconcile_pointer
 from worker.upkeep.audit_file import copy_audit, copy_notes, read_copy
 
@@ -170,6 +173,31 @@ def test_copy_on_disk_is_the_chain_and_a_torn_last_line_is_mended(bench: Bench, 
     assert copy_audit(ledger, layout) == 0
     assert read_copy(layout) == list(ledger.audit.lines())
     assert layout.audit_file.read_text().endswith("\n")
+
+
+def test_copy_signed_with_a_key_is_refused_after_a_change_that_the_chain_allows(
+    bench: Bench,
+    store: VersionStore,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger, file = bench.ledger, store.layout.audit_file
+    (tmp_path / "key").touch(mode=0o600)
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    monkeypatch.setenv("ERRATA_SIGNING_KEY_FILE", str(tmp_path / "key"))
+    for who in ("ann", "bob"):
+        ledger.audit.note("x", who=who)
+        copy_audit(ledger, store.layout, key=read_signing_key(tmp_path / "key"))
+    check = ["audit", "--verify", "--file", str(file)]
+    assert run(check) == ExitCode.OK
+    assert "signed by this key: 2 entries" in capsys.readouterr().out
+    forged = follow_on([line.replace("ann", "eve") for line in read_copy(store.layout)], number=0, before=BEGINNING)
+    file.write_text("".join(f"{line}\n" for line in forged))
+    assert run(check) == ExitCode.FAILED
+    assert "not signed by this key" in capsys.readouterr().err
+    monkeypatch.delenv("ERRATA_SIGNING_KEY_FILE")
+    assert run(check) == ExitCode.OK  # the chain alone has no secret
 
 
 def test_copy_that_the_chain_does_not_continue_is_set_aside_and_kept(bench: Bench, store: VersionStore) -> None:

@@ -123,3 +123,25 @@ def test_a_backup_that_cannot_be_written_is_reported_in_one_line(
     target = tmp_path / "file" / "b.tar"
     assert run(["backup", str(target), "--data", str(place.data), "--redis", place.redis_url]) == ExitCode.FAILED
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_with_a_signing_key_only_its_own_backups_are_restored(
+    place: WorkerBench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsigned = small_backup(place, tmp_path)
+    assert unsigned.stat().st_mode & 0o777 == 0o600
+    for name in ("key", "other-key"):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_bytes(name.encode().ljust(32, b"."))
+    monkeypatch.setenv("ERRATA_SIGNING_KEY_FILE", str(tmp_path / "key"))
+    signed = tmp_path / "signed.tar"
+    assert run(["backup", str(signed), "--data", str(place.data), "--redis", place.redis_url]) == ExitCode.OK
+    capsys.readouterr()
+    assert run(["restore", str(unsigned), "--data", str(tmp_path / "new")]) == ExitCode.USAGE
+    assert "is not signed, and a signing key is set" in capsys.readouterr().err
+    monkeypatch.setenv("ERRATA_SIGNING_KEY_FILE", str(tmp_path / "other-key"))
+    assert run(["restore", str(signed), "--data", str(tmp_path / "new")]) == ExitCode.USAGE
+    assert "is not signed by this signing key" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("ERRATA_SIGNING_KEY_FILE", str(tmp_path / "key"))
+    assert run(["restore", str(signed), "--data", str(tmp_path / "new")]) == ExitCode.OK

@@ -8,6 +8,7 @@ import pytest
 
 from service.cli.backup.archive import HEADER, ArchiveWriter, unpack
 from worker.protocol.errors import BackupRefused
+from worker.protocol.signing import SigningKey
 
 
 def silent(num_bytes: int) -> None:
@@ -144,3 +145,51 @@ def test_digests_that_are_no_table_of_digests_are_refused_in_one_line(tmp_path: 
             tar.addfile(info, io.BytesIO(content))
     with pytest.raises(BackupRefused, match="digests that cannot be read"):
         unpack(tmp_path / "bad.tar", tmp_path / "out", on_bytes=silent)
+
+
+KEY, OTHER_KEY = SigningKey(b"k" * 32), SigningKey(b"l" * 32)
+
+
+def signed(path: Path, key: SigningKey | None) -> Path:
+    writer = ArchiveWriter(path, on_bytes=silent, key=key)
+    writer.add_bytes(HEADER, b'{"format": 1, "store": "s"}')
+    writer.close()
+    return path
+
+
+def test_signed_archive_is_accepted_with_its_key_and_without_one(tmp_path: Path) -> None:
+    archive = signed(tmp_path / "a.tar", KEY)
+    with_key = unpack(archive, tmp_path / "with", on_bytes=silent, key=KEY)
+    assert with_key == unpack(archive, tmp_path / "without", on_bytes=silent)
+    assert not (tmp_path / "with" / "signature").exists()
+
+
+@pytest.mark.parametrize(("key", "reason"), [(None, "is not signed, and a signing key is set"), (OTHER_KEY, "by this")])
+def test_archive_that_the_key_has_not_signed_is_refused(tmp_path: Path, key: SigningKey | None, reason: str) -> None:
+    with pytest.raises(BackupRefused, match=reason):
+        unpack(signed(tmp_path / "a.tar", key), tmp_path / "out", on_bytes=silent, key=KEY)
+
+
+def test_signature_of_one_archive_does_not_fit_another(tmp_path: Path) -> None:
+    with tarfile.open(signed(tmp_path / "a.tar", KEY)) as tar:
+        member = tar.extractfile("signature")
+        assert member is not None
+        signature = member.read()
+    writer = ArchiveWriter(tmp_path / "b.tar", on_bytes=silent)
+    writer.add_bytes(HEADER, b'{"format": 1, "store": "other"}')
+    writer.close()
+    with tarfile.open(tmp_path / "b.tar", "a") as tar:
+        info = tarfile.TarInfo("signature")
+        info.size = len(signature)
+        tar.addfile(info, io.BytesIO(signature))
+    assert unpack(tmp_path / "b.tar", tmp_path / "unchecked", on_bytes=silent)
+    with pytest.raises(BackupRefused, match="by this signing key"):
+        unpack(tmp_path / "b.tar", tmp_path / "out", on_bytes=silent, key=KEY)
+
+
+@pytest.mark.parametrize("name", ["store/targets/late", "digests.json", "signature"])
+def test_member_after_the_digests_is_refused(tmp_path: Path, name: str) -> None:
+    with tarfile.open(signed(tmp_path / "a.tar", KEY), "a") as tar:
+        tar.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+    with pytest.raises(BackupRefused, match=r"twice|after its digests"):
+        unpack(tmp_path / "a.tar", tmp_path / "out", on_bytes=silent)
