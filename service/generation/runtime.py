@@ -60,10 +60,7 @@ class GenerationRuntime:
         """
         self._loop = DecodeLoop()
         metrics = GenerationMetrics(registry)
-        limits = EngineLimits(
-            num_places=settings.num_places, max_waiting=settings.max_waiting, prefill_tokens=settings.prefill_tokens
-        )
-        self._loader = VersionLoader(loaded, store, limits)
+        self._loader = VersionLoader(loaded, store, _engine_limits(settings))
         self._residents = ResidentVersions(
             self._loader,
             self._loop,
@@ -225,3 +222,9 @@ def _require_same_dtype(identity: StoreIdentity, loaded: LoadedModel) -> None:
             f"the store's edits were solved and checked in {solved_in}, but the model is loaded in {here}: start "
             f"with ERRATA_DTYPE={solved_in} (--dtype), or with another data folder"
         )
+
+
+def _engine_limits(settings: Settings) -> EngineLimits:
+    return EngineLimits(
+        num_places=settings.num_places, max_waiting=settings.max_waiting, prefill_tokens=settings.prefill_tokens
+    )
