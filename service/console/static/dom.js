@@ -22,8 +22,12 @@ export function field(label, control, hint) {
   return h("div", { class: "field" }, h("label", { for: control.id }, label), control, shown);
 }
 
+let silence;
 export function say(message) {
-  document.getElementById("said").textContent = message;
+  const said = document.getElementById("said");
+  said.textContent = message;
+  clearTimeout(silence);
+  silence = setTimeout(() => { said.textContent = ""; }, 6000);
 }
 
 export const percent = (share) => (share === null || share === undefined ? "not measured" : `${(100 * share).toFixed(1)} %`);

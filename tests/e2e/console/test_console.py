@@ -16,8 +16,10 @@ from service.api.access.keys import KeyFile
 from service.cli.demo.corrections import corrections
 from service.cli.demo.running import RunningErrata
 from service.client.client import Client
+from tests.support.api_process import edit, post, running_api
 from tests.support.browser import Page, browser
 from tests.support.errata_process import errata_up
+from tests.support.redis_server import running_redis
 
 pytestmark = pytest.mark.slow
 HAMLET, *_ = corrections()
@@ -146,6 +148,18 @@ def test_the_first_view_transfers_at_most_150_kb_and_only_from_this_host(page: P
     assert any(name.endswith("/console/main.js") for name, _ in loaded)
     assert all(name.startswith((page.url, "data:")) for name, _ in loaded)
     assert 0 < sum(size for _, size in loaded) <= MOST_BYTES
+
+
+def test_a_list_of_10_000_edits_scrolls_to_its_end(tmp_path: Path, driver: Chrome) -> None:
+    with running_redis(tmp_path) as redis, running_api(redis.url, tmp_path) as api:
+        with api.client() as client:
+            post(client, *(edit(f"Person {i}") for i in range(10_000)))
+        page = Page(driver, api.url)
+        page.open("edits")
+        page.labelled("Status").send_keys("pending")
+        page.press("Search")
+        script = "const l=document.querySelector('.list'); l.scrollTop=l.scrollHeight; return l.childElementCount"
+        page.wait_for(lambda: driver.execute_script(script) == 10_000)
 
 
 def test_a_read_key_sees_no_buttons_that_change_something(tmp_path: Path, driver: Chrome) -> None:

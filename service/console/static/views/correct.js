@@ -14,7 +14,7 @@ export async function correct(place, { query }) {
   const prompt = () => { const i = subject.value ? sentence.value.indexOf(subject.value) : -1; return i < 0 ? null : sentence.value.slice(0, i) + "{}" + sentence.value.slice(i + subject.value.length); };
   const preview = () => {
     const i = subject.value ? sentence.value.indexOf(subject.value) : -1;
-    template.replaceChildren(...(i < 0 ? ["Select the subject in the sentence, or type it below it."] : [sentence.value.slice(0, i), h("mark", {}, text(subject.value)), sentence.value.slice(i + subject.value.length), " ", h("strong", {}, text(target.value))]));
+    template.replaceChildren(...(i < 0 ? ["Select the subject in the sentence, or type it above."] : [sentence.value.slice(0, i), h("mark", {}, text(subject.value)), sentence.value.slice(i + subject.value.length), " ", h("strong", {}, text(target.value))]));
   };
   const take = () => {
     const chosen = sentence.value.slice(sentence.selectionStart, sentence.selectionEnd).trim();

@@ -22,7 +22,7 @@ function item(version, { may, result, show, live, signal }) {
   const canMove = may("admin") && !version.removed && !["live", "discarded"].includes(version.status);
   const changed = h("div", {});
   return h("article", { class: "panel" }, h("strong", {}, version.id), " ", h("span", { class: "badge" }, version.status), version.pinned && " pinned", version.removed && " files removed",
-    h("p", { class: "hint" }, count(version.edits, "live edit"), " · ", when(version.created), version.parent && ` · from ${version.parent}`),
+    h("p", { class: "hint" }, count(version.edits, "live edit"), " · ", version.parent ? [when(version.created), ` · from ${version.parent}`] : "the original model"),
     h("div", { class: "row" },
       version.parent && !version.removed && button("What changed", result, async () => changed.replaceChildren(...difference(await call(`/versions/${part(version.parent)}/diff/${part(version.id)}`))), { "aria-label": `What changed in ${version.id}` }),
       canMove && button(`${promote} ${version.id}`, result, async () => {
