@@ -147,7 +147,8 @@ class AcceptedEdit:
 
 def normalise(text: str) -> str:
     """Convert to Unicode NFC, reduce runs of white space to one space, and trim. Case is kept."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)  # ASCII is NFC
+    return " ".join(composed.split())
 
 
 def fill(template: str, subject: str) -> str:
@@ -183,11 +184,11 @@ def validate_edit(edit: Edit) -> None:
 
 def require_text(text: str, loc: tuple[str | int, ...]) -> None:
     """Raise InvalidEdit unless the text has a visible character, no control character, and only valid Unicode."""
+    if text.isprintable() and text.strip(" "):  # no surrogate, control character or separator but the space
+        return
     _require_encodable(text, loc)
     if not any(unicodedata.category(char)[0] not in "ZC" for char in text):
         raise InvalidEdit(f"{loc[0]} is blank: give at least one character that can be seen", loc=loc)
-    if text.isprintable():
-        return
     for char in text:
         if unicodedata.category(char) == "Cc":
             raise InvalidEdit(f"{loc[0]} contains the control character U+{ord(char):04X}: remove it", loc=loc)

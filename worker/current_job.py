@@ -51,8 +51,12 @@ class WorkerStopping(ErrataError):
 class LeasedWork:
     """One unit of work under one lease: its phase, its progress, and whether it may go on."""
 
-    def __init__(self, ledger: Ledger, lease: Lease, *, send: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, lease: Lease, *, send: Callable[[Progress], None], report_seconds: float = REPORT_SECONDS
+    ) -> None:
+        """``report_seconds``: shortest pause between two reports of one phase."""
         self.lease = lease
+        self._report_seconds = report_seconds
         self._ledger = ledger
         self._send = send
         self._lock = threading.Lock()
@@ -102,7 +106,7 @@ class LeasedWork:
             self._report_if_due()
 
     def _report_if_due(self) -> None:
-        if self._phase is not None and time.monotonic() - self._sent >= REPORT_SECONDS:
+        if self._phase is not None and time.monotonic() - self._sent >= self._report_seconds:
             self._report()
 
     def _report(self) -> None:
@@ -125,8 +129,17 @@ class LeasedWork:
 class CurrentJob:
     """The job that RQ gave this process, and the leased work that it does for the job."""
 
-    def __init__(self, ledger: Ledger, queue: WorkQueue, *, lease_seconds: float, holder: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: WorkQueue,
+        *,
+        lease_seconds: float,
+        holder: str,
+        report_seconds: float = REPORT_SECONDS,
+    ) -> None:
         self.holder = holder
+        self._report_seconds = report_seconds
         self.lease_seconds = lease_seconds
         self._ledger = ledger
         self._queue = queue
@@ -193,7 +206,7 @@ class CurrentJob:
     @contextmanager
     def working(self, lease: Lease, *, send: Callable[[Progress], None]) -> Iterator[LeasedWork]:
         """Do the work of a lease; the heartbeat renews the lease in the meantime."""
-        self._work = LeasedWork(self._ledger, lease, send=send)
+        self._work = LeasedWork(self._ledger, lease, send=send, report_seconds=self._report_seconds)
         if self._stopping:
             self._work.stop()
         try:

@@ -37,6 +37,11 @@ class Pass:
     """Requested number of tokens; fewer if the corpus has fewer."""
     window: int
     """Tokens in one window."""
+    batch_tokens: int = BATCH_TOKENS
+    """Tokens that go through the model at once."""
+    save_every_seconds: float = SAVE_EVERY_SECONDS
+    """Shortest pause between two checkpoints."""
+    save_share: float = SAVE_SHARE
 
 
 def collect(
@@ -46,15 +51,15 @@ def collect(
     moments, reader = _resume(loaded, wanted, folder)
     windows = reader.read(corpus.documents(heldout=False))
     remaining = islice(windows, wanted.num_tokens // wanted.window + 1 - moments.num_tokens // wanted.window)
-    pause, saved = SAVE_EVERY_SECONDS, time.monotonic()
-    for batch in _batched(remaining, max(1, BATCH_TOKENS // wanted.window)):
+    pause, saved = wanted.save_every_seconds, time.monotonic()
+    for batch in _batched(remaining, max(1, wanted.batch_tokens // wanted.window)):
         moments.add(loaded, batch)
         if not moments.half_way and moments.num_tokens >= wanted.num_tokens / 2:
             moments.mark_half_way()
         if (began := time.monotonic()) - saved >= pause:
             _save(folder, moments, reader)
             saved = time.monotonic()
-            pause = max(SAVE_EVERY_SECONDS, (saved - began) / SAVE_SHARE)
+            pause = max(wanted.save_every_seconds, (saved - began) / wanted.save_share)
         on_tokens(moments.num_tokens)
     _save(folder, moments, reader)
     return moments

@@ -20,7 +20,7 @@ from editing_core.covariance.artefacts import (
     torch_dtype_name,
     write_artefacts,
 )
-from editing_core.covariance.collecting import Pass, collect
+from editing_core.covariance.collecting import BATCH_TOKENS, SAVE_EVERY_SECONDS, Pass, collect
 from editing_core.covariance.corpus import Corpus, token_windows
 from editing_core.covariance.published import find_published, published_digest, read_published
 from editing_core.covariance.statistics import Covariances, key_width
@@ -51,6 +51,10 @@ class PrepareOptions:
     context_seed: int = 0
     statistics: Path | None = None
     """Folder of published second moments to read instead of the text; ``num_tokens`` then has no effect."""
+    batch_tokens: int = BATCH_TOKENS
+    """Tokens that go through the model at once. Changes no result beyond rounding."""
+    save_every_seconds: float = SAVE_EVERY_SECONDS
+    """Shortest pause between two checkpoints of the pass over the text."""
 
 
 def prepare(
@@ -84,7 +88,7 @@ def _make(
 ) -> ModelArtefacts:
     heldout = heldout_ids(loaded, corpus)  # first: too little text is reported before the long pass
     if options.statistics is None:
-        covariances = _from_text(loaded, corpus, key, folder=folder / _PARTIAL, on_progress=on_progress)
+        covariances = _from_text(loaded, corpus, options, key=key, folder=folder / _PARTIAL, on_progress=on_progress)
     else:
         covariances = _from_published(loaded, options.statistics, key, on_progress=on_progress)
     on_progress("contexts and probes", 0, 1)
@@ -128,11 +132,23 @@ def asked_tokens(loaded: LoadedModel, options: PrepareOptions) -> int | None:
 
 
 def _from_text(
-    loaded: LoadedModel, corpus: Corpus, key: ArtefactKey, *, folder: Path, on_progress: Progress
+    loaded: LoadedModel,
+    corpus: Corpus,
+    options: PrepareOptions,
+    *,
+    key: ArtefactKey,
+    folder: Path,
+    on_progress: Progress,
 ) -> Covariances:
     total = key.num_tokens
     assert total is not None
-    wanted = Pass(layers=key.layers, num_tokens=total, window=key.window)
+    wanted = Pass(
+        layers=key.layers,
+        num_tokens=total,
+        window=key.window,
+        batch_tokens=options.batch_tokens,
+        save_every_seconds=options.save_every_seconds,
+    )
     moments = collect(
         loaded, corpus, wanted, folder=folder, on_tokens=lambda done: on_progress("covariances", done, total)
     )

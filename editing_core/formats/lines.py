@@ -37,18 +37,21 @@ def field_path(loc: Location) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines with their line ends. Raises InvalidSettings if one is not UTF-8 or the file is too large."""
+def read_lines(path: Path, *, max_bytes: int = MOST_BYTES) -> Iterator[str]:
+    """Yield the lines with their line ends.
+
+    Raises InvalidSettings if one is not UTF-8 or the file has more than ``max_bytes``.
+    """
     num_bytes = 0
     try:
         with path.open("rb") as file:
             for number in count(1):
-                raw = file.readline(MOST_BYTES + 1 - num_bytes)
+                raw = file.readline(max_bytes + 1 - num_bytes)
                 if not raw:
                     return
                 num_bytes += len(raw)
-                if num_bytes > MOST_BYTES:
-                    raise complaint(path, number, f"the file is larger than {MOST_BYTES >> 20} MiB: split it")
+                if num_bytes > max_bytes:
+                    raise complaint(path, number, f"the file is larger than {max_bytes >> 20} MiB: split it")
                 yield _decoded(path, number, raw)
     except OSError as error:
         raise complaint(path, None, f"cannot be read: {error.strerror}") from None

@@ -17,8 +17,8 @@ import torch
 from editing_core.errors import ErrataError
 from editing_core.memit.config import MemitConfig
 from editing_core.memit.search.memory import is_out_of_memory, rows_that_fit
-from editing_core.memit.search.pool import SearchPool, Target
-from editing_core.memit.search.prepare import SearchModel
+from editing_core.memit.search.pool import Prepare, SearchPool, Target
+from editing_core.memit.search.prepare import SearchModel, prepare_batch
 from editing_core.memit.search.rows import GroupRows
 from editing_core.models.load import LoadedModel
 
@@ -61,12 +61,14 @@ def search_targets(
     batch_rows: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_found: Callable[[int, Target], None] = lambda index, target: None,
+    prepare: Prepare = prepare_batch,
 ) -> list[Target]:
     """Search z for every group, the longest rows first. The results have the order of ``groups``.
 
     ``batch_rows``: rows searched at once; None: as many as fit into memory. If they do not fit, the search continues
     with half as many and logs a warning. ``on_found(index, target)`` is called with each result immediately;
-    ``on_progress(done, total)`` counts edits and may raise to stop the work.
+    ``on_progress(done, total)`` counts edits and may raise to stop the work. ``prepare`` runs
+    the parts of searches that start together, and raises ``torch.OutOfMemoryError`` if they do not fit.
 
     A non-finite number spreads to all rows of its bin, whatever the mask. The affected searches leave the batch and
     start again alone. If a search also diverges alone, SearchDiverged is raised with the group's number after all
@@ -83,7 +85,7 @@ def search_targets(
 
     suspects: list[int] = []
     while waiting:
-        search = SearchPool(model, groups, config, waiting, room=room, note=note)
+        search = SearchPool(model, groups, config, waiting, room=room, prepare=prepare, note=note)
         try:
             search.run(lambda partly: _report_progress(groups, found, partly, on_progress))
         except RuntimeError as error:

@@ -73,6 +73,7 @@ def solve_edits(
     kept: KeptReads | None = None,
     held: HeldKeys | None = None,
     subjects: Sequence[str] = (),
+    solve: Callable[..., Solution] = solve_holding,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Update:
     """Solve all edits jointly from the original weights.
@@ -80,7 +81,8 @@ def solve_edits(
     ``rows[i]`` are edit i's prompt rows (one per context, the bare one first), and ``targets_NH`` the z of each edit.
     Both are in canonical order. Without edits nothing changes, and ``weights`` is empty. ``on_progress(done, total)``
     counts layers. ``kept``: cached reads of earlier calls for the same model and configuration. ``held``: keys whose
-    output must not change. ``subjects``: the subject of each edit, for ``Update.nearest``.
+    output must not change. ``subjects``: the subject of each edit, for ``Update.nearest``. ``solve`` solves one layer,
+    with the arguments of ``solve_holding``.
     """
     if not rows:
         return Update(weights={}, layers={}, delta_norms={})
@@ -101,7 +103,7 @@ def solve_edits(
             held_PM = holding.read(now, layer)[0] if holding is not None else None
             covariance_MM = covariance.result()
             started = _now(loaded.device)
-            solution = _solution(keys, residuals, covariance_MM, held_PM, config)
+            solution = _solution(keys, residuals, covariance_MM, held_PM, config, solve=solve)
             del covariance, covariance_MM  # the device never holds the covariances of two layers
             solved.take(loaded, layer, solution, LayerUpdate(keys, residuals, solution.delta_HM, held_PM))
             solved.seconds += _now(loaded.device) - started
@@ -150,9 +152,15 @@ def _now(device: torch.device) -> float:
 
 
 def _solution(
-    keys_NM: Tensor, residuals_NH: Tensor, covariance_MM: Tensor, held_PM: Tensor | None, config: MemitConfig
+    keys_NM: Tensor,
+    residuals_NH: Tensor,
+    covariance_MM: Tensor,
+    held_PM: Tensor | None,
+    config: MemitConfig,
+    *,
+    solve: Callable[..., Solution],
 ) -> Solution:
-    return solve_holding(
+    return solve(
         keys_NM.T,
         residuals_NH.T,
         covariance_MM,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from editing_core.errors import InvalidSettings
 from editing_core.models.families.family import Family
 from editing_core.models.families.registry import family_of
 from editing_core.models.location import model_fingerprint, resolve_model_path
-from editing_core.models.memory import GIGA, require_room, weights_bytes
+from editing_core.models.memory import GIGA, free_bytes, require_room, weights_bytes
 from editing_core.precision import default_model_dtype
 
 LOGGER = logging.getLogger(__name__)
@@ -63,19 +63,26 @@ class LoadedModel:
         return next(self.model.parameters()).dtype
 
 
-def load_model(source: str, *, device: str | None = None, dtype: str | None = None) -> LoadedModel:
+def load_model(
+    source: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    free: Callable[[torch.device], int | None] = free_bytes,
+) -> LoadedModel:
     """Load a demo name, folder or Hugging Face id, tensor by tensor onto its device, without a second copy.
 
     ``device`` None: CUDA if available, else the CPU. ``auto``: spread over all CUDA devices, for a model that does not
-    fit on one. ``dtype`` None: the checkpoint's on CUDA, float32 on the CPU. Raises UnknownModelFamily and
-    InvalidSettings; the latter also if the weights do not fit into the free memory.
+    fit on one. ``dtype`` None: the checkpoint's on CUDA, float32 on the CPU. ``free`` returns the free bytes of a
+    device, or None if they are unknown. Raises UnknownModelFamily and InvalidSettings; the latter also if the weights
+    do not fit into the free memory.
     """
     path = resolve_model_path(source)
     family = family_at(path)
     devices = devices_named(device)
     outline = skeleton(path, dtype_named(dtype, devices[0]))
     needed = weights_bytes(outline)
-    require_room(source, needed, devices)
+    require_room(source, needed, devices, free=free)
     LOGGER.info("loading %s: %.2f GB of weights onto %s", source, needed / GIGA, ", ".join(map(str, devices)))
     transformers_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +55,17 @@ def memory_needs(model: nn.Module, family: Family, layers: Sequence[int]) -> Mem
     )
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Return the free memory of the device in bytes, or None if it is unknown."""
+def free_bytes(device: torch.device, *, control_group: Path = CONTROL_GROUP) -> int | None:
+    """Return the free memory of the device in bytes, or None if it is unknown.
+
+    ``control_group``: folder with the limits of this process's container (cgroup v2).
+    """
     if device.type == "cuda":
         allocated = torch.cuda.memory_allocated(device)
         free, total = torch.cuda.mem_get_info(device)
         allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total) - allocated
         return max(0, min(free + torch.cuda.memory_reserved(device) - allocated, allowed))
-    limits = [limit for limit in (_available_bytes(), _left_of_control_group()) if limit is not None]
+    limits = [limit for limit in (_available_bytes(), _left_of_control_group(control_group)) if limit is not None]
     return min(limits, default=None)
 
 
@@ -82,7 +85,7 @@ def _available_bytes() -> int | None:
     return int(values["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in values else None
 
 
-def _left_of_control_group(root: Path = CONTROL_GROUP) -> int | None:
+def _left_of_control_group(root: Path) -> int | None:
     """Return the bytes left under a container's limit (cgroup v2), file cache included; None without a limit."""
     try:
         limit = (root / "memory.max").read_text().strip()
@@ -94,12 +97,21 @@ def _left_of_control_group(root: Path = CONTROL_GROUP) -> int | None:
     return max(0, int(limit) - used + cache) if limit.isdigit() else None
 
 
-def require_room(source: str, needed_bytes: int, devices: Sequence[torch.device]) -> None:
-    """Raise InvalidSettings if the weights do not fit into the free memory of all devices together."""
-    free = [free_bytes(device) for device in devices]
-    if any(share is None for share in free) or needed_bytes <= sum(share or 0 for share in free):
+def require_room(
+    source: str,
+    needed_bytes: int,
+    devices: Sequence[torch.device],
+    *,
+    free: Callable[[torch.device], int | None] = free_bytes,
+) -> None:
+    """Raise InvalidSettings if the weights do not fit into the free memory of all devices together.
+
+    ``free`` returns the free bytes of a device, or None if they are unknown.
+    """
+    left = [free(device) for device in devices]
+    if any(share is None for share in left) or needed_bytes <= sum(share or 0 for share in left):
         return
-    shares = zip(devices, free, strict=True)
+    shares = zip(devices, left, strict=True)
     room = ", ".join(f"{device} has {(share or 0) / GIGA:.1f} GB free" for device, share in shares)
     raise InvalidSettings(
         f"model {source!r} needs {needed_bytes / GIGA:.1f} GB for its weights, and {room}: choose another device"

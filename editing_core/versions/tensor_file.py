@@ -19,9 +19,9 @@ from torch import Tensor
 
 from editing_core.versions.tensor_header import LENGTH_BYTES, read_header
 
-_PIECE_BYTES = 1 << 25
+PIECE_BYTES = 1 << 25
 _REST_BYTES = 1 << 20
-_LONGEST_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 100_000_000
 """The limit of the safetensors library."""
 _DTYPES = {
     "F64": torch.float64,
@@ -44,12 +44,21 @@ class TensorFile:
     """Why the file is not valid; None if it is."""
 
 
-def read_tensor_file(path: Path, device: torch.device | str) -> TensorFile:
-    """Read the whole file. Raises OSError."""
+def read_tensor_file(
+    path: Path,
+    device: torch.device | str,
+    *,
+    piece_bytes: int = PIECE_BYTES,
+    max_header_bytes: int = MAX_HEADER_BYTES,
+) -> TensorFile:
+    """Read the whole file in pieces of at most ``piece_bytes``. Raises OSError.
+
+    A header of more than ``max_header_bytes`` is a ``problem``.
+    """
     tensors: dict[str, Tensor] = {}
     problem = None
     with FileIO(path) as file:
-        reader = _Reader(file, torch.device(device))
+        reader = _Reader(file, torch.device(device), piece_bytes=piece_bytes, max_header_bytes=max_header_bytes)
         try:
             tensors = reader.tensors()
         except (ValueError, RecursionError) as error:
@@ -89,8 +98,9 @@ class _Entry:
 class _Reader:
     """Reads the file from its start and hashes it on the way."""
 
-    def __init__(self, file: FileIO, device: torch.device) -> None:
+    def __init__(self, file: FileIO, device: torch.device, *, piece_bytes: int, max_header_bytes: int) -> None:
         self._file, self._device = file, device
+        self._piece_bytes, self._max_header_bytes = piece_bytes, max_header_bytes
         self._size = os.fstat(file.fileno()).st_size
         self.digest = hashlib.sha256()
         self._piece = torch.empty(0)
@@ -112,13 +122,13 @@ class _Reader:
             self.digest.update(memoryview(piece)[:num_read])
 
     def _entries(self) -> list[_Entry]:
-        header = read_header(self._bytes, max_bytes=min(self._size - LENGTH_BYTES, _LONGEST_HEADER_BYTES))
+        header = read_header(self._bytes, max_bytes=min(self._size - LENGTH_BYTES, self._max_header_bytes))
         entries = [_Entry.of(name, entry) for name, entry in header.items() if name != "__metadata__"]
         return sorted(entries, key=lambda entry: (entry.start, entry.end))
 
     def _tensor(self, entry: _Entry) -> Tensor:
         numbers = torch.empty(math.prod(entry.shape), dtype=entry.dtype, device=self._device)
-        for piece in numbers.view(torch.uint8).split(_PIECE_BYTES):
+        for piece in numbers.view(torch.uint8).split(self._piece_bytes):
             if self._device.type == "cpu":
                 self._fill(piece.numpy().data)
             else:
@@ -132,7 +142,7 @@ class _Reader:
 
     def _staging(self) -> Tensor:
         if not len(self._piece):
-            self._piece = torch.empty(_PIECE_BYTES, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+            self._piece = torch.empty(self._piece_bytes, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         return self._piece
 
     def _bytes(self, count: int) -> bytes:

@@ -19,6 +19,7 @@ from service.api.problems.forgotten import unless_forgotten
 from service.api.problems.handlers import install_error_handlers
 from service.api.routes import audit, batches, edits, exports, guards, retention, system, versions
 from service.api.state import ApiState, Generation, make_state
+from service.console import routes as console
 from worker.protocol.connections import Durability
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.queue import WorkQueue
@@ -62,6 +63,8 @@ def create_app(
 
 def _include_routes(app: FastAPI, state: ApiState) -> None:
     app.include_router(system.router)
+    if state.settings.console and state.settings.role != "generation":
+        app.include_router(console.router)
     if state.settings.role != "generation":
         for part in (edits, batches, versions, guards, exports, audit, retention):
             app.include_router(part.router)

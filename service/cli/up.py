@@ -41,7 +41,7 @@ def run_whole(settings: Settings, *, options: dict[str, object], say: Callable[[
         supervisor.listen_to_signals()
         try:
             _start(supervisor, settings, options | {"port": settings.port}, say=say)
-            _tend_until_stopped(supervisor, url=listening_url(settings), say=say)
+            _tend_until_stopped(supervisor, url=listening_url(settings), has_console=_has_console(settings), say=say)
         finally:
             say("stopping")
             supervisor.stop()
@@ -101,7 +101,11 @@ def _tend_while(supervisor: Supervisor, wait_until_up: Callable[[float], None], 
             return
 
 
-def _tend_until_stopped(supervisor: Supervisor, *, url: str, say: Callable[[str], None]) -> None:
+def _has_console(settings: Settings) -> bool:
+    return settings.console and settings.role != "generation"
+
+
+def _tend_until_stopped(supervisor: Supervisor, *, url: str, has_console: bool, say: Callable[[str], None]) -> None:
     announced = False
     with httpx.Client(base_url=url, timeout=1.0, trust_env=False) as http:
         while not supervisor.stop_requested:
@@ -109,6 +113,8 @@ def _tend_until_stopped(supervisor: Supervisor, *, url: str, say: Callable[[str]
             if not announced and _is_ready(http):
                 announced = True
                 say(f"ready at {url} (API documentation at {url}/docs); Ctrl-C stops it")
+                if has_console:
+                    say(f"open {url}/console in a browser to ask, correct and watch the model")
             time.sleep(_LOOK_SECONDS)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -51,14 +52,15 @@ class GenerationRuntime:
         settings: Settings,
         registry: CollectorRegistry,
         read_grace_seconds: float = READ_GRACE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``read_grace_seconds``: time after an answer's deadline during which a client may still read its stream."""
+        """``read_grace_seconds``: time after an answer's deadline during which a client may still read its stream.
+
+        ``clock``: seconds by which delays and cached look-ups of versions are measured.
+        """
         self._loop = DecodeLoop()
         metrics = GenerationMetrics(registry)
-        limits = EngineLimits(
-            num_places=settings.num_places, max_waiting=settings.max_waiting, prefill_tokens=settings.prefill_tokens
-        )
-        self._loader = VersionLoader(loaded, store, limits)
+        self._loader = VersionLoader(loaded, store, _engine_limits(settings))
         self._residents = ResidentVersions(
             self._loader,
             self._loop,
@@ -73,6 +75,7 @@ class GenerationRuntime:
             metrics=metrics,
             poll_seconds=settings.pointer_poll_seconds,
             take_longest_pause=self._loop.take_longest_pause,
+            clock=clock,
         )
         min_version = MinVersionResolver(
             ledger,
@@ -81,6 +84,7 @@ class GenerationRuntime:
             self._watcher,
             poll_seconds=settings.pointer_poll_seconds,
             wait_seconds=settings.min_version_wait_seconds,
+            clock=clock,
         )
         self._register_gauges(metrics)
         self._prompts = Prompts(loaded, max_new_tokens=settings.max_new_tokens)
@@ -104,7 +108,7 @@ class GenerationRuntime:
         )
         metrics.watch_pointer(
             num_behind=lambda: self._watcher.state.num_behind,
-            seconds_behind=lambda: self._watcher.state.seconds_behind,
+            seconds_behind=lambda: self._watcher.seconds_behind,
             waits_for_memory=lambda: self._watcher.state.waits_for_memory,
             digest_matches=lambda: not self._watcher.state.is_damaged,
         )
@@ -170,7 +174,7 @@ class GenerationRuntime:
             "wanted_version": state.wanted.version if state.wanted else None,
             "wanted_revision": state.wanted.revision if state.wanted else None,
             "behind_revisions": state.num_behind,
-            "behind_seconds": round(state.seconds_behind, 3),
+            "behind_seconds": round(self._watcher.seconds_behind, 3),
             "waits_for_memory": state.waits_for_memory,
             "resident_versions": list(self._residents.versions),
             "running": running,
@@ -218,3 +222,9 @@ def _require_same_dtype(identity: StoreIdentity, loaded: LoadedModel) -> None:
             f"the store's edits were solved and checked in {solved_in}, but the model is loaded in {here}: start "
             f"with ERRATA_DTYPE={solved_in} (--dtype), or with another data folder"
         )
+
+
+def _engine_limits(settings: Settings) -> EngineLimits:
+    return EngineLimits(
+        num_places=settings.num_places, max_waiting=settings.max_waiting, prefill_tokens=settings.prefill_tokens
+    )

@@ -18,10 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
-from redis.connection import AbstractConnection
 from starlette.testclient import TestClient
 
 from editing_core.asking.perplexity import Perplexities
@@ -43,6 +41,7 @@ from service.generation.decoding.loop import freeze_garbage_collector
 from tests.benchmarks.measuring.machine import machine
 from tests.support.facts import take_in
 from tests.support.redis_server import Bench, open_bench, running_redis
+from tests.support.round_trips import counting_trips
 from tests.support.tiny_loaded import CONFIG, CONTEXTS, tiny_loaded
 from worker.commit.committer import Committer
 from worker.commit.culprits import CulpritFinder
@@ -274,20 +273,6 @@ class Workbench:
         live = self.session.store.read_manifest(self.ledger.versions.pointer().version).live
         assert len(live) == num_live + num_batches
         return Cost(seconds=seconds, cpu_seconds=cpu_seconds, num_trips=len(trips))
-
-
-@contextmanager
-def counting_trips() -> Iterator[list[None]]:
-    """One entry for each packet of commands that is sent to Redis."""
-    trips: list[None] = []
-    send = AbstractConnection.send_packed_command
-
-    def counted(self: Any, *args: Any, **options: Any) -> Any:
-        trips.append(None)
-        return send(self, *args, **options)
-
-    with patch.object(AbstractConnection, "send_packed_command", counted):
-        yield trips
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from redis.connection import AbstractConnection
 
 from service.api.app import create_app
 from tests.support.api_process import edit
 from tests.support.ledger_steps import edit_of, make_ready, publish
 from tests.support.redis_server import Bench
+from tests.support.round_trips import counting_trips
 from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.queue import JobState
 from worker.protocol.settings import Settings
@@ -23,27 +23,19 @@ LIMIT = 5
 
 
 class CountedRedis:
-    """Counts what is sent over every connection; a pipeline is sent as a whole, and counts once."""
+    """Counts what is sent over every connection during a request."""
 
-    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
-        self.sent = 0
-        send = AbstractConnection.send_packed_command
-
-        def counted(connection: Any, *arguments: Any, **options: Any) -> None:
-            self.sent += 1
-            send(connection, *arguments, **options)
-
-        monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+    def __init__(self, bench: Bench, data: Path) -> None:
         self.app = create_app(Settings(data=data, role="api"), bench.ledger, bench.queue)
 
     def post(self, body: dict[str, Any], **headers: str) -> tuple[dict[str, Any], int]:
         """Return the answer and the number of round trips."""
-        before = self.sent
-        answer = asyncio.run(self._post(body, headers))
+        with counting_trips() as trips:
+            answer = asyncio.run(self._post(body, headers))
         assert answer.status_code in {200, 202}, answer.text
         found: dict[str, Any] = answer.json()
-        assert self.sent > before, "nothing was counted"
-        return found, self.sent - before
+        assert trips, "nothing was counted"
+        return found, len(trips)
 
     async def _post(self, body: dict[str, Any], headers: dict[str, str]) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, client=("127.0.0.1", 1))
@@ -52,8 +44,8 @@ class CountedRedis:
 
 
 @pytest.fixture
-def counted(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CountedRedis:
-    made = CountedRedis(bench, monkeypatch, tmp_path)
+def counted(bench: Bench, tmp_path: Path) -> CountedRedis:
+    made = CountedRedis(bench, tmp_path)
     made.post({"edits": [edit("First")]}, **{"Idempotency-Key": "first"})  # connects, and loads the scripts
     return made
 

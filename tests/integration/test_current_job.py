@@ -11,7 +11,7 @@ from editing_core.versions.store import VersionStore
 from tests.support.facts import fact, take_in
 from tests.support.ledger_steps import lease_of
 from tests.support.redis_server import Bench, open_bench, running_redis
-from worker.current_job import CurrentJob, WorkerStopping
+from worker.current_job import REPORT_SECONDS, CurrentJob, WorkerStopping
 from worker.metrics import Metrics
 from worker.protocol.entities import Lease, Progress
 from worker.protocol.errors import StaleLease
@@ -20,12 +20,17 @@ from worker.protocol.queue import JobState
 from worker.reconcile import Heartbeat, Reconciler
 
 
-def begun(bench: Bench, *, ttl_seconds: float = 30.0) -> tuple[str, Lease, CurrentJob]:
+def begun(
+    bench: Bench, *, ttl_seconds: float = 30.0, report_seconds: float = REPORT_SECONDS
+) -> tuple[str, Lease, CurrentJob]:
     """A batch whose only shard this process has begun."""
     batch = take_in(bench.ledger, fact("P", "x")).record.spec.id
     lease = lease_of(bench.ledger, targets_unit(batch, 0), ttl_seconds=ttl_seconds)
     bench.ledger.transitions.begin_shard(batch, 0, lease)
-    return batch, lease, CurrentJob(bench.ledger, bench.queue, lease_seconds=ttl_seconds, holder="test")
+    current = CurrentJob(
+        bench.ledger, bench.queue, lease_seconds=ttl_seconds, holder="test", report_seconds=report_seconds
+    )
+    return batch, lease, current
 
 
 def sender(bench: Bench, batch: str, lease: Lease) -> Callable[[Progress], None]:
@@ -85,9 +90,8 @@ def test_stopping_worker_ends_its_work_at_the_next_step(bench: Bench) -> None:
             work.on_progress(1, 5)
 
 
-def test_nothing_is_reported_after_the_phase_has_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, lease, current = begun(bench)
-    monkeypatch.setattr("worker.current_job.REPORT_SECONDS", 0.0)
+def test_nothing_is_reported_after_the_phase_has_ended(bench: Bench) -> None:
+    batch, lease, current = begun(bench, report_seconds=0.0)
     with current.working(lease, send=sender(bench, batch, lease)) as work:
         work.begin("computing", 5)
         current.beat()
@@ -97,9 +101,8 @@ def test_nothing_is_reported_after_the_phase_has_ended(bench: Bench, monkeypatch
         assert number(bench, batch) == last
 
 
-def test_progress_estimates_how_long_the_phase_will_take(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, lease, current = begun(bench)
-    monkeypatch.setattr("worker.current_job.REPORT_SECONDS", 0.0)
+def test_progress_estimates_how_long_the_phase_will_take(bench: Bench) -> None:
+    batch, lease, current = begun(bench, report_seconds=0.0)
     with current.working(lease, send=sender(bench, batch, lease)) as work:
         work.begin("computing", 4)
         time.sleep(0.2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
 from service.generation.versions.min_version import DIGEST_TTL_SECONDS
 from service.ledger_calls import LEDGER_TIMEOUT_SECONDS
+from tests.support.clocks import Clock
 from tests.support.generation import publish, serving, write_version
 from tests.support.redis_server import Bench, open_bench, running_redis
 from tests.support.tiny_loaded import tiny_loaded
@@ -57,7 +57,8 @@ def test_a_candidate_is_asked_by_its_name_alone_and_a_discarded_one_not_at_all(
 ) -> None:
     publish(bench.ledger, write_version(store, LOADED, "v1"))
     publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"), candidate_until=UNTIL)
-    with serving(bench, store, LOADED) as (_, client):
+    clock = Clock()
+    with serving(bench, store, LOADED, clock=clock) as (_, client):
         assert ask(client).json()["version"] == "v1"
         assert ask(client, version="v2").json()["version"] == "v2"
         waiting = ask(client, min_version="v2")
@@ -66,17 +67,18 @@ def test_a_candidate_is_asked_by_its_name_alone_and_a_discarded_one_not_at_all(
         discarded = ask(client, min_version="v2")
         assert (discarded.status_code, "was discarded" in discarded.json()["detail"]) == (409, True)
         assert "Retry-After" not in discarded.headers
-        time.sleep(DIGEST_TTL_SECONDS)
+        clock.skip(DIGEST_TTL_SECONDS)
         assert ask(client, version="v2").status_code == 404
 
 
 def test_a_removed_version_is_not_answered_from_memory(bench: Bench, store: VersionStore) -> None:
     publish(bench.ledger, write_version(store, LOADED, "v1"))
     publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
-    with serving(bench, store, LOADED) as (_, client):
+    clock = Clock()
+    with serving(bench, store, LOADED, clock=clock) as (_, client):
         assert ask(client, version="v1").status_code == 200
         bench.ledger.publication.mark_removed(["v1"])
-        time.sleep(DIGEST_TTL_SECONDS)
+        clock.skip(DIGEST_TTL_SECONDS)
         assert ask(client, version="v1").status_code == 404, "its files are there still"
         assert ask(client, version="v2").status_code == 200
 
@@ -115,14 +117,16 @@ def test_while_redis_is_empty_the_files_decide_which_versions_exist(bench: Bench
 
 
 @contextmanager
-def served_beside_a_hanging_redis(folder: Path, store: VersionStore) -> Iterator[httpx.Client]:
+def served_beside_a_hanging_redis(
+    folder: Path, store: VersionStore, *, clock: Clock | None = None
+) -> Iterator[httpx.Client]:
     """v2 is live and v1 kept; Redis takes connections and says nothing."""
     with running_redis(folder) as server, open_bench(server.url) as bench:
         publish(bench.ledger, write_version(store, LOADED, "v1"))
         publish(bench.ledger, write_version(store, LOADED, "v2", parent="v1"))
         for version in ("v1", "v2"):
             mark_published(store.layout, version)
-        with serving(bench, store, LOADED) as (runtime, client):
+        with serving(bench, store, LOADED, clock=clock or Clock()) as (runtime, client):
             until(lambda: runtime.readiness()["version"] == "v2")
             redis = bench.redis.info("server")["process_id"]
             os.kill(redis, signal.SIGSTOP)
@@ -141,8 +145,12 @@ def test_a_redis_that_hangs_holds_no_answer_of_a_version_on_disk_for_long(tmp_pa
 
 
 def test_a_redis_that_hangs_holds_many_at_once_no_longer_than_one(tmp_path: Path, store: VersionStore) -> None:
-    with served_beside_a_hanging_redis(tmp_path / "redis", store) as client, ThreadPoolExecutor(40) as pool:
-        time.sleep(DIGEST_TTL_SECONDS)
+    clock = Clock()
+    with (
+        served_beside_a_hanging_redis(tmp_path / "redis", store, clock=clock) as client,
+        ThreadPoolExecutor(40) as pool,
+    ):
+        clock.skip(DIGEST_TTL_SECONDS)
 
         def asked(version: str) -> int:
             patient = 4 * LEDGER_TIMEOUT_SECONDS + 2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -123,6 +124,7 @@ def serving(
     loaded: LoadedModel,
     *,
     read_grace_seconds: float = READ_GRACE_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
     **options: object,
 ) -> Iterator[tuple[GenerationRuntime, httpx.Client]]:
     """Generation over real HTTP on a free port, and a client of it."""
@@ -135,6 +137,7 @@ def serving(
         settings=settings,
         registry=registry,
         read_grace_seconds=read_grace_seconds,
+        clock=clock,
     ).run()
     app = create_app(settings, bench.ledger, bench.queue, generation=runtime, registry=registry)
     config = uvicorn.Config(app, port=0, http=limited_protocol(), lifespan="off", ws="none", log_config=None)

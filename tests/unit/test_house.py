@@ -62,6 +62,14 @@ def test_nothing_is_left_to_do_in_a_comment() -> None:
     assert not [_name(path) for path in EVERYTHING if LEFTOVER.search(path.read_text())]
 
 
+def test_no_test_replaces_a_private_name_or_patches_the_product() -> None:
+    product = r"""monkeypatch\.setattr\(\s*["'](service|worker|editing_core|errata)\."""
+    private = r"""monkeypatch\.setattr\(\s*(_|[\w.]+, ["']_)"""
+    patching = re.compile("|".join((r"unittest\.mock", product, private)))
+    tests = [path for path in _sources("tests") if path != Path(__file__)]
+    assert not [_name(path) for path in tests if patching.search(path.read_text())]
+
+
 def test_package_files_hold_a_docstring_and_nothing_else() -> None:
     packages = [path for path in PRODUCT if path.name == "__init__.py" and _name(path) != PUBLIC_NAMES]
     assert not [_name(path) for path in packages if len(ast.parse(path.read_text()).body) != 1]

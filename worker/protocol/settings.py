@@ -129,6 +129,10 @@ class Settings(BaseSettings):
         8000, ge=0, le=65535, description="Port that the HTTP service listens on; 0 picks a free port"
     )
     role: Basic[Literal["all", "api", "generation"]] = Field("all", description="Routes that this process serves")
+    console: bool = Field(True, description="Serve the web console at /console")
+    grafana_url: str | None = Field(
+        None, pattern=r"^https?://", description="Address of Grafana, which the console links to"
+    )
     stop_seconds: Seconds = Field(8.0, ge=0, description="Time that running answers get to finish after SIGTERM")
     max_edits: Basic[int] = Field(10_000, ge=1, description="Largest number of edits in a batch")
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -31,13 +31,22 @@ OUT_OF_MEMORY_WORDS = (
 """Parts of the messages of out-of-memory errors that torch raises as a plain RuntimeError."""
 
 
-def rows_that_fit(loaded: LoadedModel, groups: Sequence[GroupRows], *, target_layer: int) -> int:
-    """Return the number of rows to search at once: as many as are estimated to fit, up to the useful maximum."""
+def rows_that_fit(
+    loaded: LoadedModel,
+    groups: Sequence[GroupRows],
+    *,
+    target_layer: int,
+    free: Callable[[torch.device], int | None] = free_bytes,
+) -> int:
+    """Return the number of rows to search at once: as many as are estimated to fit, up to the useful maximum.
+
+    ``free`` returns the free bytes of a device, or None if they are unknown.
+    """
     most = CUDA_ROWS if loaded.device.type == "cuda" else CPU_ROWS
-    free = free_bytes(loaded.device)
-    if free is None or not groups:
+    left = free(loaded.device)
+    if left is None or not groups:
         return most
-    return max(1, min(most, int(SHARE_OF_FREE * free / _bytes_per_row(loaded, groups, target_layer))))
+    return max(1, min(most, int(SHARE_OF_FREE * left / _bytes_per_row(loaded, groups, target_layer))))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

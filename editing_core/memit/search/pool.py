@@ -24,6 +24,8 @@ from editing_core.memit.search.prepare import SearchModel, prepare_batch
 from editing_core.memit.search.rows import GroupRows
 from editing_core.precision import search_dtype
 
+Prepare = Callable[..., tuple[SearchBatch, list[Tensor]]]
+"""A function with the arguments and the result of ``prepare_batch``."""
 REFILL_SHARE = 1 / 8
 """Share of the rows that must be free before waiting searches start. Preparing fewer rows at once is slow."""
 
@@ -52,6 +54,7 @@ class SearchPool:
         waiting: deque[int],
         *,
         room: int,
+        prepare: Prepare = prepare_batch,
         note: Callable[[int, Target], None],
     ) -> None:
         self.suspects: list[int] = []
@@ -60,6 +63,7 @@ class SearchPool:
         """Indices of the groups in the batch, in the batch's order."""
         self._model, self._groups, self._config = model, groups, config
         self._waiting, self._room, self._note = waiting, room, note
+        self._prepare = prepare
         loaded = model.loaded
         self._dtype = search_dtype(loaded.dtype)
         self._batch: SearchBatch | None = None
@@ -152,7 +156,7 @@ class SearchPool:
     def _begin(self, taken: list[int]) -> None:
         self.active += taken  # set first, so the caller finds them if memory runs out
         self._steps += [0] * len(taken)
-        batch, hidden = prepare_batch(self._model, [self._groups[i] for i in taken], compute_dtype=self._dtype)
+        batch, hidden = self._prepare(self._model, [self._groups[i] for i in taken], compute_dtype=self._dtype)
         if self._batch is not None:
             batch = merged([self._batch, batch], [_all(self._batch), _all(batch)])
         self._batch = batch

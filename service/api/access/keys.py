@@ -42,6 +42,11 @@ class ApiKey:
     created: str
     """Time in ISO 8601 with Z."""
 
+    @property
+    def widest(self) -> Scope:
+        """The scope that includes all others of the key."""
+        return max(self.scopes, key=SCOPES.index)
+
     def allows(self, scope: Scope) -> bool:
         """Whether the key has this scope or a wider one."""
         return any(SCOPES.index(own) >= SCOPES.index(scope) for own in self.scopes)

@@ -32,6 +32,8 @@ class Principal:
 
     name: str | None
     """The key's name; None: a local client without a key."""
+    scope: Scope
+    """The widest scope; without a key, a local client may do everything."""
 
 
 class Gatekeeper:
@@ -63,7 +65,7 @@ class Gatekeeper:
     def _admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, scope: Scope) -> Principal:
         if self._local and not self._keys.are_required:
             _require_local(request)
-            return Principal(name=None)
+            return Principal(name=None, scope="admin")
         if credentials is None:
             raise _key_required("this service answers requests with an API key only")
         key = self._keys.find(credentials.credentials)
@@ -74,7 +76,7 @@ class Gatekeeper:
                 f"key {key.name!r} has the scope {', '.join(key.scopes)}; this needs {scope}",
                 headers={"WWW-Authenticate": f'Bearer realm="errata", error="insufficient_scope", scope="{scope}"'},
             )
-        return Principal(name=key.name)
+        return Principal(name=key.name, scope=key.widest)
 
 
 def _key_required(detail: str) -> KeyRequired:

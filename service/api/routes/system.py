@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from editing_core.errors import ErrataError, NotFound
+from service.api.access.keys import Scope
+from service.api.access.security import Reader
 from service.api.openapi import refusals
 from service.api.problems.statuses import all_problems, next_step, status_of
 from service.api.state import ApiState, State
@@ -42,6 +44,13 @@ class Readiness(BaseModel):
     parts: dict[str, Any]
 
 
+class Sender(BaseModel):
+    """The sender of the request, as Errata knows it."""
+
+    name: str | None = Field(description="name of the API key; null: a local client without a key")
+    scope: Scope = Field(description="the widest scope of the key; it includes those before it: read, edit, admin")
+
+
 class ProblemKind(BaseModel):
     """One kind of refusal, explained."""
 
@@ -52,14 +61,29 @@ class ProblemKind(BaseModel):
     next_step: str
 
 
-@router.get("/")
-def root(state: State) -> Root:
-    """Links to the other routes."""
+@router.get(
+    "/", response_model=Root, responses={307: {"description": "To the console, for clients that prefer text/html"}}
+)
+def root(state: State, request: Request) -> Root | Response:
+    """Links to the other routes. Browsers are redirected to the console."""
+    has_console = state.settings.console and state.settings.role != "generation"
+    if has_console and "text/html" in request.headers.get("accept", ""):
+        return Response(status_code=307, headers={"Location": "/console", "Vary": "Accept"})
     links = {name: f"/{name}" for name in ("docs", "openapi.json", "healthz", "readyz", "metrics", "problems")}
     if state.settings.role != "generation":
         listed = ("edits", "batches", "versions", "exports", "audit", "retention")
         links |= {name: f"/{name}" for name in listed}
+    if has_console:
+        links["console"] = "/console"
+    if state.settings.grafana_url:
+        links["grafana"] = state.settings.grafana_url
     return Root(name="errata", role=state.settings.role, links=links)
+
+
+@router.get("/whoami", responses=refusals())
+async def whoami(principal: Reader) -> Sender:
+    """Report whose key this is and what it may do, so that a client offers nothing that would be refused."""
+    return Sender(name=principal.name, scope=principal.scope)
 
 
 @router.get("/healthz")

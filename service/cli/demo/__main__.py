@@ -37,6 +37,9 @@ def main() -> int:
         return 130
     shutil.rmtree(folder, ignore_errors=True)
     console.print(f"\nAll of it held. It took {time.monotonic() - started:.0f} s; everything is stopped again.")
+    console.print(
+        "To use the page: `errata up --model demo-gptj`, then open http://127.0.0.1:8000/console in a browser."
+    )
     return 0
 
 

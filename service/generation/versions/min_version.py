@@ -45,7 +45,9 @@ class MinVersionResolver:
         *,
         poll_seconds: float,
         wait_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._ledger = ledger
         self._store = store
         self._residents = residents
@@ -68,10 +70,10 @@ class MinVersionResolver:
         if version == ORIGINAL:
             return None
         digest, asked_at = self._digests.get(version, (None, 0.0))
-        if digest is None or time.monotonic() >= asked_at + DIGEST_TTL_SECONDS:
+        if digest is None or self._clock() >= asked_at + DIGEST_TTL_SECONDS:
             digest = await self._ask_ledger(partial(self._recorded_digest, version, cached=digest))
             if digest is not None:
-                self._digests[version] = (digest, time.monotonic())
+                self._digests[version] = (digest, self._clock())
         return digest
 
     async def _ask_ledger(self, look_up: Callable[[], T]) -> T:
@@ -79,7 +81,7 @@ class MinVersionResolver:
         try:
             return await (asyncio.to_thread(look_up) if self._is_ledger_skipped else call_with_timeout(look_up))
         except TimeoutError:
-            self._ledger_skipped_until = time.monotonic() + LEDGER_BACKOFF_SECONDS
+            self._ledger_skipped_until = self._clock() + LEDGER_BACKOFF_SECONDS
         return await asyncio.to_thread(look_up)
 
     def _recorded_digest(self, version: str, *, cached: str | None) -> str | None:
@@ -105,7 +107,7 @@ class MinVersionResolver:
 
     @property
     def _is_ledger_skipped(self) -> bool:
-        return time.monotonic() < self._ledger_skipped_until
+        return self._clock() < self._ledger_skipped_until
 
     def _require_ledger(self) -> Ledger:
         """Return the ledger. Raises LedgerDown while it is not asked, and LedgerForgotten."""
@@ -122,7 +124,7 @@ class MinVersionResolver:
         """
         if not is_version_name(wanted):
             raise NotFound(f"there is no version {wanted!r}: GET /versions lists the versions that are known")
-        deadline = time.monotonic() + self._wait_seconds
+        deadline = self._clock() + self._wait_seconds
         while True:
             live, state = self._residents.live, self._watcher.state
             if live is not None and await self._ask_ledger(partial(self._satisfies, live.version, wanted)):
@@ -130,7 +132,7 @@ class MinVersionResolver:
             await self._ask_ledger(partial(self._require_will_be_served, wanted))
             self._watcher.nudge()
             while self._residents.live is live and self._watcher.state.wanted == state.wanted:
-                if time.monotonic() >= deadline:
+                if self._clock() >= deadline:
                     raise self._not_served_yet(wanted)
                 await asyncio.sleep(self._poll_seconds)
 

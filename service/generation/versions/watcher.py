@@ -50,7 +50,7 @@ class FollowState:
     is_damaged: bool = False
     """Whether the version that should be live is damaged or has another digest than the ledger's."""
     behind_since: float | None = None
-    """Time since which another version should be live, on the clock of ``time.monotonic``."""
+    """Time since which another version should be live, on the watcher's clock."""
 
     @property
     def num_behind(self) -> int:
@@ -58,11 +58,6 @@ class FollowState:
         if self.wanted is None or self.served is None:
             return 0
         return max(0, self.wanted.revision - self.served.revision)
-
-    @property
-    def seconds_behind(self) -> float:
-        """The number of seconds for which another version should have been live."""
-        return 0.0 if self.behind_since is None else time.monotonic() - self.behind_since
 
 
 class PointerWatcher:
@@ -77,8 +72,10 @@ class PointerWatcher:
         metrics: GenerationMetrics,
         poll_seconds: float,
         take_longest_pause: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``take_longest_pause`` returns the longest time between two decode steps since its last call."""
+        self._clock = clock
         self._ledger = ledger
         self._store = store
         self._residents = residents
@@ -100,6 +97,12 @@ class PointerWatcher:
     def state(self) -> FollowState:
         """The current state. It is replaced as a whole and never changed in place."""
         return self._state
+
+    @property
+    def seconds_behind(self) -> float:
+        """The number of seconds for which another version should have been live."""
+        since = self._state.behind_since
+        return 0.0 if since is None else self._clock() - since
 
     @property
     def ledger_is_down(self) -> bool:
@@ -141,7 +144,7 @@ class PointerWatcher:
             self._set_state(FollowState(wanted=wanted, served=served, problem=problem))
         elif wanted == served and (degraded is not None or self._is_confirmed(wanted)):
             self._set_state(FollowState(wanted=wanted, served=served, degraded=degraded))
-        elif wanted != self._state.wanted or time.monotonic() >= self._retry_at:
+        elif wanted != self._state.wanted or self._clock() >= self._retry_at:
             self._follow(wanted, degraded)
 
     def _read_wanted(self) -> tuple[Pointer, str | None]:
@@ -169,7 +172,7 @@ class PointerWatcher:
     def _follow(self, wanted: Pointer, degraded: str | None) -> None:
         if wanted != self._state.wanted:
             self._retry_seconds = FIRST_RETRY_SECONDS
-        since = self._state.behind_since or time.monotonic()
+        since = self._state.behind_since or self._clock()
         still_waits = self._state.waits_for_memory and wanted == self._state.wanted
         reason = self._state.degraded if still_waits else degraded
         state = replace(self._state, wanted=wanted, degraded=reason, waits_for_memory=still_waits, behind_since=since)
@@ -205,7 +208,7 @@ class PointerWatcher:
         waits = isinstance(error, NoRoom)
         if not (waits and self._state.waits_for_memory):  # a wait counts as one failure, however often it is retried
             self._metrics.record_load_failure()
-        self._retry_at = time.monotonic() + (MEMORY_RETRY_SECONDS if waits else self._retry_seconds)
+        self._retry_at = self._clock() + (MEMORY_RETRY_SECONDS if waits else self._retry_seconds)
         if not waits:
             self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
         served = self._state.served

@@ -15,6 +15,8 @@ from worker.protocol.keys import Key, idempotency_hash, subject_hash
 from worker.protocol.ledger.batches import Batches
 from worker.protocol.scripting.connection import Connection
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+"""Made once: ``json.dumps`` with an option makes one for each call."""
 IDEMPOTENCY_SECONDS = 7 * 24 * 3600
 
 # The acceptance number is at least the time in milliseconds. It therefore keeps growing after Redis loses its data.
@@ -45,12 +47,18 @@ if sender ~= '' then
   redis.call('EXPIRE', IDEMPOTENCY .. sender, ARG.keep_seconds)
 end
 local place = redis.call('INCRBY', EDIT_SEQUENCE, #ARG.edits)
-for _, edit in ipairs(ARG.edits) do
-  redis.call('HSET', EDITS, edit.id, edit.record)
-  redis.call('ZADD', EDIT_ORDER, place, edit.id)
-  redis.call('ZADD', BATCH_EDITS .. batch, place, edit.id)
-  redis.call('ZADD', SUBJECT_EDITS .. edit.subject, place, edit.id)
-  place = place - 1
+for first = 1, #ARG.edits, 1000 do -- Lua passes a limited number of arguments
+  local records, places = {}, {}
+  for i = first, math.min(first + 999, #ARG.edits) do
+    local edit = ARG.edits[i]
+    records[#records + 1], records[#records + 2] = edit.id, edit.record
+    places[#places + 1], places[#places + 2] = place, edit.id
+    redis.call('ZADD', SUBJECT_EDITS .. edit.subject, place, edit.id)
+    place = place - 1
+  end
+  redis.call('HSET', EDITS, unpack(records))
+  redis.call('ZADD', EDIT_ORDER, unpack(places))
+  redis.call('ZADD', BATCH_EDITS .. batch, unpack(places))
 end
 audit('batch.accepted', WHO, {{'batch', batch}, {'num_edits', #ARG.edits}, {'remove', ARG.remove}})
 return {'accepted', batch, acceptance}
@@ -131,7 +139,7 @@ class Acceptance:
 
 
 def _row(batch: str, index: int, edit: Edit) -> dict[str, str]:
-    record = json.dumps({"batch": batch, "edit": edit.to_json()}, ensure_ascii=False)
+    record = _ENCODER.encode({"batch": batch, "edit": edit.to_json()})
     return {"id": edit_id(batch, index), "subject": subject_hash(edit.subject), "record": record}
 
 

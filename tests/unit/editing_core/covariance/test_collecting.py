@@ -7,17 +7,15 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from editing_core.covariance import collecting
 from editing_core.covariance.collecting import Pass, collect
 from editing_core.covariance.corpus import WindowReader, token_windows
 from editing_core.covariance.dataset import open_dataset
-from editing_core.covariance.statistics import SecondMoments
 from tests.support.small_datasets import boats, write_parquet
 from tests.support.tiny_loaded import tiny_loaded
 from tests.support.tiny_models import tiny_tokenizer
@@ -25,16 +23,17 @@ from tests.support.tiny_models import tiny_tokenizer
 WANTED = Pass(layers=(0, 1), num_tokens=3_000, window=64)
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
-from editing_core.covariance import collecting
+from editing_core.covariance.collecting import collect
 from editing_core.covariance.dataset import open_dataset
 from tests.support.tiny_loaded import tiny_loaded
 from tests.unit.editing_core.covariance.test_collecting import WANTED
 
-collecting.BATCH_TOKENS, collecting.SAVE_EVERY_SECONDS, collecting.SAVE_SHARE = 256, 0.0, float("inf")
+wanted = replace(WANTED, batch_tokens=256, save_every_seconds=0.0, save_share=float("inf"))
 kill = lambda done: os.kill(os.getpid(), signal.SIGKILL) if done > 1_000 else None
 corpus = open_dataset(sys.argv[1], column="text")
-collecting.collect(tiny_loaded("gptj"), corpus, WANTED, folder=Path(sys.argv[2]), on_tokens=kill)
+collect(tiny_loaded("gptj"), corpus, wanted, folder=Path(sys.argv[2]), on_tokens=kill)
 """
 
 
@@ -71,17 +70,15 @@ def test_windows_are_the_documents_with_an_end_of_text_after_each() -> None:
     assert "<|endoftext|>".join(texts).startswith(tokenizer.decode(packed).removesuffix("<|endoftext|>"))
 
 
-def test_a_pass_over_a_dataset_that_was_killed_goes_on_without_counting_a_document_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_over_a_dataset_that_was_killed_goes_on_without_counting_a_document_twice(tmp_path: Path) -> None:
     folder = write_parquet(tmp_path / "boats", boats(1_500))
     killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(tmp_path / "a")], check=False)
     assert killed.returncode == -signal.SIGKILL
 
-    monkeypatch.setattr(collecting, "BATCH_TOKENS", 256)
+    wanted = replace(WANTED, batch_tokens=256)
     loaded, corpus, seen = tiny_loaded("gptj"), open_dataset(str(folder), column="text"), []
-    again = collect(loaded, corpus, WANTED, folder=tmp_path / "a", on_tokens=seen.append)
-    whole = collect(loaded, corpus, WANTED, folder=tmp_path / "b", on_tokens=lambda done: None)
+    again = collect(loaded, corpus, wanted, folder=tmp_path / "a", on_tokens=seen.append)
+    whole = collect(loaded, corpus, wanted, folder=tmp_path / "b", on_tokens=lambda done: None)
 
     assert seen[0] > 1_000
     assert again.num_tokens == whole.num_tokens
@@ -89,10 +86,11 @@ def test_a_pass_over_a_dataset_that_was_killed_goes_on_without_counting_a_docume
     assert again.changes_since_half_way() == whole.changes_since_half_way()
 
 
-def test_no_held_out_document_reaches_the_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_held_out_document_reaches_the_sums(tmp_path: Path) -> None:
     loaded, corpus = tiny_loaded("gptj"), open_dataset(str(write_parquet(tmp_path, boats(150))), column="text")
     rows: list[list[int]] = []
-    monkeypatch.setattr(SecondMoments, "add", lambda self, loaded, windows: rows.extend(windows))
+    embedding = loaded.model.get_input_embeddings()
+    embedding.register_forward_pre_hook(lambda _module, inputs: rows.extend(inputs[0].tolist()))
     wanted = Pass(layers=(0,), num_tokens=1_000_000, window=16)
     collect(loaded, corpus, wanted, folder=tmp_path, on_tokens=lambda done: None)
     counted = loaded.tokenizer.decode([token for row in rows for token in row])

@@ -43,7 +43,6 @@ def test_a_worker_with_the_same_settings_finds_the_artefacts_of_prepare(
     dataset: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data, statistics = tmp_path / "data", _publish(tmp_path / "published") if published else None
     extra = ["--statistics", str(statistics)] if statistics else ["--tokens", "5000"]
@@ -53,10 +52,8 @@ def test_a_worker_with_the_same_settings_finds_the_artefacts_of_prepare(
     assert "more: " not in reported
     (made,) = StoreLayout(data).artefacts_dir.iterdir()
 
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("they were there")
-
-    monkeypatch.setattr("editing_core.covariance.prepare._make", refuse)
+    (file,) = made.glob("*.safetensors")
+    written = file.stat()
     EditingSession.open(
         Settings.model_validate({
             "model": model,
@@ -69,6 +66,8 @@ def test_a_worker_with_the_same_settings_finds_the_artefacts_of_prepare(
         })
     )
     assert list(StoreLayout(data).artefacts_dir.iterdir()) == [made]
+    now = file.stat()
+    assert (now.st_ino, now.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)  # read, not made again
 
 
 @pytest.mark.parametrize(

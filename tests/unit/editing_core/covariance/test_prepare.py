@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from editing_core.covariance.corpus import token_windows
 from editing_core.covariance.prepare import PrepareOptions, artefact_key, asked_tokens, prepare
@@ -45,13 +48,10 @@ def test_the_covariance_is_the_mean_of_the_keys_second_moment(
     assert torch.allclose(made.covariances[1], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_interrupted_work_continues_with_the_same_result(
-    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_work_continues_with_the_same_result(corpus_file: Path, tmp_path: Path) -> None:
     loaded, corpus = tiny_loaded("gptj"), open_text_files([corpus_file])
-    monkeypatch.setattr("editing_core.covariance.collecting.BATCH_TOKENS", 256)
-    monkeypatch.setattr("editing_core.covariance.collecting.SAVE_EVERY_SECONDS", 0.0)
-    whole = prepare(loaded, corpus, OPTIONS, root=tmp_path / "whole")
+    options = replace(OPTIONS, batch_tokens=256, save_every_seconds=0.0)
+    whole = prepare(loaded, corpus, options, root=tmp_path / "whole")
     seen: list[int] = []
 
     def stop_half_way(what: str, done: int, total: int) -> None:
@@ -59,9 +59,9 @@ def test_interrupted_work_continues_with_the_same_result(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(loaded, corpus, OPTIONS, root=tmp_path / "again", on_progress=stop_half_way)
+        prepare(loaded, corpus, options, root=tmp_path / "again", on_progress=stop_half_way)
     again = prepare(
-        loaded, corpus, OPTIONS, root=tmp_path / "again", on_progress=lambda what, done, total: seen.append(done)
+        loaded, corpus, options, root=tmp_path / "again", on_progress=lambda what, done, total: seen.append(done)
     )
 
     assert seen[0] > 256
@@ -94,11 +94,13 @@ def test_artefacts_are_read_back_as_they_were_made_and_differ_with_their_inputs(
 
 
 @pytest.mark.parametrize(("width", "asked"), [(768, 120_000), (4_096, 120_000), (16_384, 163_840)])
-def test_ten_tokens_for_each_component_of_the_keys_are_asked_for_and_120_000_at_least(
-    width: int, asked: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("editing_core.covariance.prepare.key_width", lambda loaded, layer: width)
-    assert asked_tokens(tiny_loaded("gptj"), PrepareOptions(layers=(0,))) == asked
+def test_ten_tokens_for_each_component_of_the_keys_are_asked_for_and_120_000_at_least(width: int, asked: int) -> None:
+    loaded = tiny_loaded("gptj")
+    config = copy(loaded.model.config)
+    config.n_inner = width
+    with torch.device("meta"):
+        wide = replace(loaded, model=AutoModelForCausalLM.from_config(config))
+    assert asked_tokens(wide, PrepareOptions(layers=(0,))) == asked
 
 
 def test_changed_statistics_are_refused(corpus_file: Path, tmp_path: Path) -> None:

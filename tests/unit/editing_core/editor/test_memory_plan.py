@@ -11,7 +11,7 @@ import torch
 from editing_core.editor.memory_plan import outlook
 from editing_core.errors import InvalidSettings, UnknownModelFamily
 from editing_core.models.load import load_model, skeleton
-from editing_core.models.memory import _left_of_control_group, free_bytes, require_room, weights_bytes
+from editing_core.models.memory import free_bytes, require_room, weights_bytes
 from tests.support.tiny_models import ALL_FAMILIES, TinyFamily, save_tiny_model
 
 
@@ -34,24 +34,19 @@ def test_the_demo_models_needs_are_reported_in_gb() -> None:
     assert float(fields["free_gb_cpu"]) > 0
 
 
-def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", "gptj")
     needed = weights_bytes(skeleton(folder, torch.float32))
-    monkeypatch.setattr("editing_core.models.memory.free_bytes", lambda device: needed - 1)
     with pytest.raises(InvalidSettings, match=r"needs 0\.0 GB for its weights, and cpu has 0\.0 GB free"):
-        load_model(str(folder), device="cpu")
-    monkeypatch.setattr("editing_core.models.memory.free_bytes", lambda device: needed)
-    assert load_model(str(folder), device="cpu").dtype == torch.float32
+        load_model(str(folder), device="cpu", free=lambda device: needed - 1)
+    assert load_model(str(folder), device="cpu", free=lambda device: needed).dtype == torch.float32
 
 
-def test_several_devices_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editing_core.models.memory.free_bytes", lambda device: 10)
+def test_several_devices_are_counted_together() -> None:
     devices = [torch.device("cuda", 0), torch.device("cuda", 1)]
-    require_room("m", 20, devices)
+    require_room("m", 20, devices, free=lambda device: 10)
     with pytest.raises(InvalidSettings, match=r"cuda:0 has .* cuda:1 has"):
-        require_room("m", 21, devices)
+        require_room("m", 21, devices, free=lambda device: 10)
 
 
 def test_an_unknown_family_is_refused_here_too(tmp_path: Path) -> None:
@@ -79,10 +74,9 @@ def test_a_skeleton_has_the_dtype_of_the_configuration_and_no_weights(tmp_path: 
     assert all(parameter.is_meta for parameter in outline.parameters())
 
 
-def test_a_containers_limit_counts_if_it_is_lower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_containers_limit_counts_if_it_is_lower(tmp_path: Path) -> None:
     for name, text in {"max": "1000\n", "current": "700\n", "stat": "anon 5\ninactive_file 100\n"}.items():
         (tmp_path / f"memory.{name}").write_text(text)
-    monkeypatch.setattr(_left_of_control_group, "__defaults__", (tmp_path,))
-    assert free_bytes(torch.device("cpu")) == 400
+    assert free_bytes(torch.device("cpu"), control_group=tmp_path) == 400
     (tmp_path / "memory.max").write_text("max\n")
-    assert (free_bytes(torch.device("cpu")) or 0) > 10**6
+    assert (free_bytes(torch.device("cpu"), control_group=tmp_path) or 0) > 10**6

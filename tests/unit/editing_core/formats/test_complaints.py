@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from editing_core.errors import InvalidSettings
+from editing_core.formats.lines import read_lines
 from editing_core.formats.reading import read_edit_file
 from tests.support.edit_files import EMMA, HAMLET, complaint, write
 
@@ -157,10 +159,11 @@ def test_a_list_names_the_line_on_which_the_record_begins(tmp_path: Path) -> Non
         assert complaint(write(tmp_path, "e.json", text)).startswith(f"e.json:{line}: prompt 'none' has 0 slots")
 
 
-def test_too_large_a_file_is_refused_with_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editing_core.formats.lines.MOST_BYTES", 1 << 20)
+def test_too_large_a_file_is_refused_with_the_limit(tmp_path: Path) -> None:
     path = write(tmp_path, "e.json", "[" + " " * (1 << 20) + "]")
-    assert complaint(path) == "e.json:1: the file is larger than 1 MiB: split it"
+    with pytest.raises(InvalidSettings) as caught:
+        list(read_lines(path, max_bytes=1 << 20))
+    assert caught.value.detail == f"{path}:1: the file is larger than 1 MiB: split it"
 
 
 def test_all_lines_that_have_to_be_mended_are_named_at_once(tmp_path: Path) -> None:

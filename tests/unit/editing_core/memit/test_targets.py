@@ -85,9 +85,7 @@ def test_searches_that_end_give_their_places_to_waiting_ones_without_changing_an
         assert float((one.targets_EH - other.targets_EH).norm() / other.targets_EH.norm()) < TOLERANCE
 
 
-def test_what_does_not_fit_into_memory_is_searched_in_smaller_batches(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_does_not_fit_into_memory_is_searched_in_smaller_batches(caplog: pytest.LogCaptureFixture) -> None:
     loaded = tiny_loaded("gptj")
     groups = [GroupRows((edit,)) for edit in rows_of(loaded, 7)]
     whole = search_targets(loaded, groups, CONFIG, batch_rows=10_000)
@@ -99,8 +97,7 @@ def test_what_does_not_fit_into_memory_is_searched_in_smaller_batches(
             raise torch.OutOfMemoryError("the device is small")
         return prepare_batch(loaded, chosen, **options)
 
-    monkeypatch.setattr("editing_core.memit.search.pool.prepare_batch", small_device)
-    found = search_targets(loaded, groups, CONFIG, batch_rows=10_000)
+    found = search_targets(loaded, groups, CONFIG, batch_rows=10_000, prepare=small_device)
     assert sizes[:3] == [7, 3, 1]
     assert "do not fit into memory" in caplog.text
     for one, other in zip(whole, found, strict=True):
@@ -108,24 +105,22 @@ def test_what_does_not_fit_into_memory_is_searched_in_smaller_batches(
         assert torch.allclose(one.targets_EH, other.targets_EH, atol=1e-3)
 
 
-def test_a_single_search_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_search_that_does_not_fit_is_an_error() -> None:
     loaded = tiny_loaded("gptj")
 
     def no_memory(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("nothing is free")
 
-    monkeypatch.setattr("editing_core.memit.search.pool.prepare_batch", no_memory)
     with pytest.raises(SearchTooLarge, match="rows of its edits"):
-        search_targets(loaded, [GroupRows((rows_of(loaded, 1)[0],))], CONFIG)
+        search_targets(loaded, [GroupRows((rows_of(loaded, 1)[0],))], CONFIG, prepare=no_memory)
 
 
-def test_fewer_rows_fit_if_less_is_free_and_at_least_one_always(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_rows_fit_if_less_is_free_and_at_least_one_always() -> None:
     loaded = tiny_loaded("gptj")
     groups = [GroupRows((edit,)) for edit in rows_of(loaded, 3)]
 
     def fitting(free: int | None) -> int:
-        monkeypatch.setattr("editing_core.memit.search.memory.free_bytes", lambda device: free)
-        return rows_that_fit(loaded, groups, target_layer=1)
+        return rows_that_fit(loaded, groups, target_layer=1, free=lambda device: free)
 
     assert fitting(None) == fitting(10**12) == CPU_ROWS
     assert CPU_ROWS > fitting(10**7) > fitting(2 * 10**6) >= 1

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from editing_core.versions import tensor_file
 from editing_core.versions.tensor_file import read_tensor_file
 
 TENSORS = {
@@ -31,9 +30,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("piece_bytes", [8, 1 << 25])
-def test_what_the_library_wrote_is_read(path: Path, piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensor_file, "_PIECE_BYTES", piece_bytes)
-    found = read_tensor_file(path, "cpu")
+def test_what_the_library_wrote_is_read(path: Path, piece_bytes: int) -> None:
+    found = read_tensor_file(path, "cpu", piece_bytes=piece_bytes)
     assert found.problem is None
     assert found.digest == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.tensors.keys() == TENSORS.keys()
@@ -91,9 +89,8 @@ def test_a_file_of_another_kind_is_reported(tmp_path: Path, content: bytes, word
     assert found.digest == "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def test_a_header_longer_than_the_librarys_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensor_file, "_LONGEST_HEADER_BYTES", 16)
-    found = read_tensor_file(path, "cpu")
+def test_a_header_longer_than_the_librarys_is_not_read(path: Path) -> None:
+    found = read_tensor_file(path, "cpu", max_header_bytes=16)
     assert found.tensors == {}
     assert "a header of" in (found.problem or "")
     assert found.digest == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()

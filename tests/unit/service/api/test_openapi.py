@@ -41,6 +41,7 @@ def test_only_existing_routes_are_described(tmp_path: Path) -> None:
     assert routes == {
         "get /",
         "get /healthz",
+        "get /whoami",
         "get /readyz",
         "get /metrics",
         "get /problems",
@@ -83,7 +84,7 @@ def test_every_refusal_is_described_as_a_problem(tmp_path: Path) -> None:
             assert media <= {"application/problem+json"}, (method, path)
 
 
-GUARDED = {"edits", "batches", "versions", "guards", "exports", "audit", "retention"}
+GUARDED = {"whoami", "edits", "batches", "versions", "guards", "exports", "audit", "retention"}
 
 
 def test_exactly_the_guarded_routes_ask_for_a_key(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The web console: static pages for people, which use the public HTTP API like any other client."""
