@@ -15,7 +15,8 @@ RUN docker/install.sh /opt/errata api
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin errata \
-    && install -d -o errata -g errata /data
+    && install -d -o errata -g errata /data /secrets/redis /secrets/api /secrets/generation /secrets/worker \
+       /secrets/operator
 COPY --from=build /opt/errata /opt/errata
 COPY docker/healthcheck.py /opt/errata/
 ENV PATH=/opt/errata/bin:$PATH \

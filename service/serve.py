@@ -38,6 +38,7 @@ from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
 from worker.protocol.queue import WorkQueue
+from worker.protocol.redis_address import redis_address, require_closed_redis
 from worker.protocol.settings import Settings, read_settings
 
 logger = logging.getLogger("service.serve")
@@ -74,15 +75,15 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
 def serve(settings: Settings) -> None:
     """Create the parts of the process and serve until a signal. Raises ErrataError if it refuses to start."""
     store = open_identity(settings.data)
-    if settings.redis_url is None:
-        raise InvalidSettings("no Redis is configured: set REDIS_URL, or start all parts together with `errata up`")
-    redis = connect(settings.redis_url)
+    url = redis_address(settings)
+    require_closed_redis(url, accept_open=settings.accept_open_redis)
+    redis = connect(url)
     ledger = Ledger(redis, Keys(store.id))
     durability = _checked_durability(redis, settings)
     if durability is not None:
         ledger.format.require()
     _require_current(ledger, settings)
-    queue = WorkQueue(connect_queue(settings.redis_url), store.id, job_timeout_seconds=settings.job_timeout_seconds)
+    queue = WorkQueue(connect_queue(url), store.id, job_timeout_seconds=settings.job_timeout_seconds)
     registry = CollectorRegistry()
     with _generation(settings, ledger, registry) as generation:
         app = create_app(settings, ledger, queue, generation=generation, durability=durability, registry=registry)

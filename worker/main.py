@@ -34,12 +34,13 @@ from worker.commit.outcomes import Outcomes
 from worker.current_job import CurrentJob
 from worker.exports import ExportStage
 from worker.metrics import Metrics
-from worker.protocol.connections import connect, connect_queue, require_durable, required_url
+from worker.protocol.connections import connect, connect_queue, require_durable
 from worker.protocol.errors import LedgerDown
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_context, log_event, start_logging
 from worker.protocol.queue import WorkQueue, call_of
+from worker.protocol.redis_address import redis_address, require_closed_redis
 from worker.protocol.settings import Settings, read_settings
 from worker.reconcile import Heartbeat, Reconciler
 from worker.recovery import reconcile_pointer
@@ -79,7 +80,8 @@ def take_share(settings: Settings) -> None:
 
 def open_worker(settings: Settings) -> WorkerProcess:
     """Create the parts of the process. Raises ErrataError if it must not start."""
-    url = required_url(settings.redis_url)
+    url = redis_address(settings)
+    require_closed_redis(url, accept_open=settings.accept_open_redis)
     store_id = open_identity(settings.data).id
     redis = connect(url)
     require_durable(redis, accept_unsafe=settings.accept_unsafe_redis)

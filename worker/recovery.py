@@ -19,13 +19,14 @@ from editing_core.versions.layout import StoreLayout, version_number
 from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from worker.manifest_records import newest_guards, parents_of, restored_batches, restored_versions
-from worker.protocol.connections import connect, required_url
+from worker.protocol.connections import connect
 from worker.protocol.entities import ORIGINAL, Pointer
 from worker.protocol.errors import LedgerBehind, LostRace
 from worker.protocol.head_state import HeadState, compare_head, describe_older_redis
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event, start_logging
+from worker.protocol.redis_address import redis_address
 from worker.protocol.settings import read_settings
 from worker.upkeep.audit_file import read_copy, rejoined
 from worker.upkeep.guard_file import read_guards
@@ -169,7 +170,7 @@ def main() -> int:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)
         store = VersionStore(StoreLayout(settings.data))
-        ledger = Ledger(connect(required_url(settings.redis_url)), Keys(open_identity(settings.data).id))
+        ledger = Ledger(connect(redis_address(settings)), Keys(open_identity(settings.data).id))
         restore_from_store(ledger, store, expected=ledger.versions.known_pointer())
     except ErrataError as error:
         sys.stderr.write(f"{error.detail}\n")

@@ -36,13 +36,6 @@ def connect_queue(url: str) -> Redis:
     return _client(url, decode=False)
 
 
-def required_url(url: str | None) -> str:
-    """Return the address of Redis. Raises InvalidSettings if ``url`` is None."""
-    if url is None:
-        raise InvalidSettings("no Redis is named: set REDIS_URL (--redis), or use `errata up`, which starts one")
-    return url
-
-
 def _client(url: str, *, decode: bool) -> Redis:
     try:
         client: Redis = Redis.from_url(
@@ -53,7 +46,7 @@ def _client(url: str, *, decode: bool) -> Redis:
             retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1, supported_errors=(RedisConnectionError,)),
         )
     except ValueError as error:
-        raise InvalidSettings(f"REDIS_URL {url!r} is no address of a Redis: {error}") from None
+        raise InvalidSettings(f"REDIS_URL is no address of a Redis: {error}") from None
     return client
 
 

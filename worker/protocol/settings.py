@@ -59,6 +59,17 @@ class Settings(BaseSettings):
     accept_unsafe_redis: bool = Field(
         False, description="Start even if the Redis is configured such that it may lose accepted batches"
     )
+    redis_password_file: Path | None = Field(
+        None, description="File with the password of the user that REDIS_URL names"
+    )
+    redis_ca_file: Path | None = Field(
+        None, description="Certificates that may sign the certificate of Redis (rediss://). If not set, the system's"
+    )
+    redis_certificate_file: Path | None = Field(None, description="Certificate that this process shows to Redis")
+    redis_certificate_key_file: Path | None = Field(None, description="Private key of that certificate")
+    accept_open_redis: bool = Field(
+        False, description="Start even if a Redis on another machine answers without a password"
+    )
     corpus: Basic[Annotated[tuple[Path, ...], NoDecode]] = Field(
         (),
         description="Text files for covariances, probes and perplexity, separated by ':' in the environment. "
@@ -254,6 +265,10 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"ERRATA_JOB_TIMEOUT_SECONDS ({settings.job_timeout_seconds:g}) must be longer than ERRATA_LEASE_SECONDS "
             f"({settings.lease_seconds:g}): a job would end before its worker is missed"
         )
+    if settings.redis_password_file is not None and settings.redis_url is None:
+        yield "ERRATA_REDIS_PASSWORD_FILE is given without REDIS_URL, whose password it holds: give both or neither"
+    if (settings.redis_certificate_file is None) != (settings.redis_certificate_key_file is None):
+        yield "ERRATA_REDIS_CERTIFICATE_FILE and ERRATA_REDIS_CERTIFICATE_KEY_FILE belong together: give both"
     if settings.role == "api" and settings.generation_device is not None:
         yield "ERRATA_GENERATION_DEVICE is given and ERRATA_ROLE is api, which holds no model: leave the device out"
 

@@ -22,6 +22,7 @@ from service.cli.output import CommandFailed, stderr, stdout
 from worker.protocol.connections import connect
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.redis_address import redis_address
 from worker.protocol.settings import read_settings
 from worker.protocol.signing import read_signing_key
 
@@ -87,7 +88,7 @@ def restore(
         done = restore_backup(
             source,
             settings.data,
-            redis_url=settings.redis_url,
+            redis_url=None if settings.redis_url is None else redis_address(settings),
             on_bytes=on_bytes,
             say=lambda words: console.print(words, soft_wrap=True),
             key=key,

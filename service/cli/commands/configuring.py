@@ -1,14 +1,19 @@
-"""``errata config``: prints the settings in force with their sources. Starts nothing and sends nothing."""
+"""``errata config`` and ``errata redis-users``: settings with their sources, and users for a shared Redis.
+
+Both start nothing and send nothing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from service.cli.options import LISTEN_SETTINGS, PROCESS_SETTINGS, SOLVE_SETTINGS, JsonOption, takes_settings
-from service.cli.output import print_json, stdout, table
+from service.cli.output import CommandFailed, print_json, stdout, table
+from service.cli.redis_users import USERS_FILE, write_users
 from worker.protocol.configuration.effective import Source
 from worker.protocol.settings import explained_settings, is_basic
 
@@ -33,6 +38,23 @@ def config(
         return
     rows = [(row.variable, "" if row.value is None else row.value, row.source.value) for row in found]
     stdout().print(table(("setting", "value", "source"), rows))
+
+
+def redis_users(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the users and their passwords.")],
+) -> None:
+    """Write the users of a shared Redis: one per kind of process, with only the rights that it needs.
+
+    FOLDER/redis/users.acl is for Redis (--aclfile). FOLDER/USER/password is for the process that connects as USER
+    (api, generation or worker). Existing passwords are kept.
+    """
+    try:
+        files = write_users(folder)
+    except OSError as error:
+        raise CommandFailed(f"{error.filename or folder}: {error.strerror or error}") from error
+    stdout().print(f"{folder / USERS_FILE}: start Redis with --aclfile", soft_wrap=True)
+    for user, file in files.items():
+        stdout().print(f"{file}: REDIS_URL=redis://{user}@HOST ERRATA_REDIS_PASSWORD_FILE={file}", soft_wrap=True)
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

@@ -28,6 +28,7 @@ from worker.protocol.errors import LedgerDown
 from worker.protocol.head_state import HeadState, compare_head, describe_older_redis, describe_promotion
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.redis_address import redis_address
 from worker.protocol.settings import Settings, child_environment, read_settings
 
 keys = typer.Typer(help="API keys of this installation. The data folder holds their hashes.", no_args_is_help=True)
@@ -128,7 +129,7 @@ def _stopped(data: Path, *, wanted: bool) -> Iterator[None]:
 def reached(settings: Settings) -> Iterator[str]:
     """Yield the address of Redis. If the embedded Redis is not running, it is started for the block."""
     if settings.redis_url is not None:
-        yield settings.redis_url
+        yield redis_address(settings)
         return
     embedded = plan_embedded_redis(settings.data)
     try:

@@ -22,6 +22,7 @@ from worker.protocol.entities import Pointer, VersionRecord
 from worker.protocol.head_state import HeadState, compare_head, describe_older_redis, describe_promotion
 from worker.protocol.keys import Keys
 from worker.protocol.ledger.ledger import Ledger
+from worker.protocol.redis_address import redis_address
 from worker.protocol.settings import Settings, child_environment, read_settings
 
 _REDIS_SECONDS = 0.5
@@ -116,7 +117,7 @@ def _is_removed(ledger: Ledger, version: str) -> bool:
 def _redis_url(settings: Settings) -> str:
     """Return the URL of the Redis in the settings, or of the embedded Redis if it is running. Starts nothing."""
     if settings.redis_url is not None:
-        return settings.redis_url
+        return redis_address(settings)
     embedded = plan_embedded_redis(settings.data)
     try:
         embedded.wait_until_up(_REDIS_SECONDS)

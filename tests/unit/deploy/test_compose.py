@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.cli.redis_users import PASSWORD_FILE, RULES, USERS_FILE
 from tests.support.operator_tools import ROOT, run_tool
 from worker.protocol.settings import Settings, known_environment
 
@@ -39,8 +40,41 @@ def test_errata_runs_on_a_read_only_root_without_rights(compose: dict[str, Any])
         service = compose[name]
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
-        assert service["volumes"] == ["data:/data"]
+        assert service["volumes"] == ["data:/data", f"{name}-password:/secrets/own:ro"]
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+
+
+def test_each_process_has_its_own_redis_user_and_sees_only_its_own_password(compose: dict[str, Any]) -> None:
+    for name in OWN:
+        environment = compose[name]["environment"]
+        assert environment["REDIS_URL"] == f"redis://{name}@redis:6379/0"
+        folder = compose[name]["volumes"][1].split(":")[1]
+        assert environment["ERRATA_REDIS_PASSWORD_FILE"] == f"{folder}/{PASSWORD_FILE}"
+        assert f"{name}-password:/secrets/{name}" in compose["users"]["volumes"]
+    assert RULES.keys() == set(OWN)
+
+
+def test_redis_reads_the_users_that_the_first_service_writes(compose: dict[str, Any]) -> None:
+    redis, users = compose["redis"], compose["users"]
+    assert users["command"] == ["errata", "redis-users", "/secrets"]
+    assert f"redis-users:/secrets/{USERS_FILE.parent}" in users["volumes"]
+    assert "redis-users:/users:ro" in redis["volumes"]
+    assert redis["command"][-2:] == ["--aclfile", f"/users/{USERS_FILE.name}"]
+    assert redis["depends_on"]["users"] == {"condition": "service_completed_successfully"}
+
+
+def test_no_password_and_no_key_is_in_the_file_or_the_log(compose: dict[str, Any]) -> None:
+    assert "requirepass" not in str(compose)
+    (command,) = compose["keys"]["command"][2:]
+    assert command.endswith("(umask 077; errata keys add operator --scope admin > /secrets/operator/key)")
+
+
+def test_folders_of_the_secrets_belong_to_the_user_of_the_image(compose: dict[str, Any]) -> None:
+    """A new volume takes the owner of the image's folder at the place where it is mounted."""
+    image = (ROOT / "docker" / "api.Dockerfile").read_text()
+    mounted = [volume.split(":")[1] for name in ("users", "keys") for volume in compose[name]["volumes"]]
+    made = image[image.index("install -d -o errata -g errata") :].partition("\nCOPY")[0].split()
+    assert set(mounted) <= set(made)
 
 
 def test_only_settings_that_errata_reads_are_set(compose: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def test_api_installs_without_torch_and_without_a_model_and_starts(source: Path)
     assert run_tool(python, "-c", asked, cwd=source / "venv", PYTHONPATH="").stdout == "None\n"
     refused = run_tool(source / "venv" / "bin" / "errata", "serve", "--role", "api", cwd=source / "venv", PYTHONPATH="")
     assert refused.returncode == 2
-    assert "no Redis is configured" in refused.stdout
+    assert "no Redis is named" in refused.stdout
     size = sum(path.stat().st_size for path in (source / "venv").rglob("*") if path.is_file())
     assert size < 300e6
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from editing_core.errors import InvalidSettings
+from service.cli.redis_users import PASSWORD_FILE, RULES, USERS_FILE
 from tests.support.operator_tools import ROOT, run_tool, tool
 from worker.protocol.settings import Settings, known_environment, read_settings
 
@@ -119,6 +120,38 @@ def test_the_store_is_shared_by_all_pods_and_every_workload_has_its_budget(objec
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     assert _of(objects, "PodDisruptionBudget").keys() == _pods(objects).keys()
     assert _of(objects, "HorizontalPodAutoscaler").keys() == {"errata-api"}
+
+
+def test_each_process_has_its_own_redis_user_and_sees_only_its_own_password(objects: list[dict[str, Any]]) -> None:
+    for name in RULES:
+        pod = _pods(objects)[f"errata-{name}"]
+        given = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
+        assert given["REDIS_URL"] == f"redis://{name}@errata-redis:6379/0"
+        secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+        assert secrets == {"redis-password": f"errata-redis-{name}"}
+        mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert given["ERRATA_REDIS_PASSWORD_FILE"] == f"{mounts['redis-password']}/{PASSWORD_FILE}"
+
+
+def test_redis_reads_its_users_from_a_secret_that_no_other_pod_mounts(objects: list[dict[str, Any]]) -> None:
+    redis = _pods(objects)["errata-redis"]
+    (users,) = redis["volumes"]
+    assert users["secret"]["secretName"] == "errata-redis-users"
+    (mount,) = [found for found in redis["containers"][0]["volumeMounts"] if found["name"] == users["name"]]
+    assert f"--aclfile {mount['mountPath']}/{USERS_FILE.name}" in redis["containers"][0]["args"][0]
+
+
+def test_policies_refuse_everything_and_then_name_what_each_component_may_reach(objects: list[dict[str, Any]]) -> None:
+    policies = {name: found["spec"] for name, found in _of(objects, "NetworkPolicy").items()}
+    assert policies["errata-nothing-else"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for name, pod in _pods(objects).items():
+        spec = policies[name]
+        assert spec["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": name}}
+        assert all(rule["from"] and rule["ports"] for rule in spec["ingress"])
+        opened = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
+        assert opened == {port["containerPort"] for port in pod["containers"][0]["ports"]}
+    assert "egress" not in policies["errata-redis"]
+    assert {port["port"] for rule in policies["errata-worker"]["egress"] for port in rule["ports"]} == {443}
 
 
 def test_no_secret_is_in_the_files(objects: list[dict[str, Any]]) -> None:
