@@ -34,6 +34,10 @@ class Generation(Protocol):
         """Return the continuation of each prompt by a version."""
         ...
 
+    def follow_pointer(self) -> None:
+        """Look for a new live version now, and do not wait for it."""
+        ...
+
     def end_answers(self) -> None:
         """End open requests with an error that says that the service is stopping."""
         ...

@@ -192,6 +192,8 @@ class Promotion(Version):
     """Edits no longer in force."""
     restored: Sequence[str] = ()
     """Edits in force again."""
+    behind: Sequence[str] = ()
+    """Ready replicas that still answered with an older version when the wait ended."""
 
 
 class AuditEntry(Schema):

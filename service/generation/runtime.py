@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -75,6 +78,7 @@ class GenerationRuntime:
             metrics=metrics,
             poll_seconds=settings.pointer_poll_seconds,
             take_longest_pause=self._loop.take_longest_pause,
+            name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}",
             clock=clock,
         )
         min_version = MinVersionResolver(
@@ -195,6 +199,10 @@ class GenerationRuntime:
         """Hold decoding between two steps while the context is open."""
         with self._loop.pause():
             yield
+
+    def follow_pointer(self) -> None:
+        """Look for a new live version now, and do not wait for it."""
+        self._watcher.nudge()
 
     def end_answers(self) -> None:
         """End open requests with an error that says that the service is stopping. Waits for the current step."""

@@ -57,6 +57,7 @@ def watcher(bench: Bench, store: VersionStore, residents: ResidentVersions, cloc
         metrics=GenerationMetrics(CollectorRegistry()),
         poll_seconds=60.0,
         take_longest_pause=lambda: 0.0,
+        name="tested",
         clock=clock,
     )
 

@@ -128,7 +128,8 @@ def serving(
     **options: object,
 ) -> Iterator[tuple[GenerationRuntime, httpx.Client]]:
     """Generation over real HTTP on a free port, and a client of it."""
-    settings = Settings(role="generation", data=store.layout.root, pointer_poll_seconds=0.02, **options)
+    defaults: dict[str, object] = {"role": "generation", "pointer_poll_seconds": 0.02}
+    settings = Settings.model_validate({**defaults, "data": store.layout.root, **options})
     registry = CollectorRegistry()
     runtime = GenerationRuntime(
         loaded,

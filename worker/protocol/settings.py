@@ -196,6 +196,9 @@ class Settings(BaseSettings):
         4, ge=1, description="Largest number of versions held in memory, including the live version"
     )
     pointer_poll_seconds: Seconds = Field(0.1, gt=0, description="Interval between two checks for a new live version")
+    promotion_wait_seconds: Seconds = Field(
+        5.0, ge=0, le=60, description="Longest time that a promotion waits until every ready replica serves it"
+    )
     min_version_wait_seconds: Seconds = Field(
         10.0, ge=0, description="Longest time that a request waits for min_version"
     )

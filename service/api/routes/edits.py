@@ -15,15 +15,16 @@ from service.api.access.security import Editor, Reader
 from service.api.bodies import json_body
 from service.api.openapi import refusals
 from service.api.problems.kinds import InvalidInput
+from service.api.replicas_wait import behind_after_wait
 from service.api.routes.events import wait_for_end
 from service.api.routes.provenance import TracedEdit, TracedEditDetail, traced, traced_detail
 from service.api.schemas.from_ledger import batch_out
 from service.api.schemas.requests import Submission
-from service.api.schemas.responses import BatchOut, Page
+from service.api.schemas.responses import BatchOut, Page, WarningOut
 from service.api.state import ApiState, State
 from service.api.submissions.acceptance import accept_batch
 from service.api.submissions.reading import read_submission
-from worker.protocol.entities import Accepted, BatchRecord, EditStatus
+from worker.protocol.entities import Accepted, BatchRecord, BatchState, EditStatus
 from worker.protocol.errors import LedgerDown
 
 router = APIRouter(tags=["edits"])
@@ -131,15 +132,25 @@ async def _end_of(state: ApiState, batch: str, request: Request, *, timeout_seco
     """Return the batch at its end; None if it does not end in time or if the ledger becomes unreachable."""
     try:
         record = await wait_for_end(state, batch, request, timeout_seconds=timeout_seconds)
-        return await run_in_threadpool(_ended_response, record, state) if record.is_settled else None
+        if not record.is_settled:
+            return None
+        return await run_in_threadpool(_ended_response, record, state)
     except LedgerDown:
         return None  # the batch is on disk: the answer is 202, not a refusal
 
 
 def _ended_response(record: BatchRecord, state: ApiState) -> Response:
-    return _json(
-        batch_out(record, state.ledger).model_dump_json().encode(), 200, {"Location": f"/batches/{record.spec.id}"}
-    )
+    """Answer 200, once every ready replica serves an applied batch; 202 if some do not in time."""
+    answer, status = batch_out(record, state.ledger), 200
+    if record.status == BatchState.APPLIED:
+        revision = state.ledger.versions.pointer().revision
+        behind = behind_after_wait(state, revision, seconds=state.settings.promotion_wait_seconds)
+        if behind:
+            msg = f"the version is live, but these replicas do not serve it yet: {', '.join(behind)}"
+            warning = WarningOut(loc=["query", "wait"], msg=msg)
+            answer = answer.model_copy(update={"warnings": [*answer.warnings, warning]})
+            status = 202
+    return _json(answer.model_dump_json().encode(), status, {"Location": f"/batches/{record.spec.id}"})
 
 
 def _json(body: bytes, status: int, headers: dict[str, str]) -> Response:

@@ -6,13 +6,14 @@ import logging
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.concurrency import run_in_threadpool
 
 from service.api.access.security import Admin, Reader
 from service.api.openapi import refusals
 from service.api.problems.kinds import InvalidInput
+from service.api.replicas_wait import behind_after_wait
 from service.api.routes.batches import Paging
 from service.api.routes.comparing import difference
 from service.api.routes.provenance import SettingsOut, model_of, settings_of
@@ -111,9 +112,19 @@ def discard_version(state: State, principal: Admin, version: str) -> VersionOut:
     return version_out(state.ledger.versions.get(version), model_of(state))
 
 
-@router.post("/versions/{version}/promote", responses=refusals(404, 409, 503))
-def promote_version(state: State, principal: Admin, version: str) -> PromotionOut:
-    """Make a version live, without any computation: a candidate, or an older version, which is the rollback."""
+@router.post(
+    "/versions/{version}/promote",
+    responses={
+        202: {"model": PromotionOut, "description": "The version is live, and the replicas in `behind` follow later"},
+        **refusals(404, 409, 503),
+    },
+)
+def promote_version(state: State, principal: Admin, version: str, response: Response) -> PromotionOut:
+    """Make a version live, without any computation: a candidate, or an older version, which is the rollback.
+
+    The answer is 200 when every ready replica serves the version, and 202 if some do not within
+    `ERRATA_PROMOTION_WAIT_SECONDS`.
+    """
     promotion = state.ledger.publication.promote(version, author=principal.name)
     log_event(
         logger,
@@ -123,4 +134,8 @@ def promote_version(state: State, principal: Admin, version: str) -> PromotionOu
         revision=promotion.pointer.revision,
         author=principal.name,
     )
-    return promotion_out(state.ledger.versions.get(version), promotion, model_of(state))
+    behind = behind_after_wait(state, promotion.pointer.revision, seconds=state.settings.promotion_wait_seconds)
+    if behind:
+        response.status_code = 202
+        log_event(logger, "replicas_behind", level=logging.WARNING, version=version, replicas=behind)
+    return promotion_out(state.ledger.versions.get(version), promotion, model_of(state), behind=behind)

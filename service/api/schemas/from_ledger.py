@@ -171,7 +171,9 @@ def _version_fields(record: VersionRecord, model: dict[str, Any]) -> dict[str, o
     }
 
 
-def promotion_out(record: VersionRecord, promotion: Promotion, model: dict[str, Any]) -> PromotionOut:
+def promotion_out(
+    record: VersionRecord, promotion: Promotion, model: dict[str, Any], *, behind: Sequence[str] = ()
+) -> PromotionOut:
     """Return the version that is live now, with the changes of its promotion."""
     return PromotionOut.model_validate({
         **_version_fields(record, model),
@@ -179,4 +181,5 @@ def promotion_out(record: VersionRecord, promotion: Promotion, model: dict[str, 
         "previous": promotion.previous,
         "rolled_back": list(promotion.rolled_back),
         "restored": list(promotion.restored),
+        "behind": list(behind),
     })

@@ -178,6 +178,9 @@ class PromotionOut(VersionOut):
     previous: str = Field(description="the version that was live before")
     rolled_back: list[str] = Field(description="edits that are no longer in force")
     restored: list[str] = Field(description="edits that are in force again")
+    behind: list[str] = Field(
+        default=[], description="ready replicas that still answered with an older version when the wait ended"
+    )
 
 
 class DiffEdit(BaseModel):

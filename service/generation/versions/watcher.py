@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from editing_core.errors import ErrataError, NotFound, StoreDamaged, StoreMismatch
@@ -22,6 +23,7 @@ from worker.protocol.errors import LedgerDown
 from worker.protocol.head_state import describe_older_redis
 from worker.protocol.ledger.ledger import Ledger
 from worker.protocol.logs import log_event
+from worker.protocol.replicas import RENEW_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +74,15 @@ class PointerWatcher:
         metrics: GenerationMetrics,
         poll_seconds: float,
         take_longest_pause: Callable[[], float],
+        name: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``take_longest_pause`` returns the longest time between two decode steps since its last call."""
         self._clock = clock
+        self._name = name
+        self._reported: int | None = None
+        """The revision that the ledger knows this process to serve; None: it counts as not ready."""
+        self._report_at = 0.0
         self._ledger = ledger
         self._store = store
         self._residents = residents
@@ -112,6 +119,7 @@ class PointerWatcher:
     def start(self) -> None:
         """Check once in the calling thread, then start polling."""
         self.check()
+        self._report()
         self._thread.start()
 
     def nudge(self) -> None:
@@ -124,6 +132,8 @@ class PointerWatcher:
         self._awake.set()
         if self._thread.is_alive():
             self._thread.join()
+        with suppress(LedgerDown):
+            self._ledger.replicas.withdraw(self._name)
 
     def check(self) -> None:
         """Read the pointer and serve the version that it names."""
@@ -222,6 +232,21 @@ class PointerWatcher:
         else:
             self._set_state(replace(state, problem=reason))
 
+    def _report(self) -> None:
+        """Tell the ledger which revision is served here, after a change and before its entry expires."""
+        state = self._state
+        served = state.served.revision if state.served is not None and state.problem is None else None
+        if served == self._reported and self._clock() < self._report_at:
+            return
+        try:
+            if served is not None:
+                self._ledger.replicas.report(self._name, served)
+            elif self._reported is not None:
+                self._ledger.replicas.withdraw(self._name)
+        except LedgerDown:  # the entry expires, and the next check reports again
+            return
+        self._reported, self._report_at = served, self._clock() + RENEW_SECONDS
+
     def _recorded_digest(self, version: str) -> str | None:
         try:
             return self._ledger.versions.get(version).digest
@@ -242,6 +267,7 @@ class PointerWatcher:
             self._awake.clear()
             try:
                 self.check()
+                self._report()
                 self._residents.evict_unused()
             except Exception:  # noqa: BLE001 -- if this thread ended, the service would silently fall behind
                 log_event(logger, "pointer_check_failed", level=logging.ERROR)

@@ -31,6 +31,7 @@ from worker.protocol.ledger.publication import Publication
 from worker.protocol.ledger.restoring import Restoring
 from worker.protocol.ledger.transitions import Transitions
 from worker.protocol.ledger.versions import Versions
+from worker.protocol.replicas import Replicas
 from worker.protocol.scripting.connection import Connection
 
 
@@ -54,3 +55,4 @@ class Ledger:
         self.erasure = Erasure(self.connection, self.edits)
         self.backup = Backup(self.connection, self.audit)
         self.restoring = Restoring(self.connection)
+        self.replicas = Replicas(self.connection)
