@@ -227,6 +227,7 @@ def main() -> int:
     try:
         settings = read_settings()
         start_logging(settings.log_level, form=settings.log_format)
+        os.umask(0o077)  # manifests and z files hold the texts of edits
         take_share(settings)
         parts = open_worker(settings)
         gc.collect()

@@ -14,6 +14,9 @@ ExportDtype = Literal["float32", "bfloat16", "float16"]
 DEFAULT_DTYPE: ExportDtype = "float32"
 """Dtype in which edited matrices are stored, so nothing is rounded."""
 
+LARGEST_RANK = 65_536
+"""More than the side of any edited matrix. The rank is part of a folder's name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
@@ -47,6 +50,8 @@ class ExportRequest:
             raise InvalidSettings("an adapter is always float32: leave dtype out, or ask for format hf")
         if self.max_rank is not None and self.max_rank < 1:
             raise InvalidSettings(f"a largest rank of {self.max_rank} leaves nothing: give 1 or more")
+        if self.max_rank is not None and self.max_rank > LARGEST_RANK:
+            raise InvalidSettings(f"max_rank may be at most {LARGEST_RANK}: no matrix has a larger rank")
         if self.format == "peft" and self.version == ORIGINAL:
             raise ExportRefused(NOTHING_CHANGED.format(version=ORIGINAL))
 

@@ -6,6 +6,8 @@ all others with a large body.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -34,10 +36,47 @@ def read_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         msg = _explain(error) if body.strip() else "the body is empty: send a JSON object"
         raise MalformedJson(f"the body cannot be read: {msg}", errors=[FieldError(loc=["body"], msg=msg)]) from None
+    _require_unique_keys(body)
     if not isinstance(document, dict):
         msg = f"send a JSON object, not {kind_of(document)}"
         raise InvalidInput(f"body: {msg}", errors=[FieldError(loc=["body"], msg=msg)])
     return document
+
+
+class _Repeated(dict[str, Any]):
+    """An object of JSON that names a key more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.key = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+
+
+def _require_unique_keys(body: bytes) -> None:
+    """Raise InvalidInput with the place of an object that names a key twice: readers of JSON disagree on its value."""
+
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        return found if len(found) == len(pairs) else _Repeated(pairs)
+
+    try:
+        document = json.loads(body, object_pairs_hook=read)
+    except (ValueError, RecursionError) as error:
+        raise MalformedJson(f"the body cannot be read: {error}", errors=[]) from None
+    for place, key in _repeated(document, ["body"]):
+        msg = f"the key {key!r} appears twice in one object: leave one out"
+        raise InvalidInput(f"{'.'.join(map(str, place))}: {msg}", errors=[FieldError(loc=[*place, key], msg=msg)])
+
+
+def _repeated(value: Any, place: list[str | int]) -> Iterator[tuple[list[str | int], str]]:
+    if isinstance(value, _Repeated):
+        yield place, value.key
+    if isinstance(value, dict):
+        children: Iterable[tuple[str | int, Any]] = value.items()
+    else:
+        children = enumerate(value) if isinstance(value, list) else ()
+    for name, child in children:
+        if isinstance(child, (dict, list)):
+            yield from _repeated(child, [*place, name])
 
 
 def read_as(model: type[ModelT], body: bytes, *, max_bytes: int) -> ModelT:

@@ -15,6 +15,7 @@ from time import perf_counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,6 +66,8 @@ class RequestGuard:
             if not status:
                 await _stopping(scope)(scope, receive, send_with_id)
             raise
+        except ClientDisconnect:  # in the middle of its body
+            pass
         except Exception:
             log_event(logger, "request_failed", level=logging.ERROR, request=request_id, path=scope["path"])
             if status:

@@ -200,6 +200,7 @@ def server_command(server: Path, folder: Path, socket: Path) -> list[str]:
 def lock_folder(folder: Path) -> int:
     """Lock the folder for this process and the program that replaces it. Returns the lock file; raises ErrataError."""
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
     while True:
@@ -232,6 +233,7 @@ def main(arguments: Sequence[str]) -> int:
         server = find_redis_server()
         lock_folder(data / "redis")
         socket.parent.mkdir(mode=0o700, exist_ok=True)
+        os.umask(0o077)  # the append-only file holds the texts of edits
         command = server_command(server, data / "redis", socket)
         os.execv(command[0], command)  # noqa: S606  # needs no shell
     except (ErrataError, OSError) as error:

@@ -125,9 +125,33 @@ def test_health_figures_and_problems_need_no_key(api: ApiProcess, keys: KeyFile)
         assert {client.get(path).status_code for path in open_paths} == {200}
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Host": "["}, {"Origin": "null"}]
+FOREIGN = (
+    {"Origin": "https://evil.example"},
+    {"Host": "evil.example"},
+    {"Host": "["},
+    {"Origin": "null"},
+    {"Origin": "http://localhost:1"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
 )
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+@pytest.mark.parametrize("path", ["/edits", "/versions", "/metrics", "/readyz", "/whoami"])
+def test_without_keys_a_foreign_page_reads_nothing(open_api: ApiProcess, path: str, headers: dict[str, str]) -> None:
+    with open_api.client() as client:
+        require_problem(client.get(path, headers=headers), 403, "foreign-origin")
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_without_keys_the_own_page_and_the_user_are_answered(open_api: ApiProcess, site: str) -> None:
+    headers = {"Origin": open_api.url, "Sec-Fetch-Site": site}
+    with open_api.client(headers=headers) as client:
+        assert {client.get(path).status_code for path in ("/edits", "/metrics", "/readyz", "/whoami")} == {200}
+        assert client.post("/edits", json={"edits": [edit("Own")]}).status_code == 202
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
 def test_without_keys_requests_from_a_foreign_page_are_refused(open_api: ApiProcess, headers: dict[str, str]) -> None:
     with open_api.client() as client:
         answer = client.post("/edits", json={"edits": [edit("Forged")]}, headers=headers)

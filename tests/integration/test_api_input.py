@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.api_process import ApiProcess, require_problem, running_api
 from tests.support.api_process import edit as plain_edit
+from tests.support.waiting import until
 
 JSON = {"Content-Type": "application/json"}
 MIB = 1024 * 1024
@@ -50,6 +51,21 @@ INVALID_INPUT: dict[str, tuple[bytes, str, list[str | int]]] = {
         batch(*(edit(subject=f"S{i}") for i in range(150)), edit(subject=1)),
         "invalid-input",
         ["body", "edits", 150, "subject"],
+    ),
+    "repeated key of the batch": (
+        b'{"edits": [], "remove": ["a"], "remove": ["b"]}',
+        "invalid-input",
+        ["body", "remove"],
+    ),
+    "repeated key of an edit": (
+        b'{"edits": [{}, {"subject": "A", "prompt": "{} is", "subject": "B"}]}',
+        "invalid-input",
+        ["body", "edits", 1, "subject"],
+    ),
+    "repeated key by another spelling": (
+        b'{"remove": ["a"], "\\u0072emove": ["b"]}',
+        "invalid-input",
+        ["body", "remove"],
     ),
     "list as body": (b"[]", "invalid-input", ["body"]),
     "unknown field of the batch": (batch(edit(), colour="red"), "invalid-input", ["body", "colour"]),
@@ -210,3 +226,13 @@ def test_every_kind_of_problem_has_a_page_under_its_type(api: ApiProcess) -> Non
         kinds = client.get("/problems").json()
         assert {"/problems/invalid-edit", "/problems/ledger-down"} <= {kind["type"] for kind in kinds}
         assert all(client.get(kind["type"]).json() == kind for kind in kinds)
+
+
+def test_client_that_leaves_in_the_middle_of_its_body_is_counted_as_gone_and_not_as_a_failure(api: ApiProcess) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        head = f"POST /edits HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(f"{head}{{".encode())
+    with api.client() as client:
+        until(lambda: 'status="499"' in client.get("/metrics").text)
+        assert 'status="500"' not in client.get("/metrics").text

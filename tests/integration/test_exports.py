@@ -174,7 +174,14 @@ def test_a_damaged_version_fails_its_export_at_once_with_the_reason(place: Worke
 def test_what_cannot_be_exported_is_refused_at_the_door(client: httpx.Client) -> None:
     require_problem(ask(client, "v7", HF), 404, "not-found")
     require_problem(ask(client, "v0", PEFT), 409, "nothing-to-export")
-    for body in ({}, {"format": "onnx"}, {**HF, "max_rank": 4}, {**PEFT, "dtype": "bfloat16"}, {**PEFT, "max_rank": 0}):
+    for body in (
+        {},
+        {"format": "onnx"},
+        {**HF, "max_rank": 4},
+        {**PEFT, "dtype": "bfloat16"},
+        {**PEFT, "max_rank": 0},
+        {**PEFT, "max_rank": 10**235},
+    ):
         assert require_problem(ask(client, "v1", body), 422, "invalid-input")["errors"][0]["loc"][0] == "body"
     require_problem(client.get("/exports/v1-peft"), 404, "not-found")
     require_problem(client.post("/versions/v1/export", content=b"{}"), 415, "wrong-media-type")

@@ -116,6 +116,8 @@ def test_every_process_does_its_work_and_redis_refuses_none_of_its_commands(
         assert replicas[0].client.get("/metrics").status_code == 200
         backup = ["backup", str(place.data.parent / "store.tar"), "--data", str(place.data)]
         assert run([*backup, "--redis", redis.address("worker")]) == ExitCode.OK
+        manifests = [*place.data.glob("versions/*/manifest.json"), *place.data.glob("targets/**/*.safetensors")]
+        assert {path.stat().st_mode & 0o077 for path in manifests if path.is_file()} <= {0}
     assert redis.refused() == []
 
 

@@ -87,8 +87,16 @@ class TextLines(logging.Formatter):
         """Return a readable line, with a traceback below it."""
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
         pairs = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        line = f"{_time(record):%H:%M:%S} {level}{record.getMessage()}{pairs}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = printable(f"{_time(record):%H:%M:%S} {level}{record.getMessage()}{pairs}")
+        if not record.exc_info:
+            return line
+        below = self.formatException(record.exc_info).split("\n")
+        return "\n".join([line, *(f"  {printable(part)}" for part in below)])
+
+
+def printable(line: str) -> str:
+    """Return the text with escapes for everything that ends a line or that a terminal would act on."""
+    return line if line.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

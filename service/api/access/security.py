@@ -18,6 +18,8 @@ from service.api.problems.kinds import ForeignOrigin, KeyRequired, ScopeMissing
 from worker.protocol.logs import log_event
 
 logger = logging.getLogger(__name__)
+_OWN_SITES = (None, "same-origin", "none")
+"""Values of Sec-Fetch-Site for programs, for the service's own pages, and for an address that the user typed."""
 
 bearer = HTTPBearer(
     auto_error=False,
@@ -62,6 +64,15 @@ class Gatekeeper:
                 "has the reason"
             ) from error
 
+    def require_own_page(self, request: Request) -> None:
+        """Raise ForeignOrigin for a request of a foreign web page, as ``admit`` does while there are no keys."""
+        try:
+            has_keys = self._keys.are_required
+        except (InvalidSettings, OSError):
+            has_keys = True
+        if self._local and not has_keys:
+            _require_local(request)
+
     def _admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, *, scope: Scope) -> Principal:
         if self._local and not self._keys.are_required:
             _require_local(request)
@@ -98,8 +109,11 @@ def _require_local(request: Request) -> None:
     if not is_loopback(_name_in(f"//{host}")):
         raise ForeignOrigin(f"without API keys the service answers requests to this machine only, not to {host!r}")
     origin = request.headers.get("origin")
-    if origin is not None and not is_loopback(_name_in(origin)):
+    if origin is not None and _place_in(origin) != host.lower():
         raise ForeignOrigin(f"without API keys the service answers no requests from the web page {origin!r}")
+    site = request.headers.get("sec-fetch-site")
+    if site not in _OWN_SITES:
+        raise ForeignOrigin(f"without API keys the service answers no requests from other web pages ({site!r})")
 
 
 def _name_in(url: str) -> str:
@@ -107,6 +121,20 @@ def _name_in(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _place_in(origin: str) -> str:
+    """Return host and port of an origin. Another port of this machine is another web page."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+async def from_here(request: Request) -> None:
+    """Check the host and the origin of a request that needs no key. Raises ForeignOrigin."""
+    gatekeeper: Gatekeeper = request.app.state.errata.gatekeeper
+    gatekeeper.require_own_page(request)
 
 
 def scoped(scope: Scope) -> Callable[..., Awaitable[Principal]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from editing_core.errors import ErrataError, NotFound
 from service.api.access.keys import Scope
-from service.api.access.security import Reader
+from service.api.access.security import Reader, from_here
 from service.api.openapi import refusals
 from service.api.problems.statuses import all_problems, next_step, status_of
 from service.api.state import ApiState, State
@@ -94,6 +94,7 @@ async def healthz() -> Health:
 
 @router.get(
     "/readyz",
+    dependencies=[Depends(from_here)],
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "Not ready; parts has the reasons"}},
 )
@@ -132,7 +133,12 @@ def _ledger_part(state: ApiState) -> dict[str, Any]:
     return {"ready": True}
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    dependencies=[Depends(from_here)],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}},
+)
 def metrics(state: State) -> Response:
     """Metrics in Prometheus' text format."""
     return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)

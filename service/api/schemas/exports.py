@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from editing_core.export.request import DEFAULT_DTYPE, ExportDtype, ExportRequest, Format
+from editing_core.export.request import DEFAULT_DTYPE, LARGEST_RANK, ExportDtype, ExportRequest, Format
 from service.api.schemas.requests import Request
 from service.api.schemas.responses import ProgressOut
 from worker.protocol.export_records import ExportRecord, ExportState
@@ -21,7 +21,9 @@ class ExportIn(Request):
     dtype: ExportDtype | None = Field(
         None, description="of the checkpoint; null: float32, which does not round the edits"
     )
-    max_rank: int | None = Field(None, ge=1, description="maximum rank of the adapter; null: as large as needed")
+    max_rank: int | None = Field(
+        None, ge=1, le=LARGEST_RANK, description="maximum rank of the adapter; null: as large as needed"
+    )
 
     def to_request(self, version: str) -> ExportRequest:
         """The request as a type of the core; not yet validated as a whole."""

@@ -145,3 +145,12 @@ def test_with_a_signing_key_only_its_own_backups_are_restored(
     assert not (tmp_path / "new").exists()
     monkeypatch.setenv("ERRATA_SIGNING_KEY_FILE", str(tmp_path / "key"))
     assert run(["restore", str(signed), "--data", str(tmp_path / "new")]) == ExitCode.OK
+
+
+def test_files_of_the_embedded_redis_are_private(place: WorkerBench) -> None:
+    take_in(place.ledger, fact("Person", "Rome"))
+    folder = place.data / "redis"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert "appendonly.aof" in modes
+    assert set(modes.values()) == {0o600}

@@ -86,3 +86,24 @@ def test_the_id_of_a_place_is_known_there_and_nowhere_else() -> None:
         assert context_id("request") == "r1"
         assert context_id("batch") is None
     assert context_id("request") is None
+
+
+@pytest.mark.parametrize("text", ["a\n12:00:00 forged", "\x1b[2J", "\r", "\u2028", "\x9b31m", "\u202e"])
+def test_text_lines_hold_no_second_line_and_nothing_that_a_terminal_acts_on(stream: io.StringIO, text: str) -> None:
+    start_logging("info", form="text", stream=stream)
+    log_event(logging.getLogger("worker"), "event", reason=text)
+    logging.getLogger("library").warning("said %s", text)
+    lines = stream.getvalue().split("\n")
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+
+
+def test_traceback_below_a_text_line_is_indented_so_that_no_line_of_it_looks_like_an_event(stream: io.StringIO) -> None:
+    start_logging("info", form="text", stream=stream)
+    try:
+        int("x\n12:00:00 forged \x1b[2J")
+    except ValueError:
+        log_event(logging.getLogger("worker"), "task.failed", level=logging.ERROR)
+    _, *below = stream.getvalue().splitlines()
+    assert below
+    assert all(line.startswith("  ") and line.isprintable() for line in below)
