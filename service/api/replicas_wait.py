@@ -15,7 +15,7 @@ def behind_after_wait(
 ) -> list[str]:
     """Return the ready replicas that still serve an older revision of the pointer after at most ``seconds``.
 
-    Blocks the calling thread. Raises LedgerDown.
+    Blocks the calling thread.
     """
     deadline = clock() + seconds
     if state.generation is not None:

@@ -38,12 +38,12 @@ RULES = {
     "api": Rules(
         keys=(_LEDGER, "rq:queues", "rq:queue:errata-*", "rq:job:*", "rq:results:*"),
         channels=(_LEDGER,),
-        commands=(*_CHANGES, *_REPORTS, "+publish", *_SUBSCRIPTIONS),
+        commands=(*_CHANGES, *_REPORTS, "+publish", "+client|list", *_SUBSCRIPTIONS),
     ),
     "generation": Rules(
         keys=(_LEDGER, "rq:queue:errata-*"),
         channels=(_LEDGER,),
-        commands=("+@read", "-@dangerous", *_REPORTS, *_SUBSCRIPTIONS),
+        commands=("+@read", "-@dangerous", *_REPORTS, "+client|setname", *_SUBSCRIPTIONS),
     ),
     "worker": Rules(
         keys=(_LEDGER, "rq:*"),

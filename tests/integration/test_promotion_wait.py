@@ -13,7 +13,9 @@ from editing_core.versions.store import VersionStore
 from tests.support.generation import publish, serving, write_version
 from tests.support.redis_server import Bench
 from tests.support.tiny_loaded import tiny_loaded
-from worker.protocol.replicas import TTL_SECONDS
+from worker.protocol.keys import Keys
+from worker.protocol.replicas import Replicas
+from worker.protocol.scripting.connection import Connection
 
 LOADED = tiny_loaded("gptj")
 SLOW_POLL: dict[str, object] = {"role": "all", "pointer_poll_seconds": 0.5}
@@ -58,12 +60,13 @@ def test_a_promotion_at_one_replica_waits_for_another(bench: Bench, store: Versi
 
 @pytest.mark.usefixtures("two_versions")
 def test_a_replica_that_does_not_follow_is_named_in_a_202(bench: Bench, store: VersionStore) -> None:
-    bench.ledger.replicas.report("stuck-1", bench.ledger.versions.pointer().revision)
+    stuck = bench.ledger.replicas.announcement("stuck-1")
+    stuck.serve(bench.ledger.versions.pointer().revision)
     with serving(bench, store, LOADED, role="all", promotion_wait_seconds=0.1) as (_, client):
         answer = client.post("/versions/v1/promote")
         assert (answer.status_code, answer.json()["behind"]) == (202, ["stuck-1"])
         assert answer.json()["id"] == "v1"
-        bench.ledger.replicas.withdraw("stuck-1")
+        stuck.withdraw()
         assert client.post("/versions/v2/promote").status_code == 200
 
 
@@ -76,16 +79,15 @@ def test_a_replica_that_cannot_load_the_version_does_not_hold_a_promotion(bench:
         assert runtime.readiness()["ready"] is False
 
 
-def test_an_entry_that_is_not_renewed_no_longer_counts(bench: Bench) -> None:
+def test_only_ready_processes_of_the_same_store_count(bench: Bench) -> None:
     replicas = bench.ledger.replicas
-    replicas.report("a", 3)
-    replicas.report("b", 4)
+    entries = {name: replicas.announcement(name) for name in ("a", "b")}
+    entries["a"].serve(3)
+    entries["b"].serve(4)
     assert replicas.behind(3) == []
     assert replicas.behind(4) == ["a"]
-    key = bench.ledger.keys.prefix + "replicas"
-    revision, expires = str(bench.redis.hget(key, "a")).split()
-    bench.redis.hset(key, "a", f"{revision} {int(expires) - round(TTL_SECONDS * 1000)}")
+    assert replicas.behind(5) == ["a", "b"]
+    entries["a"].withdraw()
     assert replicas.behind(5) == ["b"]
-    bench.redis.hset(key, "b", "not an entry")
-    assert replicas.behind(5) == []
-    assert bench.redis.hlen(key) == 0
+    other = Replicas(Connection(bench.redis, Keys("another")))
+    assert other.behind(5) == []

@@ -18,7 +18,6 @@ class Key(StrEnum):
     FORMAT = "format"  # number of the ledger's format: worker.protocol.ledger.formats
 
     POINTER = "pointer"  # hash {revision, version}: the live version
-    REPLICAS = "replicas"  # hash process -> "revision expiry": the version that each ready process answers with
     PROMOTIONS = "promotions"  # list of JSON: every change of the pointer, with author and time
 
     ACCEPTANCE = "acceptance"  # number of the last accepted batch

@@ -119,6 +119,8 @@ def promote(
         print_json(done)
         return
     stdout().print(f"version {version} is live")
+    if done.behind:
+        stderr().print(f"these replicas still answer with an older version: {', '.join(done.behind)}")
     for words, ids in (("rolled back", done.rolled_back), ("restored", done.restored)):
         if ids:
             more = f" and {len(ids) - _NUM_IDS_SHOWN} more" if len(ids) > _NUM_IDS_SHOWN else ""

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from editing_core.errors import ErrataError, NotFound, StoreDamaged, StoreMismatch
@@ -79,9 +78,9 @@ class PointerWatcher:
     ) -> None:
         """``take_longest_pause`` returns the longest time between two decode steps since its last call."""
         self._clock = clock
-        self._name = name
+        self._announcement = ledger.replicas.announcement(name)
         self._reported: int | None = None
-        """The revision that the ledger knows this process to serve; None: it counts as not ready."""
+        """The revision that was last announced; None: this process counts as not ready."""
         self._report_at = 0.0
         self._ledger = ledger
         self._store = store
@@ -132,8 +131,7 @@ class PointerWatcher:
         self._awake.set()
         if self._thread.is_alive():
             self._thread.join()
-        with suppress(LedgerDown):
-            self._ledger.replicas.withdraw(self._name)
+        self._announcement.withdraw()
 
     def check(self) -> None:
         """Read the pointer and serve the version that it names."""
@@ -233,18 +231,15 @@ class PointerWatcher:
             self._set_state(replace(state, problem=reason))
 
     def _report(self) -> None:
-        """Tell the ledger which revision is served here, after a change and before its entry expires."""
+        """Tell the ledger which revision is served here, after a change and every second."""
         state = self._state
         served = state.served.revision if state.served is not None and state.problem is None else None
         if served == self._reported and self._clock() < self._report_at:
             return
-        try:
-            if served is not None:
-                self._ledger.replicas.report(self._name, served)
-            elif self._reported is not None:
-                self._ledger.replicas.withdraw(self._name)
-        except LedgerDown:  # the entry expires, and the next check reports again
-            return
+        if served is not None:
+            self._announcement.serve(served)
+        elif self._reported is not None:
+            self._announcement.withdraw()
         self._reported, self._report_at = served, self._clock() + RENEW_SECONDS
 
     def _recorded_digest(self, version: str) -> str | None:

@@ -29,7 +29,7 @@ PARTLY = frozenset({Key.BATCH, Key.SHARDS, Key.VERSION, Key.VERSION_EDITS, Key.V
 DERIVED = frozenset({Key.SUBJECT_EDITS, Key.AUDIT_OF})
 EXPORTED = frozenset({Key.EXPORT, Key.EXPORTS, Key.EXPORT_SEQUENCE, Key.OPEN_EXPORTS})
 """Keys of exports. Backups do not contain the files of exports, because exports can be made again."""
-LEFT_OUT = EXPORTED | {Key.LEASE, Key.BEAT, Key.REPLICAS, Key.SHARD_PROGRESS, Key.RESTORING}
+LEFT_OUT = EXPORTED | {Key.LEASE, Key.BEAT, Key.SHARD_PROGRESS, Key.RESTORING}
 AT_ONCE = tuple(sorted(set(Key) - FOLLOWING - PARTLY - DERIVED - LEFT_OUT))
 
 _MOMENT = """
