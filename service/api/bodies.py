@@ -19,6 +19,19 @@ from service.api.problems.kinds import BodyTooLarge, FieldError, InvalidInput, M
 from service.api.problems.validation import invalid_input
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+SMALL_BODY_BYTES = 64 * 1024
+"""Largest body of a route that takes a few fields."""
+PROMPT_BODY_BYTES = 4 * 1024 * 1024
+"""Largest body of a route that takes prompts."""
+_WITH_LISTS = frozenset({"/edits", "/guards"})
+_WITH_PROMPTS = ("/generate", "/score", "/v1/")
+
+
+def largest_body(path: str, *, max_body_bytes: int) -> int:
+    """Return the largest body of a path in bytes: ``max_body_bytes`` for lists of edits or guards."""
+    if path in _WITH_LISTS:
+        return max_body_bytes
+    return min(max_body_bytes, PROMPT_BODY_BYTES if path.startswith(_WITH_PROMPTS) else SMALL_BODY_BYTES)
 
 
 async def json_body(request: Request) -> bytes:

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.bodies import largest_body
 from service.api.problems.kinds import BodyTooLarge, InternalError, ServiceStopping
 from service.api.problems.rendering import problem_response
 from worker.protocol.logs import log_context, log_event
@@ -99,7 +100,7 @@ def _request_id(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses bodies of more than ``max_body_bytes``, at once if their declared length is larger."""
+    """Refuses bodies that are larger than their route takes, at once if their declared length is larger."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
@@ -110,9 +111,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = largest_body(scope["path"], max_body_bytes=self._max_body_bytes)
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self._max_body_bytes:
-            await self._refuse(scope, receive, send)
+        if not declared.isdecimal() or int(declared) > limit:
+            await self._refuse(scope, receive, send, limit=limit)
             return
         num_bytes = 0
         started = exceeded = False
@@ -121,7 +123,7 @@ class BodyLimit:
             nonlocal num_bytes, exceeded
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            exceeded = exceeded or num_bytes > self._max_body_bytes
+            exceeded = exceeded or num_bytes > limit
             if exceeded:
                 raise HTTPException(413)  # the only exception that the framework passes on while it reads a body
             return message
@@ -134,11 +136,11 @@ class BodyLimit:
 
         await self._app(scope, counted, unless_exceeded)
         if exceeded and not started:
-            await self._refuse(scope, receive, send)
+            await self._refuse(scope, receive, send, limit=limit)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        log_event(logger, "body_refused", path=scope["path"], max_body_bytes=self._max_body_bytes)
-        error = BodyTooLarge(f"a body may hold {self._max_body_bytes} bytes", headers={"Connection": "close"})
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, *, limit: int) -> None:
+        log_event(logger, "body_refused", path=scope["path"], max_body_bytes=limit)
+        error = BodyTooLarge(f"a body may hold {limit} bytes here", headers={"Connection": "close"})
 
         async def send_then_drain(message: Message) -> None:
             last = message["type"] == "http.response.body"

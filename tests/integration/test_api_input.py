@@ -236,3 +236,29 @@ def test_client_that_leaves_in_the_middle_of_its_body_is_counted_as_gone_and_not
     with api.client() as client:
         until(lambda: 'status="499"' in client.get("/metrics").text)
         assert 'status="500"' not in client.get("/metrics").text
+
+
+LARGER = {"/versions/v0/export": 64 * 1024, "/generate": 4 * MIB, "/v1/completions": 4 * MIB, "/nowhere": 64 * 1024}
+
+
+def begin(api: ApiProcess, path: str, framing: str, body: bytes = b"") -> bytes:
+    """Send the head of a request and a part of its body; return the beginning of the answer."""
+    host, port = api.url.removeprefix("http://").split(":")
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(head.encode() + body)
+        return connection.recv(4096)
+
+
+@pytest.mark.parametrize(("path", "limit"), LARGER.items())
+def test_declared_length_beyond_the_limit_of_the_route_is_refused_without_a_byte_of_the_body(
+    api: ApiProcess, path: str, limit: int
+) -> None:
+    assert begin(api, path, f"Content-Length: {limit + 1}").startswith(b"HTTP/1.1 413 ")
+
+
+def test_body_without_a_length_is_refused_as_it_passes_the_limit_of_the_route(api: ApiProcess) -> None:
+    num_bytes = 64 * 1024 + 1
+    unfinished = f"{num_bytes:x}\r\n".encode() + b" " * num_bytes
+    answer = begin(api, "/versions/v0/export", "Transfer-Encoding: chunked", unfinished)
+    assert answer.startswith(b"HTTP/1.1 413 ")

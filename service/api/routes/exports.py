@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from editing_core.errors import ExportRefused, InvalidSettings, NotFound
 from editing_core.versions.layout import StoreLayout
 from service.api.access.security import Admin, Principal, Reader
-from service.api.bodies import body_schema, json_body, read_as
+from service.api.bodies import SMALL_BODY_BYTES, body_schema, json_body, read_as
 from service.api.openapi import refusals
 from service.api.problems.kinds import InvalidInput, RequestProblem
 from service.api.routes.batches import Paging
@@ -25,8 +25,6 @@ from worker.protocol.logs import context_id, log_event
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["exports"])
-
-MAX_BODY_BYTES = 64 * 1024
 
 
 class NothingToExport(RequestProblem):
@@ -63,7 +61,7 @@ async def export_version(
 
 
 def _request_export(state: ApiState, principal: Principal, version: str, *, body: bytes) -> Requested:
-    wanted = read_as(ExportIn, body, max_bytes=MAX_BODY_BYTES)
+    wanted = read_as(ExportIn, body, max_bytes=SMALL_BODY_BYTES)
     if state.ledger.versions.get(version).removed:
         raise NotFound(f"version {version} is no longer kept (GET /versions reports it as removed): export another one")
     request = wanted.to_request(version)

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from service.api.bodies import body_schema, json_body, read_as
+from service.api.bodies import PROMPT_BODY_BYTES, body_schema, json_body, read_as
 from service.api.openapi import Responses, refusals
 from service.generation.decoding.score import Score
 from service.generation.generation_service import GenerationService
@@ -35,7 +35,6 @@ from service.generation.messages import GenerationResults, Sampling, ScoreResult
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Body = Annotated[bytes, Depends(json_body)]
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
 """Largest size of a body, far more than any model's context holds."""
 INLINE_BYTES = 16 * 1024
 """Bodies up to this size are parsed in less time than waking a thread takes."""
@@ -84,8 +83,8 @@ def generation_router(service: GenerationService, callers: Callers) -> APIRouter
 async def read_body(model: type[ModelT], body: bytes) -> ModelT:
     """Parse the body as ``model``, in a thread if it is large."""
     if len(body) <= INLINE_BYTES:
-        return read_as(model, body, max_bytes=MAX_BODY_BYTES)
-    return await run_in_threadpool(read_as, model, body, max_bytes=MAX_BODY_BYTES)
+        return read_as(model, body, max_bytes=PROMPT_BODY_BYTES)
+    return await run_in_threadpool(read_as, model, body, max_bytes=PROMPT_BODY_BYTES)
 
 
 class _Endpoints:
