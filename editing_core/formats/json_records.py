@@ -83,6 +83,16 @@ def document_rows(path: Path, text: str, options: dict[str, FileRecord]) -> Iter
         yield row
 
 
+def first_repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that came before; None if all differ. Takes linear time, because names are users' text."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def kind_of(value: object) -> str:
     """Return the kind of a JSON value for error texts, such as ``a list``."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
@@ -216,8 +226,7 @@ class _Scanner:
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Refused(f"names the field {next(n for n in names if names.count(n) > 1)!r} twice")
+        raise _Refused(f"names the field {first_repeated(name for name, _ in pairs)!r} twice")
     return record
 
 

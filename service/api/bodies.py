@@ -14,7 +14,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from editing_core.formats.json_records import kind_of
+from editing_core.formats.json_records import first_repeated, kind_of
 from service.api.problems.kinds import BodyTooLarge, FieldError, InvalidInput, MalformedJson, WrongMediaType, is_json
 from service.api.problems.validation import invalid_input
 
@@ -61,26 +61,39 @@ class _Repeated(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.key = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        self.key = first_repeated(name for name, _ in pairs)
 
 
 def _require_unique_keys(body: bytes) -> None:
-    """Raise InvalidInput with the place of an object that names a key twice: readers of JSON disagree on its value."""
+    """Raise InvalidInput with the place of an object that names a key twice: readers of JSON disagree on its value.
 
-    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        return found if len(found) == len(pairs) else _Repeated(pairs)
+    The first pass keeps no values. Only a body with a repeat is read once more, to find the place.
+    """
+    has_repeat = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal has_repeat
+        has_repeat = has_repeat or len(dict(pairs)) < len(pairs)
 
     try:
-        document = json.loads(body, object_pairs_hook=read)
+        json.loads(body, object_pairs_hook=look)
     except (ValueError, RecursionError) as error:
-        raise MalformedJson(f"the body cannot be read: {error}", errors=[]) from None
-    for place, key in _repeated(document, ["body"]):
+        raise MalformedJson(
+            f"the body cannot be read: {error}", errors=[FieldError(loc=["body"], msg=str(error))]
+        ) from None
+    if not has_repeat:
+        return
+    for place, key in _repeated(json.loads(body, object_pairs_hook=_object), ["body"]):
         msg = f"the key {key!r} appears twice in one object: leave one out"
-        raise InvalidInput(f"{'.'.join(map(str, place))}: {msg}", errors=[FieldError(loc=[*place, key], msg=msg)])
+        raise InvalidInput(f"{'.'.join(map(str, place))}: {msg}", errors=[FieldError(loc=[*place, str(key)], msg=msg)])
 
 
-def _repeated(value: Any, place: list[str | int]) -> Iterator[tuple[list[str | int], str]]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeated(pairs)
+
+
+def _repeated(value: Any, place: list[str | int]) -> Iterator[tuple[list[str | int], str | None]]:
     if isinstance(value, _Repeated):
         yield place, value.key
     if isinstance(value, dict):

@@ -1,25 +1,27 @@
-"""Waits until every ready replica serves a new version, so that a client that was told "live" gets its answers."""
+"""Waits until every ready replica serves a new version, so that the next read is never older than this answer."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import asyncio
+from time import monotonic
+
+from starlette.concurrency import run_in_threadpool
 
 from service.api.state import ApiState
 
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.02
 
 
-def behind_after_wait(
-    state: ApiState, revision: int, *, seconds: float, clock: Callable[[], float] = time.monotonic
-) -> list[str]:
+async def behind_after_wait(state: ApiState, revision: int, *, seconds: float) -> list[str]:
     """Return the ready replicas that still serve an older revision of the pointer after at most ``seconds``.
 
-    Blocks the calling thread.
+    Waiting holds no thread. It ends early if the service stops.
     """
-    deadline = clock() + seconds
+    deadline = monotonic() + seconds
     if state.generation is not None:
         state.generation.follow_pointer()
-    while (behind := state.ledger.replicas.behind(revision)) and clock() < deadline:
-        time.sleep(POLL_SECONDS)
-    return behind
+    while True:
+        behind = await run_in_threadpool(state.ledger.replicas.behind, revision)
+        if not behind or state.stopping.is_set() or monotonic() >= deadline:
+            return behind
+        await asyncio.sleep(POLL_SECONDS)

@@ -186,6 +186,21 @@ def test_waiting_gives_the_batch_at_its_end(api: ApiProcess) -> None:
     assert [row["subject"] for row in answer.json()["edits"]] == ["Anna"]
 
 
+def test_waiting_names_a_replica_that_does_not_serve_the_version_in_time(api: ApiProcess) -> None:
+    stuck = api.ledger.replicas.announcement("stuck-1")
+    stuck.serve(api.ledger.versions.pointer().revision)
+    with ThreadPoolExecutor(1) as pool, api.client() as client, api.client() as other:
+        waiting = pool.submit(client.post, "/edits", params={"wait": 3}, json={"edits": [edit("Anna")]})
+        while not (batches := other.get("/batches").json()["items"]):
+            assert not waiting.done()
+        publish(api.ledger, batches[0]["id"])
+        answer = waiting.result()
+    stuck.withdraw()
+    assert (answer.status_code, answer.json()["status"]) == (202, "applied")
+    (warning,) = answer.json()["warnings"]
+    assert (warning["loc"], "stuck-1" in warning["msg"]) == (["query", "wait"], True)
+
+
 def test_waiting_in_vain_gives_the_batch_as_accepted(client: httpx.Client) -> None:
     answer = client.post("/edits", params={"wait": 0.3}, json={"edits": [edit("Anna")]})
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")

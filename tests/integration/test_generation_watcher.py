@@ -12,14 +12,11 @@ from prometheus_client import CollectorRegistry
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.decoding.loop import DecodeLoop
 from service.generation.metrics import GenerationMetrics
-from service.generation.versions.loading import EngineLimits, VersionLoader
-from service.generation.versions.memory_budget import MemoryBudget
 from service.generation.versions.resident import ResidentVersions
 from service.generation.versions.watcher import FIRST_RETRY_SECONDS, PointerWatcher
 from tests.support.clocks import Clock
-from tests.support.generation import publish, write_version
+from tests.support.generation import publish, small_residents, write_version
 from tests.support.redis_server import Bench
 from tests.support.tiny_loaded import tiny_loaded
 
@@ -41,11 +38,8 @@ def store(tmp_path: Path) -> VersionStore:
 
 @pytest.fixture
 def residents(store: VersionStore) -> Iterator[ResidentVersions]:
-    loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
-    memory = MemoryBudget(limit_bytes=None, free_bytes=lambda: None)
-    made = ResidentVersions(loader, DecodeLoop(), memory=memory, max_resident=2)
-    yield made
-    made.close()
+    with small_residents(LOADED, store) as made:
+        yield made
 
 
 @pytest.fixture

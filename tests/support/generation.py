@@ -19,8 +19,12 @@ from editing_core.versions.manifest import Manifest
 from editing_core.versions.store import VersionStore
 from service.api.app import create_app
 from service.connections import limited_protocol
+from service.generation.decoding.loop import DecodeLoop
 from service.generation.http.callers import READ_GRACE_SECONDS
 from service.generation.runtime import GenerationRuntime
+from service.generation.versions.loading import EngineLimits, VersionLoader
+from service.generation.versions.memory_budget import MemoryBudget
+from service.generation.versions.resident import ResidentVersions
 from tests.support.redis_server import Bench
 from worker.protocol.entities import VersionRecord
 from worker.protocol.keys import COMMIT_UNIT
@@ -115,6 +119,16 @@ def publish(ledger: Ledger, manifest: Manifest, *, candidate_until: str | None =
         candidate_until=candidate_until,
     )
     ledger.leases.release(lease)
+
+
+@contextmanager
+def small_residents(loaded: LoadedModel, store: VersionStore) -> Iterator[ResidentVersions]:
+    """Room for two versions of a tiny model, with small limits."""
+    loader = VersionLoader(loaded, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
+    memory = MemoryBudget(limit_bytes=None, free_bytes=lambda: None)
+    residents = ResidentVersions(loader, DecodeLoop(), memory=memory, max_resident=2)
+    yield residents
+    residents.close()
 
 
 @contextmanager

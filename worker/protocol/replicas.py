@@ -36,9 +36,11 @@ class Announcement:
         self._name(f"{self._prefix}{revision}")
 
     def withdraw(self) -> None:
-        """Announce that this process is not ready."""
+        """Announce that this process is not ready, and give the connection back."""
         if self._own is not None:
             self._name("")
+            self._own.close()
+            self._own = None
 
     def _name(self, name: str) -> None:
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -129,27 +130,31 @@ async def _accepted_response(
 
 
 async def _end_of(state: ApiState, batch: str, request: Request, *, timeout_seconds: float) -> Response | None:
-    """Return the batch at its end; None if it does not end in time or if the ledger becomes unreachable."""
+    """Return the batch at its end; None if it does not end in time or if the ledger becomes unreachable.
+
+    An applied batch is answered with 200 once every ready replica serves it, and with 202 if some do not in time.
+    """
+    deadline = monotonic() + timeout_seconds
     try:
         record = await wait_for_end(state, batch, request, timeout_seconds=timeout_seconds)
         if not record.is_settled:
             return None
-        return await run_in_threadpool(_ended_response, record, state)
+        behind: list[str] = []
+        if record.status == BatchState.APPLIED:
+            pointer = await run_in_threadpool(state.ledger.versions.pointer)
+            seconds = min(state.settings.promotion_wait_seconds, deadline - monotonic())
+            behind = await behind_after_wait(state, pointer.revision, seconds=seconds)
+        return await run_in_threadpool(_ended_response, record, state, behind)
     except LedgerDown:
         return None  # the batch is on disk: the answer is 202, not a refusal
 
 
-def _ended_response(record: BatchRecord, state: ApiState) -> Response:
-    """Answer 200, once every ready replica serves an applied batch; 202 if some do not in time."""
+def _ended_response(record: BatchRecord, state: ApiState, behind: Sequence[str]) -> Response:
     answer, status = batch_out(record, state.ledger), 200
-    if record.status == BatchState.APPLIED:
-        revision = state.ledger.versions.pointer().revision
-        behind = behind_after_wait(state, revision, seconds=state.settings.promotion_wait_seconds)
-        if behind:
-            msg = f"the version is live, but these replicas do not serve it yet: {', '.join(behind)}"
-            warning = WarningOut(loc=["query", "wait"], msg=msg)
-            answer = answer.model_copy(update={"warnings": [*answer.warnings, warning]})
-            status = 202
+    if behind:
+        msg = f"the version is live, but these replicas do not serve it yet: {', '.join(behind)}"
+        warning = WarningOut(loc=["query", "wait"], msg=msg)
+        answer, status = answer.model_copy(update={"warnings": [*answer.warnings, warning]}), 202
     return _json(answer.model_dump_json().encode(), status, {"Location": f"/batches/{record.spec.id}"})
 
 

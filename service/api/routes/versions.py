@@ -19,7 +19,8 @@ from service.api.routes.comparing import difference
 from service.api.routes.provenance import SettingsOut, model_of, settings_of
 from service.api.schemas.from_ledger import promotion_out, version_out
 from service.api.schemas.responses import DiffAnswer, DiffOut, Page, PromotionOut, VersionOut
-from service.api.state import State
+from service.api.state import ApiState, State
+from worker.protocol.entities import Promotion
 from worker.protocol.errors import LedgerDown, NotACandidate
 from worker.protocol.keys import COMMIT_UNIT
 from worker.protocol.logs import log_event
@@ -119,13 +120,13 @@ def discard_version(state: State, principal: Admin, version: str) -> VersionOut:
         **refusals(404, 409, 503),
     },
 )
-def promote_version(state: State, principal: Admin, version: str, response: Response) -> PromotionOut:
+async def promote_version(state: State, principal: Admin, version: str, response: Response) -> PromotionOut:
     """Make a version live, without any computation: a candidate, or an older version, which is the rollback.
 
     The answer is 200 when every ready replica serves the version, and 202 if some do not within
     `ERRATA_PROMOTION_WAIT_SECONDS`.
     """
-    promotion = state.ledger.publication.promote(version, author=principal.name)
+    promotion = await run_in_threadpool(state.ledger.publication.promote, version, author=principal.name)
     log_event(
         logger,
         "version_promoted",
@@ -134,8 +135,13 @@ def promote_version(state: State, principal: Admin, version: str, response: Resp
         revision=promotion.pointer.revision,
         author=principal.name,
     )
-    behind = behind_after_wait(state, promotion.pointer.revision, seconds=state.settings.promotion_wait_seconds)
+    behind = await behind_after_wait(state, promotion.pointer.revision, seconds=state.settings.promotion_wait_seconds)
     if behind:
         response.status_code = 202
         log_event(logger, "replicas_behind", level=logging.WARNING, version=version, replicas=behind)
-    return promotion_out(state.ledger.versions.get(version), promotion, model_of(state), behind=behind)
+    return await run_in_threadpool(_promoted, state, promotion, behind)
+
+
+def _promoted(state: ApiState, promotion: Promotion, behind: list[str]) -> PromotionOut:
+    record = state.ledger.versions.get(promotion.pointer.version)
+    return promotion_out(record, promotion, model_of(state), behind=behind)

@@ -35,7 +35,6 @@ from service.generation.messages import GenerationResults, Sampling, ScoreResult
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Body = Annotated[bytes, Depends(json_body)]
 
-"""Largest size of a body, far more than any model's context holds."""
 INLINE_BYTES = 16 * 1024
 """Bodies up to this size are parsed in less time than waking a thread takes."""
 EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}

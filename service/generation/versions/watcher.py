@@ -231,7 +231,7 @@ class PointerWatcher:
             self._set_state(replace(state, problem=reason))
 
     def _report(self) -> None:
-        """Tell the ledger which revision is served here, after a change and every second."""
+        """Announce which revision is served here, after a change and every second."""
         state = self._state
         served = state.served.revision if state.served is not None and state.problem is None else None
         if served == self._reported and self._clock() < self._report_at:

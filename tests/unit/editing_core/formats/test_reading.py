@@ -10,6 +10,7 @@ import pytest
 
 from editing_core.edits import Edit
 from editing_core.errors import InvalidSettings
+from editing_core.formats.json_records import first_repeated
 from editing_core.formats.own import as_input, write_lines
 from editing_core.formats.reading import read_edit_file
 from editing_core.formats.tables import write_table
@@ -18,6 +19,13 @@ from tests.support.edit_files import EMMA, HAMLET, complaint, write
 
 def _sent(*records: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(as_input(Edit.from_json(record)) for record in records)
+
+
+def test_the_first_repeated_name_is_found_in_one_pass() -> None:
+    names = iter(["a", "b", "c", "b", "a"])
+    assert first_repeated(names) == "b"
+    assert list(names) == ["a"], "the rest was not looked at"
+    assert first_repeated(["a", "b"]) is None
 
 
 def test_a_json_list_is_read(tmp_path: Path) -> None:

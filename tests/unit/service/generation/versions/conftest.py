@@ -10,11 +10,8 @@ import pytest
 from editing_core.versions.identity import bind_identity
 from editing_core.versions.layout import StoreLayout
 from editing_core.versions.store import VersionStore
-from service.generation.decoding.loop import DecodeLoop
-from service.generation.versions.loading import EngineLimits, VersionLoader
-from service.generation.versions.memory_budget import MemoryBudget
 from service.generation.versions.resident import ResidentVersions
-from tests.support.generation import write_version
+from tests.support.generation import small_residents, write_version
 from tests.unit.service.generation.versions.examples import LOADED
 
 
@@ -29,8 +26,5 @@ def store(tmp_path: Path) -> VersionStore:
 
 @pytest.fixture
 def residents(store: VersionStore) -> Iterator[ResidentVersions]:
-    loader = VersionLoader(LOADED, store, EngineLimits(num_places=2, max_waiting=8, prefill_tokens=64))
-    memory = MemoryBudget(limit_bytes=None, free_bytes=lambda: None)
-    made = ResidentVersions(loader, DecodeLoop(), memory=memory, max_resident=2)
-    yield made
-    made.close()
+    with small_residents(LOADED, store) as made:
+        yield made
